@@ -1,0 +1,89 @@
+"""The operations of AWS that this program uses, as one narrow Protocol.
+
+Every method is exactly one request: pagination, retries and pacing are built on top of it, so that
+each attempt can be counted, limited and repeated on its own. Every failure is an
+`exporter.errors.AwsError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from exporter.model import Device, ListedUser, PoolDescription
+
+T = TypeVar("T")
+
+PAGE_SIZE = 60
+"""The largest page that ListUsers, ListUsersInGroup and AdminListDevices give."""
+
+
+class Operation(StrEnum):
+    """The value of the label `operation`: AWS's own names."""
+
+    DESCRIBE_USER_POOL = "DescribeUserPool"
+    LIST_USERS = "ListUsers"
+    LIST_USERS_IN_GROUP = "ListUsersInGroup"
+    ADMIN_LIST_DEVICES = "AdminListDevices"
+    GET_CALLER_IDENTITY = "GetCallerIdentity"
+
+
+class Category(StrEnum):
+    """AWS's quota categories; a quota is shared by all callers of one account and Region."""
+
+    USER_RESOURCE_READ = "UserResourceRead"
+    USER_LIST = "UserList"
+    USER_POOL_READ = "UserPoolRead"
+    USER_POOL_RESOURCE_READ = "UserPoolResourceRead"
+
+
+DEFAULT_QUOTAS: dict[Category, float] = {
+    Category.USER_RESOURCE_READ: 50,
+    Category.USER_LIST: 30,
+    Category.USER_POOL_READ: 15,
+    Category.USER_POOL_RESOURCE_READ: 20,
+}
+"""Requests per second that AWS grants by default. Source: "Quotas in Amazon Cognito"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing; it may be empty and still carry a token for the next."""
+
+    items: tuple[T, ...]
+    token: str | None
+
+
+class CognitoApi(Protocol):
+    """One account and Region of Cognito; safe to call from many threads."""
+
+    def describe_user_pool(self, pool_id: str) -> PoolDescription:
+        """Describe a pool.
+
+        Raises `ResourceNotFound` when there is no such pool.
+        """
+        ...
+
+    def list_users(self, pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
+        """One page of the pool's users, unordered; `user_filter` is AWS's Filter expression."""
+        ...
+
+    def list_users_in_group(self, pool_id: str, group: str, *, token: str | None) -> Page[ListedUser]:
+        """One page of a group's users.
+
+        Raises `ResourceNotFound` when the pool or the group does not exist.
+        """
+        ...
+
+    def admin_list_devices(self, pool_id: str, username: str, *, token: str | None) -> Page[Device]:
+        """One page of a user's devices.
+
+        Raises `UserNotFound` when the user is gone, `ResourceNotFound` when the user or the pool is,
+        `TrackingOff` when the pool does not remember devices.
+        """
+        ...
+
+    def account_id(self) -> str:
+        """The account of the credentials in use, by GetCallerIdentity."""
+        ...

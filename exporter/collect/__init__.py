@@ -1,0 +1,1 @@
+"""What is known about the pools, and how it is learned."""

@@ -1,0 +1,109 @@
+"""What a reader sees of a pool: immutable, published whole, read without a lock."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from exporter.config.settings import PoolSettings
+from exporter.model import DateSource, Device, PoolDescription, PoolState, RememberedStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityIndex:
+    """Points in time of last activity, sorted, so that any age threshold is one binary search.
+
+    `base` was sorted when the index was last compacted; `added` and `removed` are what changed since.
+    All three are ascending milliseconds since the epoch.
+    """
+
+    base: array[int]
+    added: Sequence[int]
+    removed: Sequence[int]
+    total_ms: int
+    """The sum of all points in time."""
+
+    def __len__(self) -> int:
+        return len(self.base) + len(self.added) - len(self.removed)
+
+    def count_before(self, moment_ms: int) -> int:
+        """How many devices were last active strictly before the moment."""
+        return (
+            bisect_left(self.base, moment_ms)
+            + bisect_left(self.added, moment_ms)
+            - bisect_left(self.removed, moment_ms)
+        )
+
+    def age_sum_ms(self, now_ms: int) -> int:
+        """The sum of all ages, an activity in the future counting as age 0."""
+        ahead = (
+            self._sum_after(self.base, now_ms)
+            + self._sum_after(self.added, now_ms)
+            - self._sum_after(self.removed, now_ms)
+        )
+        return now_ms * len(self) - self.total_ms + ahead
+
+    @staticmethod
+    def _sum_after(moments: Sequence[int], now_ms: int) -> int:
+        start = bisect_left(moments, now_ms)
+        return sum(moments[start:]) - now_ms * (len(moments) - start)
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """One user in the detail series: its label, its devices, and where it stands in the order of hashes."""
+
+    order: bytes
+    """A stable hash: users are kept under the series limit in this order."""
+    label: str
+    devices: tuple[Device, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolData:
+    """The devices of one pool as of one publication."""
+
+    users: int
+    devices: Mapping[RememberedStatus, int]
+    date_sources: Mapping[DateSource, int]
+    devices_per_user: Mapping[int, int]
+    """How many users have exactly so many devices."""
+    activity: Mapping[RememberedStatus, ActivityIndex]
+    """Every status is present; devices without any date are in no index."""
+    oldest_ms: int | None
+    newest_ms: int | None
+    rows: tuple[UserRow, ...]
+    """Every user, in the order of hashes; empty in detail pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepProgress:
+    """A sweep that is under way."""
+
+    users_done: int
+    users_expected: int | None
+    """None while nothing is known of the pool's size."""
+    remaining_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """Everything that is known about one configured pool; one exposition takes it once."""
+
+    settings: PoolSettings
+    state: PoolState
+    up: bool
+    """False before the first contact too."""
+    description: PoolDescription | None
+    data: PoolData | None
+    """None: no data series, because the pool is unread, off, missing, or too long without an answer."""
+    progress: SweepProgress | None
+    """None when no sweep is under way."""
+    last_sweep_seconds: float | None
+    """The duration of the last finished sweep."""
+    last_success: float | None
+    """Wall time in seconds of the end of the last sweep that read every user."""
+    oldest_observation: float | None
+    """Wall time in seconds at which the user read longest ago was read."""

@@ -1,0 +1,1 @@
+"""A Cognito that runs on loopback: moto, and the device operations that moto lacks."""

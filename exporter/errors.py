@@ -1,0 +1,148 @@
+"""The exception tree; every failure carries its verdict and its metric label."""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+from typing import ClassVar
+
+
+class Reason(StrEnum):
+    """The closed list behind the labels `reason` and `error`."""
+
+    THROTTLED = "throttled"
+    DENIED = "denied"
+    CREDENTIALS = "credentials"
+    NOT_FOUND = "not_found"
+    INVALID_REQUEST = "invalid_request"
+    TRACKING_OFF = "tracking_off"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    MALFORMED = "malformed"
+    OTHER = "other"
+
+
+class Verdict(Enum):
+    """What a failed call means for the sweep that made it."""
+
+    RETRY = "ask again later in the same sweep"
+    SKIP_USER = "this user cannot be read; go on with the next"
+    STOP_POOL = "no call of this pool can succeed now; end the sweep"
+
+
+class ExporterError(Exception):
+    """Base of every error this program raises on purpose."""
+
+
+class ConfigError(ExporterError):
+    """The configuration is wrong; `faults` lists every fault found, one line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class AwsError(ExporterError):
+    """A call to AWS failed.
+
+    The text names the operation and AWS's error code only: AWS's own messages carry ARNs and user
+    names, which belong neither in logs nor on a page.
+    """
+
+    reason: ClassVar[Reason] = Reason.OTHER
+    verdict: ClassVar[Verdict] = Verdict.SKIP_USER
+
+    def __init__(self, operation: str, code: str) -> None:
+        super().__init__(f"{operation}: {code}")
+        self.operation = operation
+        self.code = code
+
+
+class Throttled(AwsError):
+    """The account's quota for the category is used up at the moment."""
+
+    reason = Reason.THROTTLED
+    verdict = Verdict.RETRY
+
+
+class Denied(AwsError):
+    """IAM does not allow the operation on this pool."""
+
+    reason = Reason.DENIED
+    verdict = Verdict.STOP_POOL
+
+
+class CredentialsFault(AwsError):
+    """There are no credentials, or they have expired or are not accepted.
+
+    Retried, because refreshable credentials may be renewed between two attempts.
+    """
+
+    reason = Reason.CREDENTIALS
+    verdict = Verdict.RETRY
+
+
+class UserNotFound(AwsError):
+    """The user vanished between the listing and the question; no failure."""
+
+    reason = Reason.NOT_FOUND
+    verdict = Verdict.SKIP_USER
+
+
+class ResourceNotFound(AwsError):
+    """The pool, a group or a user does not exist; AWS does not say which of them."""
+
+    reason = Reason.NOT_FOUND
+    verdict = Verdict.STOP_POOL
+
+
+class InvalidRequest(AwsError):
+    """AWS refuses the parameters, such as a filter it does not understand."""
+
+    reason = Reason.INVALID_REQUEST
+    verdict = Verdict.SKIP_USER
+
+
+class TrackingOff(AwsError):
+    """The pool is not configured to remember devices."""
+
+    reason = Reason.TRACKING_OFF
+    verdict = Verdict.STOP_POOL
+
+
+class ServerError(AwsError):
+    """AWS answered with an internal error."""
+
+    reason = Reason.SERVER_ERROR
+    verdict = Verdict.RETRY
+
+
+class CallTimeout(AwsError):
+    """No answer came in time."""
+
+    reason = Reason.TIMEOUT
+    verdict = Verdict.RETRY
+
+
+class ConnectionFailed(AwsError):
+    """The endpoint could not be reached, or the connection broke."""
+
+    reason = Reason.CONNECTION
+    verdict = Verdict.RETRY
+
+
+class Malformed(AwsError):
+    """The answer is not what the API promises.
+
+    Retried, because a truncated answer looks the same as a wrong one.
+    """
+
+    reason = Reason.MALFORMED
+    verdict = Verdict.RETRY
+
+
+class UnexpectedFailure(AwsError):
+    """An error that nothing above describes."""
+
+    reason = Reason.OTHER
+    verdict = Verdict.RETRY

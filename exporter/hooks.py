@@ -1,0 +1,56 @@
+"""What the pipe tells its listeners; metrics are one listener, tests another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from exporter.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One account and Region; the account is `unknown` until something names it."""
+
+    account_id: str
+    region: str
+
+
+class AwsObserver(Protocol):
+    """Hears of every request to AWS."""
+
+    def request_finished(self, target: Target, operation: str, seconds: float, reason: Reason | None) -> None:
+        """One attempt left the process and ended; `reason` is None when it succeeded."""
+        ...
+
+    def waited(self, target: Target, category: str, seconds: float) -> None:
+        """A request waited so long for its turn in the rate budget."""
+        ...
+
+
+class SweepObserver(Protocol):
+    """Hears of what happens in sweeps; a pool is its user pool id."""
+
+    def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
+        """A sweep ended, whatever the outcome; `reason` is None unless it failed as a whole."""
+        ...
+
+    def sweep_overran(self, pool_id: str) -> None:
+        """A sweep was still under way when the next was due."""
+        ...
+
+    def sweep_missed(self, pool_id: str) -> None:
+        """A run was due and was not started in time."""
+        ...
+
+    def user_read_failed(self, pool_id: str, reason: Reason) -> None:
+        """A user could not be read in this sweep and keeps its last values."""
+        ...
+
+    def user_vanished(self, pool_id: str) -> None:
+        """A user was deleted between the listing and the question."""
+        ...
+
+    def user_skipped(self, pool_id: str, reason: str) -> None:
+        """A user was not asked on purpose, such as a federated one."""
+        ...
