@@ -42,6 +42,10 @@ class ConfigError(ExporterError):
         self.faults = tuple(faults)
 
 
+class Cancelled(ExporterError):
+    """What was under way was told to stop; no failure."""
+
+
 class AwsError(ExporterError):
     """A call to AWS failed.
 
@@ -51,6 +55,8 @@ class AwsError(ExporterError):
 
     reason: ClassVar[Reason] = Reason.OTHER
     verdict: ClassVar[Verdict] = Verdict.SKIP_USER
+    attempted = True
+    """False when no request left the process, as without credentials."""
 
     def __init__(self, operation: str, code: str) -> None:
         super().__init__(f"{operation}: {code}")

@@ -19,8 +19,13 @@ class Target:
 class AwsObserver(Protocol):
     """Hears of every request to AWS."""
 
-    def request_finished(self, target: Target, operation: str, seconds: float, reason: Reason | None) -> None:
-        """One attempt left the process and ended; `reason` is None when it succeeded."""
+    def request_finished(
+        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
+    ) -> None:
+        """One request ended; `reason` is None when it succeeded.
+
+        `attempted` is False when it failed before anything left the process, as without credentials.
+        """
         ...
 
     def waited(self, target: Target, category: str, seconds: float) -> None:
@@ -28,8 +33,24 @@ class AwsObserver(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What one sweep has asked of AWS so far."""
+
+    calls: int
+    throttled: int
+
+
 class SweepObserver(Protocol):
-    """Hears of what happens in sweeps; a pool is its user pool id."""
+    """Hears of pools and of what happens in their sweeps; a pool is its user pool id."""
+
+    def pool_added(self, pool_id: str) -> None:
+        """A pool is configured from now on."""
+        ...
+
+    def pool_removed(self, pool_id: str) -> None:
+        """A pool is no longer configured: nothing of it may show any more."""
+        ...
 
     def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
         """A sweep ended, whatever the outcome; `reason` is None unless it failed as a whole."""
@@ -49,6 +70,10 @@ class SweepObserver(Protocol):
 
     def user_vanished(self, pool_id: str) -> None:
         """A user was deleted between the listing and the question."""
+        ...
+
+    def failed_unexpectedly(self, component: str) -> None:
+        """Something failed in a way that nobody foresaw; the log has the traceback."""
         ...
 
     def user_skipped(self, pool_id: str, reason: str) -> None:

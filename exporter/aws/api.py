@@ -7,10 +7,12 @@ each attempt can be counted, limited and repeated on its own. Every failure is a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+from exporter.hooks import Spending
 from exporter.model import Device, ListedUser, PoolDescription
 
 T = TypeVar("T")
@@ -76,8 +78,10 @@ class CognitoApi(Protocol):
         """
         ...
 
-    def admin_list_devices(self, pool_id: str, username: str, *, token: str | None) -> Page[Device]:
-        """One page of a user's devices.
+    def admin_list_devices(
+        self, pool_id: str, username: str, *, token: str | None, attributes: frozenset[str]
+    ) -> Page[Device]:
+        """One page of a user's devices, keeping only the given device attributes.
 
         Raises `UserNotFound` when the user is gone, `ResourceNotFound` when the user or the pool is,
         `TrackingOff` when the pool does not remember devices.
@@ -86,4 +90,32 @@ class CognitoApi(Protocol):
 
     def account_id(self) -> str:
         """The account of the credentials in use, by GetCallerIdentity."""
+        ...
+
+
+class PoolReader(Protocol):
+    """One pool as a sweep reads it: every call is one request that waits for its turn before it leaves.
+
+    Every call raises `exporter.errors.AwsError`, or `exporter.errors.Cancelled` when the sweep was told to
+    stop while the call waited.
+    """
+
+    def describe(self) -> PoolDescription:
+        """As `CognitoApi.describe_user_pool`."""
+        ...
+
+    def users(self, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
+        """As `CognitoApi.list_users`."""
+        ...
+
+    def users_in_group(self, group: str, *, token: str | None) -> Page[ListedUser]:
+        """As `CognitoApi.list_users_in_group`."""
+        ...
+
+    def devices(self, username: str, *, token: str | None, departed: Callable[[], None]) -> Page[Device]:
+        """As `CognitoApi.admin_list_devices`; `departed` is called once the request's turn has come."""
+        ...
+
+    def spending(self) -> Spending:
+        """What this reader has asked so far."""
         ...

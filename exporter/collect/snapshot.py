@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
 
 from exporter.config.settings import PoolSettings
 from exporter.model import DateSource, Device, PoolDescription, PoolState, RememberedStatus
@@ -36,6 +37,15 @@ class ActivityIndex:
             - bisect_left(self.removed, moment_ms)
         )
 
+    def oldest_ms(self) -> int | None:
+        """The earliest activity; None without any."""
+        return _first_present(merge(self.base, self.added), iter(self.removed))
+
+    def newest_ms(self) -> int | None:
+        """The latest activity; None without any."""
+        candidates = merge(reversed(self.base), reversed(self.added), reverse=True)
+        return _first_present(candidates, reversed(self.removed))
+
     def age_sum_ms(self, now_ms: int) -> int:
         """The sum of all ages, an activity in the future counting as age 0."""
         ahead = (
@@ -49,6 +59,15 @@ class ActivityIndex:
     def _sum_after(moments: Sequence[int], now_ms: int) -> int:
         start = bisect_left(moments, now_ms)
         return sum(moments[start:]) - now_ms * (len(moments) - start)
+
+
+def _first_present(candidates: Iterable[int], removed: Iterator[int]) -> int | None:
+    gone = next(removed, None)
+    for candidate in candidates:
+        if candidate != gone:
+            return candidate
+        gone = next(removed, None)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""Answers of Cognito as values: pure, strict about types, forgiving about absence.
+
+Every field of an answer is optional to AWS, so absence has a meaning of its own. A field of a wrong type
+is no absence: such an answer is refused whole, because half of it would be a lie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from exporter.aws.api import Page
+from exporter.errors import Malformed
+from exporter.model import Device, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking, region_of
+
+T = TypeVar("T")
+
+FEDERATED_STATUS = "EXTERNAL_PROVIDER"
+"""UserStatus of a user who signs in through a SAML, OIDC or social provider."""
+
+EARLIEST_SECONDS = -62_135_596_800
+LATEST_SECONDS = 253_402_300_799
+"""The years 1 and 9999, the ends of what AWS's timestamps can hold."""
+
+_TRACKING = {True: Tracking.OPT_IN, False: Tracking.ALWAYS}
+_MFA = {"OFF": Mfa.OFF, "OPTIONAL": Mfa.OPTIONAL, "ON": Mfa.ON}
+
+
+def pool_description(pool_id: str, answer: Mapping[str, Any]) -> PoolDescription:
+    """The answer of DescribeUserPool."""
+    operation = "DescribeUserPool"
+    pool = _typed(operation, answer, "UserPool", dict)
+    if pool is None:
+        raise Malformed(operation, "no UserPool in the answer")
+    mfa = _MFA.get(_typed(operation, pool, "MfaConfiguration", str) or "OFF", Mfa.OFF)
+    devices: Mapping[str, Any] | None = _typed(operation, pool, "DeviceConfiguration", dict)
+    challenge = bool(devices) and bool(
+        _typed(operation, devices or {}, "ChallengeRequiredOnNewDevice", bool),
+    )
+    return PoolDescription(
+        pool_id=pool_id,
+        name=_typed(operation, pool, "Name", str) or "",
+        account_id=_account_of(_typed(operation, pool, "Arn", str) or ""),
+        region=region_of(pool_id),
+        tracking=_tracking(operation, devices),
+        mfa=mfa,
+        mfa_bypass=challenge and mfa is not Mfa.OFF,
+        estimated_users=_typed(operation, pool, "EstimatedNumberOfUsers", int),
+    )
+
+
+def users_page(operation: str, answer: Mapping[str, Any], *, next_field: str) -> Page[ListedUser]:
+    """A page of ListUsers or ListUsersInGroup."""
+    return _page(operation, answer, "Users", next_field, lambda raw: _listed_user(operation, raw))
+
+
+def devices_page(answer: Mapping[str, Any], *, attributes: frozenset[str]) -> Page[Device]:
+    """A page of AdminListDevices; only the given attributes are kept, as they are personal data."""
+    operation = "AdminListDevices"
+    return _page(operation, answer, "Devices", "PaginationToken", lambda raw: _device(operation, raw, attributes))
+
+
+def _page(
+    operation: str,
+    answer: Mapping[str, Any],
+    items_field: str,
+    next_field: str,
+    parse: Callable[[Mapping[str, Any]], T],
+) -> Page[T]:
+    items = []
+    for raw in _typed(operation, answer, items_field, list) or ():
+        if not isinstance(raw, dict):
+            raise Malformed(operation, f"an entry of {items_field} is no object")
+        items.append(parse(raw))
+    return Page(tuple(items), _typed(operation, answer, next_field, str) or None)
+
+
+def _listed_user(operation: str, raw: Mapping[str, Any]) -> ListedUser:
+    name = _typed(operation, raw, "Username", str)
+    if not name:
+        raise Malformed(operation, "a user without Username")
+    return ListedUser(name, _typed(operation, raw, "UserStatus", str) == FEDERATED_STATUS)
+
+
+def _device(operation: str, raw: Mapping[str, Any], wanted: frozenset[str]) -> Device:
+    key = _typed(operation, raw, "DeviceKey", str)
+    attributes = _attributes(operation, raw)
+    return Device(
+        key=key or "",
+        remembered=_remembered(attributes.get("dev:device_remembered_status")),
+        status=attributes.get("device_status") or "unknown",
+        created_ms=_moment(operation, raw, "DeviceCreateDate"),
+        modified_ms=_moment(operation, raw, "DeviceLastModifiedDate"),
+        authenticated_ms=_moment(operation, raw, "DeviceLastAuthenticatedDate"),
+        attributes=tuple((name, attributes[name]) for name in sorted(wanted) if name in attributes),
+    )
+
+
+def _attributes(operation: str, raw: Mapping[str, Any]) -> dict[str, str]:
+    attributes = {}
+    for entry in _typed(operation, raw, "DeviceAttributes", list) or ():
+        if not isinstance(entry, dict):
+            raise Malformed(operation, "an entry of DeviceAttributes is no object")
+        name = _typed(operation, entry, "Name", str)
+        value = _typed(operation, entry, "Value", str)
+        if name and value is not None:
+            attributes[name] = value
+    return attributes
+
+
+def _remembered(value: str | None) -> RememberedStatus:
+    try:
+        return RememberedStatus(value or "unknown")
+    except ValueError:  # a status that AWS has not documented
+        return RememberedStatus.UNKNOWN
+
+
+def _tracking(operation: str, devices: Mapping[str, Any] | None) -> Tracking:
+    if devices is None:
+        return Tracking.OFF
+    return _TRACKING[bool(_typed(operation, devices, "DeviceOnlyRememberedOnUserPrompt", bool))]
+
+
+def _moment(operation: str, raw: Mapping[str, Any], name: str) -> int | None:
+    value = raw.get(name)
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        value = value.timestamp()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Malformed(operation, f"{name} is no point in time")
+    if not (math.isfinite(value) and EARLIEST_SECONDS <= value <= LATEST_SECONDS):
+        raise Malformed(operation, f"{name} is beyond the years 1 to 9999")
+    return round(value * 1000)
+
+
+def _typed(operation: str, raw: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+    value = raw.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise Malformed(operation, f"{name} is no {kind.__name__}")
+    return value
+
+
+def _account_of(arn: str) -> str | None:
+    parts = arn.split(":")
+    account = parts[4] if len(parts) > 5 else ""
+    return account if account.isdigit() else None

@@ -1,0 +1,255 @@
+"""Credentials, clients and budgets: one client per way to reach an account and Region.
+
+boto3's own chain finds the credentials (environment, profile, IRSA, Pod Identity, instance metadata); a
+role is assumed with credentials that botocore renews before they expire.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import boto3
+from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    CredentialResolver,
+    DeferredRefreshableCredentials,
+)
+from botocore.exceptions import NoCredentialsError
+from botocore.session import Session as BotocoreSession
+
+import exporter
+from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation
+from exporter.aws.budget import RateBudget
+from exporter.aws.client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.failures import translated
+from exporter.aws.paced import PacedReader, observed
+from exporter.clock import Clock
+from exporter.config.settings import PoolSettings, TargetSettings
+from exporter.errors import AwsError
+from exporter.hooks import AwsObserver, Target
+
+UNKNOWN_ACCOUNT = "unknown"
+
+ApiFactory = Callable[[TargetSettings], CognitoApi]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """One rate budget as it is now, in requests per second."""
+
+    target: Target
+    category: Category
+    configured: float
+    current: float
+    quota: float
+    """What AWS grants by default."""
+
+
+class Budgets:
+    """The budgets of every account and Region; shared by all pools in them."""
+
+    def __init__(self, rates: Mapping[str, float], clock: Clock) -> None:
+        """`rates` are requests per second by quota category."""
+        self._rates = dict(rates)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._budgets: dict[Target, dict[Category, RateBudget]] = {}
+
+    def of(self, target: Target, category: Category) -> RateBudget:
+        """The budget of one account, Region and category, made when first asked for."""
+        return self._of(target)[category]
+
+    def forget(self, target: Target) -> None:
+        """Drop a target that nothing uses any more."""
+        with self._lock:
+            self._budgets.pop(target, None)
+
+    def configure(self, rates: Mapping[str, float]) -> None:
+        """Use other rates from now on."""
+        with self._lock:
+            self._rates = dict(rates)
+            for budgets in self._budgets.values():
+                for category, budget in budgets.items():
+                    budget.configure(self._rates[category])
+
+    def states(self) -> tuple[BudgetState, ...]:
+        """Every budget as it is now."""
+        with self._lock:
+            known = list(self._budgets.items())
+        return tuple(
+            BudgetState(target, category, budget.configured, budget.current, DEFAULT_QUOTAS[category])
+            for target, budgets in known
+            for category, budget in budgets.items()
+        )
+
+    def _of(self, target: Target) -> dict[Category, RateBudget]:
+        with self._lock:
+            if target not in self._budgets:
+                self._budgets[target] = {c: RateBudget(self._rates[c], self._clock) for c in Category}
+            return self._budgets[target]
+
+
+class Connection:
+    """One client, and the account whose quota it spends."""
+
+    def __init__(self, settings: TargetSettings, api: CognitoApi, budgets: Budgets) -> None:
+        """The account id is known at once where a role names it."""
+        self.api = api
+        self._budgets = budgets
+        self._target = Target(account_of_role(settings.role_arn) or UNKNOWN_ACCOUNT, settings.region)
+
+    @property
+    def target(self) -> Target:
+        """The account id, as far as it is known now, and the Region."""
+        return self._target
+
+    def budget(self, category: Category) -> RateBudget:
+        """The budget that every caller of this account and Region shares."""
+        return self._budgets.of(self._target, category)
+
+    def named(self, account_id: str) -> None:
+        """An answer has told the account id; the first word counts."""
+        if self._target.account_id != UNKNOWN_ACCOUNT:
+            return
+        unnamed, self._target = self._target, Target(account_id, self._target.region)
+        self._budgets.forget(unnamed)
+
+
+class Connections:
+    """Makes a reader for a pool; pools that are reached alike share a client."""
+
+    def __init__(
+        self,
+        make_api: ApiFactory,
+        budgets: Budgets,
+        observer: AwsObserver,
+        clock: Clock,
+    ) -> None:
+        """`make_api` is `AwsApis` in production."""
+        self._make_api = make_api
+        self._budgets = budgets
+        self._observer = observer
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._connections: dict[TargetSettings, Connection] = {}
+
+    def reader(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PacedReader:
+        """A reader for one sweep of a pool.
+
+        Raises `exporter.errors.AwsError` when boto3 cannot make a client, such as for a profile that does
+        not exist.
+        """
+        connection = self._connection(pool.target)
+        return PacedReader(
+            connection.api,
+            pool.id,
+            connection,
+            self._observer,
+            self._clock,
+            cancelled,
+            attributes=frozenset(pool.device_attributes),
+        )
+
+    def _connection(self, settings: TargetSettings) -> Connection:
+        with self._lock:
+            connection = self._connections.get(settings)
+            if connection is not None:
+                return connection
+            connection = Connection(settings, self._make_api(settings), self._budgets)
+            self._connections[settings] = connection
+        if connection.target.account_id == UNKNOWN_ACCOUNT:
+            # Beside the sweep: STS being unreachable must hold nothing up.
+            threading.Thread(target=self._name, args=(connection,), name="account-id", daemon=True).start()
+        return connection
+
+    def _name(self, connection: Connection) -> None:
+        try:
+            account_id = observed(
+                connection, self._observer, self._clock, Operation.GET_CALLER_IDENTITY, connection.api.account_id
+            )
+        except AwsError:
+            return  # counted by the observer; the described pool's ARN will name the account
+        connection.named(account_id)
+
+
+class AwsApis:
+    """Makes boto3 clients; all of them share what botocore loads from disk."""
+
+    def __init__(self) -> None:
+        self._base: boto3.Session | None = None
+
+    def __call__(self, settings: TargetSettings) -> CognitoApi:
+        """A client for one account and Region.
+
+        Raises `exporter.errors.AwsError` when boto3's own configuration is at fault.
+        """
+        try:
+            if self._base is None:
+                self._base = boto3.Session()
+            role_arn = settings.role_arn
+            session = self._base if role_arn is None else _assuming(self._base, role_arn, settings)
+            config = ONE_ATTEMPT.merge(
+                Config(
+                    user_agent_extra=f"cognito-device-exporter/{exporter.__version__}",
+                    use_fips_endpoint=settings.use_fips_endpoint,
+                    use_dualstack_endpoint=settings.use_dualstack_endpoint,
+                )
+            )
+            cognito = session.client(
+                "cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
+            )
+        except Exception as error:
+            ours = translated("client", error)
+            ours.attempted = False
+            raise ours from error
+        return BotoCognito(cognito, lambda: session.client("sts", region_name=settings.region, config=ONE_ATTEMPT))
+
+
+def account_of_role(role_arn: str | None) -> str | None:
+    """The account id in `arn:aws:iam::123456789012:role/name`."""
+    return role_arn.split(":")[4] if role_arn else None
+
+
+def _assuming(base: boto3.Session, role_arn: str, settings: TargetSettings) -> boto3.Session:
+    source = base._session  # noqa: SLF001 - boto3 gives no other way to its loader and credentials
+    session = BotocoreSession()
+    session.register_component("data_loader", source.get_component("data_loader"))
+    provider = _RoleProvider(source, role_arn, settings)
+    session.register_component("credential_provider", CredentialResolver(providers=[provider]))
+    return boto3.Session(botocore_session=session)
+
+
+class _RoleProvider(CredentialProvider):
+    """Credentials of an assumed role, asked for at the first call and renewed before they expire."""
+
+    METHOD = "assume-role"
+    CANONICAL_NAME = "AssumeRole"
+
+    def __init__(self, source: BotocoreSession, role_arn: str, settings: TargetSettings) -> None:
+        super().__init__()
+        self._source = source
+        self._role_arn = role_arn
+        self._settings = settings
+
+    def load(self) -> DeferredRefreshableCredentials:
+        source = self._source.get_credentials()
+        if source is None:
+            raise NoCredentialsError
+        fetcher = AssumeRoleCredentialFetcher(
+            client_creator=partial(self._source.create_client, region_name=self._settings.region),
+            source_credentials=source,
+            role_arn=self._role_arn,
+            extra_args=self._extra_arguments(),
+        )
+        return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=fetcher.fetch_credentials)
+
+    def _extra_arguments(self) -> dict[str, str]:
+        extra = {"RoleSessionName": "cognito-device-exporter"}
+        if self._settings.external_id is not None:
+            extra["ExternalId"] = self._settings.external_id
+        return extra

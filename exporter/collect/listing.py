@@ -1,0 +1,86 @@
+"""Which users a sweep reads: pages of Cognito's listings, or the names in the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+from exporter.aws.api import Operation, Page, PoolReader
+from exporter.config.settings import UserSelection
+from exporter.errors import Malformed
+from exporter.model import ListedUser
+
+T = TypeVar("T")
+
+MAX_EMPTY_PAGES = 1000
+"""Pages in a row without an item: Cognito gives some, but a thousand is a chain without an end."""
+
+MAX_DEVICE_PAGES = 200
+"""Pages of one user's devices: 12,000 devices are a fault, not a person."""
+
+
+def pages(
+    operation: str, fetch: Callable[[str | None], Page[T]], *, most: int | None = None
+) -> Iterator[tuple[T, ...]]:
+    """Every page of a listing, each at most once.
+
+    Raises `Malformed` when a page names itself as the next, when a thousand pages in a row are empty, and
+    after `most` pages: following such a chain would never end.
+    """
+    token: str | None = None
+    empty = count = 0
+    while True:
+        page = fetch(token)
+        yield page.items
+        count += 1
+        empty = 0 if page.items else empty + 1
+        if page.token is None:
+            return
+        if page.token == token:
+            raise Malformed(operation, "a page names itself as the next")
+        if empty >= MAX_EMPTY_PAGES or count == most:
+            raise Malformed(operation, "the chain of pages does not end")
+        token = page.token
+
+
+class Ask(Protocol):
+    """Makes a call, again and again while it fails retryably, up to some bound."""
+
+    def __call__(self, call: Callable[[], T], /) -> T:
+        """The answer, or the last failure raised."""
+        ...
+
+
+def selected_users(selection: UserSelection, reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
+    """The users of a selection; those of several groups once each."""
+    if selection.usernames is not None:
+        yield from map(ListedUser, dict.fromkeys(selection.usernames))
+    elif selection.groups is not None:
+        yield from _members(selection.groups, reader, ask)
+    else:
+        yield from _everyone(selection.filter, reader, ask)
+
+
+def _everyone(user_filter: str | None, reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
+    def fetch(token: str | None) -> Page[ListedUser]:
+        return ask(lambda: reader.users(user_filter=user_filter, token=token))
+
+    for page in pages(Operation.LIST_USERS, fetch):
+        yield from page
+
+
+def _members(groups: tuple[str, ...], reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
+    met: set[str] = set()
+    for group in groups:
+        for user in _members_of(group, reader, ask):
+            if user.name not in met:
+                met.add(user.name)
+                yield user
+
+
+def _members_of(group: str, reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
+    def fetch(token: str | None) -> Page[ListedUser]:
+        return ask(lambda: reader.users_in_group(group, token=token))
+
+    for page in pages(Operation.LIST_USERS_IN_GROUP, fetch):
+        yield from page

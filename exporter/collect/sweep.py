@@ -1,0 +1,229 @@
+"""One pass over a pool: describe it, list its users, read the devices of each, publish."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import structlog
+import tenacity
+
+from exporter.aws.api import Operation, PoolReader
+from exporter.clock import Clock
+from exporter.collect.listing import MAX_DEVICE_PAGES, pages, selected_users
+from exporter.collect.readers import Readers, ReadTask
+from exporter.collect.store import PoolStore
+from exporter.config.settings import PoolSettings
+from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound, Verdict
+from exporter.hooks import SweepObserver
+from exporter.identity import Identity
+from exporter.model import ListedUser, Tracking
+
+T = TypeVar("T")
+
+LISTING_ATTEMPTS = 12
+"""Attempts at one page of a listing; a listing without one of its pages is no listing."""
+
+LISTING_FIRST_DELAY = 0.5
+LISTING_MAX_DELAY = 15.0
+"""Seconds between two attempts: doubling from the first, with jitter."""
+
+log = structlog.get_logger()
+
+
+class Sleep(Protocol):
+    """Waits, but not beyond the order to stop."""
+
+    def __call__(self, seconds: float) -> None:
+        """Return after `seconds`, or at once when told to stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a sweep ended."""
+
+    reason: Reason | None
+    """None when every user of the selection was read; else the failure, or the most frequent of them."""
+    complete: bool
+    """Every user was asked, even if some could not be read."""
+
+
+class Sweep:
+    """One pass over one pool; made anew for each."""
+
+    def __init__(
+        self,
+        store: PoolStore,
+        reader: PoolReader,
+        identity: Identity,
+        observer: SweepObserver,
+        clock: Clock,
+        *,
+        cancelled: Callable[[], bool],
+        sleep: Sleep,
+    ) -> None:
+        self._pool: PoolSettings = store.settings
+        self._store = store
+        self._reader = reader
+        self._identity = identity
+        self._observer = observer
+        self._clock = clock
+        self._cancelled = cancelled
+        self._counts: Counter[str] = Counter()
+        self._error: str | None = None
+        self._counting = threading.Lock()
+        self._ask = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_retryable),
+            stop=tenacity.stop_after_attempt(LISTING_ATTEMPTS),
+            wait=tenacity.wait_exponential_jitter(initial=LISTING_FIRST_DELAY, max=LISTING_MAX_DELAY),
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def run(self) -> Outcome:
+        """Sweep, and tell store and observer how it went.
+
+        Raises `Cancelled` when told to stop; nothing is counted then.
+        """
+        started = self._clock.monotonic()
+        self._store.sweep_started()
+        try:
+            outcome = self._pass()
+        except Cancelled:
+            self._store.sweep_abandoned()
+            raise
+        except AwsError as error:
+            outcome = self._ended_early(error)
+        self._observer.sweep_finished(self._pool.id, outcome.reason)
+        self._report(outcome, self._clock.monotonic() - started)
+        return outcome
+
+    def _report(self, outcome: Outcome, seconds: float) -> None:
+        view = self._store.view()
+        spending = self._reader.spending()
+        write = log.info if outcome.reason is None else log.warning
+        write(
+            "sweep finished",
+            user_pool_id=self._pool.id,
+            state=view.state.value,
+            reason=outcome.reason and outcome.reason.value,
+            error=self._error,
+            complete=outcome.complete,
+            users=view.data and view.data.users,
+            devices=view.data and sum(view.data.devices.values()),
+            users_read=self._counts["read"],
+            users_failed=self._counts["failed"],
+            users_vanished=self._counts["vanished"],
+            users_skipped=self._counts["skipped"],
+            seconds=round(seconds, 3),
+            calls=spending.calls,
+            throttled=spending.throttled,
+        )
+
+    def _count(self, what: str) -> None:
+        with self._counting:
+            self._counts[what] += 1
+
+    def _pass(self) -> Outcome:
+        description = self._ask(self._reader.describe)
+        self._store.described(description)
+        if description.tracking is Tracking.OFF:
+            self._store.tracking_is_off()
+            return Outcome(None, complete=True)
+        failures = self._read_everyone()
+        self._store.sweep_completed(every_user_read=not failures)
+        return Outcome(max(failures, key=failures.__getitem__, default=None), complete=True)
+
+    def _read_everyone(self) -> dict[Reason, int]:
+        readers = Readers(self._read_user, self._given_up, self._clock, self._cancelled, name=f"reader-{self._pool.id}")
+        try:
+            users = 0
+            for user in selected_users(self._pool.users, self._reader, self._ask):
+                if self._is_skipped(user):
+                    continue
+                users += 1
+                if not readers.submit(user.name, self._identity.of(self._pool.id, user.name)):
+                    break
+            else:
+                self._store.enumerated(users)
+            readers.finish()
+        finally:
+            readers.stop()
+        return readers.failures
+
+    def _is_skipped(self, user: ListedUser) -> bool:
+        if user.federated and self._pool.skip_federated_users:
+            self._observer.user_skipped(self._pool.id, "federated")
+            self._count("skipped")
+            return True
+        return False
+
+    def _read_user(self, task: ReadTask, departed: Callable[[], None]) -> None:
+        try:
+            chain = pages(
+                Operation.ADMIN_LIST_DEVICES,
+                lambda token: self._reader.devices(task.username, token=token, departed=departed),
+                most=MAX_DEVICE_PAGES,
+            )
+            devices = tuple(device for page in chain for device in page)
+        except UserNotFound:
+            self._vanished(task)
+        except ResourceNotFound:
+            self._settle_not_found(task)
+        else:
+            self._store.put(task.identity, devices)
+            self._count("read")
+
+    def _settle_not_found(self, task: ReadTask) -> None:
+        """AWS does not say whether the pool or the user is missing: where the pool is there, the user is not."""
+        self._reader.describe()
+        self._vanished(task)
+
+    def _vanished(self, task: ReadTask) -> None:
+        self._store.gone(task.identity)
+        self._observer.user_vanished(self._pool.id)
+        self._count("vanished")
+
+    def _given_up(self, task: ReadTask, reason: Reason) -> None:
+        self._store.keep(task.identity)
+        self._observer.user_read_failed(self._pool.id, reason)
+        self._count("failed")
+
+    def _ended_early(self, error: AwsError) -> Outcome:
+        self._error = str(error)
+        if isinstance(error, ResourceNotFound) and self._pool_is_missing(error):
+            self._store.pool_missing()
+        elif isinstance(error, TrackingOff) and self._tracking_is_off():
+            self._store.tracking_is_off()
+            return Outcome(None, complete=True)
+        else:
+            self._store.sweep_failed(error.reason)
+        return Outcome(error.reason, complete=False)
+
+    def _pool_is_missing(self, error: AwsError) -> bool:
+        """Whether the pool is what was not found, and not a group of it."""
+        if error.operation == Operation.DESCRIBE_USER_POOL:
+            return True
+        try:
+            self._store.described(self._ask(self._reader.describe))
+        except ResourceNotFound:
+            return True
+        except AwsError:
+            return False
+        return False
+
+    def _tracking_is_off(self) -> bool:
+        try:
+            description = self._ask(self._reader.describe)
+        except AwsError:
+            return False
+        self._store.described(description)
+        return description.tracking is Tracking.OFF
+
+
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, AwsError) and error.verdict is Verdict.RETRY

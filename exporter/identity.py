@@ -1,0 +1,90 @@
+"""Who a user is on `/metrics`: a keyed fingerprint, or the name itself where the operator chose so.
+
+A user is handled as its identity everywhere behind the sweep, so that names are forgotten as soon as
+their devices are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Protocol
+
+IDENTITY_BYTES = 16
+"""An HMAC identity has 128 bits."""
+
+KEY_BYTES_MIN = 16
+"""A shorter key could be guessed, and with it every name."""
+
+
+class Identity(Protocol):
+    """Turns user names into what is kept and shown."""
+
+    def of(self, pool_id: str, username: str) -> bytes:
+        """The identity of a user of a pool, the key under which it is stored."""
+        ...
+
+    def label(self, identity: bytes) -> str:
+        """The value of the label `user`."""
+        ...
+
+    def order(self, identity: bytes) -> bytes:
+        """A stable pseudo-random sort key, by which users are kept under the series limit."""
+        ...
+
+
+class HmacIdentity:
+    """HMAC-SHA256(key, pool id ‖ 0x00 ‖ user name), the first 128 bits, hexadecimal in the label."""
+
+    def __init__(self, key: bytes) -> None:
+        self._base = hmac.new(key, digestmod=hashlib.sha256)
+
+    def of(self, pool_id: str, username: str) -> bytes:
+        """The first 16 bytes of the digest."""
+        digest = self._base.copy()
+        digest.update(_encoded(pool_id) + b"\x00" + _encoded(username))
+        return digest.digest()[:IDENTITY_BYTES]
+
+    def label(self, identity: bytes) -> str:
+        """32 hexadecimal digits."""
+        return identity.hex()
+
+    def order(self, identity: bytes) -> bytes:
+        """The digest is already pseudo-random."""
+        return identity
+
+
+class RawIdentity:
+    """The user name as it is."""
+
+    def of(self, pool_id: str, username: str) -> bytes:  # noqa: ARG002 - the pool plays no part in a raw name
+        """The name in UTF-8; lone surrogates survive."""
+        return _encoded(username)
+
+    def label(self, identity: bytes) -> str:
+        """The name; what UTF-8 cannot carry is replaced."""
+        return identity.decode("utf-8", "replace")
+
+    def order(self, identity: bytes) -> bytes:
+        """A hash without a key: the name itself is no even order."""
+        return hashlib.sha256(identity).digest()[:IDENTITY_BYTES]
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file: all of its bytes, but for line ends at the close.
+
+    Raises `OSError` when the file cannot be read and `ValueError`, whose text says what was expected,
+    when others may read it or it is too short.
+    """
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise ValueError(f"expected mode 0600 or stricter, found {mode:04o}: others could read the key")
+    key = path.read_bytes().rstrip(b"\r\n")
+    if len(key) < KEY_BYTES_MIN:
+        raise ValueError(f"expected a key of at least {KEY_BYTES_MIN} bytes, found {len(key)}")
+    return key
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

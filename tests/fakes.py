@@ -1,0 +1,230 @@
+"""Stand-ins at the seams: a Cognito in memory, a clock that a test turns, observers that remember."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from exporter.aws.api import PAGE_SIZE, Category, Operation, Page
+from exporter.aws.budget import RateBudget
+from exporter.aws.paced import PacedReader
+from exporter.clock import Clock, SystemClock
+from exporter.errors import AwsError, InvalidRequest, Reason, ResourceNotFound, TrackingOff, UserNotFound
+from exporter.hooks import Target
+from exporter.model import Device, ListedUser, Mfa, PoolDescription, Tracking, region_of
+
+T = TypeVar("T")
+
+ACCOUNT = "123456789012"
+
+
+class TurnedClock:
+    """A clock that moves only when a test turns it."""
+
+    def __init__(self, wall: float = 1_700_000_000.0) -> None:
+        self._wall = wall
+        self._monotonic = 1000.0
+
+    def wall(self) -> float:
+        return self._wall
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def turn(self, seconds: float) -> None:
+        self._wall += seconds
+        self._monotonic += seconds
+
+
+@dataclass
+class FakePool:
+    name: str = "pool"
+    tracking: Tracking = Tracking.ALWAYS
+    mfa: Mfa = Mfa.OPTIONAL
+    challenge: bool = True
+    users: dict[str, tuple[Device, ...]] = field(default_factory=dict)
+    federated: set[str] = field(default_factory=set)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+
+
+Fault = Callable[[Operation, str], AwsError | None]
+"""Asked before each answer with the operation and the user name (or the pool id): an error to raise."""
+
+
+class FakeCognito:
+    """`exporter.aws.api.CognitoApi` in memory."""
+
+    def __init__(self, pools: dict[str, FakePool] | None = None, *, page_size: int = PAGE_SIZE) -> None:
+        self.pools = pools or {}
+        self.page_size = page_size
+        self.fault: Fault | None = None
+        self.calls: Counter[Operation] = Counter()
+        self._lock = threading.Lock()
+
+    def describe_user_pool(self, pool_id: str) -> PoolDescription:
+        pool = self._pool(Operation.DESCRIBE_USER_POOL, pool_id, pool_id)
+        tracked = pool.tracking is not Tracking.OFF
+        return PoolDescription(
+            pool_id=pool_id,
+            name=pool.name,
+            account_id=ACCOUNT,
+            region=region_of(pool_id),
+            tracking=pool.tracking,
+            mfa=pool.mfa,
+            mfa_bypass=tracked and pool.challenge and pool.mfa is not Mfa.OFF,
+            estimated_users=len(pool.users),
+        )
+
+    def list_users(self, pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
+        pool = self._pool(Operation.LIST_USERS, pool_id, pool_id)
+        names = [name for name in pool.users if user_filter is None or _matches(user_filter, name)]
+        return self._page(Operation.LIST_USERS, [ListedUser(n, n in pool.federated) for n in names], token)
+
+    def list_users_in_group(self, pool_id: str, group: str, *, token: str | None) -> Page[ListedUser]:
+        pool = self._pool(Operation.LIST_USERS_IN_GROUP, pool_id, pool_id)
+        if group not in pool.groups:
+            raise ResourceNotFound(Operation.LIST_USERS_IN_GROUP, "ResourceNotFoundException")
+        users = [ListedUser(name, name in pool.federated) for name in pool.groups[group]]
+        return self._page(Operation.LIST_USERS_IN_GROUP, users, token)
+
+    def admin_list_devices(
+        self, pool_id: str, username: str, *, token: str | None, attributes: frozenset[str]
+    ) -> Page[Device]:
+        pool = self._pool(Operation.ADMIN_LIST_DEVICES, pool_id, username)
+        if pool.tracking is Tracking.OFF:
+            raise TrackingOff(Operation.ADMIN_LIST_DEVICES, "InvalidUserPoolConfigurationException")
+        if username not in pool.users:
+            raise UserNotFound(Operation.ADMIN_LIST_DEVICES, "UserNotFoundException")
+        kept = [
+            replace(device, attributes=tuple(pair for pair in device.attributes if pair[0] in attributes))
+            for device in pool.users[username]
+        ]
+        return self._page(Operation.ADMIN_LIST_DEVICES, kept, token)
+
+    def account_id(self) -> str:
+        with self._lock:
+            self.calls[Operation.GET_CALLER_IDENTITY] += 1
+        return ACCOUNT
+
+    def _pool(self, operation: Operation, pool_id: str, subject: str) -> FakePool:
+        with self._lock:
+            self.calls[operation] += 1
+            error = self.fault(operation, subject) if self.fault else None
+        if error is not None:
+            raise error
+        if pool_id not in self.pools:
+            raise ResourceNotFound(operation, "ResourceNotFoundException")
+        return self.pools[pool_id]
+
+    def _page(self, operation: Operation, items: list[T], token: str | None) -> Page[T]:
+        if token is not None and not token.isdigit():
+            raise InvalidRequest(operation, "InvalidParameterException")
+        start = int(token or 0)
+        end = start + self.page_size
+        return Page(tuple(items[start:end]), str(end) if end < len(items) else None)
+
+
+def _matches(user_filter: str, name: str) -> bool:
+    attribute, operator, wanted = user_filter.split(" ", 2)
+    assert attribute == "username"
+    wanted = wanted.strip('"')
+    return name.startswith(wanted) if operator == "^=" else name == wanted
+
+
+class FakeAccount:
+    """An account whose budgets are as wide as a test asks."""
+
+    def __init__(self, rate: float = 10_000.0, clock: Clock | None = None) -> None:
+        self.target = Target("unknown", "eu-west-1")
+        self._budgets = {c: RateBudget(rate, clock or SystemClock()) for c in Category}
+
+    def budget(self, category: Category) -> RateBudget:
+        return self._budgets[category]
+
+    def named(self, account_id: str) -> None:
+        self.target = Target(account_id, self.target.region)
+
+
+class Remembering:
+    """Both observers: remembers how often it heard what."""
+
+    def __init__(self) -> None:
+        self.heard: Counter[tuple[str, ...]] = Counter()
+        self._lock = threading.Lock()
+
+    def _hear(self, *what: str) -> None:
+        with self._lock:
+            self.heard[what] += 1
+
+    def request_finished(
+        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
+    ) -> None:
+        assert seconds >= 0
+        self._hear("request", target.account_id, operation, str(reason), str(attempted))
+
+    def waited(self, target: Target, category: str, seconds: float) -> None:
+        assert seconds >= 0
+        self._hear("waited", target.account_id, category)
+
+    def pool_added(self, pool_id: str) -> None:
+        self._hear("added", pool_id)
+
+    def pool_removed(self, pool_id: str) -> None:
+        self._hear("removed", pool_id)
+
+    def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
+        self._hear("finished", pool_id, str(reason))
+
+    def sweep_overran(self, pool_id: str) -> None:
+        self._hear("overran", pool_id)
+
+    def sweep_missed(self, pool_id: str) -> None:
+        self._hear("missed", pool_id)
+
+    def user_read_failed(self, pool_id: str, reason: Reason) -> None:
+        self._hear("user failed", pool_id, str(reason))
+
+    def user_vanished(self, pool_id: str) -> None:
+        self._hear("vanished", pool_id)
+
+    def failed_unexpectedly(self, component: str) -> None:
+        self._hear("unexpected", component)
+
+    def user_skipped(self, pool_id: str, reason: str) -> None:
+        self._hear("skipped", pool_id, reason)
+
+
+def reader_of(
+    api: FakeCognito,
+    pool_id: str,
+    *,
+    observer: Remembering | None = None,
+    account: FakeAccount | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    attributes: frozenset[str] = frozenset(),
+) -> PacedReader:
+    """The real reader over the fake, without a limit worth the name."""
+    return PacedReader(
+        api,
+        pool_id,
+        account or FakeAccount(),
+        observer or Remembering(),
+        SystemClock(),
+        cancelled,
+        attributes=attributes,
+    )
+
+
+def eventually(condition: Callable[[], bool], *, within: float = 10.0) -> bool:
+    """Whether a condition comes true in time; looks every few milliseconds."""
+    deadline = time.monotonic() + within
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        pause.wait(0.005)
+    return condition()
