@@ -1,0 +1,107 @@
+"""`demo`: serve from the bundled Cognito on loopback; the only place that knows the emulator."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from exporter.cli.health import local
+from exporter.errors import ExporterError
+from exporter.options import ServeOptions
+
+_KEY_BYTES = 32
+_PACKAGES_OF_THE_EXTRA = frozenset({"moto", "werkzeug"})
+
+
+class MissingEmulator(ExporterError):
+    """The packages that the emulator needs are not installed."""
+
+
+class World(Protocol):
+    """What the demo needs of the emulator while it runs."""
+
+    def settings_yaml(self, key_file: Path) -> str:
+        """A configuration for the pools of this world."""
+        ...
+
+
+OpenWorld = Callable[[], AbstractContextManager[World]]
+
+
+def run_demo(serve: Callable[[Path], int], show: ServeOptions, open_world: OpenWorld | None = None) -> int:
+    """Start the world, write its configuration, say where to look as `show` has it, and serve until told to stop.
+
+    Raises `MissingEmulator`, whose text says what to install.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="cognito-device-exporter-demo-") as directory,
+        _only_the_demos_credentials(),
+        (open_world or open_demo_world)() as world,
+    ):
+        key_file = _write_private(Path(directory) / "identity.key", secrets.token_hex(_KEY_BYTES))
+        config_file = _write_private(Path(directory) / "config.yaml", world.settings_yaml(key_file))
+        base = f"http://{local(show.listen_addresses[0])}"
+        click.echo(f"Status page: {base}/")
+        click.echo(f"Metrics:     {base}{show.telemetry_path}")
+        return serve(config_file)
+
+
+def open_demo_world() -> AbstractContextManager[World]:
+    """The emulator's world.
+
+    Raises `MissingEmulator` when the extra is not installed.
+    """
+    try:
+        from exporter.emulator.demo import DemoWorld  # noqa: PLC0415 - an extra, and slow to import
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _PACKAGES_OF_THE_EXTRA:
+            raise
+        raise MissingEmulator(
+            "demo needs the bundled emulator: pip install 'cognito-device-exporter[emulator]'"
+        ) from error
+    return DemoWorld()
+
+
+def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which boto3 finds the demo's credentials and nothing of a real account, and no proxy."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
+    }
+    return kept | {
+        # The emulator takes an access key of twelve digits for the number of the account.
+        "AWS_ACCESS_KEY_ID": "123456789012",
+        "AWS_SECRET_ACCESS_KEY": "demo",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@contextmanager
+def _only_the_demos_credentials() -> Iterator[None]:
+    before = dict(os.environ)
+    _replace_environment(demo_environment(before))
+    try:
+        yield
+    finally:
+        _replace_environment(before)
+
+
+def _replace_environment(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _write_private(path: Path, text: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+    return path

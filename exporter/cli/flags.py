@@ -1,0 +1,162 @@
+"""The flags, each with its environment variable, and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from exporter.config.duration import parse_duration
+from exporter.logs import LogFormat, LogLevel
+from exporter.options import DEFAULT_PORT, ListenAddress, ServeOptions, parse_listen_address, parse_telemetry_path
+
+T = TypeVar("T")
+Decorator = Callable[[Any], Any]
+
+ENV_PREFIX = "COGNITO_DEVICE_EXPORTER_"
+
+
+def env_of(flag: str) -> str:
+    """The environment variable of a flag: `--log.level` is COGNITO_DEVICE_EXPORTER_LOG_LEVEL."""
+    return ENV_PREFIX + flag.removeprefix("--").replace(".", "_").replace("-", "_").upper()
+
+
+class _Parsed(click.ParamType[Any]):
+    """A value that one of our parsers reads; its `ValueError` is what the user is told."""
+
+    envvar_list_splitter = ","
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value.strip())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_ADDRESS = _Parsed("host:port", parse_listen_address)
+_PATH = _Parsed("path", parse_telemetry_path)
+
+
+def _flag(name: str, destination: str, help_text: str, **attributes: Any) -> Decorator:
+    return click.option(
+        name, destination, help=help_text, envvar=env_of(name), show_envvar=True, show_default=True, **attributes
+    )
+
+
+def _not_yet(name: str, wants: Callable[[Any], bool] = bool, **attributes: Any) -> Decorator:
+    """A flag that is known, and refused as soon as it is set to anything that asks for something."""
+
+    def refuse(_ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+        if wants(value):
+            raise click.UsageError(f"{name}: not supported yet")
+
+    return _flag(name, "_", "Not supported yet.", expose_value=False, callback=refuse, **attributes)
+
+
+def _asks_for_reloads(value: str | None) -> bool:
+    if value is None:
+        return False
+    try:
+        return parse_duration(value) > 0
+    except ValueError as error:
+        raise click.UsageError(f"--config.auto-reload-interval: {error}, expected one such as 30s, or 0") from None
+
+
+CONFIG_FLAGS: tuple[Decorator, ...] = (
+    _flag(
+        "--config.file",
+        "config_file",
+        "The configuration.",
+        type=click.Path(path_type=Path),
+        default=Path("config.yaml"),
+    ),
+)
+
+SERVE_FLAGS: tuple[Decorator, ...] = (
+    _flag(
+        "--web.listen-address",
+        "listen_addresses",
+        "Where to listen; repeatable (comma separated in the environment).",
+        type=_ADDRESS,
+        multiple=True,
+        default=[f":{DEFAULT_PORT}"],
+    ),
+    _flag(
+        "--web.probe-listen-address",
+        "probe_listen_address",
+        "Where to serve /-/healthy and /-/ready only, in plain HTTP.",
+        type=_ADDRESS,
+    ),
+    _flag("--web.telemetry-path", "telemetry_path", "The path of the metrics.", type=_PATH, default="/metrics"),
+    _flag(
+        "--log.level",
+        "log_level",
+        "The least severe events to log.",
+        type=click.Choice([level.value for level in LogLevel]),
+        default=LogLevel.INFO.value,
+    ),
+    _flag(
+        "--log.format",
+        "log_format",
+        "How to write a line of the log.",
+        type=click.Choice([log_format.value for log_format in LogFormat]),
+        default=LogFormat.LOGFMT.value,
+    ),
+    _not_yet("--config.auto-reload-interval", _asks_for_reloads, metavar="DURATION"),
+    _not_yet("--web.config.file", metavar="FILE"),
+    _not_yet("--web.enable-lifecycle", is_flag=True),
+    _not_yet("--shard", metavar="I/N"),
+)
+
+
+def with_flags(*groups: tuple[Decorator, ...]) -> Decorator:
+    """Give a command the flags of some groups, in their order."""
+
+    def decorate(command: T) -> T:
+        for group in reversed(groups):
+            for decorator in reversed(group):
+                command = decorator(command)
+        return command
+
+    return decorate
+
+
+def value_of(ctx: click.Context, destination: str) -> Any:
+    """A flag's value: as written after the command, else before it, else from the environment, else the default."""
+    if ctx.parent is None or ctx.get_parameter_source(destination) is ParameterSource.COMMANDLINE:
+        return ctx.params[destination]
+    return ctx.parent.params[destination]
+
+
+def serve_options(ctx: click.Context, config_file: Path) -> ServeOptions:
+    """The options of a serving command.
+
+    Raises `click.UsageError` when two of them cannot go together.
+    """
+    listen = value_of(ctx, "listen_addresses")
+    probe = value_of(ctx, "probe_listen_address")
+    _refuse_repeated([*listen, *([probe] if probe else [])])
+    return ServeOptions(
+        config_file=config_file,
+        listen_addresses=tuple(listen),
+        probe_listen_address=probe,
+        telemetry_path=value_of(ctx, "telemetry_path"),
+        log_level=LogLevel(value_of(ctx, "log_level")),
+        log_format=LogFormat(value_of(ctx, "log_format")),
+    )
+
+
+def _refuse_repeated(addresses: list[ListenAddress]) -> None:
+    fixed = [address for address in addresses if address.port]
+    for place, address in enumerate(fixed):
+        if address in fixed[:place]:
+            raise click.UsageError(f"{address} stands twice among the addresses to listen on, expected it once")

@@ -1,0 +1,159 @@
+"""What the value of a single key must satisfy beyond its type; each check returns the value or raises."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pydantic_core import PydanticCustomError
+
+from exporter.config.attributes import attribute_label
+from exporter.config.duration import canonical_duration, parse_duration
+
+H = TypeVar("H", bound=Hashable)
+T = TypeVar("T")
+
+# AWS allows [\w-]+_[0-9a-zA-Z]+; what stands before the underscore is always the Region.
+_POOL_ID = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+_[0-9a-zA-Z]+")
+_POOL_ID_MAX = 55
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+")
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
+_SHARE = re.compile(r"[0-9.]+\s*%")
+
+
+def wrong(problem: str) -> PydanticCustomError:
+    """The error of a failed check; `problem` is what a fault says before what was expected."""
+    return PydanticCustomError("check", "{problem}", {"problem": problem})
+
+
+def duration(value: str) -> str:
+    """A duration above zero."""
+    try:
+        milliseconds = parse_duration(value)
+    except ValueError as error:
+        raise wrong(str(error)) from None
+    if not milliseconds:
+        raise wrong("zero")
+    return value
+
+
+def threshold(value: str) -> str:
+    """A duration in whole seconds."""
+    if parse_duration(duration(value)) % 1000:
+        raise wrong("not whole seconds")
+    return value
+
+
+def thresholds(values: list[str]) -> list[str]:
+    """No two of them the same, however they are written."""
+    seen: dict[str, str] = {}
+    for value in values:
+        label = canonical_duration(parse_duration(value))
+        if label in seen:
+            raise wrong(f"the same twice: {seen[label]} and {value} are both {label}")
+        seen[label] = value
+    return values
+
+
+def not_empty(values: list[T]) -> list[T]:
+    """A list with something in it."""
+    if not values:
+        raise wrong("empty")
+    return values
+
+
+def not_blank(value: str) -> str:
+    """Text with something in it."""
+    if not value.strip():
+        raise wrong("blank")
+    return value
+
+
+def distinct(values: list[H]) -> list[H]:
+    """A list in which nothing stands twice. The text does not say what, because it may be a user's name."""
+    place = _first_repeated(values)
+    if place is not None:
+        raise wrong(f"item {place + 1} stands twice")
+    return values
+
+
+def attributes(names: list[str]) -> list[str]:
+    """Names of device attributes that make distinct labels."""
+    place = _first_repeated([attribute_label(name) for name in names])
+    if place is not None:
+        raise wrong(f"the label {attribute_label(names[place])} would stand twice")
+    return names
+
+
+def pool_id(value: str) -> str:
+    """The id of a user pool."""
+    if len(value) > _POOL_ID_MAX or not _POOL_ID.fullmatch(value):
+        raise wrong("not a pool id")
+    return value
+
+
+def role_arn(value: str) -> str:
+    """The ARN of an IAM role."""
+    if not _ROLE_ARN.fullmatch(value):
+        raise wrong("not the ARN of a role")
+    return value
+
+
+def external_id(value: str) -> str:
+    """An external id as sts:AssumeRole takes it."""
+    if not _EXTERNAL_ID.fullmatch(value):
+        raise wrong("not an external id")
+    return value
+
+
+def endpoint_url(value: str) -> str:
+    """An address to which requests can be sent; it holds no password, because it is shown."""
+    try:
+        parts = urlsplit(value)
+        usable = bool(parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0)
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in value):
+        raise wrong("not a URL of http or https")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise wrong("more than scheme, host, port and path")
+    return value
+
+
+def no_share(value: object) -> object:
+    """A share of the quota is planned."""
+    if isinstance(value, str) and _SHARE.fullmatch(value):
+        raise wrong("a share of the quota is not supported yet")
+    return value
+
+
+def positive(value: float) -> float:
+    """A number above zero."""
+    if not (value > 0 and math.isfinite(value)):
+        raise wrong("not above zero")
+    return value
+
+
+def not_negative(value: int) -> int:
+    """A number from zero."""
+    if value < 0:
+        raise wrong("negative")
+    return value
+
+
+def not_yet(value: object) -> None:
+    """A key that is known and not supported yet."""
+    if value is not None:
+        raise wrong("not supported yet")
+
+
+def _first_repeated(values: Sequence[Hashable]) -> int | None:
+    seen: set[Hashable] = set()
+    for place, value in enumerate(values):
+        if value in seen:
+            return place
+        seen.add(value)
+    return None

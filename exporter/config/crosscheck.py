@@ -1,0 +1,98 @@
+"""The checks that look at several keys at once, or at a file that a key names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from exporter.config.faults import Fault, KeyPath
+from exporter.config.layers import LayeredPool
+from exporter.config.wire import Users
+from exporter.identity import read_key
+
+
+def crosscheck(pools: list[LayeredPool], base: Path, bad: frozenset[KeyPath]) -> list[Fault]:
+    """Every fault of this kind, once each; keys in `bad` were reported already, so nothing is concluded from them."""
+    found = [*_pools_twice(pools)]
+    for pool in pools:
+        found += _users(pool, bad)
+        found += _assumed_role(pool, bad)
+        found += _endpoint(pool, bad)
+        found += _key_needed(pool, bad)
+        found += _key_usable(pool, base)
+    return list(dict.fromkeys(found))
+
+
+def _pools_twice(pools: list[LayeredPool]) -> Iterator[Fault]:
+    first: dict[str, int] = {}
+    for layered in pools:
+        earlier = first.setdefault(layered.pool.id, layered.index)
+        if earlier != layered.index:
+            yield Fault(
+                layered.path("id"), f"the pool stands twice, expected it once (found first as pools[{earlier}])"
+            )
+
+
+def _users(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
+    users = layered.pool.users
+    path = layered.path("users")
+    if users is None or any(key[: len(path)] == path for key in bad):
+        return
+    used = [name for name in Users.model_fields if getattr(users, name) is not None]
+    if len(used) != 1:
+        problem = "several selections" if used else "no selection"
+        found = " and ".join(used) or "none"
+        yield Fault(path, f"{problem}, expected exactly one of usernames, groups and filter (found {found})")
+
+
+def _assumed_role(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
+    keys = ("external_id", "role_arn")
+    options = layered.effective
+    if options.external_id is not None and options.role_arn is None and not _any_bad(layered, keys, bad):
+        yield Fault(layered.site(*keys), "an external id without a role, expected role_arn beside it")
+
+
+def _endpoint(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
+    options = layered.effective
+    if options.endpoint_url is None:
+        return
+    for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
+        keys = ("endpoint_url", name)
+        if getattr(options, name) and not _any_bad(layered, keys, bad):
+            yield Fault(
+                layered.site(*keys),
+                f"together with {name}, expected only one of them (AWS's own library would ignore it)",
+            )
+
+
+def _key_needed(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
+    keys = ("identity_key_file", "detail", "identity")
+    options = layered.effective
+    keyless = options.identity == "hmac" and options.identity_key_file is None
+    if keyless and options.detail != "pool" and not _any_bad(layered, keys, bad):
+        yield Fault(
+            layered.site(*keys), f"identity hmac with detail {options.detail} needs a key, expected identity_key_file"
+        )
+
+
+def _key_usable(layered: LayeredPool, base: Path) -> Iterator[Fault]:
+    name = layered.effective.identity_key_file
+    if name is None:
+        return
+    problem = _key_problem(base / name)
+    if problem:
+        yield Fault(layered.site("identity_key_file"), f"the key file cannot be used: {problem}")
+
+
+def _key_problem(path: Path) -> str | None:
+    try:
+        read_key(path)
+    except OSError as error:
+        return f"expected a readable file (found: {error.strerror})"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _any_bad(layered: LayeredPool, names: tuple[str, ...], bad: frozenset[KeyPath]) -> bool:
+    return any(layered.path(name) in bad or ("defaults", name) in bad for name in names)

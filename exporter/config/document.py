@@ -1,0 +1,185 @@
+"""YAML text → plain values, and where in the file each of them stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import yaml
+
+from exporter.config.faults import Fault, KeyPath
+
+MAX_DEPTH = 16
+"""Nested deeper than any configuration; a parser without a bound would run out of stack."""
+
+_MAX_SHOWN = 60
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {_TAG + "str": "", _TAG + "int": "the number ", _TAG + "float": "the number ", _TAG + "bool": "the boolean "}
+
+_SECRET_KEYS = frozenset({"external_id", "endpoint_url", "usernames", "filter"})
+"""Keys whose values may hold a secret or a user's name: their values are never shown."""
+
+
+class YamlFault(Exception):
+    """The text is no usable YAML document; stands at a line and, where known, a column (both from 1)."""
+
+    def __init__(self, text: str, line: int, column: int | None = None) -> None:
+        super().__init__(text)
+        self.line = line
+        self.column = column
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands, and how it is shown in a fault."""
+
+    line: int
+    found: str
+    scalar: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The values of a YAML document, the place of each, and the keys that stand twice."""
+
+    values: object
+    places: dict[KeyPath, Place] = field(repr=False)
+    faults: tuple[Fault, ...]
+
+    def place(self, path: KeyPath) -> Place | None:
+        """The place of a value; None when the document does not have it."""
+        return self.places.get(path)
+
+    def line(self, path: KeyPath) -> int:
+        """The line of a key, or of the nearest thing around it that is written."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places[path].line
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only: no aliases (which can blow up), no tags, and dates are text as in YAML 1.2."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # as the stubs have it
+        if getattr(event, "anchor", None) is not None:
+            raise _fault_at("anchors and aliases are not supported, expected plain values", event.start_mark)
+        if self._depth > MAX_DEPTH:
+            raise _fault_at(f"nested too deeply, expected at most {MAX_DEPTH} levels", event.start_mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _SCALARS or tag == _TAG + "null"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_document(text: str) -> Document:
+    """Read one YAML document.
+
+    Raises `YamlFault` when it is none; keys that stand twice are faults of the document.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise YamlFault("a control character, expected printable text", line) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise YamlFault(
+            f"not YAML: {problem}", mark.line + 1 if mark else 1, mark.column + 1 if mark else None
+        ) from None
+    if node is None:
+        raise YamlFault("empty, expected a mapping with the key pools", 1)
+    reader = _Reader(loader)
+    return Document(reader.value(node, ()), reader.places, tuple(reader.faults))
+
+
+class _Reader:
+    """Walks the nodes of one document."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self._loader = loader
+        self.places: dict[KeyPath, Place] = {}
+        self.faults: list[Fault] = []
+
+    def value(self, node: yaml.Node, path: KeyPath) -> object:
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            self._put(node, path, "a mapping")
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            self._put(node, path, "a list")
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        raise _fault_at("a tag, expected plain values", node.start_mark)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
+        values: dict[str, object] = {}
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node)
+            line = key_node.start_mark.line + 1
+            if key in values:
+                self.faults.append(
+                    Fault((*path, key), f"twice, expected once (found first in line {lines[key]})", line)
+                )
+                continue
+            lines[key] = line
+            values[key] = self.value(value_node, (*path, key))
+            place = self.places[(*path, key)]
+            self.places[(*path, key)] = Place(line, place.found, place.scalar)
+        return values
+
+    def _key(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode) or node.tag != _TAG + "str":
+            raise _fault_at("a key that is not text, expected the name of a key", node.start_mark)
+        return str(node.value)
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Hashable:
+        if node.tag == _TAG + "null":
+            self._put(node, path, "nothing", scalar=True)
+            return None
+        if node.tag not in _SCALARS:
+            raise _fault_at("a tag, expected plain values", node.start_mark)
+        self._put(node, path, _shown(node, path), scalar=True)
+        try:
+            value: Hashable = self._loader.construct_object(node)
+        except (ValueError, KeyError, OverflowError):
+            # Such as `0x_` or `!!bool maybe`: PyYAML resolves what it then cannot convert.
+            raise _fault_at(
+                "a value that its YAML type does not allow, expected it in quotes", node.start_mark
+            ) from None
+        return value
+
+    def _put(self, node: yaml.Node, path: KeyPath, found: str, *, scalar: bool = False) -> None:
+        self.places[path] = Place(node.start_mark.line + 1, found, scalar)
+
+
+def _shown(node: yaml.ScalarNode, path: KeyPath) -> str:
+    """A scalar as a fault shows it.
+
+    Text over several lines is never shown, nor is text with the name of a secret key in it: an indent too
+    far or a forgotten colon makes such text of a key and its secret.
+    """
+    kind = _SCALARS[node.tag]
+    swallowed = node.start_mark.line != node.end_mark.line or any(name in node.value for name in _SECRET_KEYS)
+    if swallowed or not _SECRET_KEYS.isdisjoint(path):
+        return f"{kind or 'text '}that is not shown here"
+    text = node.value if len(node.value) <= _MAX_SHOWN else node.value[:_MAX_SHOWN] + "…"
+    return kind + (text if kind and text.isascii() else json.dumps(text))
+
+
+def _fault_at(text: str, mark: yaml.Mark) -> YamlFault:
+    return YamlFault(text, mark.line + 1, mark.column + 1)

@@ -1,0 +1,79 @@
+"""A configuration file → `Settings`, or every fault in it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.config.crosscheck import crosscheck
+from exporter.config.document import Document, YamlFault, read_document
+from exporter.config.faults import Fault, dotted
+from exporter.config.layers import LayeredPool
+from exporter.config.resolve import resolve_limits, resolve_pool
+from exporter.config.settings import Settings
+from exporter.config.validate import Checked, check_document, key_of
+from exporter.config.wire import Defaults
+from exporter.errors import ConfigError
+
+MAX_BYTES = 1 << 20
+"""A larger file is no configuration."""
+
+
+def load_settings(path: Path) -> Settings:
+    """The settings in a file.
+
+    Raises `ConfigError` with every fault, each as `FILE:LINE: KEY: what is wrong, expected what (found what)`.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read, expected a readable file (found: {error.strerror})"]) from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError([f"{path}: too large, expected at most 1 MiB"])
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: not text, expected UTF-8"]) from None
+    return parse_settings(text, str(path))
+
+
+def parse_settings(text: str, file: str) -> Settings:
+    """The settings in a text; `file` is its name in faults, and relative paths start at its directory.
+
+    Raises `ConfigError` as `load_settings` does.
+    """
+    try:
+        document = read_document(text)
+    except YamlFault as fault:
+        column = "" if fault.column is None else f":{fault.column}"
+        raise ConfigError([f"{file}:{fault.line}{column}: {fault}"]) from None
+    checked = check_document(document)
+    pools = _layered(checked)
+    base = Path(file).parent
+    bad = frozenset(key_of(fault.path) for fault in checked.faults)
+    faults = [*document.faults, *checked.faults, *crosscheck(pools, base, bad)]
+    if faults or checked.root is None:
+        raise ConfigError(_rendered(file, document, faults))
+    return Settings(
+        pools=tuple(resolve_pool(pool, base) for pool in pools),
+        limits=resolve_limits(checked.root.limits),
+    )
+
+
+def _layered(checked: Checked) -> list[LayeredPool]:
+    if checked.root is None:
+        return []
+    defaults = checked.root.defaults or Defaults()
+    return [LayeredPool(*pair, defaults) for pair in zip(checked.indexes, checked.root.pools, strict=True)]
+
+
+def _rendered(file: str, document: Document, faults: list[Fault]) -> list[str]:
+    """The faults in the order of the file."""
+    lines = [(fault.line or document.line(fault.path), fault) for fault in faults]
+    lines.sort(key=lambda pair: pair[0])
+    return [f"{file}:{line}: {_located(fault)}" for line, fault in lines]
+
+
+def _located(fault: Fault) -> str:
+    return f"{dotted(fault.path)}: {fault.text}" if fault.path else fault.text

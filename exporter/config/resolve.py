@@ -1,0 +1,87 @@
+"""The wire models → frozen settings, with the defaults filled in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.config import wire
+from exporter.config.duration import canonical_duration, parse_duration
+from exporter.config.layers import LayeredPool
+from exporter.config.settings import (
+    Detail,
+    IdentityMode,
+    Limits,
+    PoolSettings,
+    TargetSettings,
+    Threshold,
+    UserSelection,
+)
+from exporter.model import region_of
+
+_LEAST_DEFAULT_STALENESS = 24 * 3600.0
+_DEFAULT_STALENESS_IN_INTERVALS = 3
+
+
+def resolve_pool(layered: LayeredPool, base: Path) -> PoolSettings:
+    """One pool, complete; relative paths start at `base`."""
+    options = layered.effective
+    interval = _seconds(options.refresh_interval)
+    key_file = options.identity_key_file
+    return PoolSettings(
+        id=layered.pool.id,
+        target=_target(layered.pool.id, options),
+        users=_selection(layered.pool.users),
+        refresh_interval=interval,
+        max_staleness=_max_staleness(options.max_staleness, interval),
+        stale_after=_thresholds(options.stale_after),
+        detail=Detail(options.detail),
+        identity=IdentityMode(options.identity),
+        identity_key_file=None if key_file is None else base / key_file,
+        device_age_series=options.device_age_series,
+        device_attributes=tuple(options.device_attributes),
+        skip_federated_users=options.skip_federated_users,
+    )
+
+
+def resolve_limits(limits: wire.Limits | None) -> Limits:
+    """The limits, complete."""
+    limits = limits or wire.Limits()
+    rates = (limits.rate or wire.Rates()).model_dump(by_alias=True)
+    return Limits(rate={category: float(rate) for category, rate in rates.items()}, series=limits.series)
+
+
+def _target(pool_id: str, options: wire.Defaults) -> TargetSettings:
+    return TargetSettings(
+        region=region_of(pool_id),
+        role_arn=options.role_arn,
+        external_id=options.external_id,
+        endpoint_url=options.endpoint_url,
+        use_fips_endpoint=options.use_fips_endpoint,
+        use_dualstack_endpoint=options.use_dualstack_endpoint,
+    )
+
+
+def _selection(users: wire.Users | None) -> UserSelection:
+    if users is None:
+        return UserSelection()
+    return UserSelection(
+        usernames=None if users.usernames is None else tuple(users.usernames),
+        groups=None if users.groups is None else tuple(users.groups),
+        filter=users.filter,
+    )
+
+
+def _thresholds(durations: list[str]) -> tuple[Threshold, ...]:
+    """From the shortest to the longest, in whatever order they are written."""
+    ages = sorted(parse_duration(duration) for duration in durations)
+    return tuple(Threshold(age // 1000, canonical_duration(age)) for age in ages)
+
+
+def _max_staleness(written: str | None, interval: float) -> float:
+    if written is not None:
+        return _seconds(written)
+    return max(_LEAST_DEFAULT_STALENESS, _DEFAULT_STALENESS_IN_INTERVALS * interval)
+
+
+def _seconds(duration: str) -> float:
+    return parse_duration(duration) / 1000

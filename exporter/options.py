@@ -1,0 +1,78 @@
+"""What the flags say: where to listen, what to serve, how to log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from exporter.logs import LogFormat, LogLevel
+
+DEFAULT_PORT = 10617
+
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|")
+_TELEMETRY_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_RESERVED = ("/-/", "/api/")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """A TCP address as Go writes it; an empty host is every interface, port 0 any free port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """The flags of a serving process."""
+
+    config_file: Path
+    listen_addresses: tuple[ListenAddress, ...] = (ListenAddress("", DEFAULT_PORT),)
+    probe_listen_address: ListenAddress | None = None
+    """Where only the two probe paths are served, in plain HTTP."""
+    telemetry_path: str = "/metrics"
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.LOGFMT
+
+
+def parse_listen_address(text: str) -> ListenAddress:
+    """`:10617`, `127.0.0.1:10617` or `[::1]:0`.
+
+    Raises `ValueError`, whose text says what is wrong and what was expected.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(f"{text!r} has no port, expected HOST:PORT or :PORT with a port from 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        return ListenAddress(_ipv6(host[1:-1], text), int(port))
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{text!r} has no valid host, expected a name, an IPv4 address or an IPv6 address in brackets")
+    return ListenAddress(host, int(port))
+
+
+def parse_telemetry_path(text: str) -> str:
+    """A path for the metrics that no other page uses.
+
+    Raises `ValueError`, whose text says what is wrong and what was expected.
+    """
+    if not _TELEMETRY_PATH.fullmatch(text):
+        raise ValueError(f"{text!r} is no path of a page, expected one such as /metrics")
+    if f"{text}/".startswith(_RESERVED):
+        raise ValueError(f"{text!r} is taken, expected a path that is not below /-/ or /api/")
+    return text
+
+
+def _ipv6(host: str, text: str) -> str:
+    try:
+        IPv6Address(host)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} has no valid IPv6 address in its brackets, expected one such as [::1]:10617"
+        ) from None
+    return host

@@ -1,0 +1,114 @@
+"""One file per mistake beside exactly what is said about it; and files that are broken below YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter.config.load import MAX_BYTES, load_settings
+from exporter.errors import ConfigError
+
+DATA = Path(__file__).parents[2] / "data" / "config"
+BROKEN = sorted(DATA.glob("*.yaml"))
+
+ONE_POOL = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"
+
+
+def faults_of(path: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    return [fault.replace(f"{path.parent}/", "") for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_every_fault_is_reported_with_file_line_and_key(path: Path) -> None:
+    assert faults_of(path) == path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_no_fault_repeats_a_secret_or_a_user_name(path: Path) -> None:
+    text = "\n".join(faults_of(path))
+    assert "s3cret" not in text
+    assert "alice" not in text.replace("user/alice", "")
+
+
+def test_there_are_many_broken_files() -> None:
+    assert len(BROKEN) > 25
+    assert {path.stem for path in BROKEN} == {path.stem for path in DATA.glob("*.txt")}
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert faults_of(tmp_path / "config.yaml") == [
+        "config.yaml: cannot be read, expected a readable file (found: No such file or directory)"
+    ]
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").mkdir()
+    assert faults_of(tmp_path / "config.yaml") == [
+        "config.yaml: cannot be read, expected a readable file (found: Is a directory)"
+    ]
+
+
+def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(ONE_POOL.encode() + "# Ü\n".encode("latin-1"))
+    assert faults_of(path) == ["config.yaml:3: not text, expected UTF-8"]
+
+
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(ONE_POOL + "#" * MAX_BYTES, encoding="utf-8")
+    assert faults_of(path) == ["config.yaml: too large, expected at most 1 MiB"]
+
+
+def key_file_fault(directory: Path) -> list[str]:
+    path = directory / "config.yaml"
+    path.write_text(f"{ONE_POOL}    detail: user\n    identity_key_file: identity.key\n", encoding="utf-8")
+    return faults_of(path)
+
+
+def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
+    key = tmp_path / "identity.key"
+    key.write_bytes(b"k" * 32)
+    key.chmod(0o644)
+    assert key_file_fault(tmp_path) == [
+        (
+            "config.yaml:4: pools[0].identity_key_file: the key file cannot be used: "
+            "expected mode 0600 or stricter, found 0644: others could read the key"
+        )
+    ]
+
+
+def test_a_key_file_that_is_too_short(tmp_path: Path) -> None:
+    key = tmp_path / "identity.key"
+    key.touch(mode=0o600)
+    key.write_bytes(b"short\n")
+    assert key_file_fault(tmp_path) == [
+        (
+            "config.yaml:4: pools[0].identity_key_file: the key file cannot be used: "
+            "expected a key of at least 16 bytes, found 5"
+        )
+    ]
+
+
+def test_a_fault_of_the_defaults_is_said_once_for_all_pools(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    pools = "".join(f"  - id: eu-west-1_Pool{number}\n" for number in range(20))
+    path.write_text(f"defaults:\n  identity_key_file: gone\npools:\n{pools}", encoding="utf-8")
+    assert faults_of(path) == [
+        (
+            "config.yaml:2: defaults.identity_key_file: the key file cannot be used: "
+            "expected a readable file (found: No such file or directory)"
+        )
+    ]
+
+
+def test_nothing_is_concluded_from_a_key_that_is_at_fault_itself(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        ONE_POOL + "    detail: user\n    identity_key_file: 5\n    external_id: s3cret\n    role_arn: wrong\n",
+        encoding="utf-8",
+    )
+    assert [fault.split(": ")[1] for fault in faults_of(path)] == ["pools[0].identity_key_file", "pools[0].role_arn"]

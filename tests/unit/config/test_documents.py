@@ -1,0 +1,60 @@
+"""The example and the page of the configuration say what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.config import wire
+from exporter.config.load import load_settings
+from tools import configuration_doc
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "config.example.yaml"
+
+
+def example() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    return content
+
+
+def supported_keys() -> list[str]:
+    sections = (wire.Root, wire.Defaults, wire.Pool, wire.Users, wire.Limits, wire.Rates)
+    return [
+        name
+        for section in sections
+        for name, info in wire.fields_of(section).items()
+        if info.description and "Not supported yet" not in info.description
+    ]
+
+
+def test_the_example_loads() -> None:
+    assert len(load_settings(EXAMPLE).pools) == 2
+
+
+@pytest.mark.parametrize("key", sorted(set(supported_keys())))
+def test_every_key_stands_in_the_example_with_a_comment(key: str) -> None:
+    assert re.search(rf"^ *(- |# )?{key}: *[^#]*#.+", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_example_shows_the_defaults() -> None:
+    shown = example()
+    assert wire.Defaults.model_validate(shown["defaults"]) == wire.Defaults()
+    assert set(shown["defaults"]) == set(wire.fields_of(wire.Defaults))
+    assert shown["limits"]["rate"] == wire.Rates().model_dump(by_alias=True)
+    assert shown["limits"]["series"] == wire.Limits().series
+
+
+def test_every_key_says_what_it_expects_and_means() -> None:
+    for section in (wire.Root, wire.Pool, wire.Users, wire.Limits, wire.Rates):
+        for info in wire.fields_of(section).values():
+            assert wire.expected_of(info)
+            assert (info.description or "").endswith(".")
+
+
+def test_the_page_is_current() -> None:
+    assert configuration_doc.TARGET.read_text(encoding="utf-8") == configuration_doc.render(), "run `make docs`"

@@ -1,0 +1,160 @@
+"""What a good configuration becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from exporter.aws.api import DEFAULT_QUOTAS, Category
+from exporter.config.load import load_settings, parse_settings
+from exporter.config.settings import (
+    Detail,
+    IdentityMode,
+    Limits,
+    PoolSettings,
+    TargetSettings,
+    Threshold,
+    UserSelection,
+)
+from exporter.errors import ConfigError
+
+ONE_POOL = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"
+DAY = 86_400
+
+
+def only_pool(text: str) -> PoolSettings:
+    (pool,) = parse_settings(text, "config.yaml").pools
+    return pool
+
+
+def test_two_lines_are_a_complete_configuration() -> None:
+    loaded = parse_settings(ONE_POOL, "config.yaml")
+    assert loaded.pools == (
+        PoolSettings(
+            id="eu-west-1_AbCdEfGhI",
+            target=TargetSettings(region="eu-west-1"),
+            users=UserSelection(),
+            refresh_interval=3600,
+            max_staleness=DAY,
+            stale_after=(Threshold(30 * DAY, "30d"), Threshold(60 * DAY, "60d"), Threshold(90 * DAY, "90d")),
+            detail=Detail.POOL,
+            identity=IdentityMode.HMAC,
+            identity_key_file=None,
+            device_age_series=True,
+            device_attributes=(),
+            skip_federated_users=True,
+        ),
+    )
+    assert loaded.limits == Limits(
+        rate={"UserResourceRead": 10, "UserList": 5, "UserPoolRead": 2, "UserPoolResourceRead": 2}, series=10_000
+    )
+
+
+def test_the_default_rates_stay_below_what_aws_grants() -> None:
+    rate = parse_settings(ONE_POOL, "config.yaml").limits.rate
+    assert set(rate) == set(Category)
+    assert all(rate[category] < quota for category, quota in DEFAULT_QUOTAS.items())
+
+
+def test_a_pool_wins_over_the_defaults_with_null_too() -> None:
+    text = """
+defaults: {role_arn: "arn:aws:iam::123456789012:role/reader", external_id: tenant, max_staleness: 2d, detail: user,
+  identity: raw, use_fips_endpoint: true, skip_federated_users: false}
+pools:
+  - {id: us-gov-west-1_AbC}
+  - {id: eu-west-1_AbC, role_arn: null, external_id: null, max_staleness: null, detail: device,
+     use_fips_endpoint: null, skip_federated_users: true}
+"""
+    first, second = parse_settings(text, "config.yaml").pools
+    role = "arn:aws:iam::123456789012:role/reader"
+    assert first.target == TargetSettings("us-gov-west-1", role, "tenant", use_fips_endpoint=True)
+    assert (first.max_staleness, first.detail, first.skip_federated_users) == (2 * DAY, Detail.USER, False)
+    assert second.target == TargetSettings("eu-west-1")
+    assert (second.max_staleness, second.detail, second.skip_federated_users) == (DAY, Detail.DEVICE, True)
+    assert second.identity is IdentityMode.RAW
+
+
+def test_a_pool_may_turn_off_fips_to_name_an_endpoint() -> None:
+    text = f"defaults: {{use_fips_endpoint: true}}\n{ONE_POOL}    use_fips_endpoint: false\n"
+    pool = only_pool(f"{text}    endpoint_url: http://[::1]:5000\n")
+    assert pool.target.endpoint_url == "http://[::1]:5000"
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [("1h", DAY), ("8h", DAY), ("12h", 1.5 * DAY), ("7d", 21 * DAY)])
+def test_max_staleness_follows_the_interval_and_is_at_least_a_day(interval: str, seconds: float) -> None:
+    assert only_pool(f"{ONE_POOL}    refresh_interval: {interval}\n").max_staleness == seconds
+
+
+def test_thresholds_are_canonical_and_ascending() -> None:
+    pool = only_pool(f"{ONE_POOL}    stale_after: [1y, 720h, 90m]\n")
+    assert pool.stale_after == (Threshold(5400, "1h30m"), Threshold(30 * DAY, "30d"), Threshold(365 * DAY, "365d"))
+
+
+@pytest.mark.parametrize(
+    ("written", "selection"),
+    [
+        ("usernames: [alice, '5', 2026-01-01]", UserSelection(usernames=("alice", "5", "2026-01-01"))),
+        ("groups: [staff]", UserSelection(groups=("staff",))),
+        ("filter: 'status = \"Enabled\"'", UserSelection(filter='status = "Enabled"')),
+        ("filter: null", None),
+    ],
+)
+def test_users_are_selected_by_exactly_one_key(written: str, selection: UserSelection | None) -> None:
+    text = f"{ONE_POOL}    users: {{{written}}}\n"
+    if selection is None:
+        with pytest.raises(ConfigError, match="no selection"):
+            only_pool(text)
+    else:
+        assert only_pool(text).users == selection
+
+
+def test_a_relative_key_file_starts_at_the_directory_of_the_configuration(tmp_path: Path) -> None:
+    key = tmp_path / "identity.key"
+    key.touch(mode=0o600)
+    key.write_bytes(b"k" * 32)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{ONE_POOL}    detail: device\n    identity_key_file: identity.key\n", encoding="utf-8")
+    assert load_settings(path).pools[0].identity_key_file == key
+
+
+def test_empty_sections_mean_their_defaults() -> None:
+    text = f"defaults:\nlimits:\n  rate:\ndiscovery:\nstate:\n{ONE_POOL}"
+    assert parse_settings(text, "config.yaml") == parse_settings(ONE_POOL, "config.yaml")
+
+
+def test_rates_may_be_fractions_and_above_any_quota() -> None:
+    text = f"{ONE_POOL}limits: {{rate: {{UserList: 0.5, UserResourceRead: 1000}}, series: 0}}\n"
+    limits = parse_settings(text, "config.yaml").limits
+    assert (limits.rate["UserList"], limits.rate["UserResourceRead"], limits.series) == (0.5, 1000, 0)
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert len(parse_settings(f"\ufeff{ONE_POOL}", "config.yaml").pools) == 1
+
+
+KEYS = ("pools", "defaults", "id", "users", "limits", "rate", "discovery")
+VALUES = ("eu-west-1_AbC", "30d", "1", "0x_", "null", "yes", "!x", "&a", "*a", "\ud800", "# ")
+MARKS = (": ", ":", "- ", "? ", ", ", "[", "]", "{", "}", "'", '"', "|", "\n", "\n  ", "\n    ")
+YAML_LIKE = st.lists(st.sampled_from(KEYS + VALUES + MARKS), max_size=30).map("".join)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.one_of(st.text(max_size=40), YAML_LIKE, YAML_LIKE.map(lambda tail: f"{ONE_POOL}    {tail}")))
+@example('pools:\n  - id: "\\ud800"\n')
+@example("pools: [!!bool maybe]")
+@example("pools: 2026-99-99")
+@example(f"{ONE_POOL}limits: {{series: {'9' * 5000}}}")
+@example(f"{ONE_POOL}limits: {{rate: {{UserList: {'9' * 400}}}}}")
+def test_any_text_is_settings_or_faults_of_one_line(text: str) -> None:
+    assert all(fault.startswith("config.yaml:") and "\n" not in fault for fault in faults_of(text))
+
+
+def faults_of(text: str) -> tuple[str, ...]:
+    try:
+        parse_settings(text, "config.yaml")
+    except ConfigError as error:
+        return error.faults
+    return ()

@@ -1,0 +1,348 @@
+"""The command line: what it prints, what it returns, and what it hands on."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from exporter import __version__
+from exporter.cli import main
+from exporter.cli.flags import env_of
+from exporter.cli.health import Unhealthy, check_health
+from exporter.config.settings import Settings
+from exporter.errors import ExporterError
+from exporter.logs import LogFormat, LogLevel
+from exporter.options import ListenAddress, ServeOptions
+
+ONE_POOL = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"
+KEY = b"0123456789abcdef"
+
+Capture = pytest.CaptureFixture[str]
+pytestmark = pytest.mark.usefixtures("restored_logging", "no_flags_in_environment")
+
+
+@pytest.fixture
+def no_flags_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("COGNITO_DEVICE_EXPORTER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(ONE_POOL, encoding="utf-8")
+    return path
+
+
+@dataclass
+class Served:
+    """Stands for the application: keeps what it was given."""
+
+    code: int = 0
+    calls: list[tuple[Settings, ServeOptions]] = field(default_factory=list)
+
+    def __call__(self, settings: Settings, options: ServeOptions) -> int:
+        self.calls.append((settings, options))
+        return self.code
+
+    @property
+    def options(self) -> ServeOptions:
+        ((_, options),) = self.calls
+        return options
+
+
+def options_of(args: Sequence[str], config: Path) -> ServeOptions:
+    served = Served()
+    assert main(["--config.file", str(config), *args], served) == 0
+    return served.options
+
+
+def refused(args: Sequence[str], capsys: Capture) -> str:
+    """What is said of wrong usage, on one line of stderr."""
+    served = Served()
+    assert main(args, served) == 2
+    assert served.calls == []
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    return output.err.strip()
+
+
+@pytest.mark.parametrize("command", [[], ["serve"]])
+def test_bare_and_serve_both_serve_with_the_defaults(command: list[str], config: Path) -> None:
+    served = Served()
+    assert main(["--config.file", str(config), *command], served) == 0
+    ((settings, options),) = served.calls
+    assert [pool.id for pool in settings.pools] == ["eu-west-1_AbCdEfGhI"]
+    assert options == ServeOptions(
+        config_file=config,
+        listen_addresses=(ListenAddress("", 10617),),
+        probe_listen_address=None,
+        telemetry_path="/metrics",
+        log_level=LogLevel.INFO,
+        log_format=LogFormat.LOGFMT,
+    )
+
+
+def test_the_configuration_is_config_yaml_unless_a_flag_says_otherwise(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    served = Served()
+    assert main([], served) == 0
+    assert served.options.config_file == Path("config.yaml")
+
+
+FLAGS = ["--web.listen-address=127.0.0.1:1", "--web.listen-address", "[::1]:0", "--web.telemetry-path=/m"]
+MORE_FLAGS = ["--web.probe-listen-address=:2", "--log.level=debug", "--log.format", "json"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [[*FLAGS, *MORE_FLAGS], ["serve", *FLAGS, *MORE_FLAGS], [*FLAGS, "serve", *MORE_FLAGS]],
+    ids=["bare", "after", "around"],
+)
+def test_flags_stand_before_or_after_the_command(args: list[str], config: Path) -> None:
+    assert options_of(args, config) == ServeOptions(
+        config_file=config,
+        listen_addresses=(ListenAddress("127.0.0.1", 1), ListenAddress("::1", 0)),
+        probe_listen_address=ListenAddress("", 2),
+        telemetry_path="/m",
+        log_level=LogLevel.DEBUG,
+        log_format=LogFormat.JSON,
+    )
+
+
+def test_a_flag_after_the_command_wins_over_one_before_it(config: Path) -> None:
+    assert options_of(["--log.level=debug", "serve", "--log.level=error"], config).log_level is LogLevel.ERROR
+
+
+@pytest.mark.parametrize("command", [[], ["serve"]])
+def test_every_flag_is_an_environment_variable_too(
+    command: list[str], config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "CONFIG_FILE": str(config),
+        "WEB_LISTEN_ADDRESS": "127.0.0.1:1, [::1]:0",
+        "WEB_PROBE_LISTEN_ADDRESS": ":2",
+        "WEB_TELEMETRY_PATH": "/m",
+        "LOG_LEVEL": "debug",
+        "LOG_FORMAT": "json",
+        "CONFIG_AUTO_RELOAD_INTERVAL": "0",
+        "WEB_ENABLE_LIFECYCLE": "false",
+    }.items():
+        monkeypatch.setenv(f"COGNITO_DEVICE_EXPORTER_{name}", value)
+    served = Served()
+    assert main(command, served) == 0
+    assert served.options == ServeOptions(
+        config_file=config,
+        listen_addresses=(ListenAddress("127.0.0.1", 1), ListenAddress("::1", 0)),
+        probe_listen_address=ListenAddress("", 2),
+        telemetry_path="/m",
+        log_level=LogLevel.DEBUG,
+        log_format=LogFormat.JSON,
+    )
+
+
+def test_a_flag_wins_over_its_environment_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGNITO_DEVICE_EXPORTER_LOG_LEVEL", "error")
+    assert options_of(["--log.level=debug", "serve"], config).log_level is LogLevel.DEBUG
+    assert options_of(["serve", "--log.level=debug"], config).log_level is LogLevel.DEBUG
+    assert options_of(["serve"], config).log_level is LogLevel.ERROR
+
+
+def test_variables_of_a_kubernetes_service_are_ignored(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PORT", "SERVICE_HOST", "SERVICE_PORT", "PORT_10617_TCP", "VERSION"):
+        monkeypatch.setenv(f"COGNITO_DEVICE_EXPORTER_{name}", "tcp://10.0.0.1:10617")
+    assert options_of([], config).listen_addresses == (ListenAddress("", 10617),)
+
+
+def test_the_variable_of_a_flag() -> None:
+    assert env_of("--web.listen-address") == "COGNITO_DEVICE_EXPORTER_WEB_LISTEN_ADDRESS"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["bogus"], "No such command 'bogus'."),
+        (["--bogus"], "No such option '--bogus'."),
+        (["--log.level=loud"], "'loud' is not one of 'debug', 'info', 'warn', 'error'"),
+        (["--web.listen-address=10617"], "'10617' has no port, expected HOST:PORT or :PORT"),
+        (["serve", "--web.probe-listen-address=x"], "'x' has no port"),
+        (["--web.telemetry-path=/-/ready"], "'/-/ready' is taken"),
+        (["--web.listen-address=:1", "--web.probe-listen-address=:1"], ":1 stands twice"),
+        (["--web.config.file=web.yml"], "--web.config.file: not supported yet"),
+        (["serve", "--web.enable-lifecycle"], "--web.enable-lifecycle: not supported yet"),
+        (["--shard", "0/2"], "--shard: not supported yet"),
+        (["--config.auto-reload-interval=30s"], "--config.auto-reload-interval: not supported yet"),
+        (["--config.auto-reload-interval=soon"], "--config.auto-reload-interval: not a duration, expected"),
+        (["check-config"], "Missing argument 'FILE'."),
+        (["identify"], "Missing argument 'USER'."),
+        (["healthcheck", "--web.listen-address=127.0.0.1:0"], "127.0.0.1:0 leaves the port open"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_said_in_one_line_and_exits_2(args: list[str], said: str, capsys: Capture) -> None:
+    assert said in refused(args, capsys)
+
+
+def test_a_wrong_configuration_is_said_fault_by_fault_and_exits_2(config: Path, capsys: Capture) -> None:
+    config.write_text(f"{ONE_POOL}    detail: all\n    identity: none\n", encoding="utf-8")
+    for args in (["--config.file", str(config)], ["check-config", str(config)]):
+        assert main(args, Served()) == 2
+        assert capsys.readouterr().err.splitlines() == [
+            f'{config}:3: pools[0].detail: unknown value, expected pool, user or device (found "all")',
+            f'{config}:4: pools[0].identity: unknown value, expected hmac or raw (found "none")',
+        ]
+
+
+def test_the_exit_code_of_serving_is_handed_on(config: Path) -> None:
+    assert main(["--config.file", str(config)], Served(code=1)) == 1
+
+
+@pytest.mark.parametrize("error", [ExporterError("it broke"), OSError("it broke"), KeyboardInterrupt()])
+def test_a_failure_while_running_exits_1(error: BaseException, config: Path, capsys: Capture) -> None:
+    def fail(_settings: Settings, _options: ServeOptions) -> int:
+        raise error
+
+    assert main(["--config.file", str(config)], fail) == 1
+    assert capsys.readouterr().err.strip() in {"it broke", "interrupted"}
+
+
+@pytest.mark.parametrize(("pools", "said"), [(1, "1 pool"), (2, "2 pools")])
+def test_check_config_counts_the_pools(pools: int, said: str, config: Path, capsys: Capture) -> None:
+    config.write_text("pools:\n" + "".join(f"  - id: eu-west-1_Pool{n}\n" for n in range(pools)), encoding="utf-8")
+    assert main(["check-config", str(config)]) == 0
+    assert capsys.readouterr().out == f"{config}: OK ({said})\n"
+
+
+def test_version_names_program_revision_and_python(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"cognito-device-exporter, version {re.escape(__version__)} \(revision: [0-9a-z]+\)", first)
+    assert re.fullmatch(r"  python version: +3\.\d+\.\d+.*", second)
+
+
+def test_help_names_every_command(capsys: Capture) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {name} " in text for name in ("serve", "check-config", "identify", "healthcheck", "demo"))
+
+
+# identify
+
+
+def hmac_label(pool_id: str, username: str) -> str:
+    return hmac.new(KEY, f"{pool_id}\0{username}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def test_identify_prints_the_label_per_pool(config: Path, capsys: Capture) -> None:
+    key = config.parent / "identity.key"
+    key.touch(mode=0o600)
+    key.write_bytes(KEY)
+    config.write_text(
+        f"{ONE_POOL}    identity_key_file: identity.key\n  - id: us-east-1_B\n    identity: raw\n", "utf-8"
+    )
+    assert main(["identify", "--config.file", str(config), "Ünï"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"eu-west-1_AbCdEfGhI {hmac_label('eu-west-1_AbCdEfGhI', 'Ünï')}",
+        "us-east-1_B Ünï",
+    ]
+
+
+def test_identify_without_a_key_prints_no_label_and_exits_2(config: Path, capsys: Capture) -> None:
+    config.write_text(f"{ONE_POOL}  - id: us-east-1_B\n    identity: raw\n", encoding="utf-8")
+    assert main(["--config.file", str(config), "identify", "alice"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == (
+        "eu-west-1_AbCdEfGhI: no key for identity hmac: expected identity_key_file in the configuration\n"
+    )
+
+
+# healthcheck
+
+
+@contextmanager
+def health_server(status: int) -> Iterator[str]:
+    """An exporter that answers `/-/healthy` with a status; gives its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/-/healthy" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield str(server.server_port)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0", "localhost"])  # noqa: S104 - asked, not bound
+def test_healthcheck_asks_this_machine(host: str, capsys: Capture) -> None:
+    with health_server(200) as port:
+        assert main(["healthcheck", "--web.listen-address", f"{host}:{port}"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_healthcheck_prefers_the_probe_address_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with health_server(200) as port:
+        monkeypatch.setenv("COGNITO_DEVICE_EXPORTER_WEB_PROBE_LISTEN_ADDRESS", f":{port}")
+        assert main(["healthcheck", "--web.listen-address=127.0.0.1:9"]) == 0
+
+
+@pytest.mark.parametrize("status", [503, 404, 204])
+def test_healthcheck_exits_1_when_the_answer_is_not_200(status: int, capsys: Capture) -> None:
+    with health_server(status) as port:
+        assert main(["healthcheck", f"--web.listen-address=:{port}"]) == 1
+    assert capsys.readouterr().err == f"http://127.0.0.1:{port}/-/healthy answers {status}\n"
+
+
+def test_healthcheck_exits_1_when_nobody_answers(capsys: Capture) -> None:
+    with health_server(200) as port:
+        pass
+    assert main(["healthcheck", f"--web.listen-address=:{port}"]) == 1
+    assert "does not answer: " in capsys.readouterr().err
+
+
+def test_healthcheck_gives_up_on_a_server_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unhealthy, match="does not answer"):
+        check_health(ListenAddress("127.0.0.1", silent.getsockname()[1]), timeout=0.1)
+
+
+# The process
+
+
+@pytest.mark.parametrize(
+    "program", [["-m", "exporter"], [str(Path(sys.executable).with_name("cognito-device-exporter"))]]
+)
+def test_the_process_exits_with_the_code_and_imports_no_boto3(program: list[str], tmp_path: Path) -> None:
+    arguments = ["-X", "importtime", *program, "check-config", "missing.yaml"]
+    done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    *imports, said = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert said == "missing.yaml: cannot be read, expected a readable file (found: No such file or directory)"
+    assert not any(re.search(r"\| +(boto3|botocore|moto|prometheus_client)$", line) for line in imports)

@@ -1,0 +1,102 @@
+"""`demo`: what it prepares around the emulator, and what it cleans up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+import pytest
+
+from exporter.cli import main
+from exporter.cli.demo import World, demo_environment, run_demo
+from exporter.config.load import load_settings
+from exporter.config.settings import Settings
+from exporter.errors import ConfigError
+from exporter.options import ListenAddress, ServeOptions
+
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
+SHOWN = ServeOptions(Path(), (ListenAddress("", 10617),), telemetry_path="/m")
+
+
+class OnePool:
+    """A world of one pool that needs a key."""
+
+    def settings_yaml(self, key_file: Path) -> str:
+        return f"defaults: {{identity_key_file: {key_file}, detail: user}}\npools:\n  - id: eu-west-1_AbC\n"
+
+
+@contextmanager
+def open_one_pool() -> Iterator[World]:
+    yield OnePool()
+
+
+def test_the_demo_serves_its_own_pools_with_its_own_key_and_credentials(capsys: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
+    seen: list[Path] = []
+
+    def serve(config_file: Path) -> int:
+        (pool,) = load_settings(config_file).pools
+        assert pool.id == "eu-west-1_AbC"
+        assert os.environ["AWS_ACCESS_KEY_ID"] == "123456789012"
+        seen.append(config_file)
+        return 7
+
+    assert run_demo(serve, SHOWN, open_one_pool) == 7
+    assert dict(os.environ) == before
+    assert not seen[0].parent.exists()
+    assert capsys.readouterr().out.split() == [
+        *("Status", "page:", "http://127.0.0.1:10617/"),
+        *("Metrics:", "http://127.0.0.1:10617/m"),
+    ]
+
+
+def test_nothing_of_a_real_account_and_no_proxy_reaches_the_demo() -> None:
+    real = {
+        "PATH": "/bin",
+        "AWS_PROFILE": "production",
+        "AWS_SESSION_TOKEN": "s3cret",
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/x",
+        "HTTPS_PROXY": "http://proxy:1",
+        "http_proxy": "http://proxy:1",
+    }
+    environment = demo_environment(real)
+    assert environment["PATH"] == "/bin"
+    assert "s3cret" not in environment.values()
+    assert not {"AWS_PROFILE", "AWS_ROLE_ARN", "HTTPS_PROXY", "http_proxy"} & environment.keys()
+
+
+@pytest.mark.parametrize("missing", ["moto", "werkzeug"])
+def test_without_the_extra_the_demo_says_what_to_install(missing: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from exporter.cli import main; sys.exit(main(['demo']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "demo needs the bundled emulator: pip install 'cognito-device-exporter[emulator]'\n"
+
+
+def test_the_demo_command_serves_pools_that_boto3_can_describe() -> None:
+    names: list[str] = []
+
+    def serve(settings: Settings, options: ServeOptions) -> int:
+        for pool in settings.pools:
+            client = boto3.client("cognito-idp", pool.region, endpoint_url=pool.target.endpoint_url)
+            names.append(client.describe_user_pool(UserPoolId=pool.id)["UserPool"]["Name"])
+        return 0 if options.telemetry_path == "/m" else 1
+
+    assert main(["demo", "--web.telemetry-path=/m"], serve) == 0
+    assert names == ["shop-prod", "workforce", "legacy-app"]
+
+
+def test_the_environment_comes_back_when_the_demo_fails() -> None:
+    def fail(_config_file: Path) -> int:
+        raise ConfigError(["broken"])
+
+    before = dict(os.environ)
+    with pytest.raises(ConfigError):
+        run_demo(fail, SHOWN, open_one_pool)
+    assert dict(os.environ) == before
