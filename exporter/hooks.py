@@ -17,7 +17,19 @@ class Target:
 
 
 class AwsObserver(Protocol):
-    """Hears of every request to AWS."""
+    """Hears of every account and Region in use, and of every request to AWS."""
+
+    def target_added(self, target: Target) -> None:
+        """One more way to reach this account and Region is configured."""
+        ...
+
+    def target_removed(self, target: Target) -> None:
+        """One way less."""
+        ...
+
+    def target_named(self, unknown: Target, known: Target) -> None:
+        """The account behind a target was not known until now."""
+        ...
 
     def request_finished(
         self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool

@@ -166,6 +166,15 @@ class Remembering:
         assert seconds >= 0
         self._hear("request", target.account_id, operation, str(reason), str(attempted))
 
+    def target_added(self, target: Target) -> None:
+        self._hear("target added", target.account_id, target.region)
+
+    def target_removed(self, target: Target) -> None:
+        self._hear("target removed", target.account_id, target.region)
+
+    def target_named(self, unknown: Target, known: Target) -> None:
+        self._hear("target named", unknown.account_id, known.account_id)
+
     def waited(self, target: Target, category: str, seconds: float) -> None:
         assert seconds >= 0
         self._hear("waited", target.account_id, category)

@@ -7,11 +7,13 @@ role is assumed with credentials that botocore renews before they expire.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import boto3
+import structlog
 from botocore.config import Config
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
@@ -34,6 +36,8 @@ from exporter.errors import AwsError
 from exporter.hooks import AwsObserver, Target
 
 UNKNOWN_ACCOUNT = "unknown"
+
+log = structlog.get_logger()
 
 ApiFactory = Callable[[TargetSettings], CognitoApi]
 
@@ -58,16 +62,23 @@ class Budgets:
         self._rates = dict(rates)
         self._clock = clock
         self._lock = threading.Lock()
+        self._users: Counter[Target] = Counter()
         self._budgets: dict[Target, dict[Category, RateBudget]] = {}
 
-    def of(self, target: Target, category: Category) -> RateBudget:
-        """The budget of one account, Region and category, made when first asked for."""
-        return self._of(target)[category]
-
-    def forget(self, target: Target) -> None:
-        """Drop a target that nothing uses any more."""
+    def use(self, target: Target) -> Mapping[Category, RateBudget]:
+        """One more connection spends this target's quota: its budgets, which all of them share."""
         with self._lock:
-            self._budgets.pop(target, None)
+            self._users[target] += 1
+            if target not in self._budgets:
+                self._budgets[target] = {c: RateBudget(self._rates[c], self._clock) for c in Category}
+            return self._budgets[target]
+
+    def release(self, target: Target) -> None:
+        """One connection less; the budgets go with the last."""
+        with self._lock:
+            self._users[target] -= 1
+            if not self._users[target]:
+                del self._users[target], self._budgets[target]
 
     def configure(self, rates: Mapping[str, float]) -> None:
         """Use other rates from now on."""
@@ -80,28 +91,28 @@ class Budgets:
     def states(self) -> tuple[BudgetState, ...]:
         """Every budget as it is now."""
         with self._lock:
-            known = list(self._budgets.items())
+            known = [(target, dict(budgets)) for target, budgets in self._budgets.items()]
         return tuple(
             BudgetState(target, category, budget.configured, budget.current, DEFAULT_QUOTAS[category])
             for target, budgets in known
             for category, budget in budgets.items()
         )
 
-    def _of(self, target: Target) -> dict[Category, RateBudget]:
-        with self._lock:
-            if target not in self._budgets:
-                self._budgets[target] = {c: RateBudget(self._rates[c], self._clock) for c in Category}
-            return self._budgets[target]
-
 
 class Connection:
-    """One client, and the account whose quota it spends."""
+    """One client, made when it is first needed, and the account whose quota it spends."""
 
-    def __init__(self, settings: TargetSettings, api: CognitoApi, budgets: Budgets) -> None:
+    def __init__(self, settings: TargetSettings, make_api: ApiFactory, budgets: Budgets, observer: AwsObserver) -> None:
         """The account id is known at once where a role names it."""
-        self.api = api
-        self._budgets = budgets
+        self._settings = settings
+        self._make_api = make_api
+        self._all_budgets = budgets
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._api: CognitoApi | None = None
         self._target = Target(account_of_role(settings.role_arn) or UNKNOWN_ACCOUNT, settings.region)
+        observer.target_added(self._target)
+        self._budgets = budgets.use(self._target)
 
     @property
     def target(self) -> Target:
@@ -110,43 +121,61 @@ class Connection:
 
     def budget(self, category: Category) -> RateBudget:
         """The budget that every caller of this account and Region shares."""
-        return self._budgets.of(self._target, category)
+        return self._budgets[category]
+
+    def api(self, made: Callable[[CognitoApi], None]) -> CognitoApi:
+        """The client; `made` is called with a new one.
+
+        Raises `AwsError` when boto3 cannot make it, such as for a profile that does not exist.
+        """
+        with self._lock:
+            if self._api is None:
+                self._api = self._make_api(self._settings)
+                made(self._api)
+            return self._api
 
     def named(self, account_id: str) -> None:
         """An answer has told the account id; the first word counts."""
-        if self._target.account_id != UNKNOWN_ACCOUNT:
-            return
-        unnamed, self._target = self._target, Target(account_id, self._target.region)
-        self._budgets.forget(unnamed)
+        with self._lock:
+            if self._target.account_id != UNKNOWN_ACCOUNT:
+                return
+            unknown, self._target = self._target, Target(account_id, self._target.region)
+        self._budgets = self._all_budgets.use(self._target)
+        self._all_budgets.release(unknown)
+        self._observer.target_named(unknown, self._target)
+
+    def close(self) -> None:
+        """Nothing uses this connection any more."""
+        self._all_budgets.release(self._target)
+        self._observer.target_removed(self._target)
 
 
 class Connections:
     """Makes a reader for a pool; pools that are reached alike share a client."""
 
-    def __init__(
-        self,
-        make_api: ApiFactory,
-        budgets: Budgets,
-        observer: AwsObserver,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, make_api: ApiFactory, budgets: Budgets, observer: AwsObserver, clock: Clock) -> None:
         """`make_api` is `AwsApis` in production."""
         self._make_api = make_api
         self._budgets = budgets
         self._observer = observer
         self._clock = clock
-        self._lock = threading.Lock()
         self._connections: dict[TargetSettings, Connection] = {}
 
-    def reader(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PacedReader:
-        """A reader for one sweep of a pool.
+    def retain(self, wanted: Collection[TargetSettings]) -> None:
+        """Keep these ways to reach AWS, and no others; nothing is connected yet."""
+        for settings in set(self._connections).difference(wanted):
+            self._connections.pop(settings).close()
+        for settings in set(wanted).difference(self._connections):
+            self._connections[settings] = Connection(settings, self._make_api, self._budgets, self._observer)
 
-        Raises `exporter.errors.AwsError` when boto3 cannot make a client, such as for a profile that does
-        not exist.
+    def reader(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PacedReader:
+        """A reader for one sweep of a pool whose target is retained.
+
+        Raises `exporter.errors.AwsError` when boto3 cannot make a client.
         """
-        connection = self._connection(pool.target)
+        connection = self._connections[pool.target]
         return PacedReader(
-            connection.api,
+            connection.api(lambda api: self._learn_account(connection, api)),
             pool.id,
             connection,
             self._observer,
@@ -155,25 +184,20 @@ class Connections:
             attributes=frozenset(pool.device_attributes),
         )
 
-    def _connection(self, settings: TargetSettings) -> Connection:
-        with self._lock:
-            connection = self._connections.get(settings)
-            if connection is not None:
-                return connection
-            connection = Connection(settings, self._make_api(settings), self._budgets)
-            self._connections[settings] = connection
+    def _learn_account(self, connection: Connection, api: CognitoApi) -> None:
+        """Ask STS beside the sweep: its being unreachable must hold nothing up."""
         if connection.target.account_id == UNKNOWN_ACCOUNT:
-            # Beside the sweep: STS being unreachable must hold nothing up.
-            threading.Thread(target=self._name, args=(connection,), name="account-id", daemon=True).start()
-        return connection
+            threading.Thread(target=self._ask_sts, args=(connection, api), name="account-id", daemon=True).start()
 
-    def _name(self, connection: Connection) -> None:
+    def _ask_sts(self, connection: Connection, api: CognitoApi) -> None:
         try:
             account_id = observed(
-                connection, self._observer, self._clock, Operation.GET_CALLER_IDENTITY, connection.api.account_id
+                connection, self._observer, self._clock, Operation.GET_CALLER_IDENTITY, api.account_id
             )
-        except AwsError:
-            return  # counted by the observer; the described pool's ARN will name the account
+        except AwsError as error:
+            # Counted by the observer; the ARN of the first described pool will name the account.
+            log.info("STS does not tell the account id", region=connection.target.region, error=str(error))
+            return
         connection.named(account_id)
 
 
@@ -181,6 +205,7 @@ class AwsApis:
     """Makes boto3 clients; all of them share what botocore loads from disk."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # boto3's sessions are not safe for threads; its clients are
         self._base: boto3.Session | None = None
 
     def __call__(self, settings: TargetSettings) -> CognitoApi:
@@ -189,25 +214,29 @@ class AwsApis:
         Raises `exporter.errors.AwsError` when boto3's own configuration is at fault.
         """
         try:
-            if self._base is None:
-                self._base = boto3.Session()
-            role_arn = settings.role_arn
-            session = self._base if role_arn is None else _assuming(self._base, role_arn, settings)
-            config = ONE_ATTEMPT.merge(
-                Config(
-                    user_agent_extra=f"cognito-device-exporter/{exporter.__version__}",
-                    use_fips_endpoint=settings.use_fips_endpoint,
-                    use_dualstack_endpoint=settings.use_dualstack_endpoint,
-                )
-            )
-            cognito = session.client(
-                "cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
-            )
+            with self._lock:
+                return self._made(settings)
         except Exception as error:
             ours = translated("client", error)
             ours.attempted = False
             raise ours from error
-        return BotoCognito(cognito, lambda: session.client("sts", region_name=settings.region, config=ONE_ATTEMPT))
+
+    def _made(self, settings: TargetSettings) -> CognitoApi:
+        if self._base is None:
+            self._base = boto3.Session()
+        role_arn = settings.role_arn
+        session = self._base if role_arn is None else _assuming(self._base, role_arn, settings)
+        config = ONE_ATTEMPT.merge(
+            Config(
+                user_agent_extra=f"cognito-device-exporter/{exporter.__version__}",
+                use_fips_endpoint=settings.use_fips_endpoint,
+                use_dualstack_endpoint=settings.use_dualstack_endpoint,
+            )
+        )
+        cognito = session.client(
+            "cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
+        )
+        return BotoCognito(cognito, lambda: session.client("sts", region_name=settings.region, config=config))
 
 
 def account_of_role(role_arn: str | None) -> str | None:

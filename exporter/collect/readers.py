@@ -27,15 +27,26 @@ MAX_WORKERS = 256
 MAX_WAITING_TASKS = 600
 """Ten pages of users: the enumeration is never further ahead, so that a large pool is never in memory."""
 
-MAX_ATTEMPTS = 12
-"""Attempts at one call in one sweep. Where a third of all calls fails, one in 500,000 calls fails so often."""
 
-MAX_FAILURES_IN_A_ROW = 50
-"""Retryable failures without any success between them, after which the sweep ends: nothing gets through."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how soon a call that failed retryably is asked again."""
 
-FIRST_DELAY = 0.5
-MAX_DELAY = 30.0
-"""Seconds until a failed call is asked again: doubling from the first, with jitter."""
+    attempts: int = 12
+    """At one call in one sweep. Where a third of all calls fails, one in 500,000 fails so often."""
+    failures_in_a_row: int = 50
+    """Retryable failures without any success between them, after which the sweep ends: nothing gets through."""
+    first_delay: float = 0.5
+    """Seconds until the second attempt; doubling with each, less up to a half of jitter."""
+    max_delay: float = 30.0
+
+    def delay(self, attempts: int) -> float:
+        """Seconds to wait after so many attempts."""
+        longest = min(self.max_delay, self.first_delay * 2.0 ** (attempts - 1))
+        return longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+
+
+PATIENCE = Patience()
 
 
 @dataclass(order=True, slots=True)
@@ -59,6 +70,7 @@ class Readers:
         clock: Clock,
         cancelled: Callable[[], bool],
         name: str,
+        patience: Patience = PATIENCE,
     ) -> None:
         """Call `read(task, departed)` for each user on some worker, again later when it fails retryably.
 
@@ -70,6 +82,7 @@ class Readers:
         self._clock = clock
         self._cancelled = cancelled
         self._name = name
+        self._patience = patience
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
@@ -156,12 +169,12 @@ class Readers:
                         return heapq.heappop(self._tasks)
                     if self._no_more and not self._unfinished:
                         break
-                    self._changed.wait(self._patience(now))
+                    self._changed.wait(self._seconds_to_next(now))
                 return None
             finally:
                 self._idle -= 1
 
-    def _patience(self, now: float) -> float:
+    def _seconds_to_next(self, now: float) -> float:
         if self._places and self._tasks:
             return min(1.0, max(0.001, self._tasks[0].not_before - now))
         return 1.0
@@ -197,7 +210,7 @@ class Readers:
         with self._lock:
             if error.verdict is Verdict.RETRY:
                 self._failures_in_a_row += 1
-                if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                if self._failures_in_a_row >= self._patience.failures_in_a_row:
                     self._failure = error
                     self._wake_everyone()
                     return
@@ -209,10 +222,9 @@ class Readers:
 
     def _again_later(self, task: ReadTask) -> bool:
         task.attempts += 1
-        if task.attempts >= MAX_ATTEMPTS:
+        if task.attempts >= self._patience.attempts:
             return False
-        delay = min(MAX_DELAY, FIRST_DELAY * 2 ** (task.attempts - 1))
-        task.not_before = self._clock.monotonic() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+        task.not_before = self._clock.monotonic() + self._patience.delay(task.attempts)
         self._push(task)
         return True
 

@@ -81,6 +81,8 @@ class PoolStore:
             if off:
                 self._forget_everything()
             self._view = replace(self._view, description=description, data=None if off else self._view.data)
+            if self._expected is None:
+                self._expected = self._guess_of_users()
             if self._view.state not in {PoolState.DENIED, PoolState.FAILING}:
                 self._recovered()
 

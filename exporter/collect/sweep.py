@@ -14,7 +14,7 @@ import tenacity
 from exporter.aws.api import Operation, PoolReader
 from exporter.clock import Clock
 from exporter.collect.listing import MAX_DEVICE_PAGES, pages, selected_users
-from exporter.collect.readers import Readers, ReadTask
+from exporter.collect.readers import PATIENCE, Patience, Readers, ReadTask
 from exporter.collect.store import PoolStore
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound, Verdict
@@ -23,13 +23,6 @@ from exporter.identity import Identity
 from exporter.model import ListedUser, Tracking
 
 T = TypeVar("T")
-
-LISTING_ATTEMPTS = 12
-"""Attempts at one page of a listing; a listing without one of its pages is no listing."""
-
-LISTING_FIRST_DELAY = 0.5
-LISTING_MAX_DELAY = 15.0
-"""Seconds between two attempts: doubling from the first, with jitter."""
 
 log = structlog.get_logger()
 
@@ -65,6 +58,7 @@ class Sweep:
         *,
         cancelled: Callable[[], bool],
         sleep: Sleep,
+        patience: Patience = PATIENCE,
     ) -> None:
         self._pool: PoolSettings = store.settings
         self._store = store
@@ -76,10 +70,11 @@ class Sweep:
         self._counts: Counter[str] = Counter()
         self._error: str | None = None
         self._counting = threading.Lock()
+        self._patience = patience
         self._ask = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_retryable),
-            stop=tenacity.stop_after_attempt(LISTING_ATTEMPTS),
-            wait=tenacity.wait_exponential_jitter(initial=LISTING_FIRST_DELAY, max=LISTING_MAX_DELAY),
+            stop=tenacity.stop_after_attempt(patience.attempts),
+            wait=lambda state: patience.delay(state.attempt_number),
             sleep=sleep,
             reraise=True,
         )
@@ -139,7 +134,14 @@ class Sweep:
         return Outcome(max(failures, key=failures.__getitem__, default=None), complete=True)
 
     def _read_everyone(self) -> dict[Reason, int]:
-        readers = Readers(self._read_user, self._given_up, self._clock, self._cancelled, name=f"reader-{self._pool.id}")
+        readers = Readers(
+            self._read_user,
+            self._given_up,
+            self._clock,
+            self._cancelled,
+            name=f"reader-{self._pool.id}",
+            patience=self._patience,
+        )
         try:
             users = 0
             for user in selected_users(self._pool.users, self._reader, self._ask):

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from exporter.aws.budget import BACKOFF_FACTOR, CALM_SECONDS, FLOOR_SHARE, LATENESS, RECOVERY_SHARE, SLACK, RateBudget
+from exporter.clock import SystemClock
+from exporter.errors import Cancelled
+from tests.fakes import TurnedClock, eventually
+from tests.windows import most_in_any_window
+
+
+def go_on() -> bool:
+    return False
+
+
+def take(budget: RateBudget, key: str, moments: list[tuple[str, float]], turns: int) -> None:
+    for _ in range(turns):
+        budget.acquire(key, go_on)
+        moments.append((key, time.monotonic()))
+
+
+def taken_by(budget: RateBudget, keys: list[str], turns: int) -> list[tuple[str, float]]:
+    moments: list[tuple[str, float]] = []
+    threads = [threading.Thread(target=take, args=(budget, key, moments, turns)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return moments
+
+
+def test_no_window_of_a_second_holds_more_than_the_rate() -> None:
+    moments = taken_by(RateBudget(100, SystemClock()), [f"pool-{i}" for i in range(8)], turns=30)
+    assert most_in_any_window(moment for _, moment in moments) <= 100
+
+
+def test_a_second_of_turns_leaves_room_for_the_lateness_that_is_allowed() -> None:
+    assert SLACK > LATENESS
+
+
+def test_a_turn_missed_is_lost_and_not_caught_up() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(10, clock)
+    budget.acquire("pool", go_on)
+    clock.turn(60)
+    budget.acquire("pool", go_on)
+    assert budget._next_turn == pytest.approx(clock.monotonic() + (1 + SLACK) / 10)
+
+
+def test_a_turn_taken_a_little_late_leaves_the_next_in_its_place() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(10, clock)
+    budget.acquire("pool", go_on)
+    due = budget._next_turn
+    clock.turn((1 + SLACK) / 10 + LATENESS / 2)
+    budget.acquire("pool", go_on)
+    assert budget._next_turn == pytest.approx(due + (1 + SLACK) / 10)
+
+
+def test_pools_that_wait_get_turns_in_equal_numbers_however_many_threads_they_wait_with() -> None:
+    budget = RateBudget(400, SystemClock())
+    moments: list[tuple[str, float]] = []
+    stop = threading.Event()
+
+    def keep_taking(key: str) -> None:
+        while not stop.is_set():
+            budget.acquire(key, go_on)
+            moments.append((key, time.monotonic()))
+
+    keys = ["greedy"] * 10 + ["modest"] * 2
+    threads = [threading.Thread(target=keep_taking, args=(key,)) for key in keys]
+    for thread in threads:
+        thread.start()
+    assert eventually(lambda: len(moments) >= 200)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    shares = Counter(key for key, _ in moments[20:200])
+    assert abs(shares["greedy"] - shares["modest"]) <= 10
+
+
+def test_who_is_told_to_stop_leaves_the_line_and_holds_up_nobody() -> None:
+    budget = RateBudget(2, SystemClock())
+    budget.acquire("first", go_on)
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    def wait_in_vain() -> None:
+        try:
+            budget.acquire("stopped", stop.is_set)
+        except Cancelled as error:
+            failures.append(error)
+
+    waiting = threading.Thread(target=wait_in_vain)
+    waiting.start()
+    assert eventually(lambda: bool(budget._queue._keys))
+    stop.set()
+    waiting.join(5)
+    assert len(failures) == 1
+    assert not budget._queue._keys
+    budget.acquire("other", go_on)
+
+
+def test_a_throttle_answer_lowers_the_rate_at_once_and_no_further_within_the_same_second() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(100, clock)
+    clock.turn(5)
+    budget.throttled()
+    assert budget.current == pytest.approx(100 * BACKOFF_FACTOR)
+    clock.turn(CALM_SECONDS / 2)
+    budget.throttled()
+    assert budget.current == pytest.approx(100 * BACKOFF_FACTOR)
+
+
+def test_throttling_that_goes_on_lowers_the_rate_to_its_floor_and_not_beyond() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(100, clock)
+    for _ in range(60):
+        clock.turn(CALM_SECONDS)
+        budget.throttled()
+    assert budget.current == pytest.approx(100 * FLOOR_SHARE)
+
+
+def test_calm_restores_the_configured_rate_and_no_more() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(100, clock)
+    clock.turn(5)
+    budget.throttled()
+    clock.turn(CALM_SECONDS)
+    assert budget.current == pytest.approx(100 * BACKOFF_FACTOR)
+    clock.turn(2)
+    assert budget.current == pytest.approx(100 * (BACKOFF_FACTOR + 2 * RECOVERY_SHARE))
+    clock.turn(600)
+    assert budget.current == 100
+
+
+def test_another_configured_rate_keeps_the_proportion_to_which_throttling_lowered_it() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(100, clock)
+    clock.turn(5)
+    budget.throttled()
+    budget.configure(10)
+    assert budget.configured == 10
+    assert budget.current == pytest.approx(10 * BACKOFF_FACTOR)
+
+
+def test_the_wait_is_told() -> None:
+    budget = RateBudget(20, SystemClock())
+    assert budget.acquire("pool", go_on) < 0.02
+    assert budget.acquire("pool", go_on) == pytest.approx(0.05, abs=0.04)

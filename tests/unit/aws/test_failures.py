@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
+
+from exporter.aws.failures import translated
+from exporter.errors import Reason, Verdict
+
+
+def answer(code: str, status: int = 400, operation: str = "AdminListDevices") -> boto.ClientError:
+    message = "User: arn:aws:iam::123456789012:user/alice is not authorized"
+    response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return boto.ClientError(response, operation)  # type: ignore[arg-type] # less metadata than AWS sends
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reason", "verdict"),
+    [
+        ("TooManyRequestsException", 400, Reason.THROTTLED, Verdict.RETRY),
+        ("ThrottlingException", 400, Reason.THROTTLED, Verdict.RETRY),
+        ("Unheard", 429, Reason.THROTTLED, Verdict.RETRY),
+        ("AccessDeniedException", 400, Reason.DENIED, Verdict.STOP_POOL),
+        ("NotAuthorizedException", 400, Reason.DENIED, Verdict.STOP_POOL),
+        ("ExpiredTokenException", 400, Reason.CREDENTIALS, Verdict.RETRY),
+        ("UnrecognizedClientException", 400, Reason.CREDENTIALS, Verdict.RETRY),
+        ("InternalErrorException", 500, Reason.SERVER_ERROR, Verdict.RETRY),
+        ("Unheard", 503, Reason.SERVER_ERROR, Verdict.RETRY),
+        ("", 500, Reason.SERVER_ERROR, Verdict.RETRY),
+        ("InvalidParameterException", 400, Reason.INVALID_REQUEST, Verdict.SKIP_USER),
+        ("InvalidUserPoolConfigurationException", 400, Reason.TRACKING_OFF, Verdict.STOP_POOL),
+        ("UserNotFoundException", 400, Reason.NOT_FOUND, Verdict.SKIP_USER),
+        ("ResourceNotFoundException", 400, Reason.NOT_FOUND, Verdict.STOP_POOL),
+        ("Unheard", 400, Reason.OTHER, Verdict.RETRY),
+    ],
+)
+def test_what_aws_answers(code: str, status: int, reason: Reason, verdict: Verdict) -> None:
+    error = translated("AdminListDevices", answer(code, status))
+    assert (error.reason, error.verdict) == (reason, verdict)
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (boto.NoCredentialsError(), Reason.CREDENTIALS),
+        (boto.CredentialRetrievalError(provider="x", error_msg="secret"), Reason.CREDENTIALS),
+        (boto.ProfileNotFound(profile="x"), Reason.CREDENTIALS),
+        (boto.ReadTimeoutError(endpoint_url="http://x"), Reason.TIMEOUT),
+        (boto.ConnectTimeoutError(endpoint_url="http://x"), Reason.TIMEOUT),
+        (boto.EndpointConnectionError(endpoint_url="http://x"), Reason.CONNECTION),
+        (boto.ConnectionClosedError(endpoint_url="http://x"), Reason.CONNECTION),
+        (boto.SSLError(endpoint_url="http://x", error=OSError()), Reason.CONNECTION),
+        (boto.ParamValidationError(report="r"), Reason.INVALID_REQUEST),
+        (ResponseParserError("r"), Reason.MALFORMED),
+        (AttributeError("'str' object has no attribute 'get'"), Reason.MALFORMED),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"), Reason.MALFORMED),
+        (MemoryError(), Reason.OTHER),
+    ],
+)
+def test_what_botocore_raises(raised: Exception, reason: Reason) -> None:
+    assert translated("ListUsers", raised).reason is reason
+
+
+def test_the_text_names_operation_and_code_and_nothing_of_the_message() -> None:
+    assert str(translated("AdminListDevices", answer("AccessDeniedException"))) == (
+        "AdminListDevices: AccessDeniedException"
+    )
+
+
+def test_a_role_that_cannot_be_assumed_is_named_as_such() -> None:
+    error = translated("ListUsers", answer("AccessDenied", 403, operation="AssumeRole"))
+    assert str(error) == "ListUsers (AssumeRole): AccessDenied"
+    assert error.reason is Reason.DENIED
+
+
+def test_a_code_that_aws_did_not_write_is_not_repeated() -> None:
+    assert str(translated("ListUsers", answer('x\n"evil', 500, operation="ListUsers"))) == "ListUsers: HTTP 500"

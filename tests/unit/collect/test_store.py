@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import pytest
+
+from exporter.collect.store import PUBLISH_SECONDS, PoolStore
+from exporter.config.settings import Detail
+from exporter.errors import Reason
+from exporter.identity import HmacIdentity, RawIdentity
+from exporter.model import Mfa, PoolDescription, PoolState, Tracking
+from tests.fakes import ACCOUNT, TurnedClock
+from tests.unit.collect.pools import POOL_ID, device, settings
+
+
+def description(tracking: Tracking = Tracking.ALWAYS, estimated: int | None = 3) -> PoolDescription:
+    return PoolDescription(
+        POOL_ID, "shop", ACCOUNT, "eu-west-1", tracking, Mfa.ON, mfa_bypass=True, estimated_users=estimated
+    )
+
+
+@pytest.fixture
+def clock() -> TurnedClock:
+    return TurnedClock()
+
+
+@pytest.fixture
+def store(clock: TurnedClock) -> PoolStore:
+    return PoolStore(settings(detail=Detail.DEVICE), RawIdentity(), clock)
+
+
+def sweep(store: PoolStore, **users: int) -> None:
+    """A sweep that finds users with so many devices each."""
+    store.sweep_started()
+    store.described(description())
+    for name, size in users.items():
+        store.put(name.encode(), tuple(device(f"{name}-{i}") for i in range(size)))
+    store.sweep_completed(every_user_read=True)
+
+
+def shown(store: PoolStore) -> dict[str, int] | None:
+    data = store.view().data
+    return None if data is None else {row.label: len(row.devices) for row in data.rows}
+
+
+def test_nothing_is_known_at_first(store: PoolStore) -> None:
+    view = store.view()
+    assert (view.state, view.up, view.data, view.progress, view.last_success) == (
+        PoolState.UNREAD, False, None, None, None,
+    )  # fmt: skip
+
+
+def test_a_described_pool_is_up_before_its_first_sweep_ends(store: PoolStore) -> None:
+    store.sweep_started()
+    store.described(description())
+    store.put(b"ann", (device(),))
+    view = store.view()
+    assert (view.state, view.up, view.data) == (PoolState.UNREAD, True, None)
+
+
+def test_a_finished_sweep_is_published_whole(store: PoolStore, clock: TurnedClock) -> None:
+    sweep(store, ann=1, bob=2)
+    view = store.view()
+    assert (view.state, view.up, view.last_success) == (PoolState.OK, True, clock.wall())
+    assert view.data is not None
+    assert view.data.users == 2
+    assert shown(store) == {"ann": 1, "bob": 2}
+
+
+def test_a_later_sweep_replaces_users_as_it_reads_them(store: PoolStore, clock: TurnedClock) -> None:
+    sweep(store, ann=1, bob=2)
+    clock.turn(60)
+    store.sweep_started()
+    store.put(b"ann", (device("x"), device("y"), device("z")))
+    clock.turn(PUBLISH_SECONDS)
+    store.put(b"carl", ())
+    assert shown(store) == {"ann": 3, "bob": 2, "carl": 0}
+
+
+def test_who_is_absent_from_a_complete_enumeration_is_gone(store: PoolStore) -> None:
+    sweep(store, ann=1, bob=2)
+    sweep(store, bob=2)
+    assert shown(store) == {"bob": 2}
+
+
+def test_a_user_who_cannot_be_read_keeps_its_values_and_its_observation(store: PoolStore, clock: TurnedClock) -> None:
+    sweep(store, ann=1, bob=2)
+    first = clock.wall()
+    clock.turn(60)
+    store.sweep_started()
+    store.keep(b"ann")
+    store.put(b"bob", ())
+    store.sweep_completed(every_user_read=False)
+    assert shown(store) == {"ann": 1, "bob": 0}
+    assert store.view().oldest_observation == first
+    assert store.view().last_success == first
+
+
+def test_the_oldest_observation_moves_on_as_users_are_read_again(store: PoolStore, clock: TurnedClock) -> None:
+    sweep(store, ann=1, bob=2)
+    clock.turn(60)
+    sweep(store, ann=1, bob=2)
+    assert store.view().oldest_observation == clock.wall()
+
+
+def test_a_failed_sweep_keeps_the_last_good_values(store: PoolStore) -> None:
+    sweep(store, ann=1)
+    store.sweep_started()
+    store.sweep_failed(Reason.TIMEOUT)
+    view = store.view()
+    assert (view.state, view.up) == (PoolState.FAILING, False)
+    assert shown(store) == {"ann": 1}
+
+
+def test_values_are_withdrawn_when_the_pool_has_not_answered_for_too_long(store: PoolStore, clock: TurnedClock) -> None:
+    sweep(store, ann=1)
+    clock.turn(50_000)
+    store.sweep_failed(Reason.TIMEOUT)
+    clock.turn(86_399)
+    store.sweep_failed(Reason.TIMEOUT)
+    assert shown(store) == {"ann": 1}
+    clock.turn(1)
+    assert shown(store) is None
+    assert store.view().oldest_observation is None
+    assert store.view().state is PoolState.FAILING
+
+
+def test_withdrawn_values_come_back_with_the_next_good_sweep(store: PoolStore, clock: TurnedClock) -> None:
+    sweep(store, ann=1)
+    store.sweep_failed(Reason.TIMEOUT)
+    clock.turn(90_000)
+    assert shown(store) is None
+    sweep(store, ann=2)
+    assert shown(store) == {"ann": 2}
+    assert store.view().state is PoolState.OK
+
+
+def test_a_pool_that_answers_again_is_up_before_the_sweep_ends(store: PoolStore) -> None:
+    sweep(store, ann=1)
+    store.sweep_failed(Reason.TIMEOUT)
+    store.sweep_started()
+    store.described(description())
+    assert not store.view().up
+    store.put(b"ann", (device(),))
+    assert (store.view().state, store.view().up) == (PoolState.OK, True)
+
+
+def test_denied_has_a_state_of_its_own(store: PoolStore) -> None:
+    store.sweep_started()
+    store.sweep_failed(Reason.DENIED)
+    assert (store.view().state, store.view().up) == (PoolState.DENIED, False)
+
+
+def test_a_missing_pool_shows_nothing_at_once_and_forgets(store: PoolStore) -> None:
+    sweep(store, ann=1)
+    store.sweep_started()
+    store.pool_missing()
+    assert (store.view().state, store.view().up, store.view().data) == (PoolState.MISSING, False, None)
+    store.sweep_started()
+    store.described(description())
+    assert (store.view().state, store.view().up, store.view().data) == (PoolState.UNREAD, True, None)
+
+
+def test_tracking_switched_off_and_on_again_starts_from_nothing(store: PoolStore) -> None:
+    sweep(store, ann=1)
+    store.sweep_started()
+    store.described(description(Tracking.OFF))
+    store.tracking_is_off()
+    assert (store.view().state, store.view().up, store.view().data) == (PoolState.TRACKING_OFF, True, None)
+    store.sweep_started()
+    store.described(description())
+    assert (store.view().state, store.view().data) == (PoolState.UNREAD, None)
+    sweep(store, bob=1)
+    assert shown(store) == {"bob": 1}
+
+
+def test_a_user_gone_in_mid_sweep_leaves_with_the_next_publication(store: PoolStore, clock: TurnedClock) -> None:
+    sweep(store, ann=1, bob=2)
+    clock.turn(60)
+    store.sweep_started()
+    store.gone(b"ann")
+    store.put(b"bob", ())
+    assert shown(store) == {"bob": 0}
+
+
+def test_progress_and_remaining_time(store: PoolStore, clock: TurnedClock) -> None:
+    store.sweep_started()
+    store.described(description(estimated=None))
+    progress = store.view().progress
+    assert progress is not None
+    assert (progress.users_done, progress.users_expected, progress.remaining_seconds) == (0, None, None)
+    store.enumerated(4)
+    clock.turn(10)
+    store.put(b"ann", ())
+    progress = store.view().progress
+    assert progress is not None
+    assert (progress.users_done, progress.users_expected, progress.remaining_seconds) == (1, 4, 30.0)
+    store.sweep_completed(every_user_read=True)
+    assert store.view().progress is None
+    assert store.view().last_sweep_seconds == 10
+
+
+def test_rows_stand_in_the_order_of_a_stable_hash() -> None:
+    identity = HmacIdentity(b"0123456789abcdef")
+    store = PoolStore(settings(detail=Detail.USER), identity, TurnedClock())
+    store.sweep_started()
+    for name in ("ann", "bob", "carl", "dora"):
+        store.put(identity.of(POOL_ID, name), (device(),))
+    store.gone(identity.of(POOL_ID, "carl"))
+    store.sweep_completed(every_user_read=True)
+    data = store.view().data
+    assert data is not None
+    assert [row.label for row in data.rows] == sorted(identity.of(POOL_ID, n).hex() for n in ("ann", "bob", "dora"))
+
+
+def test_in_detail_pool_keys_and_attributes_are_not_kept() -> None:
+    store = PoolStore(settings(detail=Detail.POOL), RawIdentity(), TurnedClock())
+    store.sweep_started()
+    store.put(b"ann", (device("secret-key", attributes=(("device_name", "Firefox"),)),))
+    store.sweep_completed(every_user_read=True)
+    assert "secret-key" not in repr(store._users._known)
+    data = store.view().data
+    assert data is not None
+    assert (data.rows, data.users, sum(data.devices.values())) == ((), 1, 1)
+
+
+def test_an_abandoned_sweep_says_nothing_about_the_pool(store: PoolStore) -> None:
+    sweep(store, ann=1)
+    store.sweep_started()
+    store.sweep_abandoned()
+    assert (store.view().state, store.view().progress) == (PoolState.OK, None)

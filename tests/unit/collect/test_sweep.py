@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from exporter.aws.api import Operation, Page
+from exporter.clock import SystemClock
+from exporter.collect import readers
+from exporter.collect.readers import Patience
+from exporter.collect.store import PoolStore
+from exporter.collect.sweep import Outcome, Sweep
+from exporter.config.settings import Detail, PoolSettings, UserSelection
+from exporter.errors import (
+    AwsError,
+    Cancelled,
+    CredentialsFault,
+    Denied,
+    InvalidRequest,
+    Reason,
+    ResourceNotFound,
+    ServerError,
+    Throttled,
+)
+from exporter.identity import RawIdentity
+from exporter.model import Device, PoolState, Tracking
+from tests.fakes import FakeCognito, FakePool, Remembering, eventually, reader_of
+from tests.unit.collect.pools import POOL_ID, device, settings
+
+HASTY = Patience(first_delay=0.001)
+
+
+class Swept:
+    """One pool on the fake, swept as often as a test asks."""
+
+    def __init__(self, pool: FakePool, changed: PoolSettings | None = None, *, page_size: int = 60) -> None:
+        self.pool = pool
+        self.api = FakeCognito({POOL_ID: pool}, page_size=page_size)
+        self.settings = changed or settings(detail=Detail.USER)
+        self.store = PoolStore(self.settings, RawIdentity(), SystemClock())
+        self.observer = Remembering()
+        self.cancelled = threading.Event()
+
+    def sweep(self) -> Outcome:
+        return Sweep(
+            self.store,
+            reader_of(self.api, POOL_ID, observer=self.observer, cancelled=self.cancelled.is_set),
+            RawIdentity(),
+            self.observer,
+            SystemClock(),
+            cancelled=self.cancelled.is_set,
+            sleep=lambda _: None,
+            patience=HASTY,
+        ).run()
+
+    def shown(self) -> dict[str, tuple[Device, ...]] | None:
+        data = self.store.view().data
+        return None if data is None else {row.label: row.devices for row in data.rows}
+
+    def heard(self, *what: str) -> int:
+        return self.observer.heard[what]
+
+
+def people(count: int) -> dict[str, tuple[Device, ...]]:
+    return {f"user-{i}": tuple(device(f"{i}-{j}", active_ms=i * 1000 + j) for j in range(i % 4)) for i in range(count)}
+
+
+def once(
+    error: AwsError, operation: Operation, subject: str | None = None
+) -> Callable[[Operation, str], AwsError | None]:
+    struck = itertools.count()
+
+    def fault(asked: Operation, about: str) -> AwsError | None:
+        hit = asked is operation and subject in {None, about}
+        return error if hit and next(struck) == 0 else None
+
+    return fault
+
+
+def always(
+    error: AwsError, operation: Operation, subject: str | None = None
+) -> Callable[[Operation, str], AwsError | None]:
+    return lambda asked, about: error if asked is operation and subject in {None, about} else None
+
+
+def test_every_user_with_every_device() -> None:
+    swept = Swept(FakePool(users=people(500)), page_size=2)
+    assert swept.sweep() == Outcome(None, complete=True)
+    assert swept.shown() == swept.pool.users
+    assert swept.store.view().state is PoolState.OK
+    assert swept.heard("finished", POOL_ID, "None") == 1
+
+
+def test_only_the_named_users() -> None:
+    chosen = settings(detail=Detail.USER, users=UserSelection(usernames=("user-3", "user-7", "user-3")))
+    swept = Swept(FakePool(users=people(10)), chosen)
+    swept.sweep()
+    assert set(swept.shown() or ()) == {"user-3", "user-7"}
+    assert swept.api.calls[Operation.LIST_USERS] == 0
+
+
+def test_the_members_of_groups_once_each() -> None:
+    chosen = settings(detail=Detail.USER, users=UserSelection(groups=("staff", "night")))
+    pool = FakePool(users=people(10), groups={"staff": ["user-1", "user-2"], "night": ["user-2", "user-3"]})
+    swept = Swept(pool, chosen, page_size=1)
+    swept.sweep()
+    assert set(swept.shown() or ()) == {"user-1", "user-2", "user-3"}
+    assert swept.heard("request", "123456789012", "AdminListDevices", "None", "True") == 1 + 2 + 3
+
+
+def test_the_users_of_a_filter() -> None:
+    chosen = settings(detail=Detail.USER, users=UserSelection(filter='username ^= "user-1"'))
+    swept = Swept(FakePool(users=people(20)), chosen)
+    swept.sweep()
+    assert set(swept.shown() or ()) == {"user-1", *(f"user-1{i}" for i in range(10))}
+
+
+@pytest.mark.parametrize(("skip", "asked"), [(True, 2), (False, 3)])
+def test_federated_users_are_skipped_on_request(skip: bool, asked: int) -> None:
+    chosen = settings(detail=Detail.USER, skip_federated_users=skip)
+    swept = Swept(FakePool(users=people(3), federated={"user-1"}), chosen)
+    swept.sweep()
+    assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] == asked
+    assert swept.heard("skipped", POOL_ID, "federated") == 3 - asked
+
+
+def test_a_user_who_vanishes_in_mid_sweep_is_no_failure() -> None:
+    chosen = settings(detail=Detail.USER, users=UserSelection(usernames=("user-1", "gone")))
+    swept = Swept(FakePool(users=people(3)), chosen)
+    assert swept.sweep() == Outcome(None, complete=True)
+    assert set(swept.shown() or ()) == {"user-1"}
+    assert swept.heard("vanished", POOL_ID) == 1
+
+
+def test_not_found_means_the_user_where_the_pool_is_still_there() -> None:
+    swept = Swept(FakePool(users=people(5)))
+    swept.api.fault = always(ResourceNotFound("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-2")
+    assert swept.sweep().reason is None
+    assert set(swept.shown() or ()) == {"user-0", "user-1", "user-3", "user-4"}
+    assert swept.api.calls[Operation.DESCRIBE_USER_POOL] == 2
+
+
+def test_a_pool_deleted_in_mid_sweep_is_missing_and_shows_nothing() -> None:
+    swept = Swept(FakePool(users=people(50)))
+    swept.sweep()
+
+    def delete_the_pool(operation: Operation, subject: str) -> AwsError | None:
+        if operation is Operation.ADMIN_LIST_DEVICES and subject == "user-20":
+            swept.api.pools.clear()
+        return None
+
+    swept.api.fault = delete_the_pool
+    assert swept.sweep() == Outcome(Reason.NOT_FOUND, complete=False)
+    assert swept.store.view().state is PoolState.MISSING
+    assert swept.shown() is None
+
+
+def test_a_pool_that_never_was_is_missing() -> None:
+    swept = Swept(FakePool())
+    swept.api.pools.clear()
+    assert swept.sweep() == Outcome(Reason.NOT_FOUND, complete=False)
+    assert swept.store.view().state is PoolState.MISSING
+
+
+def test_a_group_that_does_not_exist_fails_the_sweep_but_the_pool_is_not_missing() -> None:
+    swept = Swept(FakePool(users=people(3)), settings(users=UserSelection(groups=("nobody",))))
+    assert swept.sweep() == Outcome(Reason.NOT_FOUND, complete=False)
+    assert swept.store.view().state is PoolState.FAILING
+
+
+def test_a_pool_with_tracking_off_is_not_asked_for_users() -> None:
+    swept = Swept(FakePool(users=people(3), tracking=Tracking.OFF))
+    assert swept.sweep() == Outcome(None, complete=True)
+    assert swept.store.view().state is PoolState.TRACKING_OFF
+    assert swept.api.calls == {Operation.DESCRIBE_USER_POOL: 1}
+
+
+def test_tracking_switched_off_in_mid_sweep_is_seen_and_no_failure() -> None:
+    swept = Swept(FakePool(users=people(30)))
+
+    def switch_off(operation: Operation, subject: str) -> AwsError | None:
+        if operation is Operation.ADMIN_LIST_DEVICES and subject == "user-9":
+            swept.pool.tracking = Tracking.OFF
+        return None
+
+    swept.api.fault = switch_off
+    assert swept.sweep() == Outcome(None, complete=True)
+    assert swept.store.view().state is PoolState.TRACKING_OFF
+
+
+@pytest.mark.parametrize(
+    "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
+)
+def test_denied_anywhere_ends_the_sweep_and_keeps_the_last_values(operation: Operation) -> None:
+    swept = Swept(FakePool(users=people(5)))
+    swept.sweep()
+    before = swept.shown()
+    swept.api.fault = always(Denied(operation, "AccessDeniedException"), operation)
+    assert swept.sweep() == Outcome(Reason.DENIED, complete=False)
+    assert swept.store.view().state is PoolState.DENIED
+    assert swept.shown() == before
+
+
+@pytest.mark.parametrize(
+    "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
+)
+@pytest.mark.parametrize("kind", [Throttled, ServerError, CredentialsFault])
+def test_a_call_that_fails_once_is_asked_again_in_the_same_sweep(operation: Operation, kind: type[AwsError]) -> None:
+    swept = Swept(FakePool(users=people(5)))
+    swept.api.fault = once(kind(operation, "x"), operation)
+    assert swept.sweep() == Outcome(None, complete=True)
+    assert swept.shown() == swept.pool.users
+
+
+def test_a_third_of_all_calls_throttled_still_ends_in_a_complete_sweep() -> None:
+    swept = Swept(FakePool(users=people(300)), page_size=5)
+    chance = random.Random(7)
+    swept.api.fault = lambda operation, _: Throttled(operation, "x") if chance.random() < 1 / 3 else None
+    reader = reader_of(swept.api, POOL_ID, observer=swept.observer)
+    reader._account.budget = lambda _: Unpaced()  # type: ignore[method-assign,assignment,return-value]
+    outcome = Sweep(
+        swept.store,
+        reader,
+        RawIdentity(),
+        swept.observer,
+        SystemClock(),
+        cancelled=lambda: False,
+        sleep=lambda _: None,
+        patience=HASTY,
+    ).run()
+    assert outcome == Outcome(None, complete=True)
+    assert swept.shown() == swept.pool.users
+
+
+class Unpaced:
+    """A budget that throttling does not slow down: the pace is shown elsewhere."""
+
+    def acquire(self, key: str, cancelled: Callable[[], bool]) -> float:
+        return 0.0 if key and not cancelled() else 1.0
+
+    def throttled(self) -> None:
+        pass
+
+
+def test_a_user_who_cannot_be_read_keeps_the_last_values_and_is_counted() -> None:
+    swept = Swept(FakePool(users=people(8)))
+    swept.sweep()
+    before = dict(swept.pool.users)
+    swept.pool.users = dict.fromkeys(before, ())
+    swept.api.fault = always(InvalidRequest("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-7")
+    assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=True)
+    shown = swept.shown() or {}
+    assert shown["user-7"] == before["user-7"]
+    assert shown["user-6"] == ()
+    assert swept.heard("user failed", POOL_ID, "invalid_request") == 1
+    assert swept.store.view().state is PoolState.OK
+
+
+def test_retries_of_one_user_are_bounded() -> None:
+    swept = Swept(FakePool(users=people(8)))
+    swept.api.fault = always(ServerError("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-7")
+    assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=True)
+    assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] == 7 + HASTY.attempts
+
+
+def test_a_sweep_ends_when_nothing_gets_through() -> None:
+    swept = Swept(FakePool(users=people(400)))
+    swept.api.fault = always(ServerError("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES)
+    assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=False)
+    assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] < 2 * HASTY.failures_in_a_row
+    assert swept.store.view().state is PoolState.FAILING
+
+
+def test_a_listing_that_names_itself_as_next_is_malformed_and_not_endless() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    swept.api.list_users = lambda *_, **__: Page((), "same")  # type: ignore[method-assign]
+    assert swept.sweep() == Outcome(Reason.MALFORMED, complete=False)
+
+
+def test_pages_that_are_empty_for_ever_are_malformed_and_not_endless() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    tokens = itertools.count()
+    swept.api.list_users = lambda *_, **__: Page((), str(next(tokens)))  # type: ignore[method-assign]
+    assert swept.sweep() == Outcome(Reason.MALFORMED, complete=False)
+
+
+def test_a_user_whose_devices_never_end_is_counted_and_the_others_are_read() -> None:
+    swept = Swept(FakePool(users=people(6)))
+    usual = swept.api.admin_list_devices
+    tokens = itertools.count()
+
+    def endless(pool_id: str, username: str, *, token: str | None, attributes: frozenset[str]) -> Page[Device]:
+        if username == "user-5":
+            return Page((device(),), str(next(tokens)))
+        return usual(pool_id, username, token=token, attributes=attributes)
+
+    swept.api.admin_list_devices = endless  # type: ignore[method-assign]
+    assert swept.sweep() == Outcome(Reason.MALFORMED, complete=True)
+    assert set(swept.shown() or ()) == {f"user-{i}" for i in range(5)}
+
+
+def test_told_to_stop_in_mid_sweep_it_stops_and_counts_nothing() -> None:
+    swept = Swept(FakePool(users=people(2000)))
+
+    def stop_at_some_point(operation: Operation, subject: str) -> AwsError | None:
+        if operation is Operation.ADMIN_LIST_DEVICES and subject == "user-50":
+            swept.cancelled.set()
+        return None
+
+    swept.api.fault = stop_at_some_point
+    with pytest.raises(Cancelled):
+        swept.sweep()
+    assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] < 200
+    assert not [what for what in swept.observer.heard if what[0] == "finished"]
+    assert swept.store.view().progress is None
+
+
+def test_a_failure_that_is_no_aws_error_is_raised_to_the_one_who_sweeps() -> None:
+    swept = Swept(FakePool(users=people(20)))
+
+    def broken(*_: object, **__: object) -> Page[Device]:
+        raise ZeroDivisionError
+
+    swept.api.admin_list_devices = broken  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        swept.sweep()
+
+
+def test_workers_go_home_after_the_sweep() -> None:
+    before = threading.active_count()
+    swept = Swept(FakePool(users=people(300)))
+    swept.sweep()
+    assert eventually(lambda: threading.active_count() <= before)
+
+
+def test_a_large_pool_is_never_in_memory_as_a_whole() -> None:
+    swept = Swept(FakePool(users=people(5000)))
+    waiting: list[int] = []
+
+    class Watching(readers.Readers):
+        def submit(self, username: str, identity: bytes) -> bool:
+            waiting.append(len(self._tasks))
+            return super().submit(username, identity)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.collect.sweep.Readers", Watching)
+        swept.sweep()
+    assert max(waiting) <= readers.MAX_WAITING_TASKS
