@@ -1,0 +1,80 @@
+"""From an HTTP request to a call: which operation, on behalf of which account, in which Region."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+
+from exporter.emulator.errors import Refusal
+from exporter.emulator.world import TARGET_PREFIX, Call, World
+
+GLOBAL_REGION = "us-east-1"
+"""Where a request stands that names no Region: an unsigned one."""
+
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What the server read: two headers and the body."""
+
+    target: str | None
+    """X-Amz-Target."""
+    authorization: str | None
+    body: bytes
+
+
+def read_call(world: World, request: HttpRequest) -> Call:
+    """Understand a request of Cognito's JSON protocol or of STS's query protocol; no signature is checked.
+
+    Raises `Refusal` for anything else.
+    """
+    credential = _CREDENTIAL.search(request.authorization or "")
+    access_key = credential[1] if credential else None
+    region = credential[2] if credential else GLOBAL_REGION
+    if request.target is None:
+        return _sts_call(world, request.body, access_key, region)
+    prefix, _, operation = request.target.partition(".")
+    if prefix != TARGET_PREFIX or not operation:
+        raise Refusal("UnknownOperationException", f"Unknown target {request.target}")
+    params = _params(request.body)
+    if credential:
+        account_id, pool_id = world.account_of(access_key), params.get("UserPoolId")
+    else:
+        account_id, region, pool_id = _unsigned(world, params)
+    return Call("cognito-idp", operation, params, account_id, region, pool_id, access_key, request.body)
+
+
+def _params(body: bytes) -> dict[str, Any]:
+    try:
+        params = json.loads(body or b"{}")
+    except ValueError:
+        params = None
+    if not isinstance(params, dict):
+        raise Refusal("SerializationException", "The body is no JSON object.")
+    return params
+
+
+def _sts_call(world: World, body: bytes, access_key: str | None, region: str) -> Call:
+    params = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+    if "Action" not in params:
+        raise Refusal("UnknownOperationException", "Neither X-Amz-Target nor Action says what to do.")
+    return Call("sts", params["Action"], params, world.account_of(access_key), region, None, access_key, body)
+
+
+def _unsigned(world: World, params: dict[str, Any]) -> tuple[str, str, str | None]:
+    """Account, Region and pool of a request that a user's app makes; AWS knows them by client or token."""
+    if "ClientId" in params:
+        pool = world.pool_of_client(str(params["ClientId"]))
+    elif "AccessToken" in params:
+        pool = world.pool_of_token(str(params["AccessToken"]))
+    else:
+        raise Refusal("MissingAuthenticationTokenException", "Missing Authentication Token")
+    if pool is None:
+        return DEFAULT_ACCOUNT_ID, GLOBAL_REGION, None
+    return pool.account_id, pool.region, pool.id

@@ -1,0 +1,202 @@
+"""The world that `demo` shows: three pools whose users live on while they are watched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import yaml
+
+from exporter.emulator.emulator import DEFAULT_REGION, Emulator
+from exporter.emulator.errors import Refusal
+from exporter.emulator.seed import SEED_PASSWORD, DeviceMix
+from exporter.model import Mfa, Tracking
+
+ACCESS_KEY_ID = "123456789012"
+"""Stands for the account of the demo's pools; any secret goes with it."""
+
+SECONDS_PER_EVENT = 0.4
+REQUESTS_KEPT = 1000
+RATES = MappingProxyType({"UserResourceRead": 110, "UserList": 20, "UserPoolRead": 5, "UserPoolResourceRead": 5})
+"""Requests per second at which a sweep of all pools takes about 25 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPool:
+    """One pool of the demo, and how fine the exporter shows it."""
+
+    name: str
+    users: int
+    tracking: Tracking
+    mfa: Mfa
+    detail: str
+    federated_share: float = 0.0
+    remembered_share: float = 1.0
+
+
+POOLS = (
+    DemoPool("shop-prod", 2400, Tracking.ALWAYS, Mfa.OPTIONAL, "pool", federated_share=0.04),
+    DemoPool("workforce", 300, Tracking.OPT_IN, Mfa.ON, "device", remembered_share=0.7),
+    DemoPool("legacy-app", 300, Tracking.OFF, Mfa.OFF, "pool"),
+)
+
+
+class DemoWorld:
+    """An emulator with three pools; from `start` to `stop`, devices sign in, appear and vanish.
+
+    Use it as a context manager, or call `start` and `stop`. The same seed begins the same world.
+    """
+
+    def __init__(self, *, port: int = 0, seed: int = 0) -> None:
+        self.emulator = Emulator(port=port, seed=seed, keep_requests=REQUESTS_KEPT)
+        self.pool_ids = {pool.name: _seed(self.emulator, pool, seed) for pool in POOLS}
+        self._lives = [
+            PoolLife(self.emulator, self.pool_ids[pool.name], Random(f"{seed}/{pool.name}"))  # noqa: S311 -- a play
+            for pool in POOLS
+            if pool.tracking is not Tracking.OFF
+        ]
+        self._stopping = Event()
+        self._thread = Thread(target=self._live, name="demo-world", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve and to live."""
+        self.emulator.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop living, then serving."""
+        self._stopping.set()
+        self._thread.join()
+        self.emulator.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def settings_yaml(self, key_file: Path) -> str:
+        """The exporter's configuration for this world; `key_file` holds the key of the user labels."""
+        settings = {
+            "defaults": {
+                "refresh_interval": "1m",
+                "endpoint_url": self.emulator.url,
+                "identity_key_file": str(key_file),
+            },
+            "pools": [{"id": self.pool_ids[pool.name], "detail": pool.detail} for pool in POOLS],
+            "limits": {"rate": dict(RATES)},
+        }
+        return yaml.safe_dump(settings, sort_keys=False)
+
+    def _live(self) -> None:
+        turn = 0
+        while not self._stopping.wait(SECONDS_PER_EVENT):
+            self._lives[turn % len(self._lives)].event()
+            turn += 1
+
+
+class PoolLife:
+    """What happens in one pool, one event at a time, through the operations that apps and administrators use."""
+
+    def __init__(self, emulator: Emulator, pool_id: str, random: Random) -> None:
+        self._emulator = emulator
+        self._pool_id = pool_id
+        self._random = random
+        truth = emulator.truth(pool_id)
+        self._names = [name for name in truth.users if name not in truth.federated]
+        self._newcomers = 0
+        client = self._admin("CreateUserPoolClient", ClientName="demo")
+        self._client_id = str(client["UserPoolClient"]["ClientId"])
+
+    def event(self) -> None:
+        """One event: mostly a sign-in, sometimes a device more or less, seldom a user more or less."""
+        events: Mapping[Callable[[], None], float] = {
+            self.known_device_signs_in: 0.70,
+            self.device_appears: 0.14,
+            self.device_vanishes: 0.12,
+            self.user_appears: 0.02,
+            self.user_vanishes: 0.02,
+        }
+        happening = self._random.choices(list(events), list(events.values()))[0]
+        try:
+            happening()
+        except Refusal as refusal:
+            # Others may change this world too, by hand for instance, and a user may be gone in between.
+            logging.getLogger(__name__).debug("event refused: %s", refusal.code)
+
+    def known_device_signs_in(self) -> None:
+        """A device of some user authenticates again."""
+        name, key = self._some_device()
+        if key is not None:
+            self._sign_in(name, DEVICE_KEY=key)
+
+    def device_appears(self) -> None:
+        """A user signs in from a new device; where users opt in, most let it be remembered."""
+        result = self._sign_in(self._random.choice(self._names))
+        token, key = result["AccessToken"], result["NewDeviceMetadata"]["DeviceKey"]
+        confirmed = self._do("ConfirmDevice", AccessToken=token, DeviceKey=key, DeviceName="Demo browser")
+        if confirmed["UserConfirmationNecessary"] and self._random.random() < 0.7:
+            self._do("UpdateDeviceStatus", AccessToken=token, DeviceKey=key, DeviceRememberedStatus="remembered")
+
+    def device_vanishes(self) -> None:
+        """An administrator forgets a device."""
+        name, key = self._some_device()
+        if key is not None:
+            self._admin("AdminForgetDevice", Username=name, DeviceKey=key)
+
+    def user_appears(self) -> None:
+        """An administrator creates a user."""
+        self._newcomers += 1
+        name = f"newcomer-{self._newcomers:06d}"
+        self._admin("AdminCreateUser", Username=name, MessageAction="SUPPRESS")
+        self._admin("AdminSetUserPassword", Username=name, Password=SEED_PASSWORD, Permanent=True)
+        self._names.append(name)
+
+    def user_vanishes(self) -> None:
+        """An administrator deletes a user, and the user's devices with it."""
+        name = self._names.pop(self._random.randrange(len(self._names)))
+        self._admin("AdminDeleteUser", Username=name)
+
+    def _some_device(self) -> tuple[str, str | None]:
+        name = self._random.choice(self._names)
+        devices = self._admin("AdminListDevices", Username=name)["Devices"]
+        return name, self._random.choice(devices)["DeviceKey"] if devices else None
+
+    def _sign_in(self, name: str, **parameters: str) -> dict[str, Any]:
+        answer = self._admin(
+            "AdminInitiateAuth",
+            ClientId=self._client_id,
+            AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": name, "PASSWORD": SEED_PASSWORD, **parameters},
+        )
+        result: dict[str, Any] = answer["AuthenticationResult"]
+        return result
+
+    def _admin(self, operation: str, **params: Any) -> dict[str, Any]:
+        return self._do(operation, UserPoolId=self._pool_id, **params)
+
+    def _do(self, operation: str, **params: Any) -> dict[str, Any]:
+        return self._emulator.call(operation, params)
+
+
+def _seed(emulator: Emulator, pool: DemoPool, seed: int) -> str:
+    return emulator.seed_pool(
+        pool.name,
+        DEFAULT_REGION,
+        account_id=ACCESS_KEY_ID,
+        users=pool.users,
+        tracking=pool.tracking,
+        mfa=pool.mfa,
+        federated_share=pool.federated_share,
+        devices=DeviceMix(remembered_share=pool.remembered_share),
+        seed=seed,
+    )

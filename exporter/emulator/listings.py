@@ -1,0 +1,172 @@
+"""The operations that list: ListUsers, ListUsersInGroup, AdminListDevices and ListDevices.
+
+moto answers ListUsers at about 100 requests a second, far below what a sweep asks for; these read the
+same objects and build only what goes out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool
+
+from exporter.emulator.devices import DeviceRecord, devices_of, render
+from exporter.emulator.errors import group_not_found, invalid_parameter
+from exporter.emulator.faults import Faults
+from exporter.emulator.paging import PAGE_LIMIT, Listings, Question
+
+DEFAULT_USERS = 20
+"""Users on a page when no Limit is given: AWS gives fewer than it could, and so does this."""
+DEFAULT_DEVICES = 10
+
+_FILTER = re.compile(r'\s*([\w:]+)\s*(\^?=)\s*"(.*)"\s*', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_SEARCHABLE = frozenset({"email", "family_name", "given_name", "name", "phone_number", "preferred_username", "sub"})
+
+
+def list_users(
+    pool: CognitoIdpUserPool, params: dict[str, Any], listings: Listings[CognitoIdpUser], faults: Faults
+) -> dict[str, Any]:
+    """ListUsers: `Filter` as AWS documents it, evaluated when the first page is asked for."""
+    matches = user_filter(params.get("Filter") or "")
+    page, token = listings.page(
+        Question.of("ListUsers", params, "PaginationToken"),
+        params.get("PaginationToken"),
+        limit_of(params, DEFAULT_USERS),
+        faults.paging_of("ListUsers"),
+        lambda: [user for user in pool.users.values() if matches(user)],
+    )
+    return _users(pool, page, params.get("AttributesToGet"), "PaginationToken", token)
+
+
+def list_users_in_group(
+    pool: CognitoIdpUserPool, params: dict[str, Any], listings: Listings[CognitoIdpUser], faults: Faults
+) -> dict[str, Any]:
+    """ListUsersInGroup."""
+    group = pool.groups.get(str(params.get("GroupName")))
+    if group is None:
+        raise group_not_found()
+    page, token = listings.page(
+        Question.of("ListUsersInGroup", params, "NextToken"),
+        params.get("NextToken"),
+        limit_of(params, DEFAULT_USERS),
+        faults.paging_of("ListUsersInGroup"),
+        lambda: [user for user in pool.users.values() if user in group.users],
+    )
+    return _users(pool, page, None, "NextToken", token)
+
+
+def list_devices(
+    operation: str,
+    pool: CognitoIdpUserPool,
+    user: CognitoIdpUser,
+    params: dict[str, Any],
+    listings: Listings[DeviceRecord],
+    faults: Faults,
+) -> dict[str, Any]:
+    """AdminListDevices and ListDevices."""
+    page, token = listings.page(
+        Question.of(operation, params, "PaginationToken"),
+        params.get("PaginationToken"),
+        limit_of(params, DEFAULT_DEVICES),
+        faults.paging_of(operation),
+        lambda: list(devices_of(user).confirmed.values()),
+    )
+    answer: dict[str, Any] = {"Devices": [render(record, pool, user.username) for record in page]}
+    if token is not None:
+        answer["PaginationToken"] = token
+    return answer
+
+
+def limit_of(params: dict[str, Any], default: int) -> int:
+    """The page size asked for; 0 asks for the default.
+
+    Raises `Refusal` above the largest that AWS allows.
+    """
+    limit = params.get("Limit", 0)
+    if not isinstance(limit, int) or not 0 <= limit <= PAGE_LIMIT:
+        raise invalid_parameter(
+            f"1 validation error detected: Value '{limit}' at 'limit' failed to satisfy constraint: "
+            f"Member must have value less than or equal to {PAGE_LIMIT}"
+        )
+    return limit or default
+
+
+def user_filter(expression: str) -> Callable[[CognitoIdpUser], bool]:
+    r"""A Filter such as `status = "Enabled"` or `username ^= "a\"b"` as a predicate; empty is everyone.
+
+    Raises `Refusal` when it is no filter, or when the attribute cannot be searched.
+    """
+    if not expression:
+        return lambda _: True
+    match = _FILTER.fullmatch(expression)
+    if match is None:
+        raise invalid_parameter("Error while parsing filter.")
+    value_of = _searched(match[1])
+    wanted = _ESCAPED.sub(r"\1", match[3])
+    if match[1] == "cognito:user_status":
+        wanted = wanted.upper()
+    if match[2] == "=":
+        return lambda user: value_of(user) == wanted
+    return lambda user: (value_of(user) or "").startswith(wanted)
+
+
+def _searched(attribute: str) -> Callable[[CognitoIdpUser], str | None]:
+    if attribute == "username":
+        return lambda user: str(user.username)
+    if attribute == "status":
+        return lambda user: "Enabled" if user.enabled else "Disabled"
+    if attribute == "cognito:user_status":
+        return status_of
+    if attribute in _SEARCHABLE:
+        return lambda user: user.attribute_lookup.get(attribute)
+    raise invalid_parameter(f"Invalid search attribute: {attribute}")
+
+
+def status_of(user: CognitoIdpUser) -> str:
+    """The user's UserStatus; moto keeps an enumeration member that is a string, or a plain string."""
+    return str.__str__(user.status)
+
+
+def _users(
+    pool: CognitoIdpUserPool,
+    page: Sequence[CognitoIdpUser],
+    wanted: list[str] | None,
+    token_name: str,
+    token: str | None,
+) -> dict[str, Any]:
+    """A page of users; one deleted since the listing began is left out."""
+    present = (user for user in page if pool.users.get(user.username) is user)
+    answer: dict[str, Any] = {"Users": [_user(user, wanted) for user in present]}
+    if token is not None:
+        answer[token_name] = token
+    return answer
+
+
+def _user(user: CognitoIdpUser, wanted: list[str] | None) -> dict[str, Any]:
+    return {
+        "Username": user.username,
+        "Attributes": user.attributes if wanted is None else _attributes(user, wanted),
+        "UserCreateDate": _seconds(user.create_date),
+        "UserLastModifiedDate": _seconds(user.last_modified_date),
+        "Enabled": user.enabled,
+        "UserStatus": status_of(user),
+    }
+
+
+@lru_cache(maxsize=4096)  # seeded users share one date
+def _seconds(moment: datetime) -> float:
+    """A date as a JSON number, to the millisecond; moto's dates are UTC without saying so."""
+    return round(moment.replace(tzinfo=UTC).timestamp(), 3)
+
+
+def _attributes(user: CognitoIdpUser, wanted: list[str]) -> list[dict[str, str]]:
+    """The attributes asked for; AWS refuses the whole listing when one user lacks one of them."""
+    try:
+        return [{"Name": name, "Value": user.attribute_lookup[name]} for name in wanted]
+    except KeyError:
+        raise invalid_parameter("One or more requested attributes do not exist.") from None

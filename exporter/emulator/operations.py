@@ -1,0 +1,132 @@
+"""Who answers what: the emulator's own operations, and moto for all others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool
+
+from exporter.emulator import listings, tracking
+from exporter.emulator.devices import DeviceRecord
+from exporter.emulator.errors import Answer, invalid_parameter, not_authorized
+from exporter.emulator.faults import Faults
+from exporter.emulator.paging import Listings
+from exporter.emulator.world import Call, World
+
+SIGN_INS = frozenset({"AdminInitiateAuth", "AdminRespondToAuthChallenge", "InitiateAuth", "RespondToAuthChallenge"})
+
+Content = dict[str, Any] | None
+"""What an operation answers; None is an empty body."""
+
+
+class Operations:
+    """Answers calls one at a time; not safe for threads."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+        self._users: Listings[CognitoIdpUser] = Listings()
+        self._devices: Listings[DeviceRecord] = Listings()
+        self._own: dict[str, Callable[[Call, float], Content]] = {
+            "ListUsers": self._list_users,
+            "ListUsersInGroup": self._list_users_in_group,
+            **dict.fromkeys(("AdminListDevices", "ListDevices"), self._list_devices),
+            **dict.fromkeys(("AdminGetDevice", "GetDevice"), self._get_device),
+            **dict.fromkeys(("AdminForgetDevice", "ForgetDevice"), self._forget_device),
+            **dict.fromkeys(("AdminUpdateDeviceStatus", "UpdateDeviceStatus"), self._update_device_status),
+            "ConfirmDevice": self._confirm_device,
+        }
+        self.created: set[str] = set()
+        """Ids of the pools that came to be here."""
+
+    def answer(self, call: Call, now: float) -> Answer:
+        """The answer to a call; `now` is wall time in seconds.
+
+        Raises `Refusal` for what AWS answers with an error.
+        """
+        own = self._own.get(call.operation) if call.service == "cognito-idp" else None
+        if own is None:
+            return self._moto(call, now)
+        content = own(call, now)
+        return Answer(200, b"" if content is None else json.dumps(content).encode())
+
+    def _moto(self, call: Call, now: float) -> Answer:
+        answer = self._world.ask_moto(call)
+        if answer.status >= 400:
+            return answer
+        if call.operation in SIGN_INS:
+            return self._signed_in(call, answer, now)
+        if call.operation == "CreateUserPool":
+            pool_id = json.loads(answer.body)["UserPool"]["Id"]
+            self.created.add(pool_id)
+            _settle_mfa(self._world.pool_by_id(pool_id), call.params)
+        if call.operation == "UpdateUserPool":
+            _settle_mfa(self._world.pool(call), call.params)
+        return answer
+
+    def _signed_in(self, call: Call, answer: Answer, now: float) -> Answer:
+        pool = self._world.pool_of_client(call.params["ClientId"])
+        if pool is None:
+            return answer
+        completed = tracking.complete_sign_in(pool, call.params, answer, now)
+        self._world.tidy(pool)
+        return completed
+
+    def _list_users(self, call: Call, _: float) -> Content:
+        return listings.list_users(self._world.pool(call), call.params, self._users, self._faults)
+
+    def _list_users_in_group(self, call: Call, _: float) -> Content:
+        return listings.list_users_in_group(self._world.pool(call), call.params, self._users, self._faults)
+
+    def _list_devices(self, call: Call, _: float) -> Content:
+        listings.limit_of(call.params, listings.DEFAULT_DEVICES)
+        pool, user = self._subject(call)
+        return listings.list_devices(call.operation, pool, user, call.params, self._devices, self._faults)
+
+    def _get_device(self, call: Call, _: float) -> Content:
+        pool, user = self._subject(call)
+        return tracking.get_device(pool, user, call.params)
+
+    def _forget_device(self, call: Call, _: float) -> Content:
+        _pool, user = self._subject(call)
+        tracking.forget_device(user, call.params)
+        return None
+
+    def _update_device_status(self, call: Call, now: float) -> Content:
+        _pool, user = self._subject(call)
+        return tracking.update_device_status(user, call.params, now)
+
+    def _confirm_device(self, call: Call, now: float) -> Content:
+        pool, user = self._subject(call)
+        return tracking.confirm_device(pool, user, call.params, now)
+
+    def _subject(self, call: Call) -> tuple[CognitoIdpUserPool, CognitoIdpUser]:
+        """The tracking pool and the user that a device operation speaks of.
+
+        An administrator names both; a user's app shows the access token that a sign-in gave.
+        """
+        if call.operation.startswith("Admin"):
+            pool = self._world.pool(call)
+            username = call.params.get("Username")
+        else:
+            token = str(call.params.get("AccessToken"))
+            found = self._world.pool_of_token(token)
+            if found is None:
+                raise not_authorized("Invalid Access Token")
+            pool, username = found, found.access_tokens[token][1]
+        if not isinstance(username, str) or not username:
+            raise invalid_parameter("1 validation error detected: Value at 'username' must not be null")
+        tracking.require_tracking(pool)
+        return pool, self._world.user(pool, username)
+
+
+def _settle_mfa(pool: CognitoIdpUserPool, params: dict[str, Any]) -> None:
+    """Keep the pool's MFA in one place.
+
+    moto keeps it in two, and DescribeUserPool shows the one that SetUserPoolMfaConfig does not set.
+    UpdateUserPool resets what it is not given, as AWS documents.
+    """
+    pool.mfa_config = params.get("MfaConfiguration") or "OFF"
+    pool.extended_config.pop("MfaConfiguration", None)

@@ -1,0 +1,49 @@
+"""AWS's quotas: so many requests in any one second, per category, account and Region."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+
+from exporter.aws.api import Category
+
+WINDOW_SECONDS = 1.0
+
+CATEGORIES: dict[str, Category] = {
+    "AdminGetDevice": Category.USER_RESOURCE_READ,
+    "AdminListDevices": Category.USER_RESOURCE_READ,
+    "AdminListGroupsForUser": Category.USER_RESOURCE_READ,
+    "DescribeUserPool": Category.USER_POOL_READ,
+    "GetDevice": Category.USER_RESOURCE_READ,
+    "GetUserAttributeVerificationCode": Category.USER_RESOURCE_READ,
+    "ListDevices": Category.USER_RESOURCE_READ,
+    "ListGroups": Category.USER_POOL_RESOURCE_READ,
+    "ListTagsForResource": Category.USER_POOL_RESOURCE_READ,
+    "ListUserPools": Category.USER_POOL_READ,
+    "ListUsers": Category.USER_LIST,
+    "ListUsersInGroup": Category.USER_LIST,
+    "ResendConfirmationCode": Category.USER_RESOURCE_READ,
+}
+"""The category of each operation that has one here. Source: "Quotas in Amazon Cognito"."""
+
+
+class QuotaMeter:
+    """Counts what was granted in the second that just passed; not safe for threads."""
+
+    def __init__(self) -> None:
+        self._granted: defaultdict[tuple[str, str, Category], deque[float]] = defaultdict(deque)
+
+    def grants(
+        self, quotas: Mapping[Category, float], account_id: str, region: str, operation: str, moment: float
+    ) -> bool:
+        """Whether the request is within its quota; if so it is counted. `moment` is monotonic seconds."""
+        category = CATEGORIES.get(operation)
+        if category is None or category not in quotas:
+            return True
+        window = self._granted[account_id, region, category]
+        while window and window[0] <= moment - WINDOW_SECONDS:
+            window.popleft()
+        if len(window) >= quotas[category]:
+            return False
+        window.append(moment)
+        return True

@@ -1,0 +1,131 @@
+"""One request from arrival to answer: what it asks, which fault strikes it, who answers, what is noted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from random import Random
+from threading import Event, Lock
+from typing import Any
+
+from exporter.clock import Clock
+from exporter.emulator.calls import HttpRequest, read_call
+from exporter.emulator.errors import OK, Answer, Refusal
+from exporter.emulator.faults import Fault, Faults
+from exporter.emulator.operations import Operations
+from exporter.emulator.quota import QuotaMeter
+from exporter.emulator.request_log import Request, RequestLog
+from exporter.emulator.world import Call, World
+
+_COGNITO_REFUSALS = {
+    Fault.THROTTLED: ("TooManyRequestsException", "Too many requests", 400),
+    Fault.SERVER_ERROR: ("InternalErrorException", "Something went wrong", 500),
+    Fault.DENIED: ("AccessDeniedException", "User is not authorized to perform: {operation}", 400),
+    Fault.EXPIRED_CREDENTIALS: ("ExpiredTokenException", "The security token included in the request is expired", 400),
+}
+_STS_REFUSALS = {
+    Fault.THROTTLED: ("Throttling", "Rate exceeded", 400),
+    Fault.SERVER_ERROR: ("InternalFailure", "Something went wrong", 500),
+    Fault.DENIED: ("AccessDenied", "User is not authorized to perform: {operation}", 403),
+    Fault.EXPIRED_CREDENTIALS: ("ExpiredToken", "The security token included in the request is expired", 403),
+}
+
+
+class Service:
+    """Answers requests from any number of threads; they are worked on one at a time.
+
+    The interpreter would run them one at a time anyway, and so every answer, and the truth that tests
+    compare with, is of one moment.
+    """
+
+    def __init__(self, world: World, faults: Faults, log: RequestLog, clock: Clock, seed: int) -> None:
+        self.operations = Operations(world, faults)
+        self.lock = Lock()
+        """Held while a request is worked on; whoever looks at the world holds it too."""
+        self._world = world
+        self._faults = faults
+        self._log = log
+        self._clock = clock
+        self._quota = QuotaMeter()
+        self._random = Random(seed)  # noqa: S311 -- it draws faults, not secrets
+        self._closing = Event()
+
+    def close(self) -> None:
+        """Let no request wait out its latency any more."""
+        self._closing.set()
+
+    def answer(self, request: HttpRequest) -> Answer | None:
+        """The answer to a request; None drops the connection."""
+        arrived = self._clock.monotonic()
+        try:
+            with self.lock:
+                call = read_call(self._world, request)
+                fault = self._fault(call, arrived)
+        except Refusal as refusal:
+            return refusal.as_json()
+        delay = self._faults.delay(call.operation)
+        if delay > 0:
+            self._closing.wait(delay)
+        answer, code = self._struck(call, fault)
+        self._log.add(Request(arrived, call.operation, call.account_id, call.region, call.pool_id, code))
+        return answer
+
+    def call(self, call: Call) -> Answer:
+        """Answer without a network, without faults and without a note in the log."""
+        try:
+            with self.lock:
+                return self.operations.answer(call, self._clock.wall())
+        except Refusal as refusal:
+            return refusal.as_json() if call.service == "cognito-idp" else refusal.as_xml()
+
+    def _fault(self, call: Call, arrived: float) -> Fault | None:
+        faults = self._faults
+        if not self._quota.grants(faults.quotas, call.account_id, call.region, call.operation, arrived):
+            return Fault.THROTTLED
+        for rule in faults.rules:
+            if rule.covers(call.operation, call.pool_id) and self._random.random() < rule.share:
+                return rule.fault
+        return None
+
+    def _struck(self, call: Call, fault: Fault | None) -> tuple[Answer | None, str]:
+        """The answer and the code to be noted, once the fault has had its way."""
+        if fault is Fault.DROPPED:
+            return None, fault.name
+        refusals = _STS_REFUSALS if call.service == "sts" else _COGNITO_REFUSALS
+        if fault in refusals:
+            code, message, status = refusals[fault]
+            refusal = Refusal(code, message.format(operation=call.operation), status)
+            answer = refusal.as_json() if call.service == "cognito-idp" else refusal.as_xml()
+        else:
+            answer = self._shortened(call, self._worked(call))
+        if fault is Fault.MALFORMED:
+            return replace(answer, body=answer.body[: max(1, len(answer.body) // 2)]), fault.name
+        return answer, answer.code
+
+    def _worked(self, call: Call) -> Answer:
+        try:
+            return self.call(call)
+        except Exception:
+            # The edge of the server: moto trips over some inputs that AWS refuses. A client is owed an answer.
+            logging.getLogger(__name__).exception("%s failed", call.operation)
+            return Refusal("InternalErrorException", "The emulator failed", 500).as_json()
+
+    def _shortened(self, call: Call, answer: Answer) -> Answer:
+        if not self._faults.omitted or call.service != "cognito-idp" or answer.code != OK or not answer.body:
+            return answer
+        content = _without(json.loads(answer.body), self._faults.omitted)
+        return replace(answer, body=json.dumps(content).encode())
+
+
+def _without(content: Any, omitted: frozenset[str]) -> Any:
+    """The content without the named fields, and without the attributes of these names."""
+    if isinstance(content, list):
+        return [_without(item, omitted) for item in content if not _is_attribute(item, omitted)]
+    if isinstance(content, dict):
+        return {name: _without(value, omitted) for name, value in content.items() if name not in omitted}
+    return content
+
+
+def _is_attribute(item: Any, omitted: frozenset[str]) -> bool:
+    return isinstance(item, dict) and item.keys() == {"Name", "Value"} and item["Name"] in omitted

@@ -1,0 +1,111 @@
+"""The operations on single devices, and what device tracking adds to a sign-in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool
+from moto.moto_api._internal import mock_random
+
+from exporter.emulator.devices import DeviceRecord, UserDevices, devices_of, render, tracking_of
+from exporter.emulator.errors import Answer, Refusal, device_not_found, invalid_parameter, tracking_off
+from exporter.model import RememberedStatus, Tracking
+
+KEYS_WAITING = 10
+"""So many keys given at sign-in may wait for ConfirmDevice per user."""
+
+_SETTABLE = frozenset({RememberedStatus.REMEMBERED, RememberedStatus.NOT_REMEMBERED})
+
+
+def require_tracking(pool: CognitoIdpUserPool) -> None:
+    """Raise `Refusal` when the pool does not remember devices."""
+    if tracking_of(pool) is Tracking.OFF:
+        raise tracking_off()
+
+
+def device_key(region: str, identifier: UUID) -> str:
+    """A device key as AWS makes them: `eu-west-1_a1b2c3d4-5678-90ab-cdef-111111111111`."""
+    return f"{region}_{identifier}"
+
+
+def get_device(pool: CognitoIdpUserPool, user: CognitoIdpUser, params: dict[str, Any]) -> dict[str, Any]:
+    """AdminGetDevice and GetDevice."""
+    return {"Device": render(_find(user, params), pool, user.username)}
+
+
+def forget_device(user: CognitoIdpUser, params: dict[str, Any]) -> None:
+    """AdminForgetDevice and ForgetDevice."""
+    del devices_of(user).confirmed[_find(user, params).key]
+
+
+def update_device_status(user: CognitoIdpUser, params: dict[str, Any], now: float) -> dict[str, Any]:
+    """AdminUpdateDeviceStatus and UpdateDeviceStatus; the modification date moves, the authentication date does not."""
+    record = _find(user, params)
+    status = params.get("DeviceRememberedStatus")
+    if status is not None and status not in _SETTABLE:
+        raise invalid_parameter("Invalid DeviceRememberedStatus.")
+    if status is not None:
+        record.remembered = RememberedStatus(status)
+    record.modified_ms = int(now * 1000)
+    return {}
+
+
+def confirm_device(
+    pool: CognitoIdpUserPool, user: CognitoIdpUser, params: dict[str, Any], now: float
+) -> dict[str, Any]:
+    """ConfirmDevice: begins to track a device whose key a sign-in gave; sets all three dates.
+
+    Where users opt in, the device is not remembered until UpdateDeviceStatus says so.
+    """
+    devices, key = devices_of(user), params.get("DeviceKey")
+    if key in devices.confirmed:
+        raise Refusal("DeviceKeyExistsException", "Device already exists.")
+    if key not in devices.waiting:
+        raise invalid_parameter("Invalid device key given.")
+    devices.waiting.remove(key)
+    opt_in = tracking_of(pool) is Tracking.OPT_IN
+    remembered = RememberedStatus.NOT_REMEMBERED if opt_in else RememberedStatus.REMEMBERED
+    moment = int(now * 1000)
+    record = DeviceRecord(key, moment, moment, None, remembered, name=params.get("DeviceName"))
+    record.touch(now)
+    devices.confirmed[key] = record
+    return {"UserConfirmationNecessary": opt_in}
+
+
+def complete_sign_in(pool: CognitoIdpUserPool, params: dict[str, Any], answer: Answer, now: float) -> Answer:
+    """Add what device tracking does to a sign-in that moto has answered.
+
+    A device known by its DEVICE_KEY has authenticated now; any other sign-in is given a new key. A
+    refreshed token is no sign-in: whether it moves the date at AWS is not known.
+    """
+    content = json.loads(answer.body)
+    result = content.get("AuthenticationResult")
+    if not result or "RefreshToken" not in result or tracking_of(pool) is Tracking.OFF:
+        return answer
+    _, username = pool.access_tokens[result["AccessToken"]]
+    user = pool._get_user(username)  # noqa: SLF001 -- moto's own lookup knows aliases
+    devices = devices_of(user)
+    known = (params.get("AuthParameters") or params.get("ChallengeResponses") or {}).get("DEVICE_KEY")
+    if known is None:
+        result["NewDeviceMetadata"] = _new_device(pool, devices)
+        return Answer(answer.status, json.dumps(content).encode())
+    if known not in devices.confirmed:
+        raise device_not_found()
+    devices.confirmed[known].touch(now)
+    return answer
+
+
+def _new_device(pool: CognitoIdpUserPool, devices: UserDevices) -> dict[str, str]:
+    key = device_key(pool.region, mock_random.uuid4())
+    devices.waiting.append(key)
+    del devices.waiting[:-KEYS_WAITING]
+    return {"DeviceKey": key, "DeviceGroupKey": "-" + pool.id.partition("_")[2]}
+
+
+def _find(user: CognitoIdpUser, params: dict[str, Any]) -> DeviceRecord:
+    record = devices_of(user).confirmed.get(str(params.get("DeviceKey")))
+    if record is None:
+        raise device_not_found()
+    return record

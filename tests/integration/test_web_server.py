@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.clock import SystemClock
+from exporter.web.address import Address
+from exporter.web.connection import Bounds
+from exporter.web.messages import Request, Response, Route, text
+from exporter.web.server import WebServer
+
+LOOPBACK = Address("127.0.0.1", 0)
+HASTY = Bounds(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
+
+
+def _fail(_request: Request) -> Response:
+    raise ZeroDivisionError
+
+
+ROUTES = {
+    "/": Route(lambda request: text(HTTPStatus.OK, f"{request.method} {dict(request.query)}")),
+    "/post": Route(lambda _: text(HTTPStatus.OK, "posted"), methods=("POST",)),
+    "/fail": Route(_fail),
+}
+
+
+@contextmanager
+def served(
+    *addresses: Address,
+    bounds: Bounds | None = None,
+    max_connections: int = 10,
+    routes: dict[str, Route] | None = None,
+    on_failure: Callable[[], None] = lambda: None,
+) -> Iterator[WebServer]:
+    server = WebServer(
+        addresses or (LOOPBACK,),
+        routes or ROUTES,
+        SystemClock(),
+        on_failure=on_failure,
+        bounds=bounds,
+        max_connections=max_connections,
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _connect(server: WebServer) -> socket.socket:
+    address = server.bound[0]
+    return socket.create_connection((address.host, address.port), timeout=10)
+
+
+def _answer(server: WebServer, sent: bytes) -> bytes:
+    """All that the server says to these bytes until it closes."""
+    with _connect(server) as sock:
+        sock.sendall(sent)
+        return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def _get(server: WebServer, path: str = "/", method: str = "GET") -> tuple[int, bytes]:
+    address = server.bound[0]
+    client = http.client.HTTPConnection(address.host, address.port, timeout=10)
+    try:
+        client.request(method, path)
+        response = client.getresponse()
+        return response.status, response.read()
+    finally:
+        client.close()
+
+
+def test_it_serves_on_several_addresses_and_says_which() -> None:
+    with served(LOOPBACK, Address("::1", 0), Address("", 0)) as server:
+        hosts = [address.host for address in server.bound]
+        assert hosts[:2] == ["127.0.0.1", "::1"]
+        assert all(address.port for address in server.bound)
+        for address in (*server.bound[:2], Address("127.0.0.1", server.bound[2].port)):
+            client = http.client.HTTPConnection(address.host, address.port, timeout=10)
+            client.request("GET", "/")
+            assert client.getresponse().status == 200
+            client.close()
+
+
+def test_an_address_in_use_is_refused_and_nothing_is_left_listening() -> None:
+    with served() as server:
+        taken = server.bound[0]
+        other = WebServer([LOOPBACK, taken], ROUTES, SystemClock(), on_failure=lambda: None)
+        with pytest.raises(OSError, match="in use"):
+            other.start()
+
+
+def test_one_connection_serves_many_requests() -> None:
+    with served() as server:
+        address = server.bound[0]
+        client = http.client.HTTPConnection(address.host, address.port, timeout=10)
+        client.connect()
+        mine = client.sock
+        for _ in range(3):
+            client.request("GET", "/?name[]=a&name%5B%5D=b")
+            assert client.getresponse().read() == b"GET {'name[]': ['a', 'b']}\n"
+            assert client.sock is mine
+        client.close()
+
+
+def test_head_has_the_headers_of_get_and_no_body() -> None:
+    with served() as server:
+        raw = _answer(server, b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head, _, body = raw.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nContent-Length: 8" in head
+        assert body == b""
+        assert b"\r\nX-Content-Type-Options: nosniff" in head
+        assert b"\r\nDate: " in head
+        assert b"Server:" not in head
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    with served() as server:
+        raw = _answer(server, b"GET /?n=1 HTTP/1.1\r\nHost: x\r\n\r\nGET /?n=2 HTTP/1.0\r\n\r\n")
+        assert raw.index(b"'n': ['1']") < raw.index(b"'n': ['2']")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
+        (b"hello\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n bad: fold\r\nA\x00: b\r\n\r\n", 400),
+        (b"GET /" + b"a" * 20_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"A%d: b\r\n" % n for n in range(101)) + b"\r\n", 431),
+        (b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 70_000, 413),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
+        (b"BREW / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
+        (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+        (b"GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+        (b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", 200),
+        (b"POST /post HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", 200),
+        (b"GET http://any/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n\r\n", 200),
+    ],
+)
+def test_whatever_is_sent_has_a_fitting_answer(sent: bytes, status: int) -> None:
+    with served(bounds=Bounds(linger_seconds=0.1)) as server:
+        assert _answer(server, sent).startswith(b"HTTP/1.1 %d " % status)
+        assert _get(server)[0] == 200
+
+
+def test_an_unforeseen_error_is_a_500_without_details_logged_and_counted() -> None:
+    failures: list[int] = []
+    with capture_logs() as logs, served(on_failure=lambda: failures.append(1)) as server:
+        assert _get(server, "/fail") == (500, b"internal error, see the log\n")
+        assert _get(server)[0] == 200
+    assert len(failures) == 1
+    (entry,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert (entry["event"], entry["path"], entry["exc_info"]) == ("request failed", "/fail", True)
+
+
+def test_a_client_that_says_nothing_is_let_go() -> None:
+    with served(bounds=HASTY) as server, _connect(server) as sock:
+        assert sock.recv(1) == b""
+
+
+def test_a_client_that_drips_is_let_go_in_spite_of_every_byte() -> None:
+    with served(bounds=HASTY) as server, _connect(server) as sock:
+        started = time.monotonic()
+        sock.settimeout(0.02)
+        gone = False
+        while not gone and time.monotonic() - started < 10:
+            try:
+                sock.sendall(b"G")
+                gone = sock.recv(1) == b""
+            except TimeoutError:
+                continue
+            except OSError:
+                gone = True
+        assert gone
+        assert time.monotonic() - started < 5
+
+
+def test_an_idle_connection_is_let_go() -> None:
+    with served(bounds=HASTY) as server, _connect(server) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"".join(iter(lambda: sock.recv(65536), b"")).startswith(b"HTTP/1.1 200 ")
+
+
+def test_more_connections_than_allowed_are_told_to_come_back() -> None:
+    with served(max_connections=2) as server, _connect(server) as first, _connect(server) as second:
+        for sock in (first, second):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with _connect(server) as third:
+            refused = third.recv(65536)
+            assert refused.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 1" in refused
+
+
+def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:
+    begun = threading.Event()
+    go_on = threading.Event()
+
+    def slow(_request: Request) -> Response:
+        begun.set()
+        go_on.wait(10)
+        return text(HTTPStatus.OK, "done")
+
+    server = WebServer([LOOPBACK], {"/": Route(slow)}, SystemClock(), on_failure=lambda: None)
+    server.start()
+    where = (server.bound[0].host, server.bound[0].port)
+    with _connect(server) as silent, _connect(server) as busy:
+        busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert begun.wait(10)
+        stopper = threading.Thread(target=server.stop)
+        started = time.monotonic()
+        stopper.start()
+        go_on.set()
+        assert b"done" in busy.recv(65536)
+        stopper.join(10)
+        assert time.monotonic() - started < 2
+        assert silent.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(where, timeout=10).close()
