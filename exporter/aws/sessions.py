@@ -37,6 +37,9 @@ from exporter.hooks import AwsObserver, Target
 
 UNKNOWN_ACCOUNT = "unknown"
 
+NAMING_PATIENCE = 1.0
+"""Seconds that the first sweep waits for STS, so that its calls are counted under the account's name."""
+
 log = structlog.get_logger()
 
 ApiFactory = Callable[[TargetSettings], CognitoApi]
@@ -110,6 +113,8 @@ class Connection:
         self._observer = observer
         self._lock = threading.Lock()
         self._api: CognitoApi | None = None
+        self.naming_over = threading.Event()
+        """Set once the account is known, or STS has been asked in vain."""
         self._target = Target(account_of_role(settings.role_arn) or UNKNOWN_ACCOUNT, settings.region)
         observer.target_added(self._target)
         self._budgets = budgets.use(self._target)
@@ -140,6 +145,7 @@ class Connection:
             if self._target.account_id != UNKNOWN_ACCOUNT:
                 return
             unknown, self._target = self._target, Target(account_id, self._target.region)
+        self.naming_over.set()
         self._budgets = self._all_budgets.use(self._target)
         self._all_budgets.release(unknown)
         self._observer.target_named(unknown, self._target)
@@ -174,8 +180,10 @@ class Connections:
         Raises `exporter.errors.AwsError` when boto3 cannot make a client.
         """
         connection = self._connections[pool.target]
+        api = connection.api(lambda api: self._learn_account(connection, api))
+        connection.naming_over.wait(NAMING_PATIENCE)
         return PacedReader(
-            connection.api(lambda api: self._learn_account(connection, api)),
+            api,
             pool.id,
             connection,
             self._observer,
@@ -186,7 +194,9 @@ class Connections:
 
     def _learn_account(self, connection: Connection, api: CognitoApi) -> None:
         """Ask STS beside the sweep: its being unreachable must hold nothing up."""
-        if connection.target.account_id == UNKNOWN_ACCOUNT:
+        if connection.target.account_id != UNKNOWN_ACCOUNT:
+            connection.naming_over.set()
+        else:
             threading.Thread(target=self._ask_sts, args=(connection, api), name="account-id", daemon=True).start()
 
     def _ask_sts(self, connection: Connection, api: CognitoApi) -> None:
@@ -197,6 +207,7 @@ class Connections:
         except AwsError as error:
             # Counted by the observer; the ARN of the first described pool will name the account.
             log.info("STS does not tell the account id", region=connection.target.region, error=str(error))
+            connection.naming_over.set()
             return
         connection.named(account_id)
 
@@ -204,7 +215,9 @@ class Connections:
 class AwsApis:
     """Makes boto3 clients; all of them share what botocore loads from disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_session: Callable[[], boto3.Session] = boto3.Session) -> None:
+        """`make_session` is called once, when the first client is needed."""
+        self._make_session = make_session
         self._lock = threading.Lock()  # boto3's sessions are not safe for threads; its clients are
         self._base: boto3.Session | None = None
 
@@ -223,7 +236,7 @@ class AwsApis:
 
     def _made(self, settings: TargetSettings) -> CognitoApi:
         if self._base is None:
-            self._base = boto3.Session()
+            self._base = self._make_session()
         role_arn = settings.role_arn
         session = self._base if role_arn is None else _assuming(self._base, role_arn, settings)
         config = ONE_ATTEMPT.merge(

@@ -27,6 +27,11 @@ class MissingEmulator(ExporterError):
 class World(Protocol):
     """What the demo needs of the emulator while it runs."""
 
+    @property
+    def url(self) -> str:
+        """The endpoint of Cognito and STS."""
+        ...
+
     def settings_yaml(self, key_file: Path) -> str:
         """A configuration for the pools of this world."""
         ...
@@ -45,6 +50,7 @@ def run_demo(serve: Callable[[Path], int], show: ServeOptions, open_world: OpenW
         _only_the_demos_credentials(),
         (open_world or open_demo_world)() as world,
     ):
+        os.environ["AWS_ENDPOINT_URL_STS"] = world.url
         key_file = _write_private(Path(directory) / "identity.key", secrets.token_hex(_KEY_BYTES))
         config_file = _write_private(Path(directory) / "config.yaml", world.settings_yaml(key_file))
         base = f"http://{local(show.listen_addresses[0])}"

@@ -100,24 +100,24 @@ class Sweep:
     def _report(self, outcome: Outcome, seconds: float) -> None:
         view = self._store.view()
         spending = self._reader.spending()
+        told = {
+            "user_pool_id": self._pool.id,
+            "state": view.state.value,
+            "reason": outcome.reason and outcome.reason.value,
+            "error": self._error,
+            "complete": outcome.complete,
+            "users": view.data and view.data.users,
+            "devices": view.data and sum(view.data.devices.values()),
+            "users_read": self._counts["read"],
+            "users_failed": self._counts["failed"],
+            "users_vanished": self._counts["vanished"],
+            "users_skipped": self._counts["skipped"],
+            "seconds": round(seconds, 3),
+            "calls": spending.calls,
+            "throttled": spending.throttled,
+        }
         write = log.info if outcome.reason is None else log.warning
-        write(
-            "sweep finished",
-            user_pool_id=self._pool.id,
-            state=view.state.value,
-            reason=outcome.reason and outcome.reason.value,
-            error=self._error,
-            complete=outcome.complete,
-            users=view.data and view.data.users,
-            devices=view.data and sum(view.data.devices.values()),
-            users_read=self._counts["read"],
-            users_failed=self._counts["failed"],
-            users_vanished=self._counts["vanished"],
-            users_skipped=self._counts["skipped"],
-            seconds=round(seconds, 3),
-            calls=spending.calls,
-            throttled=spending.throttled,
-        )
+        write("sweep finished", **{name: value for name, value in told.items() if value is not None})
 
     def _count(self, what: str) -> None:
         with self._counting:

@@ -64,6 +64,11 @@ class DemoWorld:
         self._stopping = Event()
         self._thread = Thread(target=self._live, name="demo-world", daemon=True)
 
+    @property
+    def url(self) -> str:
+        """The endpoint of Cognito and STS."""
+        return self.emulator.url
+
     def start(self) -> None:
         """Begin to serve and to live."""
         self.emulator.start()

@@ -1,0 +1,169 @@
+"""The composition root: builds the parts, starts them in order and stops them."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import structlog
+
+import exporter
+from exporter.aws.sessions import ApiFactory, AwsApis, Budgets, Connections
+from exporter.buildinfo import revision
+from exporter.clock import Clock, SystemClock
+from exporter.collect.fleet import Fleet
+from exporter.config.settings import Detail, IdentityMode, Settings
+from exporter.errors import ConfigError
+from exporter.metrics.exposition import Exposition
+from exporter.metrics.own import OwnMetrics
+from exporter.options import ListenAddress, ServeOptions
+from exporter.web.address import Address
+from exporter.web.routes import Probes, all_routes, probe_routes
+from exporter.web.server import WebServer
+
+log = structlog.get_logger()
+
+
+class App:
+    """The whole daemon: sweeps and serves from `start` until `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: ServeOptions,
+        *,
+        make_api: ApiFactory | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Build everything; nothing runs yet.
+
+        `make_api` reaches AWS through boto3 unless given. Raises `ConfigError` when an identity key cannot be
+        read any more.
+        """
+        self._settings = settings
+        self._options = options
+        self._clock = clock or SystemClock()
+        self._own = OwnMetrics(version=exporter.__version__, revision=revision())
+        self._budgets = Budgets(settings.limits.rate, self._clock)
+        self._connections = Connections(make_api or AwsApis(), self._budgets, self._own, self._clock)
+        self._fleet = Fleet(self._connections.reader, self._own, self._clock)
+        self._apply(settings)
+        self._servers = self._web_servers()
+
+    @property
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Where the pages are really served, in the order asked for."""
+        return tuple(ListenAddress(address.host, address.port) for address in self._servers[0].bound)
+
+    def start(self) -> None:
+        """Listen, then begin to sweep.
+
+        Raises `OSError` when an address cannot be had.
+        """
+        for server in self._servers:
+            server.start()
+            for address in server.bound:
+                log.info("listening", address=str(ListenAddress(address.host, address.port)))
+        self._fleet.start()
+
+    def stop(self) -> None:
+        """Take no more work, and let answers under way go out for a moment."""
+        self._fleet.stop()
+        for server in self._servers:
+            server.stop()
+
+    def _apply(self, settings: Settings) -> None:
+        self._connections.retain({pool.target for pool in settings.pools})
+        try:
+            self._fleet.apply(settings.pools)
+        except (OSError, ValueError) as error:
+            raise ConfigError([f"identity_key_file: {error}"]) from error
+        self._own.configuration_loaded(successful=True, now=self._clock.wall())
+        exposed = shows_raw_names(settings) and not all(map(is_loopback, self._options.listen_addresses))
+        self._own.identity_exposed(exposed=exposed)
+        if exposed:
+            log.warning("raw user names are served without authentication beyond loopback")
+
+    def _web_servers(self) -> list[WebServer]:
+        probes = Probes(self._fleet.silence, self._unreadiness)
+        exposition = Exposition(
+            self._fleet.views,
+            self._own,
+            self._clock,
+            series_limit=lambda: self._settings.limits.series,
+            budgets=self._budgets.states,
+        )
+        routes = all_routes(
+            probes,
+            exposition,
+            self._fleet.views,
+            telemetry_path=self._options.telemetry_path,
+            version=exporter.__version__,
+            reload=None,
+        )
+        servers = [
+            WebServer(_addresses(self._options.listen_addresses), routes, self._clock, on_failure=self._web_failed)
+        ]
+        probe_address = self._options.probe_listen_address
+        if probe_address is not None:
+            servers.append(
+                WebServer(_addresses([probe_address]), probe_routes(probes), self._clock, on_failure=self._web_failed)
+            )
+        return servers
+
+    def _unreadiness(self) -> str | None:
+        return None if self._fleet.is_ready() else "not every pool was contacted yet"
+
+    def _web_failed(self) -> None:
+        self._own.failed_unexpectedly("web")
+
+
+def serve(settings: Settings, options: ServeOptions) -> int:
+    """Run the daemon until SIGTERM or SIGINT, and return the exit code 0.
+
+    Raises `OSError` when an address cannot be had, `ConfigError` when an identity key cannot be read.
+    """
+    with _told_to_stop() as stop:
+        app = App(settings, options)
+        log.info("starting", version=exporter.__version__, revision=revision(), pools=len(settings.pools))
+        app.start()
+        stop.wait()
+        log.info("stopping")
+        app.stop()
+    return 0
+
+
+def shows_raw_names(settings: Settings) -> bool:
+    """Whether some pool's user names stand on the page as they are."""
+    return any(pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in settings.pools)
+
+
+def is_loopback(address: ListenAddress) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:  # a name, or every interface
+        return address.host == "localhost"
+
+
+def _addresses(addresses: Sequence[ListenAddress]) -> list[Address]:
+    return [Address(address.host, address.port) for address in addresses]
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    stop = threading.Event()
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

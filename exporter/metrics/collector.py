@@ -1,0 +1,81 @@
+"""Snapshots into prometheus_client's families: everything on the page but users and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+from prometheus_client.metrics_core import Metric
+
+from exporter.collect.snapshot import PoolView
+from exporter.metrics.own_metrics import BUDGET_METRICS, SERIES_DROPPED, DropReason
+from exporter.metrics.pool_metrics import POOL_METRICS
+from exporter.metrics.spec import BudgetMetric, BudgetView, PoolMetric, Spec
+from exporter.metrics.text import clean
+
+Family = tuple[str, Callable[[], Metric]]
+"""The name of a metric and what computes its samples, which may raise."""
+
+
+def pool_families(
+    views: Sequence[PoolView], now_ms: int, metrics: Iterable[PoolMetric] = POOL_METRICS
+) -> Iterator[Family]:
+    """The metrics of the pools, all from the same views and the same moment."""
+    for metric in metrics:
+        yield metric.spec.name, partial(_of_pools, metric, views, now_ms)
+
+
+def _of_pools(metric: PoolMetric, views: Sequence[PoolView], now_ms: int) -> Metric:
+    spec = metric.spec
+    family = family_of(spec)
+    for view in views:
+        for sample in metric.samples(view, now_ms):
+            labels = labelled(spec, (view.settings.id, *sample.labels))
+            if sample.le is not None:
+                labels["le"] = sample.le
+            family.add_sample(spec.name + sample.suffix, labels, sample.value)
+    return family
+
+
+def budget_families(
+    budgets: Callable[[], Sequence[BudgetView]], metrics: Iterable[BudgetMetric] = BUDGET_METRICS
+) -> Iterator[Family]:
+    """The rate budgets as they stand now."""
+    for metric in metrics:
+        yield metric.spec.name, partial(_of_budgets, metric, budgets)
+
+
+def _of_budgets(metric: BudgetMetric, budgets: Callable[[], Sequence[BudgetView]]) -> Metric:
+    family = family_of(metric.spec)
+    for budget in budgets():
+        value = metric.value(budget)
+        if value is not None:
+            labels = (budget.target.account_id, budget.target.region, budget.category)
+            family.add_sample(metric.spec.name, labelled(metric.spec, labels), value)
+    return family
+
+
+def dropped_family(dropped: Mapping[str, int]) -> Family:
+    """The series left out under the limit, by pool."""
+    return SERIES_DROPPED.name, partial(_dropped, dropped)
+
+
+def _dropped(dropped: Mapping[str, int]) -> Metric:
+    family = family_of(SERIES_DROPPED)
+    for pool_id, series in dropped.items():
+        labels = labelled(SERIES_DROPPED, (pool_id, DropReason.SERIES_LIMIT.value))
+        family.add_sample(SERIES_DROPPED.name, labels, series)
+    return family
+
+
+def family_of(spec: Spec) -> Metric:
+    """An empty family."""
+    return Metric(spec.family, spec.help, spec.kind.value)
+
+
+def labelled(spec: Spec, values: Sequence[str]) -> dict[str, str]:
+    """The labels by name.
+
+    Raises `ValueError` when there are not as many values as the catalogue names labels.
+    """
+    return {label: clean(value) for label, value in zip(spec.labels, values, strict=True)}

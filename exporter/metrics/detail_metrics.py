@@ -1,0 +1,150 @@
+"""The metrics of each user and each device, each a pure function of one of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from exporter.collect.snapshot import UserRow
+from exporter.config.settings import Detail, PoolSettings
+from exporter.metrics.pool_metrics import POOL
+from exporter.metrics.spec import DETAILS_WITH_USERS, DetailMetric, Group, OverShards, Reading, Spec
+from exporter.model import Device
+
+USER, DEVICE_KEY = "user", "device_key"
+
+AGE_NAME = "cognito_device_last_authentication_age_seconds"
+
+_DATED_FROM = "cognito_user_pool_devices_by_date_source tells how many devices take which."
+
+
+@lru_cache
+def attribute_labels(attributes: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels for device attributes, in their order: `dev:device_sdk` is `attribute_dev_device_sdk`.
+
+    Two names that would become one label are told apart by a number.
+    """
+    labels: list[str] = []
+    for attribute in attributes:
+        base = "attribute_" + re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
+        label, number = base, 2
+        while label in labels:
+            label, number = f"{base}_{number}", number + 1
+        labels.append(label)
+    return tuple(labels)
+
+
+def _device_count(row: UserRow) -> int:
+    return len(row.devices)
+
+
+def _newest(row: UserRow) -> int | None:
+    return max((moment for device in row.devices if (moment := device.active_ms) is not None), default=None)
+
+
+def _active(device: Device) -> int | None:
+    return device.active_ms
+
+
+def _created(device: Device) -> int | None:
+    return device.created_ms
+
+
+def _modified(device: Device) -> int | None:
+    return device.modified_ms
+
+
+def _one(_device: Device) -> int:
+    return 1
+
+
+def _info_labels(device: Device, attributes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    known = dict(device.attributes)
+    values = (known.get(attribute, "") for attribute in attributes)
+    return (
+        ("remembered_status", device.remembered.value),
+        ("status", device.status),
+        *zip(attribute_labels(attributes), values, strict=True),
+    )
+
+
+def _user(name: str, meaning: str) -> Spec:
+    return Spec(f"cognito_user_{name}", meaning, OverShards.EACH, Group.USER, (POOL, USER))
+
+
+def _device(name: str, meaning: str, *labels: str) -> Spec:
+    return Spec(f"cognito_device_{name}", meaning, OverShards.EACH, Group.DEVICE, (POOL, USER, DEVICE_KEY, *labels))
+
+
+USER_METRICS: tuple[DetailMetric[UserRow], ...] = (
+    DetailMetric(_user("devices", "Devices on record for the user."), Reading.NUMBER, _device_count),
+    DetailMetric(
+        _user(
+            "newest_device_authentication_timestamp_seconds",
+            "When a device of the user last authenticated, the newest over all of them; a device without a last "
+            "authentication counts from its creation. Absent without any dated device.",
+        ),
+        Reading.MOMENT,
+        _newest,
+    ),
+)
+
+DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
+    DetailMetric(
+        _device(
+            "last_authentication_timestamp_seconds",
+            "When the device last authenticated, or was created where Cognito gives no last authentication: the moment "
+            f"its age counts from. {_DATED_FROM} Absent with neither date.",
+        ),
+        Reading.MOMENT,
+        _active,
+    ),
+    DetailMetric(
+        _device(
+            "last_authentication_age_seconds",
+            "How long ago, at scrape time, the device last authenticated, or was created where Cognito gives no last "
+            f"authentication. {_DATED_FROM} Absent with neither date.",
+        ),
+        Reading.AGE,
+        _active,
+    ),
+    DetailMetric(
+        _device("created_timestamp_seconds", "When the device record was created; absent where Cognito gives no date."),
+        Reading.MOMENT,
+        _created,
+    ),
+    DetailMetric(
+        _device(
+            "last_modified_timestamp_seconds",
+            "When the device record was last modified, which is no sign of use; absent where Cognito gives no date.",
+        ),
+        Reading.MOMENT,
+        _modified,
+    ),
+    DetailMetric(
+        _device(
+            "info",
+            "Always 1; the labels say whether the device is remembered, its status, and the configured device "
+            "attributes as attribute_<name>.",
+            "remembered_status",
+            "status",
+        ),
+        Reading.NUMBER,
+        _one,
+        _info_labels,
+    ),
+)
+
+
+def shows(settings: PoolSettings, spec: Spec) -> bool:
+    """Whether a pool so configured has series of this detail metric."""
+    if spec.group is Group.USER:
+        return settings.detail in DETAILS_WITH_USERS
+    return settings.detail is Detail.DEVICE and (settings.device_age_series or spec.name != AGE_NAME)
+
+
+def all_specs() -> Iterator[Spec]:
+    """The detail metrics in the order of the page."""
+    yield from (metric.spec for metric in USER_METRICS)
+    yield from (metric.spec for metric in DEVICE_METRICS)

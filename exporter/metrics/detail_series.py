@@ -1,0 +1,227 @@
+"""The user and device series of a page: the hot part, so written as text and kept between scrapes.
+
+What changes with every scrape is only the ages. Everything else is written once per publication, and
+of a publication only the users that differ from the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from operator import add
+from threading import Lock
+from typing import TypeAlias, TypeVar
+
+from exporter.collect.snapshot import PoolData, PoolView, UserRow
+from exporter.config.settings import Detail, PoolSettings
+from exporter.metrics.detail_block import Ages, Block, Text, block_bits, heads_of, lines, split
+from exporter.metrics.detail_metrics import DEVICE_METRICS, USER_METRICS, shows
+from exporter.metrics.guard import Guard
+from exporter.metrics.series_limit import fair_shares, users_within
+from exporter.metrics.spec import DetailMetric, Spec
+from exporter.model import Device
+
+T = TypeVar("T")
+
+AnyMetric: TypeAlias = DetailMetric[UserRow] | DetailMetric[Device]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The metrics shown of users and of devices."""
+
+    user: tuple[DetailMetric[UserRow], ...] = USER_METRICS
+    device: tuple[DetailMetric[Device], ...] = DEVICE_METRICS
+
+    def of(self, settings: PoolSettings, broken: Collection[str] = ()) -> Metrics:
+        """Those that a pool so configured shows, without the broken ones."""
+        return Metrics(
+            tuple(one for one in self.user if shows(settings, one.spec) and one.spec.name not in broken),
+            tuple(one for one in self.device if shows(settings, one.spec) and one.spec.name not in broken),
+        )
+
+    def __iter__(self) -> Iterator[AnyMetric]:
+        yield from self.user
+        yield from self.device
+
+
+@dataclass(slots=True)
+class Publication:
+    """One pool's data as it was published, cut into blocks."""
+
+    settings: PoolSettings
+    data: PoolData
+    bits: int
+    blocks: tuple[Block, ...]
+
+    @property
+    def cost(self) -> int:
+        """The number of series of all users."""
+        return sum(chain.from_iterable(block.costs or () for block in self.blocks))
+
+
+@dataclass(frozen=True, slots=True)
+class DetailPart:
+    """The user and device series of one scrape."""
+
+    families: tuple[tuple[Spec, tuple[Text, ...]], ...]
+    dropped: Mapping[str, int]
+    """Series left out under the limit, by pool id; every pool is present."""
+
+
+def family_text(spec: Spec, texts: Iterable[Text], now_ms: int) -> bytes:
+    """One family with its head; the same bytes in both formats."""
+    head = f"# HELP {spec.name} {spec.help}\n# TYPE {spec.name} {spec.kind.value}\n".encode()
+    return b"".join([head, *(text.at(now_ms) if isinstance(text, Ages) else text for text in texts)])
+
+
+class DetailSeries:
+    """Turns views into user and device series; safe to call from many threads."""
+
+    def __init__(self, guard: Guard, metrics: Metrics | None = None) -> None:
+        self._guard = guard
+        self._metrics = metrics or Metrics()
+        self._publications: dict[str, Publication] = {}
+        self._lock = Lock()
+
+    def prepare(self, views: Sequence[PoolView], limit: int) -> DetailPart:
+        """What these views show when no more than `limit` series may be shown."""
+        with self._lock:
+            self._publications = {
+                view.settings.id: self._publication(view.settings, view.data)
+                for view in views
+                if view.data is not None and view.settings.detail is not Detail.POOL
+            }
+            broken: set[str] = set()
+            for publication in self._publications.values():
+                broken |= self._count(publication)
+            return self._part(views, limit, broken)
+
+    def _publication(self, settings: PoolSettings, data: PoolData) -> Publication:
+        previous = self._publications.get(settings.id)
+        if previous is not None and _shown_alike(previous.settings, settings):
+            if previous.data is data:
+                return previous
+        else:
+            previous = None
+        bits = block_bits(len(data.rows), previous.bits if previous else 0)
+        # Comparing rows starts with their identity, so that what did not change costs next to nothing.
+        known = {block.rows[0].order: block for block in previous.blocks} if previous else {}
+        blocks = tuple(
+            block if (block := known.get(rows[0].order)) is not None and block.rows == rows else Block(rows)
+            for rows in split(data.rows, bits)
+        )
+        return Publication(settings, data, bits, blocks)
+
+    def _count(self, publication: Publication) -> set[str]:
+        """Count the series of the users that are not counted yet; the names of the metrics that raised."""
+        fresh = [block for block in publication.blocks if block.costs is None]
+        if not fresh:
+            return set()
+        costs = [[0] * len(block.rows) for block in fresh]
+        counted = self._run(_counting(self._metrics.of(publication.settings), fresh))
+        for counts in counted.values():
+            for cost, more in zip(costs, counts or (), strict=counts is not None):
+                cost[:] = map(add, cost, more)
+        for block, cost in zip(fresh, costs, strict=True):
+            block.costs = tuple(cost)
+        return _names_without(counted)
+
+    def _part(self, views: Sequence[PoolView], limit: int, broken: set[str]) -> DetailPart:
+        demands = {name: publication.cost for name, publication in self._publications.items()}
+        shares = fair_shares(demands, limit)
+        shown: list[Block] = []
+        dropped = dict.fromkeys((view.settings.id for view in views), 0)
+        for name, publication in self._publications.items():
+            blocks, kept = _within(publication.blocks, shares[name])
+            dropped[name] = demands[name] - kept
+            broken |= self._write(publication.settings, blocks, broken)
+            shown += blocks
+        if broken:
+            # Made anew with the next scrape, which shows whether the fault is still there.
+            self._publications = {}
+        families = ((metric.spec, _texts(metric.spec.name, shown)) for metric in self._metrics)
+        return DetailPart(
+            tuple((spec, texts) for spec, texts in families if texts and spec.name not in broken), dropped
+        )
+
+    def _write(self, settings: PoolSettings, blocks: Sequence[Block], broken: set[str]) -> set[str]:
+        """Write the lines that are not written yet; the names of the metrics that raised."""
+        fresh = [block for block in blocks if not block.texts]
+        if not fresh:
+            return set()
+        written = self._run(_writing(self._metrics.of(settings, broken), settings, fresh))
+        for name, texts in written.items():
+            for block, text in zip(fresh, texts or (), strict=texts is not None):
+                block.texts[name] = text
+        return _names_without(written)
+
+    def _run(self, jobs: Mapping[str, Callable[[], list[T]]]) -> dict[str, list[T] | None]:
+        return {name: self._guard.run(name, job) for name, job in jobs.items()}
+
+
+def _names_without(results: Mapping[str, list[T] | None]) -> set[str]:
+    return {name for name, result in results.items() if result is None}
+
+
+def _shown_alike(one: PoolSettings, other: PoolSettings) -> bool:
+    """Whether two configurations of a pool write the same text for the same users."""
+    return (one.detail, one.device_age_series, one.device_attributes) == (
+        other.detail,
+        other.device_age_series,
+        other.device_attributes,
+    )
+
+
+def _counting(metrics: Metrics, blocks: Sequence[Block]) -> dict[str, Callable[[], list[list[int]]]]:
+    """By metric, what counts the series of each user of each block."""
+    return {
+        **{metric.spec.name: partial(_user_counts, metric, blocks) for metric in metrics.user},
+        **{metric.spec.name: partial(_device_counts, metric, blocks) for metric in metrics.device},
+    }
+
+
+def _user_counts(metric: DetailMetric[UserRow], blocks: Sequence[Block]) -> list[list[int]]:
+    return [[int(metric.value(row) is not None) for row in block.rows] for block in blocks]
+
+
+def _device_counts(metric: DetailMetric[Device], blocks: Sequence[Block]) -> list[list[int]]:
+    return [[sum(metric.value(device) is not None for device in row.devices) for row in block.rows] for block in blocks]
+
+
+def _writing(metrics: Metrics, settings: PoolSettings, blocks: Sequence[Block]) -> dict[str, Callable[[], list[Text]]]:
+    """By metric, what writes the lines of each block."""
+    heads = [heads_of(block.rows, settings.id) for block in blocks]
+    users, devices = [head.users for head in heads], [head.devices for head in heads]
+    return {
+        **{metric.spec.name: partial(_all_lines, metric, users, settings) for metric in metrics.user},
+        **{metric.spec.name: partial(_all_lines, metric, devices, settings) for metric in metrics.device},
+    }
+
+
+def _all_lines(
+    metric: DetailMetric[T], blocks: Sequence[Sequence[tuple[str, T]]], settings: PoolSettings
+) -> list[Text]:
+    return [lines(metric, things, settings) for things in blocks]
+
+
+def _within(blocks: Sequence[Block], share: int) -> tuple[list[Block], int]:
+    """The blocks whose users fit whole into the share, the last cut to those that do; and their series."""
+    shown: list[Block] = []
+    kept = 0
+    for block in blocks:
+        costs = block.costs or ()
+        fitting = users_within(costs, share - kept)
+        kept += sum(costs[:fitting])
+        if fitting < len(costs):
+            return ([*shown, Block(block.rows[:fitting])] if fitting else shown), kept
+        shown.append(block)
+    return shown, kept
+
+
+def _texts(name: str, blocks: Iterable[Block]) -> tuple[Text, ...]:
+    """The lines of one metric over all blocks, without empty ones."""
+    texts = (block.texts.get(name, b"") for block in blocks)
+    return tuple(text for text in texts if (text.template if isinstance(text, Ages) else text))

@@ -1,0 +1,41 @@
+"""Keeps one faulty metric from costing the whole scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+import structlog
+
+T = TypeVar("T")
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Guard:
+    """Runs what computes a metric; a failure is counted every time and logged when it begins."""
+
+    def __init__(self, count_failure: Callable[[str], None]) -> None:
+        self._count_failure = count_failure
+        self._failing: set[str] = set()
+        self._lock = Lock()
+
+    def run(self, metric: str, compute: Callable[[], T]) -> T | None:
+        """The result of `compute`, or None when it raised: the metric is to be left out."""
+        try:
+            result = compute()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one metric, the others are served
+            self._failed(metric, error)
+            return None
+        with self._lock:
+            self._failing.discard(metric)
+        return result
+
+    def _failed(self, metric: str, error: Exception) -> None:
+        with self._lock:
+            known = metric in self._failing
+            self._failing.add(metric)
+        self._count_failure(metric)
+        if not known:
+            log.error("metric left out of the page", metric=metric, exc_info=error)

@@ -1,0 +1,235 @@
+"""The exporter's own counters: one listener to the hooks of aws and collect."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from threading import Lock
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from exporter.aws.api import Category, Operation
+from exporter.errors import Reason
+from exporter.hooks import Target
+from exporter.metrics import own_metrics as own
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.pool_metrics import POOL
+from exporter.metrics.spec import Kind, OwnMetric
+
+_REASONS = tuple(reason.value for reason in Reason)
+_SKIPS = tuple(reason.value for reason in own.SkipReason)
+_COMPONENTS = tuple(component.value for component in own.Component)
+_OPERATIONS = tuple(operation.value for operation in Operation)
+_CATEGORIES = tuple(category.value for category in Category)
+
+_OF_POOL: tuple[tuple[OwnMetric, tuple[str, ...] | None], ...] = (
+    (own.SWEEPS, None),
+    (own.SWEEP_FAILURES, _REASONS),
+    (own.SWEEP_OVERRUNS, None),
+    (own.SWEEP_RUNS_MISSED, None),
+    (own.USER_READ_FAILURES, _REASONS),
+    (own.USERS_VANISHED, None),
+    (own.USERS_SKIPPED, _SKIPS),
+)
+"""The counters of a pool, with the closed list behind their second label."""
+
+
+class OwnMetrics:
+    """Counts what the hooks tell; an `AwsObserver` and a `SweepObserver`. Safe to call from many threads.
+
+    What is told of a pool that is not (or no longer) configured is dropped, so that a sweep which ends
+    after its pool was removed does not bring the series back.
+    """
+
+    def __init__(self, *, version: str, revision: str = "unknown", shards: int = 1, shard_ordinal: int = 0) -> None:
+        self.registry = CollectorRegistry()
+        self._lock = Lock()
+        self._pools: set[str] = set()
+        self._targets: dict[Target, int] = {}
+        self._renamed: dict[Target, Target] = {}
+        self._counters = {m.spec.name: self._counter(m) for m in own.OWN_METRICS if m.spec.kind is Kind.COUNTER}
+        self._gauges = {m.spec.name: self._gauge(m) for m in own.OWN_METRICS if m.spec.kind is Kind.GAUGE}
+        self._histograms = {m.spec.name: self._histogram(m) for m in own.OWN_METRICS if m.spec.kind is Kind.HISTOGRAM}
+        build = (version, revision, platform.python_version())
+        self._gauges[own.BUILD_INFO.spec.name].labels(*build).set(1)
+        self._set(own.SHARDS, shards)
+        self._set(own.SHARD_ORDINAL, shard_ordinal)
+        for component in _COMPONENTS:
+            self._of(own.UNEXPECTED_FAILURES).labels(component)
+        for spec in CATALOGUE:
+            self._of(own.METRIC_FAILURES).labels(spec.name)
+
+    @property
+    def collectors(self) -> Iterable[tuple[str, Counter | Gauge | Histogram]]:
+        """The metrics in the order of the catalogue, each with its name."""
+        for metric in own.OWN_METRICS:
+            name = metric.spec.name
+            yield name, self._counters.get(name) or self._gauges.get(name) or self._histograms[name]
+
+    # Pools and targets come and go.
+
+    def pool_added(self, pool_id: str) -> None:
+        """A pool is configured now: all of its counters are there, at 0."""
+        with self._lock:
+            self._pools.add(pool_id)
+            for metric, values in _OF_POOL:
+                for value in values or (None,):
+                    self._of(metric).labels(*((pool_id,) if value is None else (pool_id, value)))
+
+    def pool_removed(self, pool_id: str) -> None:
+        """A pool is no longer configured: its counters go with it."""
+        with self._lock:
+            self._pools.discard(pool_id)
+            for metric, _ in _OF_POOL:
+                self._of(metric).remove_by_labels({POOL: pool_id})
+
+    def target_added(self, target: Target) -> None:
+        """One more user of an account and Region: all of its counters are there, at 0.
+
+        Two accounts that nothing has named yet share the account `unknown`, so users are counted.
+        """
+        with self._lock:
+            self._add_target(target)
+
+    def target_removed(self, target: Target) -> None:
+        """One user less of an account and Region; its counters go with the last."""
+        with self._lock:
+            self._remove_target(self._renamed.get(target, target))
+
+    def target_named(self, unknown: Target, known: Target) -> None:
+        """The account of a target became known.
+
+        Its counters start at 0 under the new labels, for a counter must not jump; those of `unknown` stay as
+        long as another account without a name uses them. What still comes under the old labels is counted
+        under the new ones.
+        """
+        with self._lock:
+            self._add_target(known)
+            self._remove_target(unknown)
+            if unknown not in self._targets:
+                self._renamed[unknown] = known
+
+    def _add_target(self, target: Target) -> None:
+        self._renamed.pop(target, None)
+        self._targets[target] = self._targets.get(target, 0) + 1
+        labels = (target.account_id, target.region)
+        for operation in _OPERATIONS:
+            self._of(own.AWS_REQUESTS).labels(*labels, operation)
+            self._histograms[own.AWS_REQUEST_DURATION.spec.name].labels(*labels, operation)
+            for reason in _REASONS:
+                self._of(own.AWS_REQUEST_FAILURES).labels(*labels, operation, reason)
+        for category in _CATEGORIES:
+            self._of(own.RATE_LIMIT_WAIT).labels(*labels, category)
+
+    def _remove_target(self, target: Target) -> None:
+        users = self._targets.pop(target, 0)
+        if users > 1:
+            self._targets[target] = users - 1
+            return
+        labels = {own.ACCOUNT: target.account_id, own.REGION: target.region}
+        for metric in (own.AWS_REQUESTS, own.AWS_REQUEST_FAILURES, own.RATE_LIMIT_WAIT):
+            self._of(metric).remove_by_labels(labels)
+        self._histograms[own.AWS_REQUEST_DURATION.spec.name].remove_by_labels(labels)
+
+    def _labels(self, target: Target) -> tuple[str, str]:
+        """The labels of a target; one that nobody announced is added, for no request may go uncounted."""
+        shown = self._renamed.get(target, target)
+        if shown not in self._targets:
+            self._add_target(shown)
+        return shown.account_id, shown.region
+
+    # AwsObserver
+
+    def request_finished(
+        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
+    ) -> None:
+        """Count one request; one that never left the process is a failure, but neither a request nor a duration."""
+        with self._lock:
+            labels = self._labels(target)
+            if attempted:
+                self._of(own.AWS_REQUESTS).labels(*labels, operation).inc()
+                self._histograms[own.AWS_REQUEST_DURATION.spec.name].labels(*labels, operation).observe(seconds)
+            if reason is not None:
+                self._of(own.AWS_REQUEST_FAILURES).labels(*labels, operation, reason.value).inc()
+
+    def waited(self, target: Target, category: str, seconds: float) -> None:
+        """Add up the wait."""
+        with self._lock:
+            self._of(own.RATE_LIMIT_WAIT).labels(*self._labels(target), category).inc(seconds)
+
+    # SweepObserver
+
+    def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
+        """Count a sweep, and its failure."""
+        self._count(own.SWEEPS, pool_id)
+        if reason is not None:
+            self._count(own.SWEEP_FAILURES, pool_id, reason.value)
+
+    def sweep_overran(self, pool_id: str) -> None:
+        """Count an overrun."""
+        self._count(own.SWEEP_OVERRUNS, pool_id)
+
+    def sweep_missed(self, pool_id: str) -> None:
+        """Count a missed run."""
+        self._count(own.SWEEP_RUNS_MISSED, pool_id)
+
+    def user_read_failed(self, pool_id: str, reason: Reason) -> None:
+        """Count a user that could not be read."""
+        self._count(own.USER_READ_FAILURES, pool_id, reason.value)
+
+    def user_vanished(self, pool_id: str) -> None:
+        """Count a user that is gone."""
+        self._count(own.USERS_VANISHED, pool_id)
+
+    def user_skipped(self, pool_id: str, reason: str) -> None:
+        """Count a user that was not asked; `reason` is one of `SkipReason`."""
+        self._count(own.USERS_SKIPPED, pool_id, own.SkipReason(reason).value)
+
+    # The program itself
+
+    def configuration_loaded(self, *, successful: bool, now: float) -> None:
+        """An attempt to load the configuration ended at wall time `now`, in seconds."""
+        self._set(own.RELOAD_SUCCESSFUL, successful)
+        if successful:
+            self._set(own.RELOAD_SUCCESS_TIMESTAMP, now)
+
+    def identity_exposed(self, *, exposed: bool) -> None:
+        """Whether raw names are served without authentication beyond loopback."""
+        self._set(own.IDENTITY_EXPOSED, exposed)
+
+    def state_failed(self) -> None:
+        """The state file could not be read or written."""
+        self._of(own.STATE_ERRORS).inc()
+
+    def scraped(self, seconds: float) -> None:
+        """A page was rendered."""
+        self._histograms[own.SCRAPE_DURATION.spec.name].observe(seconds)
+
+    def metric_failed(self, metric: str) -> None:
+        """A metric was left out of a page."""
+        self._of(own.METRIC_FAILURES).labels(metric).inc()
+
+    def failed_unexpectedly(self, component: str) -> None:
+        """Count what nobody foresaw; `component` is one of `Component`."""
+        self._of(own.UNEXPECTED_FAILURES).labels(own.Component(component).value).inc()
+
+    def _count(self, metric: OwnMetric, pool_id: str, *labels: str) -> None:
+        with self._lock:
+            if pool_id in self._pools:
+                self._of(metric).labels(pool_id, *labels).inc()
+
+    def _of(self, metric: OwnMetric) -> Counter:
+        return self._counters[metric.spec.name]
+
+    def _set(self, metric: OwnMetric, value: float) -> None:
+        self._gauges[metric.spec.name].set(value)
+
+    def _counter(self, metric: OwnMetric) -> Counter:
+        return Counter(metric.spec.name, metric.spec.help, metric.spec.labels, registry=self.registry)
+
+    def _gauge(self, metric: OwnMetric) -> Gauge:
+        return Gauge(metric.spec.name, metric.spec.help, metric.spec.labels, registry=self.registry)
+
+    def _histogram(self, metric: OwnMetric) -> Histogram:
+        spec = metric.spec
+        return Histogram(spec.name, spec.help, spec.labels, buckets=metric.buckets, registry=self.registry)

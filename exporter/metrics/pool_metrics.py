@@ -1,0 +1,310 @@
+"""The metrics of a pool as a whole, each a pure function of what is known and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client.utils import floatToGoString
+
+from exporter.collect.snapshot import PoolData, PoolView
+from exporter.metrics.spec import Group, Kind, OverShards, PoolMetric, Sample, Spec
+from exporter.model import DateSource, PoolState, RememberedStatus
+
+POOL = "user_pool_id"
+
+HOUR, DAY = 3600, 86400
+
+AGE_BOUNDS = (HOUR, DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY, 365 * DAY)
+"""Upper bounds of the age histogram in seconds."""
+
+DEVICES_PER_USER_BOUNDS = (0, 1, 2, 3, 5, 10, 20, 50)
+
+
+def _info(view: PoolView, _now_ms: int) -> Iterator[Sample]:
+    seen = view.description
+    if seen is not None:
+        bypass = "true" if seen.mfa_bypass else "false"
+        account = seen.account_id or "unknown"
+        yield Sample(1, (seen.name, account, seen.region, seen.tracking.value, seen.mfa.value, bypass))
+
+
+def _up(view: PoolView, _now_ms: int) -> Iterator[Sample]:
+    yield Sample(view.up)
+
+
+def _state(view: PoolView, _now_ms: int) -> Iterator[Sample]:
+    for state in PoolState:
+        yield Sample(view.state is state, (state.value,))
+
+
+def _estimated_users(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    return _optional(None if view.description is None else view.description.estimated_users)
+
+
+def _users(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    return _optional(None if view.data is None else view.data.users)
+
+
+def _devices(view: PoolView, _now_ms: int) -> Iterator[Sample]:
+    if view.data is not None:
+        for status in RememberedStatus:
+            yield Sample(view.data.devices.get(status, 0), (status.value,))
+
+
+def _date_sources(view: PoolView, _now_ms: int) -> Iterator[Sample]:
+    if view.data is not None:
+        for source in DateSource:
+            yield Sample(view.data.date_sources.get(source, 0), (source.value,))
+
+
+def _stale(view: PoolView, now_ms: int) -> Iterator[Sample]:
+    if view.data is not None:
+        for threshold in view.settings.stale_after:
+            moment = now_ms - threshold.seconds * 1000
+            for status in RememberedStatus:
+                yield Sample(view.data.activity[status].count_before(moment), (threshold.label, status.value))
+
+
+def _ages(view: PoolView, now_ms: int) -> Iterable[Sample]:
+    if view.data is None:
+        return ()
+    indexes = view.data.activity.values()
+    total = sum(len(index) for index in indexes)
+    # A bound is inclusive, and an activity in the future has age 0: all but those strictly older count.
+    counts = [
+        (float(bound), total - sum(index.count_before(now_ms - bound * 1000) for index in indexes))
+        for bound in AGE_BOUNDS
+    ]
+    return _histogram(counts, total, sum(index.age_sum_ms(now_ms) for index in indexes) / 1000)
+
+
+def _devices_per_user(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    if view.data is None:
+        return ()
+    having = view.data.devices_per_user
+    counts = [
+        (float(bound), sum(users for devices, users in having.items() if devices <= bound))
+        for bound in DEVICES_PER_USER_BOUNDS
+    ]
+    return _histogram(counts, sum(having.values()), sum(devices * users for devices, users in having.items()))
+
+
+def _histogram(counts: list[tuple[float, int]], total: int, added_up: float) -> Iterator[Sample]:
+    for bound, count in counts:
+        yield Sample(count, suffix="_bucket", le=_canonical(bound))
+    yield Sample(total, suffix="_bucket", le="+Inf")
+    yield Sample(total, suffix="_gcount")
+    yield Sample(added_up, suffix="_gsum")
+
+
+def _canonical(bound: float) -> str:
+    """A bound as Prometheus itself writes it."""
+    return str(floatToGoString(bound))  # type: ignore[no-untyped-call] # the library's helper has no annotations
+
+
+def _oldest(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    return _moment(view.data, newest=False)
+
+
+def _newest(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    return _moment(view.data, newest=True)
+
+
+def _moment(data: PoolData | None, *, newest: bool) -> Iterable[Sample]:
+    if data is None:
+        return ()
+    moment = data.newest_ms if newest else data.oldest_ms
+    return _optional(None if moment is None else moment / 1000)
+
+
+def _refresh_interval(view: PoolView, _now_ms: int) -> Iterator[Sample]:
+    yield Sample(view.settings.refresh_interval)
+
+
+def _last_duration(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    return _optional(view.last_sweep_seconds)
+
+
+def _last_success(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    return _optional(view.last_success)
+
+
+def _oldest_observation(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    return _optional(view.oldest_observation)
+
+
+def _progress(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    sweep = view.progress
+    if sweep is None or sweep.users_expected is None:
+        return ()
+    return _optional(min(1.0, sweep.users_done / max(1, sweep.users_expected)))
+
+
+def _remaining(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+    return _optional(None if view.progress is None else view.progress.remaining_seconds)
+
+
+def _optional(value: float | None) -> Iterable[Sample]:
+    return () if value is None else (Sample(value),)
+
+
+def _pool(name: str, meaning: str, over_shards: OverShards, *labels: str, kind: Kind = Kind.GAUGE) -> Spec:
+    return Spec(f"cognito_user_pool_{name}", meaning, over_shards, Group.POOL, (POOL, *labels), kind)
+
+
+def _sweep(name: str, meaning: str, over_shards: OverShards) -> Spec:
+    return Spec(f"cognito_exporter_{name}", meaning, over_shards, Group.SWEEP, (POOL,))
+
+
+POOL_METRICS: tuple[PoolMetric, ...] = (
+    PoolMetric(
+        _pool(
+            "info",
+            "Always 1; the labels say what the pool is called, where it stands, whether it tracks devices "
+            "(off, opt_in, always), whether it asks for a second factor (off, optional, on), and whether a remembered "
+            "device may skip that. Absent until the pool is described.",
+            OverShards.MAX,
+            "user_pool_name",
+            "aws_account_id",
+            "aws_region",
+            "device_tracking",
+            "mfa",
+            "mfa_bypass",
+        ),
+        _info,
+    ),
+    PoolMetric(
+        _pool(
+            "up",
+            "1 unless the pool is missing, denied or failing, and 0 until it was first contacted.",
+            OverShards.MIN,
+        ),
+        _up,
+    ),
+    PoolMetric(
+        _pool(
+            "state",
+            "1 for the state the pool is in and 0 for the others: the first that applies of missing, denied, failing, "
+            "tracking_off (users are not asked), unread (no sweep completed yet) and ok.",
+            OverShards.MAX,
+            "state",
+        ),
+        _state,
+    ),
+    PoolMetric(
+        _pool("estimated_users", "Users in the pool as estimated by Cognito itself.", OverShards.MAX),
+        _estimated_users,
+    ),
+    PoolMetric(
+        _pool("users", "Users observed, after the configured selection.", OverShards.SUM),
+        _users,
+    ),
+    PoolMetric(
+        _pool(
+            "devices",
+            "Devices on record for the observed users, by whether they are remembered; unknown where Cognito does "
+            "not say.",
+            OverShards.SUM,
+            "remembered_status",
+        ),
+        _devices,
+    ),
+    PoolMetric(
+        _pool(
+            "devices_by_date_source",
+            "Devices by where their age comes from: authenticated is the last authentication; created is the creation, "
+            "where Cognito gives no last authentication; none has neither date and no age.",
+            OverShards.SUM,
+            "date_source",
+        ),
+        _date_sources,
+    ),
+    PoolMetric(
+        _pool(
+            "stale_devices",
+            "Devices idle for strictly longer than the threshold, counted at scrape time. Thresholds are cumulative: "
+            "never sum over them.",
+            OverShards.SUM,
+            "threshold",
+            "remembered_status",
+        ),
+        _stale,
+    ),
+    PoolMetric(
+        _pool(
+            "device_last_authentication_age_seconds",
+            "How long ago devices last authenticated, counted at scrape time; from the creation where there is no last "
+            "authentication, see cognito_user_pool_devices_by_date_source. Use histogram_quantile over the buckets "
+            "without rate.",
+            OverShards.SUM,
+            kind=Kind.GAUGE_HISTOGRAM,
+        ),
+        _ages,
+    ),
+    PoolMetric(
+        _pool(
+            "devices_per_user",
+            "How many devices users have, users without any included.",
+            OverShards.SUM,
+            kind=Kind.GAUGE_HISTOGRAM,
+        ),
+        _devices_per_user,
+    ),
+    PoolMetric(
+        _pool(
+            "oldest_device_authentication_timestamp_seconds",
+            "When the device idle for longest last authenticated, else was created; absent without any dated device.",
+            OverShards.MIN,
+        ),
+        _oldest,
+    ),
+    PoolMetric(
+        _pool(
+            "newest_device_authentication_timestamp_seconds",
+            "When the device used last authenticated, else was created; absent without any dated device.",
+            OverShards.MAX,
+        ),
+        _newest,
+    ),
+    PoolMetric(
+        _sweep("refresh_interval_seconds", "How often the pool is to be swept, from start to start.", OverShards.MAX),
+        _refresh_interval,
+    ),
+    PoolMetric(
+        _sweep("last_sweep_duration_seconds", "How long the last finished sweep took.", OverShards.MAX),
+        _last_duration,
+    ),
+    PoolMetric(
+        _sweep(
+            "last_sweep_success_timestamp_seconds",
+            "When the last sweep that read every user ended; absent before the first.",
+            OverShards.MIN,
+        ),
+        _last_success,
+    ),
+    PoolMetric(
+        _sweep(
+            "oldest_observation_timestamp_seconds",
+            "When the user read longest ago was read: how old the shown values can be.",
+            OverShards.MIN,
+        ),
+        _oldest_observation,
+    ),
+    PoolMetric(
+        _sweep(
+            "sweep_progress_ratio",
+            "The part of the users that the sweep under way has read; absent when idle and while the number of users "
+            "is unknown.",
+            OverShards.MIN,
+        ),
+        _progress,
+    ),
+    PoolMetric(
+        _sweep(
+            "sweep_remaining_seconds",
+            "How much longer the sweep under way should take; absent when idle or unknown.",
+            OverShards.MAX,
+        ),
+        _remaining,
+    ),
+)

@@ -1,0 +1,94 @@
+"""What the exporter answers on which path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from threading import BoundedSemaphore
+
+from exporter.collect.snapshot import PoolView
+from exporter.metrics.exposition import Exposition
+from exporter.web.landing import CONTENT_SECURITY_POLICY, landing_page
+from exporter.web.messages import HTML, Request, Response, Route, text
+
+HEALTHY, READY, RELOAD = "/-/healthy", "/-/ready", "/-/reload"
+
+MAX_SCRAPES = 16
+"""Scrapes answered at the same time; those for the same page share one rendering."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What the probes ask; each gives None when all is well, else the reason."""
+
+    liveness: Callable[[], str | None]
+    readiness: Callable[[], str | None]
+
+
+def probe_routes(probes: Probes) -> dict[str, Route]:
+    """The two probe paths, which also stand alone on a listener of their own."""
+    return {
+        HEALTHY: Route(lambda _: _probe(probes.liveness(), "healthy")),
+        READY: Route(lambda _: _probe(probes.readiness(), "ready")),
+    }
+
+
+def all_routes(
+    probes: Probes,
+    exposition: Exposition,
+    views: Callable[[], Sequence[PoolView]],
+    *,
+    telemetry_path: str,
+    version: str,
+    reload: Callable[[], str | None] | None,
+    max_scrapes: int = MAX_SCRAPES,
+) -> dict[str, Route]:
+    """Every path.
+
+    `reload` gives None when the new configuration is in force, else the reason; it is None where
+    `--web.enable-lifecycle` is not given. Raises `ValueError` when the telemetry path is taken or is no path.
+    """
+    routes = {
+        **probe_routes(probes),
+        RELOAD: Route(lambda _: _reload(reload), methods=("POST", "PUT")),
+    }
+    if telemetry_path in routes or not telemetry_path.startswith("/") or {"?", "#"} & set(telemetry_path):
+        raise ValueError(f"expected a path such as /metrics that is not taken, got {telemetry_path!r}")
+    scrapes = BoundedSemaphore(max_scrapes)
+    landing = Route(lambda _: _landing(views, version=version, telemetry_path=telemetry_path))
+    # Whoever asks for metrics on / gives up the landing page.
+    return {"/": landing, **routes, telemetry_path: Route(lambda request: _metrics(exposition, scrapes, request))}
+
+
+def _probe(trouble: str | None, well: str) -> Response:
+    return text(HTTPStatus.OK, well) if trouble is None else text(HTTPStatus.SERVICE_UNAVAILABLE, trouble)
+
+
+def _reload(reload: Callable[[], str | None] | None) -> Response:
+    if reload is None:
+        return text(HTTPStatus.FORBIDDEN, "reloading over HTTP is off: start with --web.enable-lifecycle")
+    trouble = reload()
+    if trouble is None:
+        return text(HTTPStatus.OK, "reloaded")
+    return text(HTTPStatus.INTERNAL_SERVER_ERROR, f"the configuration stays as it was: {trouble}")
+
+
+def _metrics(exposition: Exposition, scrapes: BoundedSemaphore, request: Request) -> Response:
+    if not scrapes.acquire(blocking=False):
+        return text(HTTPStatus.SERVICE_UNAVAILABLE, "too many scrapes at the same time", ("Retry-After", "1"))
+    try:
+        page = exposition.page(
+            accept=request.headers.get("accept"),
+            accept_encoding=request.headers.get("accept-encoding"),
+            names=request.query.get("name[]", ()),
+        )
+    finally:
+        scrapes.release()
+    coding = (("Content-Encoding", "gzip"),) if page.gzipped else ()
+    return Response(HTTPStatus.OK, page.body, page.content_type, (("Vary", "Accept, Accept-Encoding"), *coding))
+
+
+def _landing(views: Callable[[], Sequence[PoolView]], *, version: str, telemetry_path: str) -> Response:
+    page = landing_page(views(), version=version, telemetry_path=telemetry_path)
+    return Response(HTTPStatus.OK, page.encode(), HTML, (("Content-Security-Policy", CONTENT_SECURITY_POLICY),))

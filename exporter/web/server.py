@@ -1,0 +1,166 @@
+"""The HTTP server: listeners, one thread per connection, and a bound on everything."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from threading import Event, Lock, Thread
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.web.address import Address, bound, listen
+from exporter.web.connection import Bounds, Connection
+from exporter.web.messages import Request, Response, Routes, dispatch, text
+
+log = structlog.stdlib.get_logger(__name__)
+
+MAX_CONNECTIONS = 100
+
+STOP_GRACE_SECONDS = 1.0
+"""How long answers under way may take when the server stops."""
+
+ACCEPT_PAUSE_SECONDS = 0.1
+"""After a failure to accept: without descriptors left, trying at once would only burn CPU."""
+
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class WebServer:
+    """Serves routes on several addresses.
+
+    `on_failure` hears of each error that a handler did not foresee.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        routes: Routes,
+        clock: Clock,
+        *,
+        on_failure: Callable[[], None],
+        bounds: Bounds | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._addresses = addresses
+        self._routes = routes
+        self._clock = clock
+        self._on_failure = on_failure
+        self._bounds = bounds or Bounds()
+        self._max_connections = max_connections
+        self._listeners: list[socket.socket] = []
+        self._bound: tuple[Address, ...] = ()
+        self._connections: dict[socket.socket, tuple[Connection, Thread]] = {}
+        self._lock = Lock()
+        self._stopping = Event()
+        self._acceptor = Thread(target=self._accept_all, name="web", daemon=True)
+
+    @property
+    def bound(self) -> tuple[Address, ...]:
+        """The addresses really listened on, in the order asked for."""
+        return self._bound
+
+    def start(self) -> None:
+        """Listen, then serve in the background.
+
+        Raises `OSError` when an address cannot be had; then none is listened on.
+        """
+        try:
+            for address in self._addresses:
+                self._listeners.append(listen(address))
+        except OSError:
+            self._close_listeners()
+            raise
+        self._bound = tuple(bound(listener) for listener in self._listeners)
+        self._waker, self._woken = socket.socketpair()
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """Stop listening, let answers under way finish for a moment, and close what is left."""
+        self._stopping.set()
+        self._waker.close()
+        self._acceptor.join()
+        with self._lock:
+            serving = list(self._connections.items())
+        for sock, (connection, _) in serving:
+            if connection.idle:
+                _shut(sock)
+        deadline = self._clock.monotonic() + STOP_GRACE_SECONDS
+        for sock, (_, thread) in serving:
+            thread.join(max(0.0, deadline - self._clock.monotonic()))
+            _shut(sock)
+        self._woken.close()
+
+    def _accept_all(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            for listener in self._listeners:
+                listener.settimeout(0)
+                selector.register(listener, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if self._woken in ready:
+                    break
+                for listener in self._listeners:
+                    if listener in ready:
+                        self._accept(listener)
+        self._close_listeners()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError as error:
+            # The client went away again, or the process is out of file descriptors for the moment.
+            log.debug("connection not accepted", error=str(error))
+            self._stopping.wait(ACCEPT_PAUSE_SECONDS)
+            return
+        connection = Connection(sock, self._handle, self._clock, self._bounds)
+        thread = Thread(target=self._serve, args=(sock, connection), name="web-connection", daemon=True)
+        with self._lock:
+            full = len(self._connections) >= self._max_connections
+            if not full:
+                self._connections[sock] = (connection, thread)
+        if full:
+            _refuse(sock)
+        else:
+            thread.start()
+
+    def _serve(self, sock: socket.socket, connection: Connection) -> None:
+        try:
+            with sock:
+                # Answers are written in one piece; waiting to fill packets would only delay them.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.serve()
+                _shut(sock)
+        finally:
+            with self._lock:
+                del self._connections[sock]
+
+    def _handle(self, request: Request) -> Response:
+        try:
+            return dispatch(self._routes, request)
+        except Exception:
+            self._on_failure()
+            log.exception("request failed", path=request.path)
+            return text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+
+def _refuse(sock: socket.socket) -> None:
+    with sock, suppress(OSError):
+        sock.settimeout(0)
+        sock.send(_BUSY)
+        # Reading what is there keeps the kernel from answering with a reset, which would drop the 503.
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(4096)
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
