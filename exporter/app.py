@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,7 +20,6 @@ from exporter.errors import ConfigError
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.own import OwnMetrics
 from exporter.options import ListenAddress, ServeOptions
-from exporter.web.address import Address
 from exporter.web.routes import Probes, all_routes, probe_routes
 from exporter.web.server import WebServer
 
@@ -57,7 +55,7 @@ class App:
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
         """Where the pages are really served, in the order asked for."""
-        return tuple(ListenAddress(address.host, address.port) for address in self._servers[0].bound)
+        return self._servers[0].bound
 
     def start(self) -> None:
         """Listen, then begin to sweep.
@@ -67,7 +65,7 @@ class App:
         for server in self._servers:
             server.start()
             for address in server.bound:
-                log.info("listening", address=str(ListenAddress(address.host, address.port)))
+                log.info("listening", address=str(address))
         self._fleet.start()
 
     def stop(self) -> None:
@@ -83,7 +81,9 @@ class App:
         except (OSError, ValueError) as error:
             raise ConfigError([f"identity_key_file: {error}"]) from error
         self._own.configuration_loaded(successful=True, now=self._clock.wall())
-        exposed = shows_raw_names(settings) and not all(map(is_loopback, self._options.listen_addresses))
+        exposed = shows_raw_names(settings) and not all(
+            address.is_loopback for address in self._options.listen_addresses
+        )
         self._own.identity_exposed(exposed=exposed)
         if exposed:
             log.warning("raw user names are served without authentication beyond loopback")
@@ -105,14 +105,10 @@ class App:
             version=exporter.__version__,
             reload=None,
         )
-        servers = [
-            WebServer(_addresses(self._options.listen_addresses), routes, self._clock, on_failure=self._web_failed)
-        ]
+        servers = [WebServer(self._options.listen_addresses, routes, self._clock, on_failure=self._web_failed)]
         probe_address = self._options.probe_listen_address
         if probe_address is not None:
-            servers.append(
-                WebServer(_addresses([probe_address]), probe_routes(probes), self._clock, on_failure=self._web_failed)
-            )
+            servers.append(WebServer([probe_address], probe_routes(probes), self._clock, on_failure=self._web_failed))
         return servers
 
     def _unreadiness(self) -> str | None:
@@ -140,18 +136,6 @@ def serve(settings: Settings, options: ServeOptions) -> int:
 def shows_raw_names(settings: Settings) -> bool:
     """Whether some pool's user names stand on the page as they are."""
     return any(pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in settings.pools)
-
-
-def is_loopback(address: ListenAddress) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(address.host).is_loopback
-    except ValueError:  # a name, or every interface
-        return address.host == "localhost"
-
-
-def _addresses(addresses: Sequence[ListenAddress]) -> list[Address]:
-    return [Address(address.host, address.port) for address in addresses]
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from threading import Event, Lock, Thread
 import structlog
 
 from exporter.clock import Clock
-from exporter.web.address import Address, bound, listen
+from exporter.options import ListenAddress
+from exporter.web.address import bound, listen
 from exporter.web.connection import Bounds, Connection
 from exporter.web.messages import Request, Response, Routes, dispatch, text
 
@@ -37,7 +38,7 @@ class WebServer:
 
     def __init__(
         self,
-        addresses: Sequence[Address],
+        addresses: Sequence[ListenAddress],
         routes: Routes,
         clock: Clock,
         *,
@@ -52,14 +53,14 @@ class WebServer:
         self._bounds = bounds or Bounds()
         self._max_connections = max_connections
         self._listeners: list[socket.socket] = []
-        self._bound: tuple[Address, ...] = ()
+        self._bound: tuple[ListenAddress, ...] = ()
         self._connections: dict[socket.socket, tuple[Connection, Thread]] = {}
         self._lock = Lock()
         self._stopping = Event()
         self._acceptor = Thread(target=self._accept_all, name="web", daemon=True)
 
     @property
-    def bound(self) -> tuple[Address, ...]:
+    def bound(self) -> tuple[ListenAddress, ...]:
         """The addresses really listened on, in the order asked for."""
         return self._bound
 

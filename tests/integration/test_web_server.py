@@ -12,12 +12,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.clock import SystemClock
-from exporter.web.address import Address
+from exporter.options import ListenAddress
 from exporter.web.connection import Bounds
 from exporter.web.messages import Request, Response, Route, text
 from exporter.web.server import WebServer
 
-LOOPBACK = Address("127.0.0.1", 0)
+LOOPBACK = ListenAddress("127.0.0.1", 0)
 HASTY = Bounds(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
 
 
@@ -34,7 +34,7 @@ ROUTES = {
 
 @contextmanager
 def served(
-    *addresses: Address,
+    *addresses: ListenAddress,
     bounds: Bounds | None = None,
     max_connections: int = 10,
     routes: dict[str, Route] | None = None,
@@ -79,11 +79,11 @@ def _get(server: WebServer, path: str = "/", method: str = "GET") -> tuple[int, 
 
 
 def test_it_serves_on_several_addresses_and_says_which() -> None:
-    with served(LOOPBACK, Address("::1", 0), Address("", 0)) as server:
+    with served(LOOPBACK, ListenAddress("::1", 0), ListenAddress("", 0)) as server:
         hosts = [address.host for address in server.bound]
         assert hosts[:2] == ["127.0.0.1", "::1"]
         assert all(address.port for address in server.bound)
-        for address in (*server.bound[:2], Address("127.0.0.1", server.bound[2].port)):
+        for address in (*server.bound[:2], ListenAddress("127.0.0.1", server.bound[2].port)):
             client = http.client.HTTPConnection(address.host, address.port, timeout=10)
             client.request("GET", "/")
             assert client.getresponse().status == 200

@@ -60,3 +60,11 @@ def test_metrics_may_have_a_path_of_their_own(text: str) -> None:
 def test_paths_of_other_pages_and_no_paths_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"'.*' is (taken|no path of a page), expected "):
         parse_telemetry_path(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("", False), ("127.0.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("example", False)],
+)
+def test_loopback_is_recognised(host: str, expected: bool) -> None:
+    assert ListenAddress(host, 1).is_loopback is expected

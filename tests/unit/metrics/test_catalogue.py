@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import re
+
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.spec import Kind
+from tools import metrics_doc
+
+
+def test_the_documentation_is_current() -> None:
+    assert metrics_doc.TARGET.read_text(encoding="utf-8") == metrics_doc.render(), "run `make docs`"
+
+
+def test_names_are_unique_and_follow_the_conventions() -> None:
+    names = [spec.name for spec in CATALOGUE]
+    assert len(names) == len(set(names))
+    for spec in CATALOGUE:
+        assert re.fullmatch(r"cognito_(user_pool|user|device|exporter)_[a-z_]+", spec.name)
+        assert spec.name.endswith("_total") == (spec.kind is Kind.COUNTER)
+        assert not spec.name.endswith(("_count", "_sum", "_bucket", "_created"))
+
+
+def test_help_is_written_alike_in_both_formats() -> None:
+    for spec in CATALOGUE:
+        assert not set(spec.help) & {'"', "\\", "\n"}, spec.name
+        assert len(spec.meaning) > 20, f"{spec.name} says nothing"
+        assert "Over shards: " in spec.help

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event, Semaphore
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_classic
+from structlog.testing import capture_logs
+
+from exporter.collect.snapshot import PoolView, SweepProgress
+from exporter.hooks import Target
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.detail_metrics import DEVICE_METRICS
+from exporter.metrics.detail_series import Metrics
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.pool_metrics import POOL_METRICS
+from exporter.metrics.single_flight import SingleFlight
+from exporter.metrics.spec import PoolMetric, Sample
+from exporter.model import Device, Mfa, PoolDescription, Tracking
+from tests.unit.metrics.builders import (
+    NOW_MS,
+    OPENMETRICS,
+    POOL,
+    Budget,
+    device,
+    exposition,
+    sample_lines,
+    text,
+    user,
+    view,
+)
+
+TARGET = Target("123456789012", "eu-west-1")
+
+
+def _full_view() -> PoolView:
+    seen = PoolDescription(POOL, "naïve \\ pool", TARGET.account_id, TARGET.region, Tracking.ALWAYS, Mfa.ON, True, 3)  # noqa: FBT003 - positional in a test's record
+    return replace(
+        view(user('a"b\n', device("k1", 1, created_ms=NOW_MS, modified_ms=NOW_MS)), user("\ud800\x00", device("k2"))),
+        description=seen,
+        progress=SweepProgress(1, 2, 3.0),
+        last_sweep_seconds=4.0,
+        last_success=5.0,
+        oldest_observation=6.0,
+    )
+
+
+def _full_page(accept: str | None = None) -> str:
+    own = OwnMetrics(version="1.2.3")
+    own.pool_added(POOL)
+    own.target_added(TARGET)
+    page = exposition(lambda: [_full_view()], own=own, budgets=[Budget(TARGET, quota=50.0)])
+    return text(page, accept=accept)
+
+
+@pytest.mark.parametrize("accept", [None, OPENMETRICS])
+def test_the_full_page_has_the_whole_catalogue(accept: str | None) -> None:
+    parse = parse_openmetrics if accept else parse_classic
+    families = {family.name: family for family in parse(_full_page(accept))}
+    for spec in CATALOGUE:
+        assert spec.family in families
+        names = {name for family in families.values() for name in (sample.name for sample in family.samples)}
+        assert spec.sample_names <= names
+        assert families[spec.family].documentation == spec.help
+        labels = set(families[spec.family].samples[0].labels) - {"le"}
+        assert labels == set(spec.labels)
+    assert {"process_cpu_seconds", "python_info"} <= set(families)
+
+
+def test_openmetrics_has_true_gauge_histograms_and_one_end() -> None:
+    page = _full_page(OPENMETRICS)
+    assert "# TYPE cognito_user_pool_devices_per_user gaugehistogram\n" in page
+    assert page.endswith("\n# EOF\n")
+    assert page.count("# EOF") == 1
+    assert "_created{" not in page
+    assert "# EOF" not in _full_page()
+
+
+def test_promtools_linter_has_nothing_to_say() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("promtool is missing: install Debian's package prometheus")
+        pytest.skip("promtool is not installed")
+    page = _full_page().encode()
+    lint = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")
+
+
+def _boom(_view: PoolView, _now_ms: int) -> Sequence[Sample]:
+    raise ZeroDivisionError
+
+
+def test_a_metric_that_fails_costs_only_itself_and_is_logged_once() -> None:
+    broken = [
+        PoolMetric(metric.spec, _boom) if metric.spec.name == "cognito_user_pool_users" else metric
+        for metric in POOL_METRICS
+    ]
+    page = exposition(lambda: [view(user("a", device("k")))], pool_metrics=broken)
+    with capture_logs() as logs:
+        text(page)
+        second = text(page)
+    assert not sample_lines(second, "cognito_user_pool_users")
+    assert sample_lines(second, "cognito_user_pool_devices")
+    assert sample_lines(second, "cognito_device_info")
+    failures = sample_lines(second, "cognito_exporter_metric_failures_total")
+    assert 'cognito_exporter_metric_failures_total{metric="cognito_user_pool_users"} 2.0' in failures
+    assert [(entry["event"], entry["metric"]) for entry in logs] == [
+        ("metric left out of the page", "cognito_user_pool_users")
+    ]
+
+
+def _device_boom(_device: Device) -> int:
+    raise ZeroDivisionError
+
+
+def test_a_device_metric_that_fails_costs_only_itself_and_comes_back() -> None:
+    first, second, *others = DEVICE_METRICS
+    broken = Metrics(device=(first, replace(second, value=_device_boom), *others))
+    known = view(user("a", device("k")))
+    page = exposition(lambda: [known], detail_metrics=broken)
+    with capture_logs() as logs:
+        text(page)
+        shown = text(page)
+    assert not sample_lines(shown, second.spec.name)
+    assert sample_lines(shown, first.spec.name)
+    assert f'cognito_exporter_metric_failures_total{{metric="{second.spec.name}"}} 2.0' in shown
+    assert len(logs) == 1
+
+
+def test_names_restrict_both_parts_of_the_page() -> None:
+    names = ["cognito_user_pool_devices_per_user", "cognito_device_info", "cognito_exporter_shards"]
+    shown = text(exposition(lambda: [_full_view()]), names=names)
+    kinds = [line for line in shown.splitlines() if line.startswith("# TYPE ")]
+    assert kinds == [
+        "# TYPE cognito_user_pool_devices_per_user histogram",
+        "# TYPE cognito_user_pool_devices_per_user_gcount gauge",
+        "# TYPE cognito_user_pool_devices_per_user_gsum gauge",
+        "# TYPE cognito_exporter_shards gauge",
+        "# TYPE cognito_device_info gauge",
+    ]
+    assert text(exposition(lambda: [_full_view()]), names=["nothing"], accept=OPENMETRICS) == "# EOF\n"
+
+
+def test_a_compressed_page_unpacks_to_the_page() -> None:
+    page = exposition(lambda: [_full_view()])
+    packed = page.page(accept=OPENMETRICS, accept_encoding="gzip")
+    assert packed.gzipped
+    assert packed.content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    unpacked = gzip.decompress(packed.body).decode()
+    assert sample_lines(unpacked, "cognito_device_info") == sample_lines(text(page), "cognito_device_info")
+
+
+def test_views_are_taken_once_per_page() -> None:
+    taken: list[int] = []
+
+    def views() -> list[PoolView]:
+        taken.append(1)
+        return [_full_view()]
+
+    text(exposition(views))
+    assert len(taken) == 1
+
+
+def test_self_metrics_are_live_between_scrapes() -> None:
+    own = OwnMetrics(version="1.2.3")
+    own.pool_added(POOL)
+    page = exposition(lambda: [_full_view()], own=own)
+    assert f'cognito_exporter_sweeps_total{{user_pool_id="{POOL}"}} 0.0' in text(page)
+    own.sweep_finished(POOL, None)
+    assert f'cognito_exporter_sweeps_total{{user_pool_id="{POOL}"}} 1.0' in text(page)
+
+
+class CountedKey(str):
+    """A key that tells how often it was looked up."""
+
+    __slots__ = ("lookups",)
+
+    def __init__(self, _value: str) -> None:
+        self.lookups = Semaphore(0)
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other)
+
+    def __hash__(self) -> int:
+        self.lookups.release()
+        return hash(str(self))
+
+
+def test_those_who_ask_at_the_same_time_share_one_answer() -> None:
+    flights = SingleFlight[str, object]()
+    begun, go_on = Event(), Event()
+
+    def compute() -> object:
+        begun.set()
+        go_on.wait(10)
+        return object()
+
+    asked = CountedKey("page")
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(flights.run, "page", compute)
+        assert begun.wait(10)
+        others = [pool.submit(flights.run, asked, object) for _ in range(3)]
+        assert all(asked.lookups.acquire(timeout=10) for _ in others)
+        assert flights.run("other page", lambda: "own") == "own"
+        go_on.set()
+        answers = {id(one.result(10)) for one in (first, *others)}
+    assert len(answers) == 1
+    assert flights.run("page", lambda: "new") == "new"
+
+
+def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
+    flights = SingleFlight[str, int]()
+    with pytest.raises(ZeroDivisionError):
+        flights.run("page", lambda: 1 // 0)
+    assert flights.run("page", lambda: 1) == 1
+
+
+def test_concurrent_scrapes_all_see_whole_pages() -> None:
+    users = [user(f"u{number}", device(f"k{number}")) for number in range(50)]
+    current = [view(*users)]
+    page = exposition(lambda: current)
+    with ThreadPoolExecutor(4) as pool:
+        scrapes = [pool.submit(text, page, accept=accept) for accept in (None, OPENMETRICS) * 10]
+        for scrape in scrapes:
+            shown = scrape.result(30)
+            assert len(sample_lines(shown, "cognito_device_info")) == 50

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+
+from exporter.errors import Reason
+from exporter.hooks import AwsObserver, SweepObserver, Target
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.own_metrics import Component
+
+POOL = "eu-west-1_AbCdEfGhI"
+UNKNOWN = Target("unknown", "eu-west-1")
+KNOWN = Target("123456789012", "eu-west-1")
+
+
+@pytest.fixture
+def own() -> OwnMetrics:
+    return OwnMetrics(version="1.2.3", revision="abc")
+
+
+def _value(own: OwnMetrics, name: str, **labels: str) -> float | None:
+    return own.registry.get_sample_value(f"cognito_exporter_{name}", labels)
+
+
+def _requests(own: OwnMetrics, target: Target) -> float | None:
+    return _value(
+        own,
+        "aws_requests_total",
+        aws_account_id=target.account_id,
+        aws_region=target.region,
+        operation="AdminListDevices",
+    )
+
+
+def test_it_listens_to_both_hooks(own: OwnMetrics) -> None:
+    def told(aws: AwsObserver, sweep: SweepObserver) -> None:
+        aws.target_added(KNOWN)
+        sweep.pool_added(POOL)
+
+    told(own, own)
+    assert _requests(own, KNOWN) == 0
+    assert _value(own, "sweeps_total", user_pool_id=POOL) == 0
+
+
+def test_a_request_that_never_left_is_a_failure_but_no_request(own: OwnMetrics) -> None:
+    own.request_finished(KNOWN, "AdminListDevices", 0.2, Reason.CREDENTIALS, attempted=False)
+    labels = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region, "operation": "AdminListDevices"}
+    assert _value(own, "aws_request_failures_total", **labels, error="credentials") == 1
+    assert _value(own, "aws_requests_total", **labels) == 0
+    assert _value(own, "aws_request_duration_seconds_count", **labels) == 0
+
+
+def test_every_reason_of_a_new_pool_is_there_at_zero(own: OwnMetrics) -> None:
+    own.pool_added(POOL)
+    for reason in Reason:
+        assert _value(own, "sweep_failures_total", user_pool_id=POOL, reason=reason.value) == 0
+        assert _value(own, "user_read_failures_total", user_pool_id=POOL, reason=reason.value) == 0
+    assert _value(own, "users_skipped_total", user_pool_id=POOL, reason="federated") == 0
+    assert _value(own, "sweep_runs_missed_total", user_pool_id=POOL) == 0
+
+
+def test_what_happens_in_sweeps_is_counted(own: OwnMetrics) -> None:
+    own.pool_added(POOL)
+    own.sweep_finished(POOL, None)
+    own.sweep_finished(POOL, Reason.DENIED)
+    own.sweep_overran(POOL)
+    own.sweep_missed(POOL)
+    own.user_read_failed(POOL, Reason.TIMEOUT)
+    own.user_vanished(POOL)
+    own.user_skipped(POOL, "federated")
+    assert _value(own, "sweeps_total", user_pool_id=POOL) == 2
+    assert _value(own, "sweep_failures_total", user_pool_id=POOL, reason="denied") == 1
+    assert _value(own, "sweep_overruns_total", user_pool_id=POOL) == 1
+    assert _value(own, "sweep_runs_missed_total", user_pool_id=POOL) == 1
+    assert _value(own, "user_read_failures_total", user_pool_id=POOL, reason="timeout") == 1
+    assert _value(own, "users_vanished_total", user_pool_id=POOL) == 1
+    assert _value(own, "users_skipped_total", user_pool_id=POOL, reason="federated") == 1
+
+
+def test_a_removed_pool_takes_its_counters_and_a_late_sweep_brings_none_back(own: OwnMetrics) -> None:
+    own.pool_added(POOL)
+    own.pool_added("eu-west-1_other")
+    own.pool_removed(POOL)
+    own.sweep_finished(POOL, Reason.TIMEOUT)
+    assert _value(own, "sweeps_total", user_pool_id=POOL) is None
+    assert _value(own, "sweep_failures_total", user_pool_id=POOL, reason="timeout") is None
+    assert _value(own, "sweeps_total", user_pool_id="eu-west-1_other") == 0
+
+
+def test_requests_are_counted_by_target_operation_and_error(own: OwnMetrics) -> None:
+    own.target_added(KNOWN)
+    labels = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region, "operation": "AdminListDevices"}
+    assert _value(own, "aws_request_failures_total", **labels, error="throttled") == 0
+    own.request_finished(KNOWN, "AdminListDevices", 0.2, None, attempted=True)
+    own.request_finished(KNOWN, "AdminListDevices", 0.3, Reason.THROTTLED, attempted=True)
+    own.waited(KNOWN, "UserResourceRead", 1.5)
+    assert _value(own, "aws_requests_total", **labels) == 2
+    assert _value(own, "aws_request_failures_total", **labels, error="throttled") == 1
+    assert _value(own, "aws_request_duration_seconds_sum", **labels) == 0.5
+    category = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region, "category": "UserResourceRead"}
+    assert _value(own, "rate_limit_wait_seconds_total", **category) == 1.5
+
+
+def test_a_request_of_a_target_that_nobody_announced_is_counted(own: OwnMetrics) -> None:
+    own.request_finished(KNOWN, "AdminListDevices", 0.2, None, attempted=True)
+    assert _requests(own, KNOWN) == 1
+
+
+def test_a_target_that_gets_its_name_counts_on_under_it(own: OwnMetrics) -> None:
+    own.target_added(UNKNOWN)
+    own.request_finished(UNKNOWN, "AdminListDevices", 0.2, None, attempted=True)
+    own.target_named(UNKNOWN, KNOWN)
+    own.request_finished(UNKNOWN, "AdminListDevices", 0.2, None, attempted=True)
+    assert _requests(own, UNKNOWN) is None
+    assert _requests(own, KNOWN) == 1
+
+
+def test_an_unknown_account_that_others_share_stays(own: OwnMetrics) -> None:
+    own.target_added(UNKNOWN)
+    own.target_added(UNKNOWN)
+    own.request_finished(UNKNOWN, "AdminListDevices", 0.2, None, attempted=True)
+    own.target_named(UNKNOWN, KNOWN)
+    assert _requests(own, UNKNOWN) == 1
+    own.target_named(UNKNOWN, Target("2", "eu-west-1"))
+    assert _requests(own, UNKNOWN) is None
+
+
+def test_a_target_goes_with_its_last_user(own: OwnMetrics) -> None:
+    own.target_added(KNOWN)
+    own.target_added(KNOWN)
+    own.target_removed(KNOWN)
+    assert _requests(own, KNOWN) == 0
+    own.target_removed(KNOWN)
+    assert _requests(own, KNOWN) is None
+
+
+def test_the_program_tells_about_itself(own: OwnMetrics) -> None:
+    assert _value(own, "shards") == 1
+    assert _value(own, "shard_ordinal") == 0
+    assert _value(own, "identity_exposed") == 0
+    own.identity_exposed(exposed=True)
+    own.configuration_loaded(successful=True, now=1700000000.0)
+    own.configuration_loaded(successful=False, now=1800000000.0)
+    own.state_failed()
+    own.failed_unexpectedly(Component.SWEEP)
+    assert _value(own, "identity_exposed") == 1
+    assert _value(own, "config_last_reload_successful") == 0
+    assert _value(own, "config_last_reload_success_timestamp_seconds") == 1700000000.0
+    assert _value(own, "state_errors_total") == 1
+    assert _value(own, "unexpected_failures_total", component="sweep") == 1
+    assert _value(own, "unexpected_failures_total", component="web") == 0
