@@ -15,6 +15,7 @@ from exporter.aws.sessions import ApiFactory, AwsApis, Budgets, Connections
 from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock
 from exporter.collect.fleet import Fleet
+from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.settings import Detail, IdentityMode, Settings
 from exporter.errors import ConfigError
 from exporter.metrics.exposition import Exposition
@@ -36,11 +37,12 @@ class App:
         *,
         make_api: ApiFactory | None = None,
         clock: Clock | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         """Build everything; nothing runs yet.
 
-        `make_api` reaches AWS through boto3 unless given. Raises `ConfigError` when an identity key cannot be
-        read any more.
+        `make_api` reaches AWS through boto3 unless given; `patience` says how often a failed call is asked
+        again. Raises `ConfigError` when an identity key cannot be read any more.
         """
         self._settings = settings
         self._options = options
@@ -48,7 +50,7 @@ class App:
         self._own = OwnMetrics(version=exporter.__version__, revision=revision())
         self._budgets = Budgets(settings.limits.rate, self._clock)
         self._connections = Connections(make_api or AwsApis(), self._budgets, self._own, self._clock)
-        self._fleet = Fleet(self._connections.reader, self._own, self._clock)
+        self._fleet = Fleet(self._connections.reader, self._own, self._clock, patience=patience)
         self._apply(settings)
         self._servers = self._web_servers()
 
@@ -77,7 +79,7 @@ class App:
     def _apply(self, settings: Settings) -> None:
         self._connections.retain({pool.target for pool in settings.pools})
         try:
-            self._fleet.apply(settings.pools)
+            self._fleet.apply(settings.pools, settings.limits.series)
         except (OSError, ValueError) as error:
             raise ConfigError([f"identity_key_file: {error}"]) from error
         self._own.configuration_loaded(successful=True, now=self._clock.wall())

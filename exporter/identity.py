@@ -18,8 +18,17 @@ KEY_BYTES_MIN = 16
 """A shorter key could be guessed, and with it every name."""
 
 
+_FINGERPRINT_OF = b"cognito-device-exporter"
+"""No pool's user: pool ids have an underscore, and a zero byte follows them."""
+
+
 class Identity(Protocol):
     """Turns user names into what is kept and shown."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the mode and the key without giving the key away: the same names under it, the same identities."""
+        ...
 
     def of(self, pool_id: str, username: str) -> bytes:
         """The identity of a user of a pool, the key under which it is stored."""
@@ -39,12 +48,11 @@ class HmacIdentity:
 
     def __init__(self, key: bytes) -> None:
         self._base = hmac.new(key, digestmod=hashlib.sha256)
+        self.fingerprint = f"hmac {self._digest(_FINGERPRINT_OF)[:8].hex()}"
 
     def of(self, pool_id: str, username: str) -> bytes:
         """The first 16 bytes of the digest."""
-        digest = self._base.copy()
-        digest.update(_encoded(pool_id) + b"\x00" + _encoded(username))
-        return digest.digest()[:IDENTITY_BYTES]
+        return self._digest(_encoded(pool_id) + b"\x00" + _encoded(username))[:IDENTITY_BYTES]
 
     def label(self, identity: bytes) -> str:
         """32 hexadecimal digits."""
@@ -54,9 +62,16 @@ class HmacIdentity:
         """The digest is already pseudo-random."""
         return identity
 
+    def _digest(self, message: bytes) -> bytes:
+        digest = self._base.copy()
+        digest.update(message)
+        return digest.digest()
+
 
 class RawIdentity:
     """The user name as it is."""
+
+    fingerprint = "raw"
 
     def of(self, pool_id: str, username: str) -> bytes:  # noqa: ARG002 - the pool plays no part in a raw name
         """The name in UTF-8; lone surrogates survive."""

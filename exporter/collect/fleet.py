@@ -5,13 +5,18 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
+from exporter.collect.journal import PoolJournal
+from exporter.collect.readers import PATIENCE, Patience
+from exporter.collect.recovery import NO_RECOVERY, Recovery
 from exporter.collect.schedule import Schedule
+from exporter.collect.shard import WHOLE, Shard
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store import PoolStore
 from exporter.collect.sweep import Sweep
@@ -41,15 +46,26 @@ class Connect(Protocol):
 class Fleet:
     """The pools of one configuration; another can be applied while it runs."""
 
-    def __init__(self, connect: Connect, observer: SweepObserver, clock: Clock) -> None:
-        self._connect = connect
+    def __init__(
+        self,
+        connect: Connect,
+        observer: SweepObserver,
+        clock: Clock,
+        *,
+        recovery: Recovery = NO_RECOVERY,
+        shard: Shard = WHOLE,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self._parts = _Parts(connect, observer, clock, shard, patience, most_series=self._most_series)
         self._observer = observer
-        self._clock = clock
+        self._recovery = recovery
+        self._series = 0
         self._schedule = Schedule(observer, clock)
         self._pools: dict[str, _Pool] = {}
 
     def start(self) -> None:
         """Begin to sweep."""
+        self._recovery.start()
         self._schedule.start()
 
     def stop(self) -> None:
@@ -57,21 +73,25 @@ class Fleet:
         self._schedule.stop()
         for pool in self._pools.values():
             pool.cancel()
+        self._recovery.stop()
 
-    def apply(self, pools: tuple[PoolSettings, ...]) -> None:
+    def apply(self, pools: tuple[PoolSettings, ...], most_series: int) -> None:
         """Sweep these pools from now on; those whose settings did not change keep data and schedule.
 
-        Raises `OSError` or `ValueError` before anything has changed when an identity key cannot be read.
+        No more than `most_series` user and device series will be shown. Raises `OSError` or `ValueError` before
+        anything has changed when an identity key cannot be read.
         """
         wanted = {pool.id: pool for pool in pools}
         kept = {id_: pool for id_, pool in self._pools.items() if wanted.get(id_) == pool.settings}
+        self._series = most_series
         made = {id_: self._made(settings) for id_, settings in wanted.items() if id_ not in kept}
         for id_, pool in self._pools.items():
             if id_ not in kept:
                 self._remove(pool, forget=id_ not in wanted)
+        self._recovery.retain(wanted)
         for id_, pool in made.items():
             self._observer.pool_added(id_)
-            self._schedule.add(id_, pool.settings.refresh_interval, pool.sweep)
+            self._schedule.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.store.first_delay())
         self._pools = {id_: kept.get(id_) or made[id_] for id_ in wanted}
 
     def views(self) -> tuple[PoolView, ...]:
@@ -91,8 +111,17 @@ class Fleet:
                 return f"the sweep of {pool.settings.id} has shown no life for 5 minutes"
         return None
 
+    def _most_series(self) -> int:
+        return self._series
+
     def _made(self, settings: PoolSettings) -> _Pool:
-        return _Pool(settings, identity_of(settings), self._connect, self._observer, self._clock)
+        identity = identity_of(settings)
+        pool = _Pool(settings, identity, self._recovery.journal(settings, identity), self._parts)
+        restored = self._recovery.restored(settings, identity)
+        if restored is not None:
+            pool.store.restore(restored)
+            log.info("restored from state", user_pool_id=settings.id, users=len(restored.records))
+        return pool
 
     def _remove(self, pool: _Pool, *, forget: bool) -> None:
         self._schedule.remove(pool.settings.id)
@@ -101,21 +130,33 @@ class Fleet:
             self._observer.pool_removed(pool.settings.id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What all pools share."""
+
+    connect: Connect
+    observer: SweepObserver
+    clock: Clock
+    shard: Shard
+    patience: Patience
+    most_series: Callable[[], int]
+
+
 class _Pool:
     """One pool with its store, swept again and again."""
 
-    def __init__(
-        self, settings: PoolSettings, identity: Identity, connect: Connect, observer: SweepObserver, clock: Clock
-    ) -> None:
+    def __init__(self, settings: PoolSettings, identity: Identity, journal: PoolJournal, parts: _Parts) -> None:
         self.settings = settings
-        self.store = PoolStore(settings, identity, clock)
+        self.store = PoolStore(
+            settings, identity, parts.clock, journal, most_series=parts.most_series, shard=parts.shard
+        )
         self._identity = identity
-        self._connect = connect
-        self._observer = observer
-        self._clock = clock
+        self._parts = parts
+        self._clock = parts.clock
+        self._observer = parts.observer
         self._cancelled = threading.Event()
         self._sweeping = False
-        self._beat = clock.monotonic()
+        self._beat = parts.clock.monotonic()
         self._failures = 0
 
     def cancel(self) -> None:
@@ -141,7 +182,7 @@ class _Pool:
 
     def _sweep(self) -> bool:
         try:
-            reader = self._connect(self.settings, self._show_life)
+            reader = self._parts.connect(self.settings, self._show_life)
         except AwsError as error:
             self.store.sweep_started()
             self._failed(error.reason)
@@ -166,6 +207,7 @@ class _Pool:
             self._clock,
             cancelled=self._cancelled.is_set,
             sleep=self._sleep,
+            patience=self._parts.patience,
         )
 
     def _failed(self, reason: Reason) -> None:

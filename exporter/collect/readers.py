@@ -34,6 +34,9 @@ class Patience:
 
     attempts: int = 12
     """At one call in one sweep. Where a third of all calls fails, one in 500,000 fails so often."""
+    first_attempts: int = 6
+    """At the call that a sweep begins with: a pool that does not answer shows as failing within seconds, and is
+    swept anew soon."""
     failures_in_a_row: int = 50
     """Retryable failures without any success between them, after which the sweep ends: nothing gets through."""
     first_delay: float = 0.5

@@ -77,15 +77,15 @@ class Schedule:
         """Start nothing any more; what runs is not waited for."""
         self._scheduler.shutdown(wait=False)
 
-    def add(self, pool_id: str, interval: float, job: Job) -> None:
-        """Run a pool's job every `interval` seconds, for the first time soon."""
+    def add(self, pool_id: str, interval: float, job: Job, *, delay: float = 0.0) -> None:
+        """Run a pool's job every `interval` seconds, for the first time soon after `delay` seconds."""
         jitter = random.uniform(0, min(START_JITTER_SHARE * interval, START_JITTER_MAX))  # noqa: S311 - no secret
         self._intervals[pool_id] = interval
         self._scheduler.add_job(
             job,
             IntervalTrigger(seconds=interval, timezone=UTC),
             id=pool_id,
-            next_run_time=_in(jitter),
+            next_run_time=_in(delay + jitter),
             misfire_grace_time=int(max(MISFIRE_GRACE_MIN, interval)),
         )
 

@@ -71,6 +71,20 @@ def _first_present(candidates: Iterable[int], removed: Iterator[int]) -> int | N
 
 
 @dataclass(frozen=True, slots=True)
+class DetailCounts:
+    """How many users and devices have what the detail series show; so many series there are of each."""
+
+    users: int
+    dated_users: int
+    """Users with at least one dated device."""
+    devices: int
+    dated_devices: int
+    created_devices: int
+    """Devices with a date of creation."""
+    modified_devices: int
+
+
+@dataclass(frozen=True, slots=True)
 class UserRow:
     """One user in the detail series: its label, its devices, and where it stands in the order of hashes."""
 
@@ -93,8 +107,10 @@ class PoolData:
     """Every status is present; devices without any date are in no index."""
     oldest_ms: int | None
     newest_ms: int | None
+    detail_counts: DetailCounts
     rows: tuple[UserRow, ...]
-    """Every user, in the order of hashes; empty in detail pool."""
+    """The first users in the order of hashes, at least as many as the series limit can show; none in detail
+    pool."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,18 @@ replace user by user, and what they have replaced is published as they go.
 
 from __future__ import annotations
 
+import sys
 import threading
-from bisect import bisect_left, insort
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from exporter.clock import Clock
-from exporter.collect.snapshot import PoolData, PoolView, SweepProgress, UserRow
-from exporter.collect.tally import Tally
-from exporter.config.settings import Detail, PoolSettings
+from exporter.collect.journal import NO_JOURNAL, PoolHeader, PoolJournal
+from exporter.collect.shard import WHOLE, Shard
+from exporter.collect.snapshot import PoolView, SweepProgress
+from exporter.collect.state import Restored
+from exporter.collect.users import Users
+from exporter.config.settings import PoolSettings
 from exporter.errors import Reason
 from exporter.identity import Identity
 from exporter.model import Device, PoolDescription, PoolState, Tracking
@@ -25,33 +28,41 @@ PUBLISH_SECONDS = 1.0
 PUBLISH_SHARE = 0.02
 """Publishing takes at most this share of the time, however large the pool."""
 
-
-@dataclass(slots=True)
-class _Known:
-    """What was last read of one user."""
-
-    devices: tuple[Device, ...]
-    observed: int
-    sweep: int
+_DOWN = frozenset({PoolState.MISSING, PoolState.DENIED, PoolState.FAILING})
 
 
 class PoolStore:
     """One pool: what was read, when, and how the last sweep went; safe to use from many threads."""
 
-    def __init__(self, settings: PoolSettings, identity: Identity, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: PoolSettings,
+        identity: Identity,
+        clock: Clock,
+        journal: PoolJournal = NO_JOURNAL,
+        *,
+        most_series: Callable[[], int] = lambda: sys.maxsize,
+        shard: Shard = WHOLE,
+    ) -> None:
+        """Begin with nothing known; what is learned is told to the journal as well."""
         self.settings = settings
         self._identity = identity
         self._clock = clock
+        self._journal = journal
+        self._most_series = most_series
+        self.shard = shard
         self._lock = threading.Lock()
-        self._users = _Users(settings, identity)
+        self._users = self._nobody()
         self._sweep = 0
-        self._sweep_started = 0.0
+        self._sweep_started = clock.monotonic()
+        self._sweep_started_wall: float | None = None
+        self._sweeping = False
+        self._resumable = False
         self._expected: int | None = None
         self._done = 0
-        self._sweeping = False
         self._complete_once = False
         self._failing_since: float | None = None
-        self._next_publication = 0.0
+        self._next_publication = clock.monotonic()
         self._view = PoolView(
             settings=settings,
             state=PoolState.UNREAD,
@@ -64,6 +75,35 @@ class PoolStore:
             oldest_observation=None,
         )
 
+    def restore(self, restored: Restored) -> None:
+        """Begin with what an earlier process knew.
+
+        The records of another shard are kept, as some of its users are ours now, but not shown before a sweep
+        has told which.
+        """
+        with self._lock:
+            header = restored.header
+            self._users.load(restored.records)
+            self._sweep = header.sweep
+            self._sweep_started_wall = header.sweep_started
+            same_shard = header.shard == str(self.shard)
+            self._complete_once = header.complete_once and same_shard
+            self._resumable = header.sweeping and same_shard
+            self._failing_since = self._monotonic_of(header.failing_since)
+            down = header.state in _DOWN
+            self._view = replace(
+                self._view,
+                state=header.state,
+                up=not down,
+                description=header.description,
+                last_sweep_seconds=header.last_sweep_seconds,
+                last_success=header.last_success,
+            )
+            if not down:
+                self._recovered()
+            if self._complete_once:
+                self._publish()
+
     def view(self) -> PoolView:
         """What is known now; withdrawn when the pool has not answered for `max_staleness`."""
         view = self._view
@@ -73,6 +113,14 @@ class PoolStore:
             if silent >= view.settings.max_staleness:
                 view = replace(view, data=None, oldest_observation=None)
         return replace(view, progress=self._progress())
+
+    def first_delay(self) -> float:
+        """Seconds until the next sweep is due, counted from the start of the last one of an earlier process."""
+        started = self._sweep_started_wall
+        if started is None or self._resumable or not self._view.up:
+            return 0.0
+        due = started + self.settings.refresh_interval - self._clock.wall()
+        return min(max(0.0, due), self.settings.refresh_interval)
 
     def described(self, description: PoolDescription) -> None:
         """The pool was described: it exists, and AWS lets us look at it."""
@@ -85,24 +133,40 @@ class PoolStore:
                 self._expected = self._guess_of_users()
             if self._view.state not in {PoolState.DENIED, PoolState.FAILING}:
                 self._recovered()
+            self._tell_header()
 
     def sweep_started(self) -> None:
-        """A sweep begins; every user is to be read anew."""
+        """A sweep begins: every user is to be read anew, unless it goes on with one that a restart interrupted.
+
+        That one is gone on with when its last user was read within the interval.
+        """
         with self._lock:
-            self._sweep += 1
+            now = self._clock.wall()
+            if not (self._resumable and self._is_recent(now)):
+                self._sweep += 1
+                self._sweep_started_wall = now
+            self._resumable = False
             self._sweep_started = self._clock.monotonic()
             self._done = 0
             self._expected = self._guess_of_users()
             self._sweeping = True
+            self._tell_header()
 
     def enumerated(self, users: int) -> None:
         """So many users are to be read in this sweep."""
         self._expected = users
 
+    def was_read(self, identity: bytes) -> bool:
+        """Whether this sweep has read the user already, before a restart or because AWS listed it twice."""
+        with self._lock:
+            met = self._users.was_met(identity, self._sweep)
+            self._done += met
+            return met
+
     def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
         """A user was read."""
         with self._lock:
-            self._users.put(identity, devices, self._sweep, int(self._clock.wall()))
+            self._journal.put(identity, self._users.put(identity, devices, int(self._clock.wall()), self._sweep))
             self._done += 1
             self._failing_since = None
             if not self._view.up:
@@ -112,23 +176,26 @@ class PoolStore:
     def keep(self, identity: bytes) -> None:
         """A user could not be read in this sweep and keeps its last values."""
         with self._lock:
-            self._users.keep(identity, self._sweep)
+            record = self._users.keep(identity, self._sweep)
+            if record is not None:
+                self._journal.put(identity, record)
             self._done += 1
 
     def gone(self, identity: bytes) -> None:
         """A user does not exist any more."""
         with self._lock:
-            self._users.drop(identity)
+            self._drop(identity)
             self._done += 1
 
     def sweep_completed(self, *, every_user_read: bool) -> None:
         """Every user of the selection was asked: who was not among them is gone, and all is published."""
         with self._lock:
-            self._users.drop_unseen(self._sweep)
+            for identity in self._users.unmet(self._sweep):
+                self._drop(identity)
             self._complete_once = True
             self._failing_since = None
             self._publish()
-            success = self._clock.wall() if every_user_read else self._view.last_success
+            success = self._clock.wall() if every_user_read else None
             self._ended(state=self._healthy_state(), up=True, last_success=success)
 
     def tracking_is_off(self) -> None:
@@ -153,9 +220,15 @@ class PoolStore:
             self._ended(state=PoolState.MISSING, up=False)
 
     def sweep_abandoned(self) -> None:
-        """The daemon stops in mid-sweep; that says nothing about the pool."""
-        with self._lock:
-            self._sweeping = False
+        """The daemon stops in mid-sweep; that says nothing about the pool, and the next start goes on with it."""
+        self._sweeping = False
+
+    def _nobody(self) -> Users:
+        return Users(self.settings.detail, self._identity, self._most_series)
+
+    def _drop(self, identity: bytes) -> None:
+        self._users.drop(identity)
+        self._journal.drop(identity)
 
     def _ended(self, *, state: PoolState, up: bool, last_success: float | None = None) -> None:
         self._sweeping = False
@@ -166,18 +239,23 @@ class PoolStore:
             last_sweep_seconds=self._clock.monotonic() - self._sweep_started,
             last_success=last_success if last_success is not None else self._view.last_success,
         )
+        self._tell_header()
 
     def _recovered(self) -> None:
         self._view = replace(self._view, state=self._healthy_state(), up=True)
 
     def _healthy_state(self) -> PoolState:
-        description = self._view.description
-        if description is not None and description.tracking is Tracking.OFF:
+        if self._tracking_off():
             return PoolState.TRACKING_OFF
         return PoolState.OK if self._complete_once else PoolState.UNREAD
 
+    def _tracking_off(self) -> bool:
+        description = self._view.description
+        return description is not None and description.tracking is Tracking.OFF
+
     def _forget_everything(self) -> None:
-        self._users = _Users(self.settings, self._identity)
+        self._users = self._nobody()
+        self._journal.forget()
         self._complete_once = False
         self._failing_since = None
 
@@ -186,10 +264,9 @@ class PoolStore:
             self._publish()
 
     def _publish(self) -> None:
-        started = self._clock.monotonic()
-        description = self._view.description
-        if description is not None and description.tracking is Tracking.OFF:
+        if self._tracking_off():
             return
+        started = self._clock.monotonic()
         self._view = replace(self._view, data=self._users.data(), oldest_observation=self._users.oldest_observation())
         cost = self._clock.monotonic() - started
         self._next_publication = started + max(PUBLISH_SECONDS, cost / PUBLISH_SHARE)
@@ -198,10 +275,11 @@ class PoolStore:
         if self._complete_once:
             return len(self._users)
         description = self._view.description
-        everyone = self.settings.users.usernames is None and self.settings.users.groups is None
-        if description is None or not everyone or self.settings.users.filter is not None:
+        selection = self.settings.users
+        everyone = selection.usernames is None and selection.groups is None and selection.filter is None
+        if description is None or description.estimated_users is None or not everyone:
             return None
-        return description.estimated_users
+        return description.estimated_users // self.shard.count
 
     def _progress(self) -> SweepProgress | None:
         if not self._sweeping:
@@ -213,97 +291,28 @@ class PoolStore:
             remaining = max(0, expected - done) * elapsed / done
         return SweepProgress(done, expected, remaining)
 
+    def _is_recent(self, now: float) -> bool:
+        newest = self._users.newest_observation() or self._sweep_started_wall
+        return newest is not None and abs(now - newest) <= self.settings.refresh_interval
 
-class _Users:
-    """The users of a pool with their sums; the caller holds the lock."""
+    def _monotonic_of(self, wall: float | None) -> float | None:
+        """The point in time on this process's clock of what another process saw on the wall."""
+        return None if wall is None else self._clock.monotonic() - max(0.0, self._clock.wall() - wall)
 
-    def __init__(self, settings: PoolSettings, identity: Identity) -> None:
-        self._detail = settings.detail
-        self._identity = identity
-        self._known: dict[bytes, _Known] = {}
-        self._tally = Tally()
-        self._observed: Counter[int] = Counter()
-        self._rows: dict[bytes, UserRow] = {}
-        self._order: list[bytes] = []
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def put(self, identity: bytes, devices: tuple[Device, ...], sweep: int, observed: int) -> None:
-        kept = devices if self._detail is not Detail.POOL else tuple(map(_anonymous, devices))
-        known = self._known.get(identity)
-        self._observed[observed] += 1
-        if known is None:
-            self._known[identity] = _Known(kept, observed, sweep)
-            self._tally.add(kept)
-            self._put_row(identity, kept)
-            return
-        self._unobserve(known.observed)
-        if known.devices != kept:
-            self._tally.remove(known.devices)
-            self._tally.add(kept)
-            self._put_row(identity, kept)
-        known.devices, known.observed, known.sweep = kept, observed, sweep
-
-    def keep(self, identity: bytes, sweep: int) -> None:
-        known = self._known.get(identity)
-        if known is not None:
-            known.sweep = sweep
-
-    def drop(self, identity: bytes) -> None:
-        known = self._known.pop(identity, None)
-        if known is None:
-            return
-        self._tally.remove(known.devices)
-        self._unobserve(known.observed)
-        row = self._rows.pop(identity, None)
-        if row is not None:
-            del self._order[bisect_left(self._order, row.order, key=self._identity.order)]
-
-    def drop_unseen(self, sweep: int) -> None:
-        """Drop every user whom the sweep did not meet."""
-        for identity in [identity for identity, known in self._known.items() if known.sweep != sweep]:
-            self.drop(identity)
-
-    def oldest_observation(self) -> float | None:
-        """Wall time in seconds at which the user read longest ago was read."""
-        return min(self._observed, default=None)
-
-    def data(self) -> PoolData:
-        """Everything as of now, immutable."""
-        activity = self._tally.activity()
-        oldest = [moment for index in activity.values() if (moment := index.oldest_ms()) is not None]
-        newest = [moment for index in activity.values() if (moment := index.newest_ms()) is not None]
-        return PoolData(
-            users=self._tally.users,
-            devices=self._tally.devices,
-            date_sources=self._tally.date_sources,
-            devices_per_user=self._tally.devices_per_user,
-            activity=activity,
-            oldest_ms=min(oldest, default=None),
-            newest_ms=max(newest, default=None),
-            rows=tuple(map(self._rows.__getitem__, self._order)),
+    def _tell_header(self) -> None:
+        since = self._failing_since
+        failing_since = None if since is None else self._clock.wall() - (self._clock.monotonic() - since)
+        self._journal.header(
+            PoolHeader(
+                shard=str(self.shard),
+                state=self._view.state,
+                description=self._view.description,
+                sweep=self._sweep,
+                sweep_started=self._sweep_started_wall,
+                sweeping=self._sweeping,
+                complete_once=self._complete_once,
+                last_sweep_seconds=self._view.last_sweep_seconds,
+                last_success=self._view.last_success,
+                failing_since=failing_since,
+            )
         )
-
-    def _put_row(self, identity: bytes, devices: tuple[Device, ...]) -> None:
-        if self._detail is Detail.POOL:
-            return
-        order = self._identity.order(identity)
-        if identity not in self._rows:
-            insort(self._order, identity, key=self._identity.order)
-        self._rows[identity] = UserRow(order, self._identity.label(identity), devices)
-
-    def _unobserve(self, observed: int) -> None:
-        self._observed[observed] -= 1
-        if not self._observed[observed]:
-            del self._observed[observed]
-
-
-def _anonymous(device: Device) -> Device:
-    """What the sums of a pool need; the rest is not kept where it is not shown."""
-    return Device(
-        key="",
-        remembered=device.remembered,
-        created_ms=device.created_ms if device.authenticated_ms is None else None,
-        authenticated_ms=device.authenticated_ms,
-    )

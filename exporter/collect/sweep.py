@@ -78,6 +78,7 @@ class Sweep:
             sleep=sleep,
             reraise=True,
         )
+        self._ask_first = self._ask.copy(stop=tenacity.stop_after_attempt(patience.first_attempts))
 
     def run(self) -> Outcome:
         """Sweep, and tell store and observer how it went.
@@ -93,7 +94,7 @@ class Sweep:
             raise
         except AwsError as error:
             outcome = self._ended_early(error)
-        self._observer.sweep_finished(self._pool.id, outcome.reason)
+        self._observer.sweep_finished(self._pool.id, None if outcome.complete else outcome.reason)
         self._report(outcome, self._clock.monotonic() - started)
         return outcome
 
@@ -124,7 +125,7 @@ class Sweep:
             self._counts[what] += 1
 
     def _pass(self) -> Outcome:
-        description = self._ask(self._reader.describe)
+        description = self._ask_first(self._reader.describe)
         self._store.described(description)
         if description.tracking is Tracking.OFF:
             self._store.tracking_is_off()
@@ -148,7 +149,8 @@ class Sweep:
                 if self._is_skipped(user):
                     continue
                 users += 1
-                if not readers.submit(user.name, self._identity.of(self._pool.id, user.name)):
+                identity = self._identity.of(self._pool.id, user.name)
+                if not self._store.was_read(identity) and not readers.submit(user.name, identity):
                     break
             else:
                 self._store.enumerated(users)
@@ -158,6 +160,8 @@ class Sweep:
         return readers.failures
 
     def _is_skipped(self, user: ListedUser) -> bool:
+        if not self._store.shard.owns(user.name):
+            return True
         if user.federated and self._pool.skip_federated_users:
             self._observer.user_skipped(self._pool.id, "federated")
             self._count("skipped")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from functools import lru_cache
+from operator import attrgetter
 
 from exporter.collect.snapshot import UserRow
+from exporter.config.attributes import attribute_label
 from exporter.config.settings import Detail, PoolSettings
 from exporter.metrics.pool_metrics import POOL
 from exporter.metrics.spec import DETAILS_WITH_USERS, DetailMetric, Group, OverShards, Reading, Spec
@@ -17,22 +17,6 @@ USER, DEVICE_KEY = "user", "device_key"
 AGE_NAME = "cognito_device_last_authentication_age_seconds"
 
 _DATED_FROM = "cognito_user_pool_devices_by_date_source tells how many devices take which."
-
-
-@lru_cache
-def attribute_labels(attributes: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels for device attributes, in their order: `dev:device_sdk` is `attribute_dev_device_sdk`.
-
-    Two names that would become one label are told apart by a number.
-    """
-    labels: list[str] = []
-    for attribute in attributes:
-        base = "attribute_" + re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
-        label, number = base, 2
-        while label in labels:
-            label, number = f"{base}_{number}", number + 1
-        labels.append(label)
-    return tuple(labels)
 
 
 def _device_count(row: UserRow) -> int:
@@ -65,7 +49,7 @@ def _info_labels(device: Device, attributes: tuple[str, ...]) -> tuple[tuple[str
     return (
         ("remembered_status", device.remembered.value),
         ("status", device.status),
-        *zip(attribute_labels(attributes), values, strict=True),
+        *zip(map(attribute_label, attributes), values, strict=True),
     )
 
 
@@ -78,7 +62,9 @@ def _device(name: str, meaning: str, *labels: str) -> Spec:
 
 
 USER_METRICS: tuple[DetailMetric[UserRow], ...] = (
-    DetailMetric(_user("devices", "Devices on record for the user."), Reading.NUMBER, _device_count),
+    DetailMetric(
+        _user("devices", "Devices on record for the user."), Reading.NUMBER, _device_count, attrgetter("users")
+    ),
     DetailMetric(
         _user(
             "newest_device_authentication_timestamp_seconds",
@@ -87,6 +73,7 @@ USER_METRICS: tuple[DetailMetric[UserRow], ...] = (
         ),
         Reading.MOMENT,
         _newest,
+        attrgetter("dated_users"),
     ),
 )
 
@@ -99,6 +86,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
         ),
         Reading.MOMENT,
         _active,
+        attrgetter("dated_devices"),
     ),
     DetailMetric(
         _device(
@@ -108,11 +96,13 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
         ),
         Reading.AGE,
         _active,
+        attrgetter("dated_devices"),
     ),
     DetailMetric(
         _device("created_timestamp_seconds", "When the device record was created; absent where Cognito gives no date."),
         Reading.MOMENT,
         _created,
+        attrgetter("created_devices"),
     ),
     DetailMetric(
         _device(
@@ -121,6 +111,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
         ),
         Reading.MOMENT,
         _modified,
+        attrgetter("modified_devices"),
     ),
     DetailMetric(
         _device(
@@ -132,6 +123,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
         ),
         Reading.NUMBER,
         _one,
+        attrgetter("devices"),
         _info_labels,
     ),
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from operator import add
 from threading import Lock
 from typing import TypeAlias, TypeVar
@@ -56,10 +55,9 @@ class Publication:
     bits: int
     blocks: tuple[Block, ...]
 
-    @property
-    def cost(self) -> int:
-        """The number of series of all users."""
-        return sum(chain.from_iterable(block.costs or () for block in self.blocks))
+    def demand(self, metrics: Metrics) -> int:
+        """The number of series that all users of the pool have, shown or not."""
+        return sum(metric.series(self.data.detail_counts) for metric in metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,10 @@ class DetailSeries:
         return _names_without(counted)
 
     def _part(self, views: Sequence[PoolView], limit: int, broken: set[str]) -> DetailPart:
-        demands = {name: publication.cost for name, publication in self._publications.items()}
+        demands = {
+            name: publication.demand(self._metrics.of(publication.settings, broken))
+            for name, publication in self._publications.items()
+        }
         shares = fair_shares(demands, limit)
         shown: list[Block] = []
         dropped = dict.fromkeys((view.settings.id for view in views), 0)

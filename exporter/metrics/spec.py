@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from exporter.collect.snapshot import PoolView
+from exporter.collect.snapshot import DetailCounts, PoolView
 from exporter.config.settings import Detail
 from exporter.hooks import Target
 
@@ -126,6 +126,8 @@ class DetailMetric(Generic[T]):
     spec: Spec
     reading: Reading
     value: Callable[[T], int | None]
+    series: Callable[[DetailCounts], int]
+    """How many series there are of it over a whole pool."""
     further_labels: Callable[[T, tuple[str, ...]], tuple[tuple[str, str], ...]] | None = None
     """Further labels, given the names of the configured device attributes."""
 

@@ -216,7 +216,7 @@ def test_in_detail_pool_keys_and_attributes_are_not_kept() -> None:
     store.sweep_started()
     store.put(b"ann", (device("secret-key", attributes=(("device_name", "Firefox"),)),))
     store.sweep_completed(every_user_read=True)
-    assert "secret-key" not in repr(store._users._known)
+    assert "secret-key" not in repr(store._users._records)
     data = store.view().data
     assert data is not None
     assert (data.rows, data.users, sum(data.devices.values())) == ((), 1, 1)

@@ -5,8 +5,9 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.collect.snapshot import ActivityIndex
-from exporter.collect.tally import Tally, merged, without
+from exporter.collect.records import body_of
+from exporter.collect.snapshot import ActivityIndex, DetailCounts
+from exporter.collect.tally import Tally, _Runs, without
 from exporter.model import DateSource, Device, RememberedStatus
 
 moments = st.integers(min_value=0, max_value=50)
@@ -35,19 +36,24 @@ def expected(ascending: list[int], now: int) -> tuple[int, int, int | None, int 
     )
 
 
+def compact(tally: Tally) -> None:
+    """As after a publication with very many changes."""
+    for of_status in tally._moments.values():
+        of_status._base = array("q", of_status._added.merged())
+        of_status._added = _Runs()
+
+
 @given(stay=users, leave=users, published_between=st.booleans(), now=moments)
 def test_the_sums_are_those_of_the_users_that_are_left(
     stay: list[tuple[Device, ...]], leave: list[tuple[Device, ...]], published_between: bool, now: int
 ) -> None:
     tally = Tally()
     for user in leave + stay:
-        tally.add(user)
+        tally.add(body_of(user, whole=False))
     if published_between:
-        for moments_of_status in tally._moments.values():
-            moments_of_status._base = array("q", sorted(moments_of_status._added))
-            moments_of_status._added = []
+        compact(tally)
     for user in leave:
-        tally.remove(user)
+        tally.remove(body_of(user, whole=False))
 
     left = [device for user in stay for device in user]
     assert tally.users == len(stay)
@@ -55,6 +61,14 @@ def test_the_sums_are_those_of_the_users_that_are_left(
     assert tally.date_sources == {s: sum(d.date_source is s for d in left) for s in DateSource}
     assert sum(size * count for size, count in tally.devices_per_user.items()) == len(left)
     assert sum(tally.devices_per_user.values()) == len(stay)
+    assert tally.detail_counts == DetailCounts(
+        users=len(stay),
+        dated_users=sum(any(d.active_ms is not None for d in user) for user in stay),
+        devices=len(left),
+        dated_devices=sum(d.active_ms is not None for d in left),
+        created_devices=sum(d.created_ms is not None for d in left),
+        modified_devices=sum(d.modified_ms is not None for d in left),
+    )
     for status, index in tally.activity().items():
         active = [d.active_ms for d in left if d.remembered is status and d.active_ms is not None]
         assert sums(index, now) == expected(active, now)
@@ -64,10 +78,10 @@ def test_an_index_is_compacted_when_a_quarter_of_it_has_changed_and_says_the_sam
     tally = Tally()
     everyone = [(Device(key="", authenticated_ms=moment),) for moment in range(8000)]
     for user in everyone:
-        tally.add(user)
+        tally.add(body_of(user, whole=False))
     tally.activity()
     for user in everyone[::2]:
-        tally.remove(user)
+        tally.remove(body_of(user, whole=False))
     index = tally.activity()[RememberedStatus.UNKNOWN]
     assert not index.removed
     assert list(index.base) == list(range(1, 8000, 2))
@@ -75,14 +89,30 @@ def test_an_index_is_compacted_when_a_quarter_of_it_has_changed_and_says_the_sam
 
 def test_a_published_index_does_not_follow_later_changes() -> None:
     tally = Tally()
-    tally.add((Device(key="", authenticated_ms=1),))
+    tally.add(body_of((Device(key="", authenticated_ms=1),), whole=False))
     index = tally.activity()[RememberedStatus.UNKNOWN]
-    tally.add((Device(key="", authenticated_ms=2),))
+    tally.add(body_of((Device(key="", authenticated_ms=2),), whole=False))
     assert len(index) == 1
 
 
 @given(st.lists(moments), st.lists(moments))
-def test_merged_and_without_undo_each_other(first: list[int], second: list[int]) -> None:
-    both = merged(sorted(first), sorted(second))
-    assert list(both) == sorted(first + second)
-    assert list(without(both, sorted(second))) == sorted(first)
+def test_without_takes_out_each_value_as_often_as_it_is_given(stay: list[int], leave: list[int]) -> None:
+    assert list(without(array("q", sorted(stay + leave)), sorted(leave))) == sorted(stay)
+
+
+@given(users, users)
+def test_many_users_at_once_are_the_same_as_one_by_one(
+    first: list[tuple[Device, ...]], then: list[tuple[Device, ...]]
+) -> None:
+    at_once, one_by_one = Tally(), Tally()
+    for some in (first, then):
+        bodies = [body_of(user, whole=False) for user in some]
+        at_once.add_all(bodies)
+        for body in bodies:
+            one_by_one.add(body)
+    assert at_once.users == one_by_one.users
+    assert at_once.devices == one_by_one.devices
+    assert at_once.date_sources == one_by_one.date_sources
+    assert at_once.devices_per_user == one_by_one.devices_per_user
+    assert at_once.detail_counts == one_by_one.detail_counts
+    assert [sums(i, 30) for i in at_once.activity().values()] == [sums(i, 30) for i in one_by_one.activity().values()]

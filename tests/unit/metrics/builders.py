@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from exporter.collect.snapshot import ActivityIndex, PoolData, PoolView, UserRow
+from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, UserRow
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.hooks import Target
 from exporter.metrics.detail_series import Metrics
@@ -90,6 +90,14 @@ def data(*users: UserRow) -> PoolData:
         },
         oldest_ms=min(moments, default=None),
         newest_ms=max(moments, default=None),
+        detail_counts=DetailCounts(
+            users=len(users),
+            dated_users=sum(any(one.active_ms is not None for one in row.devices) for row in users),
+            devices=len(devices),
+            dated_devices=len(moments),
+            created_devices=sum(one.created_ms is not None for one in devices),
+            modified_devices=sum(one.modified_ms is not None for one in devices),
+        ),
         rows=tuple(sorted(users, key=lambda row: row.order)),
     )
 

@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 from exporter.collect.snapshot import PoolView
 from exporter.config.settings import Detail
 from exporter.metrics.detail_block import block_bits, split
-from exporter.metrics.detail_metrics import attribute_labels
 from exporter.metrics.text import seconds
 from exporter.model import RememberedStatus
 from tests.unit.metrics.builders import (
@@ -81,10 +80,6 @@ def test_configured_attributes_are_labels_of_every_info_series_of_the_pool() -> 
         '"valid",attribute_dev_device_sdk="a\\"b"} 1',
         '"valid",attribute_dev_device_sdk=""} 1',
     ]
-
-
-def test_attribute_names_that_collide_are_told_apart() -> None:
-    assert attribute_labels(("a:b", "a_b")) == ("attribute_a_b", "attribute_a_b_2")
 
 
 def test_the_age_is_now_minus_the_timestamp_and_never_negative() -> None:

@@ -1,0 +1,223 @@
+"""What is known of the pools on its way to the state file: collected here, written in batches by one thread.
+
+A sweep never waits for the disk. When writing fails, the daemon goes on without: what was to be written
+stays collected and is tried again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from exporter.model import PoolDescription, PoolState
+
+FLUSH_SECONDS = 2.0
+"""What was read is on disk at the latest so much later; what a kill -9 loses."""
+
+RETRY_SECONDS = 30.0
+"""After a failure to write, the next attempt comes so much later."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolKey:
+    """Which pool, and in which shape its users are kept: what was kept in one shape says nothing in another."""
+
+    pool_id: str
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolHeader:
+    """What is kept of a pool beside its users; wall times in seconds."""
+
+    shard: str
+    """Of which part of the users the records are, such as `0/1`."""
+    state: PoolState
+    description: PoolDescription | None
+    sweep: int
+    """The number of the last sweep that was started."""
+    sweep_started: float | None
+    sweeping: bool
+    complete_once: bool
+    """Whether some sweep has met every user, so that the sums are true."""
+    last_sweep_seconds: float | None
+    last_success: float | None
+    failing_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes of one pool."""
+
+    header: PoolHeader | None
+    """None: as it was."""
+    forget: bool
+    """Whether every user known before this batch is gone."""
+    records: Mapping[bytes, bytes | None]
+    """Records by identity; None where the user is gone."""
+
+
+class StateFile(Protocol):
+    """Where batches end up."""
+
+    def write(self, batches: Mapping[PoolKey, Batch]) -> None:
+        """Write the batches of some pools, all or none.
+
+        Raises `OSError` when that is not possible at the moment.
+        """
+        ...
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        ...
+
+
+class Failures(Protocol):
+    """Hears of failures of the state file."""
+
+    def state_failed(self) -> None:
+        """The state file could not be read or written."""
+        ...
+
+
+class PoolJournal(Protocol):
+    """Takes the changes of one pool."""
+
+    def header(self, header: PoolHeader) -> None:
+        """The pool as a whole has changed."""
+        ...
+
+    def put(self, identity: bytes, record: bytes) -> None:
+        """A user was read or met."""
+        ...
+
+    def drop(self, identity: bytes) -> None:
+        """A user is gone."""
+        ...
+
+    def forget(self) -> None:
+        """Every user is gone."""
+        ...
+
+
+class NoJournal:
+    """Keeps nothing: without `state.path` all is in memory."""
+
+    def header(self, header: PoolHeader) -> None:
+        """Nothing is kept."""
+
+    def put(self, identity: bytes, record: bytes) -> None:
+        """Nothing is kept."""
+
+    def drop(self, identity: bytes) -> None:
+        """Nothing is kept."""
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+NO_JOURNAL = NoJournal()
+
+
+class Journal:
+    """The journals of all pools, and the thread that writes them."""
+
+    def __init__(self, file: StateFile, failures: Failures) -> None:
+        self._file = file
+        self._failures = failures
+        self._lock = threading.Lock()
+        self._pools: dict[PoolKey, _Pending] = {}
+        self._stopping = threading.Event()
+        self._failing = False
+        self._thread = threading.Thread(target=self._write_until_stopped, name="state", daemon=True)
+
+    def of(self, key: PoolKey) -> PoolJournal:
+        """The journal of one pool."""
+        with self._lock:
+            return self._pools.setdefault(key, _Pending(self._lock))
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left, and close the file."""
+        self._stopping.set()
+        self._thread.join()
+        self._flush()
+        self._file.close()
+
+    def _write_until_stopped(self) -> None:
+        while not self._stopping.wait(RETRY_SECONDS if self._failing else FLUSH_SECONDS):
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            batches = {key: batch for key, pool in self._pools.items() if (batch := pool.take()) is not None}
+        if not batches:
+            return
+        try:
+            self._file.write(batches)
+        except OSError as error:
+            self._failed(batches, error)
+        else:
+            if self._failing:
+                log.info("state is written again")
+            self._failing = False
+
+    def _failed(self, batches: Mapping[PoolKey, Batch], error: OSError) -> None:
+        with self._lock:
+            for key, batch in batches.items():
+                self._pools[key].give_back(batch)
+        self._failures.state_failed()
+        if not self._failing:
+            log.error("state cannot be written; going on without, and trying again", error=str(error))
+        self._failing = True
+
+
+class _Pending:
+    """The changes of one pool since they were last taken."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._header: PoolHeader | None = None
+        self._forget = False
+        self._records: dict[bytes, bytes | None] = {}
+
+    def header(self, header: PoolHeader) -> None:
+        with self._lock:
+            self._header = header
+
+    def put(self, identity: bytes, record: bytes) -> None:
+        with self._lock:
+            self._records[identity] = record
+
+    def drop(self, identity: bytes) -> None:
+        with self._lock:
+            self._records[identity] = None
+
+    def forget(self) -> None:
+        with self._lock:
+            self._forget = True
+            self._records = {}
+
+    def take(self) -> Batch | None:
+        """The changes, which are then no longer pending; the caller holds the lock."""
+        if self._header is None and not self._forget and not self._records:
+            return None
+        batch = Batch(self._header, self._forget, self._records)
+        self._header, self._forget, self._records = None, False, {}
+        return batch
+
+    def give_back(self, batch: Batch) -> None:
+        """Changes that could not be written; newer ones win. The caller holds the lock."""
+        self._header = self._header or batch.header
+        if not self._forget:
+            self._forget = batch.forget
+            self._records = {**batch.records, **self._records}

@@ -1,0 +1,153 @@
+"""What is kept of one user, as bytes: some tens of bytes in memory and in the state file alike.
+
+A record is its stamp (when it was read, in which sweep) and its body. A body is the number of devices, then
+for each device nine bytes with all that sums need, then, where devices are shown one by one, the rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from exporter.model import DateSource, Device, RememberedStatus
+
+_STAMP = struct.Struct(">II")
+_COUNT = struct.Struct(">H")
+_GIST = struct.Struct(">Bq")
+
+STAMP_SIZE = _STAMP.size
+
+MAX_DEVICES = 0xFFFF
+"""More devices than that are no person; reading stops well before."""
+
+_REMEMBERED = {status: code for code, status in enumerate(RememberedStatus)}
+_SOURCES = {source: code << 2 for code, source in enumerate(DateSource)}
+_HAS_CREATED = 1 << 4
+_HAS_MODIFIED = 1 << 5
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the first byte of a gist says about a device."""
+
+    remembered: RememberedStatus
+    source: DateSource
+    has_created: bool
+    has_modified: bool
+
+    @property
+    def code(self) -> int:
+        """The byte."""
+        dates = self.has_created * _HAS_CREATED | self.has_modified * _HAS_MODIFIED
+        return _REMEMBERED[self.remembered] | _SOURCES[self.source] | dates
+
+
+KINDS = {
+    kind.code: kind
+    for kind in itertools.starmap(Kind, itertools.product(RememberedStatus, DateSource, (False, True), (False, True)))
+}
+"""Every kind by its code; another code stands in no record that this program has made."""
+
+_Rest = tuple[str, str, int | None, int | None, int | None, tuple[tuple[str, str], ...]]
+_rest_encoder = msgspec.msgpack.Encoder()
+_rest_decoder = msgspec.msgpack.Decoder(tuple[_Rest, ...])
+
+
+def body_of(devices: Sequence[Device], *, whole: bool) -> bytes:
+    """The body for these devices; `whole` keeps keys, dates and attributes, else only what sums need."""
+    gists = b"".join([_GIST.pack(_code(device), device.active_ms or 0) for device in devices])
+    body = _COUNT.pack(len(devices)) + gists
+    return body + _rest_encoder.encode([_rest(device) for device in devices]) if whole and devices else body
+
+
+def devices_of(body: bytes) -> tuple[Device, ...]:
+    """The devices of a body that was kept whole."""
+    gists = tuple(gists_of(body))
+    rests = _rest_decoder.decode(memoryview(body)[_end_of_gists(body) :]) if gists else ()
+    return tuple(
+        Device(
+            key=key,
+            remembered=KINDS[code].remembered,
+            status=status,
+            created_ms=created,
+            modified_ms=modified,
+            authenticated_ms=authenticated,
+            attributes=attributes,
+        )
+        for (code, _), (key, status, created, modified, authenticated, attributes) in zip(gists, rests, strict=True)
+    )
+
+
+def count_of(body: bytes) -> int:
+    """How many devices a body holds."""
+    count: int = _COUNT.unpack_from(body)[0]
+    return count
+
+
+def gists_of(body: bytes) -> Iterator[tuple[int, int]]:
+    """For each device the code of its `Kind` and its last activity in milliseconds (0 where it has no date)."""
+    return _GIST.iter_unpack(body[_COUNT.size : _end_of_gists(body)])
+
+
+def all_gists(bodies: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+    """The gists of many bodies, much faster than one by one."""
+    return _GIST.iter_unpack(b"".join([body[_COUNT.size : _end_of_gists(body)] for body in bodies]))
+
+
+def stamped(body: bytes, observed: int, sweep: int) -> bytes:
+    """The record of a user read at `observed`, whole seconds since the epoch, in the sweep of that number."""
+    return _STAMP.pack(observed, sweep) + body
+
+
+def stamp_of(record: bytes) -> tuple[int, int]:
+    """When the user was read, and in which sweep."""
+    observed, sweep = _STAMP.unpack_from(record)
+    return observed, sweep
+
+
+def verify(records: Iterable[bytes], *, whole: bool) -> None:
+    """Make sure that records from outside are what this module writes.
+
+    Raises `ValueError` for the first that is not.
+    """
+    for record in records:
+        body = record[STAMP_SIZE:]
+        if len(body) < _COUNT.size or len(body) < _end_of_gists(body):
+            raise ValueError("a record is cut off")
+        if not KINDS.keys() >= {code for code, _ in gists_of(body)}:
+            raise ValueError("a record has a device of an unknown kind")
+        if whole:
+            _decoded(body)
+        elif len(body) != _end_of_gists(body):
+            raise ValueError("a record has more than it should")
+
+
+def _decoded(body: bytes) -> None:
+    try:
+        devices_of(body)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"the devices of a record cannot be read: {error}") from error
+
+
+def _end_of_gists(body: bytes) -> int:
+    return _COUNT.size + count_of(body) * _GIST.size
+
+
+def _code(device: Device) -> int:
+    dates = (device.created_ms is not None) * _HAS_CREATED | (device.modified_ms is not None) * _HAS_MODIFIED
+    return _REMEMBERED[device.remembered] | _SOURCES[device.date_source] | dates
+
+
+def _rest(device: Device) -> _Rest:
+    return (
+        device.key,
+        device.status,
+        device.created_ms,
+        device.modified_ms,
+        device.authenticated_ms,
+        device.attributes,
+    )

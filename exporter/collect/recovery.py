@@ -1,0 +1,190 @@
+"""What a restart brings back: the state file opened, or set aside, or gone on without."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from exporter.collect.journal import NO_JOURNAL, Batch, Failures, Journal, PoolJournal, PoolKey
+from exporter.collect.records import verify
+from exporter.collect.state import Restored, SqliteState, StateDamaged, StateUnusable, set_aside
+from exporter.config.settings import Detail, PoolSettings
+from exporter.identity import Identity, read_key
+
+KEY_BYTES = 32
+
+log = structlog.get_logger()
+
+
+class Recovery(Protocol):
+    """What was known of the pools before this start, and where what is learned goes."""
+
+    def restored(self, pool: PoolSettings, identity: Identity) -> Restored | None:
+        """What was known of a pool when it was last swept in the same shape."""
+        ...
+
+    def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
+        """Where what is learned of a pool goes."""
+        ...
+
+    def retain(self, pool_ids: Collection[str]) -> None:
+        """Nothing needs to be known of other pools than these."""
+        ...
+
+    def start(self) -> None:
+        """Begin to write."""
+        ...
+
+    def stop(self) -> None:
+        """Write what is left."""
+        ...
+
+
+class NoRecovery:
+    """Without a state file: every start begins from nothing."""
+
+    def restored(self, pool: PoolSettings, identity: Identity) -> Restored | None:  # noqa: ARG002 - nothing is known
+        """Nothing."""
+        return None
+
+    def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:  # noqa: ARG002 - nothing is kept
+        """A journal that keeps nothing."""
+        return NO_JOURNAL
+
+    def retain(self, pool_ids: Collection[str]) -> None:
+        """Nothing is kept."""
+
+    def start(self) -> None:
+        """Nothing is written."""
+
+    def stop(self) -> None:
+        """Nothing is written."""
+
+
+NO_RECOVERY = NoRecovery()
+
+
+class FileRecovery:
+    """What a state file knows; also the `exporter.collect.journal.StateFile` of its own journal."""
+
+    def __init__(self, path: Path, failures: Failures) -> None:
+        """Open the file; one that is damaged is set aside.
+
+        Raises `StateUnusable` when no file can be had.
+        """
+        self._path = path
+        self._failures = failures
+        self._lock = threading.Lock()  # a reload reads while the journal writes
+        self._state = self._opened()
+        self._journal = Journal(self, failures)
+
+    def restored(self, pool: PoolSettings, identity: Identity) -> Restored | None:
+        """What the file knows of a pool; a file that turns out to be damaged is set aside, and nothing restored."""
+        with self._lock:
+            try:
+                return self._sound(self._state.load(key_of(pool, identity)), pool)
+            except StateDamaged as error:
+                self._state.close()
+                self._set_aside(str(error))
+                self._state = SqliteState(self._path)
+                return None
+
+    def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
+        """The pool's journal in the file."""
+        return self._journal.of(key_of(pool, identity))
+
+    def retain(self, pool_ids: Collection[str]) -> None:
+        """Take other pools out of the file."""
+        with self._lock, contextlib.suppress(OSError):  # told when the first batch cannot be written either
+            self._state.retain(pool_ids)
+
+    def write(self, batches: Mapping[PoolKey, Batch]) -> None:
+        """As `SqliteState.write`."""
+        with self._lock:
+            self._state.write(batches)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._state.close()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._journal.start()
+
+    def stop(self) -> None:
+        """Write what is left, and close the file."""
+        self._journal.stop()
+
+    def _opened(self) -> SqliteState:
+        try:
+            return SqliteState(self._path)
+        except StateDamaged as error:
+            self._set_aside(str(error))
+        try:
+            return SqliteState(self._path)
+        except StateDamaged as error:
+            raise StateUnusable(str(error)) from error
+
+    def _set_aside(self, reason: str) -> None:
+        self._failures.state_failed()
+        set_aside(self._path, reason)
+
+    def _sound(self, restored: Restored | None, pool: PoolSettings) -> Restored | None:
+        if restored is not None:
+            try:
+                verify((record for _, record in restored.records), whole=pool.detail is not Detail.POOL)
+            except ValueError as error:
+                raise StateDamaged(str(error)) from error
+        return restored
+
+
+def recover(path: Path | None, failures: Failures) -> Recovery:
+    """Open the state file; whatever is wrong with it, there is a recovery to go on with."""
+    if path is None:
+        return NoRecovery()
+    try:
+        return FileRecovery(path, failures)
+    except StateUnusable as error:
+        failures.state_failed()
+        log.error("the state file cannot be had; going on without", file=path.name, error=str(error))
+        return NoRecovery()
+
+
+def key_of(pool: PoolSettings, identity: Identity) -> PoolKey:
+    """Under which key a pool is kept: users kept under another key or in another detail cannot be shown."""
+    shape = json.dumps([identity.fingerprint, pool.detail.value, sorted(pool.device_attributes)])
+    return PoolKey(pool.id, hashlib.sha256(shape.encode()).hexdigest()[:16])
+
+
+def kept_identity_key(state_path: Path) -> bytes:
+    """The key of the user labels that stands beside the state file; made where there is none.
+
+    Raises `OSError` or `ValueError` when it cannot be made or read.
+    """
+    path = state_path.with_name(state_path.name + ".key")
+    if not path.exists():
+        _make_key(path)
+    return read_key(path)
+
+
+def _make_key(path: Path) -> None:
+    """Write the key whole or not at all, and never over another."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_hex(KEY_BYTES), encoding="ascii")
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        log.info("another process made the identity key first", file=path.name)
+    finally:
+        draft.unlink()

@@ -1,0 +1,146 @@
+"""The users of one pool with their sums, kept as records; used by one thread at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from heapq import nsmallest
+
+from exporter.collect.records import STAMP_SIZE, body_of, count_of, devices_of, stamp_of, stamped
+from exporter.collect.snapshot import PoolData, UserRow
+from exporter.collect.tally import Tally
+from exporter.config.settings import Detail
+from exporter.identity import Identity
+from exporter.model import Device
+
+
+class Users:
+    """Who is known of a pool, and what was last read of each."""
+
+    def __init__(self, detail: Detail, identity: Identity, most_series: Callable[[], int]) -> None:
+        """`most_series` is the series limit: users beyond it need not be told apart."""
+        self._detail = detail
+        self._identity = identity
+        self._most_series = most_series
+        self._records: dict[bytes, bytes] = {}
+        self._tally = Tally()
+        self._observed: Counter[int] = Counter()
+        self._first: tuple[bytes, ...] | None = None
+        self._first_of = 0
+        self._rows: dict[bytes, UserRow] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Begin with these records, by identity."""
+        self._records = dict(records)
+        self._tally.add_all([record[STAMP_SIZE:] for record in self._records.values()])
+        self._observed.update(stamp_of(record)[0] for record in self._records.values())
+
+    def put(self, identity: bytes, devices: tuple[Device, ...], observed: int, sweep: int) -> bytes:
+        """A user was read; returns the record kept of it."""
+        body = body_of(devices, whole=self._detail is not Detail.POOL)
+        record = stamped(body, observed, sweep)
+        known = self._records.get(identity)
+        self._records[identity] = record
+        self._observed[observed] += 1
+        if known is None:
+            self._first = None
+            self._tally.add(body)
+            return record
+        self._unobserve(known)
+        known_body = known[STAMP_SIZE:]
+        if known_body != body:
+            self._tally.remove(known_body)
+            self._tally.add(body)
+            self._rows.pop(identity, None)
+        return record
+
+    def keep(self, identity: bytes, sweep: int) -> bytes | None:
+        """A user was met but not read; returns its record, None when nothing was ever read of it."""
+        known = self._records.get(identity)
+        if known is None:
+            return None
+        record = stamped(known[STAMP_SIZE:], stamp_of(known)[0], sweep)
+        self._records[identity] = record
+        return record
+
+    def drop(self, identity: bytes) -> None:
+        """A user is gone."""
+        known = self._records.pop(identity, None)
+        if known is None:
+            return
+        self._first = None
+        self._tally.remove(known[STAMP_SIZE:])
+        self._unobserve(known)
+        self._rows.pop(identity, None)
+
+    def was_met(self, identity: bytes, sweep: int) -> bool:
+        """Whether this sweep has met the user already."""
+        known = self._records.get(identity)
+        return known is not None and stamp_of(known)[1] == sweep
+
+    def unmet(self, sweep: int) -> list[bytes]:
+        """Every user whom the sweep did not meet."""
+        return [identity for identity, record in self._records.items() if stamp_of(record)[1] != sweep]
+
+    def oldest_observation(self) -> float | None:
+        """Wall time in seconds at which the user read longest ago was read."""
+        return min(self._observed, default=None)
+
+    def newest_observation(self) -> float | None:
+        """Wall time in seconds at which the last user was read."""
+        return max(self._observed, default=None)
+
+    def data(self) -> PoolData:
+        """Everything as of now, immutable."""
+        activity = self._tally.activity()
+        oldest = [moment for index in activity.values() if (moment := index.oldest_ms()) is not None]
+        newest = [moment for index in activity.values() if (moment := index.newest_ms()) is not None]
+        return PoolData(
+            users=self._tally.users,
+            devices=self._tally.devices,
+            date_sources=self._tally.date_sources,
+            devices_per_user=self._tally.devices_per_user,
+            activity=activity,
+            oldest_ms=min(oldest, default=None),
+            newest_ms=max(newest, default=None),
+            detail_counts=self._tally.detail_counts,
+            rows=() if self._detail is Detail.POOL else tuple(self._shown_rows()),
+        )
+
+    def _shown_rows(self) -> Iterator[UserRow]:
+        """The first users in the order of hashes, until they have more series than can be shown.
+
+        Every user and every device has one series at least.
+        """
+        left = self._most_series()
+        if self._first is None or self._first_of != left:
+            self._first, self._first_of = self._first_in_order(left), left
+            self._rows = {identity: row for identity in self._first if (row := self._rows.get(identity)) is not None}
+        for identity in self._first:
+            if left < 0:
+                return
+            yield self._row(identity)
+            left -= 1 if self._detail is Detail.USER else 1 + count_of(self._records[identity][STAMP_SIZE:])
+
+    def _first_in_order(self, most: int) -> tuple[bytes, ...]:
+        order = self._identity.order
+        if len(self._records) <= most:
+            return tuple(sorted(self._records, key=order))
+        return tuple(nsmallest(most, self._records, key=order))
+
+    def _row(self, identity: bytes) -> UserRow:
+        row = self._rows.get(identity)
+        if row is None:
+            devices = devices_of(self._records[identity][STAMP_SIZE:])
+            row = UserRow(self._identity.order(identity), self._identity.label(identity), devices)
+            self._rows[identity] = row
+        return row
+
+    def _unobserve(self, record: bytes) -> None:
+        observed = stamp_of(record)[0]
+        self._observed[observed] -= 1
+        if not self._observed[observed]:
+            del self._observed[observed]
