@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import msgspec
 
@@ -20,6 +22,8 @@ _COUNT = struct.Struct(">H")
 _GIST = struct.Struct(">Bq")
 
 STAMP_SIZE = _STAMP.size
+_GISTS_FROM = STAMP_SIZE + _COUNT.size
+_OBSERVED = itemgetter(slice(0, 4))
 
 MAX_DEVICES = 0xFFFF
 """More devices than that are no person; reading stops well before."""
@@ -109,24 +113,32 @@ def stamp_of(record: bytes) -> tuple[int, int]:
     return observed, sweep
 
 
-def verify(records: Iterable[bytes], *, whole: bool) -> None:
+def verify(records: Sequence[bytes], *, whole: bool) -> None:
     """Make sure that records from outside are what this module writes.
 
-    Raises `ValueError` for the first that is not.
+    Raises `ValueError` when one is not.
     """
     for record in records:
-        body = record[STAMP_SIZE:]
-        if len(body) < _COUNT.size or len(body) < _end_of_gists(body):
-            raise ValueError("a record is cut off")
-        if not KINDS.keys() >= {code for code, _ in gists_of(body)}:
-            raise ValueError("a record has a device of an unknown kind")
-        if whole:
+        # Written out, as a restart may have millions of them.
+        gists = len(record) - _GISTS_FROM - _GIST.size * int.from_bytes(record[STAMP_SIZE:_GISTS_FROM])
+        if gists < 0 or (gists and not whole):
+            raise ValueError("a record has a wrong length")
+    bodies = [record[STAMP_SIZE:] for record in records]
+    if not KINDS.keys() >= {code for code, _ in all_gists(bodies)}:
+        raise ValueError("a record has a device of an unknown kind")
+    if whole:
+        for body in bodies:
             _decoded(body)
-        elif len(body) != _end_of_gists(body):
-            raise ValueError("a record has more than it should")
+
+
+def observations(records: Iterable[bytes]) -> dict[int, int]:
+    """How many of the records were made in each second since the epoch."""
+    return {int.from_bytes(second): count for second, count in Counter(map(_OBSERVED, records)).items()}
 
 
 def _decoded(body: bytes) -> None:
+    if not count_of(body) and len(body) > _COUNT.size:
+        raise ValueError("a record has a wrong length")
     try:
         devices_of(body)
     except msgspec.MsgspecError as error:

@@ -142,7 +142,7 @@ class FileRecovery:
     def _sound(self, restored: Restored | None, pool: PoolSettings) -> Restored | None:
         if restored is not None:
             try:
-                verify((record for _, record in restored.records), whole=pool.detail is not Detail.POOL)
+                verify([record for _, record in restored.records], whole=pool.detail is not Detail.POOL)
             except ValueError as error:
                 raise StateDamaged(str(error)) from error
         return restored

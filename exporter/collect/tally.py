@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import merge
+from itertools import chain
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -137,9 +138,8 @@ class _Moments:
         self._total += step * moment
 
     def extend(self, moments: list[int]) -> None:
-        """Put many points in time in."""
-        for start in range(0, len(moments), RUN_LENGTH):
-            self._added.append_run(moments[start : start + RUN_LENGTH])
+        """Put many points in time in, sorted in one call: faster, but nothing else runs meanwhile."""
+        self._base = array("q", sorted(chain(self._base, moments)))
         self._total += sum(moments)
 
     def index(self) -> ActivityIndex:
@@ -167,11 +167,6 @@ class _Runs:
         self._length += 1
         if len(self._tail) >= RUN_LENGTH:
             self._close_tail()
-
-    def append_run(self, numbers: list[int]) -> None:
-        self._close_tail()
-        self._tail = numbers
-        self._length += len(numbers)
 
     def merged(self) -> Iterable[int]:
         self._tail.sort()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
 
-from exporter.collect.records import STAMP_SIZE, body_of, count_of, devices_of, stamp_of, stamped
+from exporter.collect.records import STAMP_SIZE, body_of, count_of, devices_of, observations, stamp_of, stamped
 from exporter.collect.snapshot import PoolData, UserRow
 from exporter.collect.tally import Tally
 from exporter.config.settings import Detail
@@ -36,7 +36,7 @@ class Users:
         """Begin with these records, by identity."""
         self._records = dict(records)
         self._tally.add_all([record[STAMP_SIZE:] for record in self._records.values()])
-        self._observed.update(stamp_of(record)[0] for record in self._records.values())
+        self._observed = Counter(observations(self._records.values()))
 
     def put(self, identity: bytes, devices: tuple[Device, ...], observed: int, sweep: int) -> bytes:
         """A user was read; returns the record kept of it."""

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import pytest
+
+from exporter.collect import journal as module
+from exporter.collect.journal import Batch, Journal, PoolKey
+from tests.fakes import eventually
+
+ONE, OTHER = PoolKey("one", ""), PoolKey("other", "")
+
+
+class File:
+    """A state file in memory, whose disk can be full."""
+
+    def __init__(self) -> None:
+        self.users: dict[PoolKey, dict[bytes, bytes]] = {}
+        self.full = False
+        self.writes = 0
+        self.closed = threading.Event()
+
+    def write(self, batches: Mapping[PoolKey, Batch]) -> None:
+        if self.full:
+            raise OSError("disk full")
+        self.writes += 1
+        for key, batch in batches.items():
+            users = self.users.setdefault(key, {})
+            if batch.forget:
+                users.clear()
+            for identity, record in batch.records.items():
+                if record is None:
+                    users.pop(identity, None)
+                else:
+                    users[identity] = record
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Counting:
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def state_failed(self) -> None:
+        self.failures += 1
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
+
+
+def test_what_is_told_is_written_a_little_later() -> None:
+    file = File()
+    journal = Journal(file, Counting())
+    journal.start()
+    journal.of(ONE).put(b"ann", b"1")
+    journal.of(OTHER).put(b"bob", b"2")
+    assert eventually(lambda: file.users == {ONE: {b"ann": b"1"}, OTHER: {b"bob": b"2"}})
+    journal.of(ONE).drop(b"ann")
+    assert eventually(lambda: file.users[ONE] == {})
+    journal.stop()
+
+
+def test_many_changes_are_one_write() -> None:
+    file = File()
+    journal = Journal(file, Counting())
+    for number in range(1000):
+        journal.of(ONE).put(b"%d" % number, b"")
+    journal.start()
+    journal.stop()
+    assert len(file.users[ONE]) == 1000
+    assert file.writes == 1
+    assert file.closed.is_set()
+
+
+def test_forgetting_wins_over_what_came_before_and_not_over_what_comes_after() -> None:
+    file = File()
+    journal = Journal(file, Counting())
+    one = journal.of(ONE)
+    one.put(b"ann", b"1")
+    one.forget()
+    one.put(b"bob", b"2")
+    journal.start()
+    journal.stop()
+    assert file.users == {ONE: {b"bob": b"2"}}
+
+
+def test_a_full_disk_loses_nothing_and_is_counted() -> None:
+    file, failures = File(), Counting()
+    journal = Journal(file, failures)
+    one = journal.of(ONE)
+    file.full = True
+    one.put(b"ann", b"1")
+    one.put(b"bob", b"1")
+    journal.start()
+    assert eventually(lambda: failures.failures >= 2)
+    one.put(b"ann", b"2")
+    one.drop(b"bob")
+    file.full = False
+    assert eventually(lambda: file.users == {ONE: {b"ann": b"2"}})
+    journal.stop()
+
+
+def test_forgetting_while_the_disk_is_full_is_not_undone_by_what_waits() -> None:
+    file, failures = File(), Counting()
+    file.users[ONE] = {b"old": b"0"}
+    journal = Journal(file, failures)
+    file.full = True
+    journal.of(ONE).put(b"ann", b"1")
+    journal.start()
+    assert eventually(lambda: failures.failures >= 1)
+    journal.of(ONE).forget()
+    journal.of(ONE).put(b"bob", b"2")
+    file.full = False
+    assert eventually(lambda: file.users == {ONE: {b"bob": b"2"}})
+    journal.stop()

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from exporter.collect.recovery import NO_RECOVERY, kept_identity_key, recover
+from exporter.collect.store import PoolStore
+from exporter.config.settings import Detail, PoolSettings
+from exporter.errors import Reason
+from exporter.identity import HmacIdentity, Identity
+from exporter.model import Mfa, PoolDescription, PoolState, Tracking
+from exporter.shard import WHOLE, Shard
+from tests.fakes import TurnedClock
+from tests.unit.collect.pools import POOL_ID, device, settings
+
+DESCRIPTION = PoolDescription(
+    POOL_ID, "shop", "123456789012", "eu-west-1", Tracking.ALWAYS, Mfa.ON, mfa_bypass=True, estimated_users=3
+)
+IDENTITY = HmacIdentity(b"0123456789abcdef")
+ANN, BOB, CARL = (IDENTITY.of(POOL_ID, name) for name in ("ann", "bob", "carl"))
+HOUR = 3600.0
+
+
+class Counting:
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def state_failed(self) -> None:
+        self.failures += 1
+
+
+class Process:
+    """One life of the daemon as far as the state goes."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: TurnedClock,
+        *,
+        pool: PoolSettings | None = None,
+        identity: Identity = IDENTITY,
+        shard: Shard = WHOLE,
+    ) -> None:
+        self.failures = Counting()
+        pool = pool or settings(detail=Detail.DEVICE)
+        self.recovery = recover(path, self.failures)
+        self.store = PoolStore(pool, identity, clock, self.recovery.journal(pool, identity), shard=shard)
+        self.restored = self.recovery.restored(pool, identity)
+        if self.restored is not None:
+            self.store.restore(self.restored)
+        self.recovery.start()
+
+    def sweep(self, *identities: bytes) -> None:
+        self.begin(*identities)
+        self.store.sweep_completed(every_user_read=True)
+
+    def begin(self, *identities: bytes) -> None:
+        self.store.sweep_started()
+        self.store.described(DESCRIPTION)
+        for identity in identities:
+            self.store.put(identity, (device(identity.hex()),))
+
+    def end(self) -> None:
+        self.store.sweep_abandoned()
+        self.recovery.stop()
+
+    def shown(self) -> set[str] | None:
+        data = self.store.view().data
+        return None if data is None else {row.label for row in data.rows}
+
+
+def labels(*identities: bytes) -> set[str]:
+    return {identity.hex() for identity in identities}
+
+
+@pytest.fixture
+def clock() -> TurnedClock:
+    return TurnedClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+def test_a_restart_shows_what_was_known_before_it_asks_anything(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN, BOB)
+    before = first.store.view()
+    first.end()
+    clock.turn(60)
+    second = Process(path, clock)
+    after = second.store.view()
+    second.end()
+    assert (after.state, after.up, after.description) == (PoolState.OK, True, DESCRIPTION)
+    assert (after.last_success, after.oldest_observation) == (before.last_success, before.oldest_observation)
+    assert before.data is not None
+    assert after.data is not None
+    assert after.data.rows == before.data.rows
+    assert after.data.devices == before.data.devices
+
+
+def test_the_next_sweep_is_due_when_it_would_have_been(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.end()
+    clock.turn(HOUR / 4)
+    second = Process(path, clock)
+    assert second.store.first_delay() == pytest.approx(HOUR * 3 / 4)
+    second.end()
+    clock.turn(HOUR)
+    third = Process(path, clock)
+    assert third.store.first_delay() == 0
+    third.end()
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stood(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.begin(ANN)
+    first.end()
+    second = Process(path, clock)
+    assert second.shown() is None
+    assert second.store.first_delay() == 0
+    second.store.sweep_started()
+    assert second.store.was_read(ANN)
+    assert not second.store.was_read(BOB)
+    second.store.put(BOB, ())
+    second.store.sweep_completed(every_user_read=True)
+    assert second.shown() == labels(ANN, BOB)
+    second.end()
+
+
+def test_a_second_sweep_interrupted_shows_old_values_and_goes_on(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN, BOB, CARL)
+    clock.turn(HOUR)
+    first.begin(ANN)
+    first.end()
+    second = Process(path, clock)
+    assert second.shown() == labels(ANN, BOB, CARL)
+    second.store.sweep_started()
+    assert [second.store.was_read(who) for who in (ANN, BOB, CARL)] == [True, False, False]
+    second.store.put(BOB, ())
+    second.store.sweep_completed(every_user_read=True)
+    assert second.shown() == labels(ANN, BOB)
+    second.end()
+
+
+def test_a_sweep_interrupted_longer_ago_than_the_interval_begins_anew(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.begin(ANN)
+    first.end()
+    clock.turn(HOUR + 1)
+    second = Process(path, clock)
+    second.store.sweep_started()
+    assert not second.store.was_read(ANN)
+    second.end()
+
+
+def test_a_failing_pool_is_failing_after_a_restart_and_its_silence_goes_on(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.store.sweep_started()
+    first.store.sweep_failed(Reason.TIMEOUT)
+    first.end()
+    clock.turn(86_000)
+    second = Process(path, clock)
+    assert (second.store.view().state, second.store.view().up) == (PoolState.FAILING, False)
+    assert second.shown() == labels(ANN)
+    assert second.store.first_delay() == 0
+    clock.turn(401)
+    assert second.shown() is None
+    second.end()
+
+
+def test_a_missing_pool_leaves_nothing_behind(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.store.sweep_started()
+    first.store.pool_missing()
+    first.end()
+    second = Process(path, clock)
+    assert second.restored is not None
+    assert second.restored.records == []
+    assert second.store.view().state is PoolState.MISSING
+    second.end()
+
+
+def test_users_who_were_gone_stay_gone(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN, BOB)
+    first.sweep(BOB)
+    first.end()
+    second = Process(path, clock)
+    assert second.shown() == labels(BOB)
+    second.end()
+
+
+def test_another_key_starts_from_nothing_and_the_old_one_finds_its_users_again(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.end()
+    other = Process(path, clock, identity=HmacIdentity(b"another key here"))
+    assert other.restored is None
+    other.begin(b"somebody")
+    other.end()
+    again = Process(path, clock)
+    assert again.shown() == labels(ANN)
+    again.end()
+
+
+def test_the_same_pool_in_another_detail_starts_from_nothing(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock, pool=settings(detail=Detail.POOL))
+    first.sweep(ANN)
+    first.end()
+    second = Process(path, clock, pool=settings(detail=Detail.DEVICE))
+    assert second.restored is None
+    second.end()
+
+
+def test_another_number_of_shards_keeps_what_is_known_but_shows_it_only_after_a_sweep(
+    path: Path, clock: TurnedClock
+) -> None:
+    first = Process(path, clock, shard=Shard(0, 3))
+    first.sweep(ANN, BOB)
+    first.end()
+    second = Process(path, clock, shard=Shard(0, 2))
+    assert second.restored is not None
+    assert len(second.restored.records) == 2
+    assert (second.shown(), second.store.view().state) == (None, PoolState.UNREAD)
+    second.store.sweep_started()
+    second.store.keep(ANN)
+    second.store.sweep_completed(every_user_read=False)
+    assert second.shown() == labels(ANN)
+    second.end()
+
+
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, clock: TurnedClock) -> None:
+    path.write_bytes(b"nonsense" * 1000)
+    process = Process(path, clock)
+    assert process.restored is None
+    assert process.failures.failures == 1
+    process.sweep(ANN)
+    process.end()
+    assert [p.read_bytes()[:8] for p in path.parent.glob("*.set-aside-*")] == [b"nonsense"]
+    again = Process(path, clock)
+    assert again.shown() == labels(ANN)
+    again.end()
+
+
+def test_a_record_that_is_no_record_sets_the_file_aside(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.end()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE users SET record = x'00'")
+        db.commit()
+    second = Process(path, clock)
+    assert second.restored is None
+    assert second.failures.failures == 1
+    assert list(path.parent.glob("*.set-aside-*"))
+    second.sweep(BOB)
+    second.end()
+    third = Process(path, clock)
+    assert third.shown() == labels(BOB)
+    third.end()
+
+
+def test_where_no_file_can_be_had_the_daemon_goes_on_without(tmp_path: Path) -> None:
+    failures = Counting()
+    assert isinstance(recover(tmp_path / "nowhere" / "state.db", failures), type(NO_RECOVERY))
+    assert failures.failures == 1
+
+
+def test_the_identity_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    key = kept_identity_key(path)
+    assert len(key) == 64
+    assert kept_identity_key(path) == key
+    assert (tmp_path / "state.db.key").stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["state.db.key"]
