@@ -11,7 +11,8 @@ from types import FrameType
 import structlog
 
 import exporter
-from exporter.aws.sessions import ApiFactory, AwsApis, Budgets, Connections
+from exporter.aws.budgets import Budgets
+from exporter.aws.sessions import ApiFactory, AwsApis, Connections
 from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock
 from exporter.collect.fleet import Fleet
@@ -23,6 +24,10 @@ from exporter.metrics.own import OwnMetrics
 from exporter.options import ListenAddress, ServeOptions
 from exporter.web.routes import Probes, all_routes, probe_routes
 from exporter.web.server import WebServer
+
+SIGNAL_CHECK_SECONDS = 0.5
+"""Python runs a signal's handler when the main thread next runs, and the system may interrupt another thread for it:
+one that waits without end would not hear of the signal."""
 
 log = structlog.get_logger()
 
@@ -47,10 +52,20 @@ class App:
         self._settings = settings
         self._options = options
         self._clock = clock or SystemClock()
-        self._own = OwnMetrics(version=exporter.__version__, revision=revision())
-        self._budgets = Budgets(settings.limits.rate, self._clock)
+        shard = options.shard
+        self._own = OwnMetrics(
+            version=exporter.__version__, revision=revision(), shards=shard.count, shard_ordinal=shard.ordinal
+        )
+        self._budgets = Budgets(settings.limits.rate, self._clock, shards=shard.count)
         self._connections = Connections(make_api or AwsApis(), self._budgets, self._own, self._clock)
-        self._fleet = Fleet(self._connections.reader, self._own, self._clock, patience=patience)
+        self._fleet = Fleet(
+            self._connections.reader,
+            self._own,
+            self._clock,
+            state_path=settings.state_path,
+            shard=shard,
+            patience=patience,
+        )
         self._apply(settings)
         self._servers = self._web_servers()
 
@@ -129,7 +144,8 @@ def serve(settings: Settings, options: ServeOptions) -> int:
         app = App(settings, options)
         log.info("starting", version=exporter.__version__, revision=revision(), pools=len(settings.pools))
         app.start()
-        stop.wait()
+        while not stop.wait(SIGNAL_CHECK_SECONDS):
+            pass
         log.info("stopping")
         app.stop()
     return 0

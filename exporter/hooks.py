@@ -88,6 +88,10 @@ class SweepObserver(Protocol):
         """Something failed in a way that nobody foresaw; the log has the traceback."""
         ...
 
+    def state_failed(self) -> None:
+        """The state file could not be read or written."""
+        ...
+
     def user_skipped(self, pool_id: str, reason: str) -> None:
         """A user was not asked on purpose, such as a federated one."""
         ...

@@ -1,4 +1,4 @@
-"""What the flags say: where to listen, what to serve, how to log."""
+"""What the flags say: where to listen, what to serve, how to log, which share of the users to read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 from exporter.logs import LogFormat, LogLevel
+from exporter.shard import WHOLE, Shard
 
 DEFAULT_PORT = 10617
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|")
 _TELEMETRY_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _RESERVED = ("/-/", "/api/")
+_SHARD = re.compile("(auto|[0-9]{1,9})/([0-9]{1,9})")
+_POD_ORDINAL = re.compile("-([0-9]{1,9})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class ServeOptions:
     telemetry_path: str = "/metrics"
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.LOGFMT
+    shard: Shard = WHOLE
 
 
 def parse_listen_address(text: str) -> ListenAddress:
@@ -76,6 +80,37 @@ def parse_telemetry_path(text: str) -> str:
     if f"{text}/".startswith(_RESERVED):
         raise ValueError(f"{text!r} is taken, expected a path that is not below /-/ or /api/")
     return text
+
+
+def parse_shard(text: str, host_name: str) -> Shard:
+    """`0/3`, or `auto/3` for the ordinal that a StatefulSet gives its pod: `name-2` is 2.
+
+    Raises `ValueError`, whose text says what is wrong and what was expected.
+    """
+    match = _SHARD.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text!r} is no shard, expected I/N such as 0/3, or auto/3 in a pod of a StatefulSet")
+    ordinal, count = match[1], int(match[2])
+    if not count:
+        raise ValueError(f"{text!r} splits into no shards, expected at least 1")
+    origin = ""
+    if ordinal == "auto":
+        ordinal = _ordinal_of_pod(host_name, text)
+        origin = f" of the host name {host_name!r}"
+    if int(ordinal) >= count:
+        raise ValueError(f"{text!r} has no shard {int(ordinal)}{origin}, expected one from 0 to {count - 1}")
+    return Shard(int(ordinal), count)
+
+
+def _ordinal_of_pod(host_name: str, text: str) -> str:
+    # A pod may be set to have its whole domain name for a host name.
+    match = _POD_ORDINAL.search(host_name.partition(".")[0])
+    if not match:
+        raise ValueError(
+            f"{text!r} finds no ordinal in the host name {host_name!r}, expected one that a StatefulSet gives, such as "
+            "exporter-0"
+        )
+    return match[1]
 
 
 def _ipv6(host: str, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from exporter.aws.api import PAGE_SIZE, Category, Operation, Page
+from exporter.aws.api import DEFAULT_QUOTAS, PAGE_SIZE, Category, Operation, Page
 from exporter.aws.budget import RateBudget
 from exporter.aws.paced import PacedReader
 from exporter.clock import Clock, SystemClock
@@ -52,7 +53,7 @@ class FakePool:
 
 
 Fault = Callable[[Operation, str], AwsError | None]
-"""Asked before each answer with the operation and the user name (or the pool id): an error to raise."""
+"""Asked before each answer with the operation and the user name (or the pool id, or the account): an error to raise."""
 
 
 class FakeCognito:
@@ -61,7 +62,10 @@ class FakeCognito:
     def __init__(self, pools: dict[str, FakePool] | None = None, *, page_size: int = PAGE_SIZE) -> None:
         self.pools = pools or {}
         self.page_size = page_size
+        self.blank_pages = False
+        """Every page is preceded by an empty one that carries a token."""
         self.fault: Fault | None = None
+        self.quotas = dict(DEFAULT_QUOTAS)
         self.calls: Counter[Operation] = Counter()
         self._lock = threading.Lock()
 
@@ -81,15 +85,17 @@ class FakeCognito:
 
     def list_users(self, pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
         pool = self._pool(Operation.LIST_USERS, pool_id, pool_id)
-        names = [name for name in pool.users if user_filter is None or _matches(user_filter, name)]
-        return self._page(Operation.LIST_USERS, [ListedUser(n, n in pool.federated) for n in names], token)
+        matches = _predicate(user_filter)
+        names = [name for name in pool.users if matches(name)]
+        users = [ListedUser(name, name in pool.federated) for name in names]
+        return self._page(Operation.LIST_USERS, (pool_id, user_filter or ""), users, token)
 
     def list_users_in_group(self, pool_id: str, group: str, *, token: str | None) -> Page[ListedUser]:
         pool = self._pool(Operation.LIST_USERS_IN_GROUP, pool_id, pool_id)
         if group not in pool.groups:
             raise ResourceNotFound(Operation.LIST_USERS_IN_GROUP, "ResourceNotFoundException")
         users = [ListedUser(name, name in pool.federated) for name in pool.groups[group]]
-        return self._page(Operation.LIST_USERS_IN_GROUP, users, token)
+        return self._page(Operation.LIST_USERS_IN_GROUP, (pool_id, group), users, token)
 
     def admin_list_devices(
         self, pool_id: str, username: str, *, token: str | None, attributes: frozenset[str]
@@ -103,36 +109,60 @@ class FakeCognito:
             replace(device, attributes=tuple(pair for pair in device.attributes if pair[0] in attributes))
             for device in pool.users[username]
         ]
-        return self._page(Operation.ADMIN_LIST_DEVICES, kept, token)
+        return self._page(Operation.ADMIN_LIST_DEVICES, (pool_id, username), kept, token)
 
     def account_id(self) -> str:
-        with self._lock:
-            self.calls[Operation.GET_CALLER_IDENTITY] += 1
+        self._ask(Operation.GET_CALLER_IDENTITY, ACCOUNT)
         return ACCOUNT
 
-    def _pool(self, operation: Operation, pool_id: str, subject: str) -> FakePool:
+    def provisioned_quota(self, category: Category) -> float:
         with self._lock:
-            self.calls[operation] += 1
-            error = self.fault(operation, subject) if self.fault else None
+            self.calls[Operation.GET_PROVISIONED_LIMIT] += 1
+            error = self.fault(Operation.GET_PROVISIONED_LIMIT, category.value) if self.fault else None
         if error is not None:
             raise error
+        return self.quotas[category]
+
+    def _pool(self, operation: Operation, pool_id: str, subject: str) -> FakePool:
+        self._ask(operation, subject)
         if pool_id not in self.pools:
             raise ResourceNotFound(operation, "ResourceNotFoundException")
         return self.pools[pool_id]
 
-    def _page(self, operation: Operation, items: list[T], token: str | None) -> Page[T]:
-        if token is not None and not token.isdigit():
+    def _ask(self, operation: Operation, subject: str) -> None:
+        with self._lock:
+            self.calls[operation] += 1
+        error = self.fault(operation, subject) if self.fault else None
+        if error is not None:
+            raise error
+
+    def _page(self, operation: Operation, question: tuple[str, ...], items: list[T], token: str | None) -> Page[T]:
+        """A page; its token is good for the same question only, as Cognito has it."""
+        prefix = repr((operation.value, *question))
+        if token is not None and not token.startswith(prefix):
             raise InvalidRequest(operation, "InvalidParameterException")
-        start = int(token or 0)
+        place = "0" if token is None else token.removeprefix(prefix)
+        start = int(place.removesuffix("-blank-given"))
+        if self.blank_pages and not place.endswith("-blank-given"):
+            return Page((), f"{prefix}{start}-blank-given")
         end = start + self.page_size
-        return Page(tuple(items[start:end]), str(end) if end < len(items) else None)
+        return Page(tuple(items[start:end]), f"{prefix}{end}" if end < len(items) else None)
 
 
-def _matches(user_filter: str, name: str) -> bool:
-    attribute, operator, wanted = user_filter.split(" ", 2)
-    assert attribute == "username"
-    wanted = wanted.strip('"')
-    return name.startswith(wanted) if operator == "^=" else name == wanted
+_FILTER = re.compile(r'(\w+) (\^?=) "(.*)"', re.DOTALL)
+
+
+def _predicate(user_filter: str | None) -> Callable[[str], bool]:
+    """AWS's Filter on a user name; every user of the fake is enabled."""
+    if user_filter is None:
+        return lambda _: True
+    match = _FILTER.fullmatch(user_filter)
+    if match is None or match[1] not in {"username", "status"}:
+        raise InvalidRequest(Operation.LIST_USERS, "InvalidParameterException")
+    wanted = match[3].replace(r"\"", '"').replace(r"\\", "\\")
+    if match[1] == "status":
+        return lambda _: wanted == "Enabled"
+    return lambda name: name.startswith(wanted) if match[2] == "^=" else name == wanted
 
 
 class FakeAccount:
@@ -202,6 +232,9 @@ class Remembering:
 
     def failed_unexpectedly(self, component: str) -> None:
         self._hear("unexpected", component)
+
+    def state_failed(self) -> None:
+        self._hear("state failed")
 
     def user_skipped(self, pool_id: str, reason: str) -> None:
         self._hear("skipped", pool_id, reason)

@@ -15,6 +15,11 @@ ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "configuration.md"
 EXAMPLE = ROOT / "config.example.yaml"
 
+_RATES = """\
+By AWS quota category: requests per second, or a share of the quota as text such as `"20%"` or `"12.5%"`. The quota is
+what GetProvisionedLimit says where that is permitted, else AWS's documented default; `/metrics` shows which of them is
+used as `cognito_exporter_quota_provisioned`."""
+
 _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("The file", wire.Root, ""),
     (
@@ -25,7 +30,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("`pools[]`", wire.Pool, "Also every key of `defaults`."),
     ("`pools[].users`", wire.Users, "Exactly one of them; without `users` every user is read."),
     ("`limits`", wire.Limits, ""),
-    ("`limits.rate`", wire.Rates, "Requests per second, by AWS quota category."),
+    ("`limits.rate`", wire.Rates, _RATES),
+    ("`state`", wire.State, ""),
 )
 
 _HEAD = """\

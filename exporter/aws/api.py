@@ -29,6 +29,7 @@ class Operation(StrEnum):
     LIST_USERS_IN_GROUP = "ListUsersInGroup"
     ADMIN_LIST_DEVICES = "AdminListDevices"
     GET_CALLER_IDENTITY = "GetCallerIdentity"
+    GET_PROVISIONED_LIMIT = "GetProvisionedLimit"
 
 
 class Category(StrEnum):
@@ -90,6 +91,13 @@ class CognitoApi(Protocol):
 
     def account_id(self) -> str:
         """The account of the credentials in use, by GetCallerIdentity."""
+        ...
+
+    def provisioned_quota(self, category: Category) -> float:
+        """Requests per second that AWS grants the account in a category, by GetProvisionedLimit.
+
+        AWS allows one such request per second. Raises `Denied` where IAM does not permit it.
+        """
         ...
 
 

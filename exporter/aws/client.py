@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from exporter.aws import parse
-from exporter.aws.api import PAGE_SIZE, Operation, Page
+from exporter.aws.api import PAGE_SIZE, Category, Operation, Page
 from exporter.aws.failures import translated
 from exporter.errors import AwsError, Malformed
 from exporter.model import Device, ListedUser, PoolDescription
@@ -52,7 +52,8 @@ class BotoCognito:
         """Use clients made with `ONE_ATTEMPT`; `sts` makes its client when it is first needed."""
         self._cognito = cognito
         self._sts = sts
-        self._departures = _Departures(cognito)
+        self._departures = _Departures()
+        self._departures.watch(cognito)
         cognito.meta.events.register("before-parse.cognito-identity-provider", _refuse_broken_json)
 
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
@@ -90,11 +91,25 @@ class BotoCognito:
 
     def account_id(self) -> str:
         """One GetCallerIdentity."""
-        answer = self._call(Operation.GET_CALLER_IDENTITY, lambda: self._sts().get_caller_identity())
+        answer = self._call(Operation.GET_CALLER_IDENTITY, self._get_caller_identity)
         account = answer.get("Account")
         if not isinstance(account, str) or not account.isdigit():
             raise Malformed(Operation.GET_CALLER_IDENTITY, "no account id in the answer")
         return account
+
+    def _get_caller_identity(self) -> Any:
+        sts = self._sts()
+        self._departures.watch(sts)
+        return sts.get_caller_identity()
+
+    def provisioned_quota(self, category: Category) -> float:
+        """One GetProvisionedLimit."""
+        answer = self._call(
+            Operation.GET_PROVISIONED_LIMIT,
+            self._cognito.get_provisioned_limit,
+            LimitDefinition={"LimitClass": "API_CATEGORY", "Attributes": {"Category": category.value}},
+        )
+        return parse.provisioned_quota(answer)
 
     def _call(self, operation: Operation, method: Callable[..., Any], **wanted: Any) -> dict[str, Any]:
         self._departures.reset()
@@ -106,16 +121,18 @@ class BotoCognito:
 
     def _translated(self, operation: Operation, error: Exception) -> AwsError:
         ours = translated(operation, error)
-        ours.attempted = operation is Operation.GET_CALLER_IDENTITY or self._departures.seen()
+        ours.attempted = self._departures.seen()
         return ours
 
 
 class _Departures:
     """Knows whether the call under way on this thread has left the process."""
 
-    def __init__(self, cognito: CognitoIdentityProviderClient) -> None:
+    def __init__(self) -> None:
         self._local = threading.local()
-        cognito.meta.events.register("before-send.cognito-identity-provider", self._note)
+
+    def watch(self, client: CognitoIdentityProviderClient | STSClient) -> None:
+        client.meta.events.register("before-send", self._note)
 
     def reset(self) -> None:
         self._local.seen = False

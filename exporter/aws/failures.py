@@ -1,7 +1,8 @@
-"""What botocore raises, as this program's errors."""
+"""What AWS answers and what the libraries raise, as this program's errors."""
 
 from __future__ import annotations
 
+import urllib3.exceptions as http
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
@@ -34,6 +35,8 @@ _BY_CODE: dict[str, type[AwsError]] = {
     "MissingAuthenticationToken": CredentialsFault,
     "MissingAuthenticationTokenException": CredentialsFault,
     "RequestExpired": CredentialsFault,
+    "RequestInTheFuture": CredentialsFault,
+    "RequestTimeTooSkewed": CredentialsFault,
     "SignatureDoesNotMatch": CredentialsFault,
     "UnrecognizedClientException": CredentialsFault,
     "InternalErrorException": ServerError,
@@ -73,6 +76,9 @@ _BY_TYPE: tuple[tuple[type[Exception], type[AwsError]], ...] = (
     (boto.ReadTimeoutError, CallTimeout),
     (boto.HTTPClientError, ConnectionFailed),
     (boto.ConnectionError, ConnectionFailed),
+    (http.NewConnectionError, ConnectionFailed),  # which urllib3 counts among its time-outs
+    (http.TimeoutError, CallTimeout),
+    (http.HTTPError, ConnectionFailed),
     (boto.ParamValidationError, InvalidRequest),
     (boto.UnknownEndpointError, InvalidRequest),
     (boto.EndpointProviderError, InvalidRequest),
@@ -84,7 +90,7 @@ _BY_TYPE: tuple[tuple[type[Exception], type[AwsError]], ...] = (
     (OverflowError, Malformed),
     (RecursionError, Malformed),
 )
-"""The first that matches; HTTPClientError is the base of all that happens on the wire."""
+"""The first that matches; HTTPClientError and urllib3's HTTPError are the bases of all that happens on the wire."""
 
 _HTTP_THROTTLED = 429
 _HTTP_SERVER_ERROR = 500
@@ -103,18 +109,22 @@ def translated(operation: str, error: Exception) -> AwsError:
     return UnexpectedFailure(operation, type(error).__name__)
 
 
+def refused(operation: str, code: object, status: int) -> AwsError:
+    """What an answer with this error code and HTTP status means; the code is whatever stood in its place."""
+    known = _printable(code)
+    if known in _BY_CODE:
+        return _BY_CODE[known](operation, known)
+    if status == _HTTP_THROTTLED:
+        return Throttled(operation, known or "HTTP 429")
+    if status >= _HTTP_SERVER_ERROR:
+        return ServerError(operation, known or f"HTTP {status}")
+    return UnexpectedFailure(operation, known or f"HTTP {status}")
+
+
 def _from_answer(operation: str, error: boto.ClientError) -> AwsError:
-    details = error.response.get("Error", {})
-    code = _printable(details.get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     asked = operation if error.operation_name == operation else f"{operation} ({error.operation_name})"
-    if code in _BY_CODE:
-        return _BY_CODE[code](asked, code)
-    if status == _HTTP_THROTTLED:
-        return Throttled(asked, code or "HTTP 429")
-    if status >= _HTTP_SERVER_ERROR:
-        return ServerError(asked, code or f"HTTP {status}")
-    return UnexpectedFailure(asked, code or f"HTTP {status}")
+    return refused(asked, error.response.get("Error", {}).get("Code", ""), status)
 
 
 def _printable(code: object) -> str:

@@ -61,14 +61,15 @@ class PacedReader:
 
     def describe(self) -> PoolDescription:
         """One DescribeUserPool; its answer may be the first to name the account."""
-        description = self._paced(
-            Category.USER_POOL_READ,
-            Operation.DESCRIBE_USER_POOL,
-            lambda: self._api.describe_user_pool(self._pool_id),
-        )
-        if description.account_id is not None:
-            self._account.named(description.account_id)
-        return description
+
+        def ask() -> PoolDescription:
+            description = self._api.describe_user_pool(self._pool_id)
+            if description.account_id is not None:
+                # Within the request, so that it is counted under the account that it has named.
+                self._account.named(description.account_id)
+            return description
+
+        return self._paced(Category.USER_POOL_READ, Operation.DESCRIBE_USER_POOL, ask)
 
     def users(self, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
         """One ListUsers."""

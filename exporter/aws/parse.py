@@ -62,6 +62,16 @@ def devices_page(answer: Mapping[str, Any], *, attributes: frozenset[str]) -> Pa
     return _page(operation, answer, "Devices", "PaginationToken", lambda raw: _device(operation, raw, attributes))
 
 
+def provisioned_quota(answer: Mapping[str, Any]) -> float:
+    """The requests per second in an answer of GetProvisionedLimit."""
+    operation = "GetProvisionedLimit"
+    limit: Mapping[str, Any] = _typed(operation, answer, "Limit", dict) or {}
+    value = _typed(operation, limit, "ProvisionedLimitValue", int)
+    if value is None or value <= 0:
+        raise Malformed(operation, "no ProvisionedLimitValue above zero in the answer")
+    return float(value)
+
+
 def _page(
     operation: str,
     answer: Mapping[str, Any],
@@ -78,23 +88,54 @@ def _page(
 
 
 def _listed_user(operation: str, raw: Mapping[str, Any]) -> ListedUser:
-    name = _typed(operation, raw, "Username", str)
-    if not name:
-        raise Malformed(operation, "a user without Username")
-    return ListedUser(name, _typed(operation, raw, "UserStatus", str) == FEDERATED_STATUS)
+    return listed_user(operation, _typed(operation, raw, "Username", str), _typed(operation, raw, "UserStatus", str))
 
 
-def _device(operation: str, raw: Mapping[str, Any], wanted: frozenset[str]) -> Device:
-    key = _typed(operation, raw, "DeviceKey", str)
-    attributes = _attributes(operation, raw)
+def device(
+    key: str | None,
+    attributes: Mapping[str, str],
+    *,
+    created_ms: int | None,
+    modified_ms: int | None,
+    authenticated_ms: int | None,
+    wanted: frozenset[str],
+) -> Device:
+    """What is kept of a device whose fields have the right types."""
     return Device(
         key=key or "",
         remembered=_remembered(attributes.get("dev:device_remembered_status")),
         status=attributes.get("device_status") or "unknown",
+        created_ms=created_ms,
+        modified_ms=modified_ms,
+        authenticated_ms=authenticated_ms,
+        attributes=tuple((name, attributes[name]) for name in sorted(wanted) if name in attributes),
+    )
+
+
+def listed_user(operation: str, name: str | None, status: str | None) -> ListedUser:
+    """A user of a listing; without a name the answer is refused, because nothing could be asked about the user."""
+    if not name:
+        raise Malformed(operation, "a user without Username")
+    return ListedUser(name, status == FEDERATED_STATUS)
+
+
+def moment_ms(operation: str, name: str, seconds: float | None) -> int | None:
+    """A point in time, given in seconds since the Unix epoch, in milliseconds; `name` is the field's."""
+    if seconds is None:
+        return None
+    if not (math.isfinite(seconds) and EARLIEST_SECONDS <= seconds <= LATEST_SECONDS):
+        raise Malformed(operation, f"{name} is beyond the years 1 to 9999")
+    return round(seconds * 1000)
+
+
+def _device(operation: str, raw: Mapping[str, Any], wanted: frozenset[str]) -> Device:
+    return device(
+        _typed(operation, raw, "DeviceKey", str),
+        _attributes(operation, raw),
         created_ms=_moment(operation, raw, "DeviceCreateDate"),
         modified_ms=_moment(operation, raw, "DeviceLastModifiedDate"),
         authenticated_ms=_moment(operation, raw, "DeviceLastAuthenticatedDate"),
-        attributes=tuple((name, attributes[name]) for name in sorted(wanted) if name in attributes),
+        wanted=wanted,
     )
 
 
@@ -131,9 +172,7 @@ def _moment(operation: str, raw: Mapping[str, Any], name: str) -> int | None:
         value = value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Malformed(operation, f"{name} is no point in time")
-    if not (math.isfinite(value) and EARLIEST_SECONDS <= value <= LATEST_SECONDS):
-        raise Malformed(operation, f"{name} is beyond the years 1 to 9999")
-    return round(value * 1000)
+    return moment_ms(operation, name, value)
 
 
 def _typed(operation: str, raw: Mapping[str, Any], name: str, kind: type[T]) -> T | None:

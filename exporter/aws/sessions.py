@@ -7,10 +7,9 @@ role is assumed with credentials that botocore renews before they expire.
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from functools import partial
+from typing import TYPE_CHECKING
 
 import boto3
 import structlog
@@ -25,17 +24,25 @@ from botocore.exceptions import NoCredentialsError
 from botocore.session import Session as BotocoreSession
 
 import exporter
-from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation
+from exporter.aws.api import Category, CognitoApi, Operation
 from exporter.aws.budget import RateBudget
+from exporter.aws.budgets import Budgets
 from exporter.aws.client import ONE_ATTEMPT, BotoCognito
 from exporter.aws.failures import translated
+from exporter.aws.lean import LeanCognito
 from exporter.aws.paced import PacedReader, observed
-from exporter.clock import Clock
+from exporter.clock import Clock, SystemClock
 from exporter.config.settings import PoolSettings, TargetSettings
 from exporter.errors import AwsError
 from exporter.hooks import AwsObserver, Target
 
+if TYPE_CHECKING:
+    from mypy_boto3_sts import STSClient
+
 UNKNOWN_ACCOUNT = "unknown"
+
+LIMIT_MANAGEMENT_SECONDS = 1.1
+"""Between two requests of the category LimitManagement, of which AWS grants one per second."""
 
 NAMING_PATIENCE = 1.0
 """Seconds that the first sweep waits for STS, so that its calls are counted under the account's name."""
@@ -43,63 +50,6 @@ NAMING_PATIENCE = 1.0
 log = structlog.get_logger()
 
 ApiFactory = Callable[[TargetSettings], CognitoApi]
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetState:
-    """One rate budget as it is now, in requests per second."""
-
-    target: Target
-    category: Category
-    configured: float
-    current: float
-    quota: float
-    """What AWS grants by default."""
-
-
-class Budgets:
-    """The budgets of every account and Region; shared by all pools in them."""
-
-    def __init__(self, rates: Mapping[str, float], clock: Clock) -> None:
-        """`rates` are requests per second by quota category."""
-        self._rates = dict(rates)
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._users: Counter[Target] = Counter()
-        self._budgets: dict[Target, dict[Category, RateBudget]] = {}
-
-    def use(self, target: Target) -> Mapping[Category, RateBudget]:
-        """One more connection spends this target's quota: its budgets, which all of them share."""
-        with self._lock:
-            self._users[target] += 1
-            if target not in self._budgets:
-                self._budgets[target] = {c: RateBudget(self._rates[c], self._clock) for c in Category}
-            return self._budgets[target]
-
-    def release(self, target: Target) -> None:
-        """One connection less; the budgets go with the last."""
-        with self._lock:
-            self._users[target] -= 1
-            if not self._users[target]:
-                del self._users[target], self._budgets[target]
-
-    def configure(self, rates: Mapping[str, float]) -> None:
-        """Use other rates from now on."""
-        with self._lock:
-            self._rates = dict(rates)
-            for budgets in self._budgets.values():
-                for category, budget in budgets.items():
-                    budget.configure(self._rates[category])
-
-    def states(self) -> tuple[BudgetState, ...]:
-        """Every budget as it is now."""
-        with self._lock:
-            known = [(target, dict(budgets)) for target, budgets in self._budgets.items()]
-        return tuple(
-            BudgetState(target, category, budget.configured, budget.current, DEFAULT_QUOTAS[category])
-            for target, budgets in known
-            for category, budget in budgets.items()
-        )
 
 
 class Connection:
@@ -113,6 +63,8 @@ class Connection:
         self._observer = observer
         self._lock = threading.Lock()
         self._api: CognitoApi | None = None
+        self._naming = threading.Lock()
+        self._closed = False
         self.naming_over = threading.Event()
         """Set once the account is known, or STS has been asked in vain."""
         self._target = Target(account_of_role(settings.role_arn) or UNKNOWN_ACCOUNT, settings.region)
@@ -128,6 +80,10 @@ class Connection:
         """The budget that every caller of this account and Region shares."""
         return self._budgets[category]
 
+    def granted(self, category: Category, quota: float) -> None:
+        """AWS has told how many requests per second it grants."""
+        self._all_budgets.granted(self._target, category, quota)
+
     def api(self, made: Callable[[CognitoApi], None]) -> CognitoApi:
         """The client; `made` is called with a new one.
 
@@ -141,26 +97,36 @@ class Connection:
 
     def named(self, account_id: str) -> None:
         """An answer has told the account id; the first word counts."""
-        with self._lock:
-            if self._target.account_id != UNKNOWN_ACCOUNT:
+        with self._naming:
+            if self._closed or self._target.account_id != UNKNOWN_ACCOUNT:
                 return
             unknown, self._target = self._target, Target(account_id, self._target.region)
+            self._budgets = self._all_budgets.use(self._target)
+            self._all_budgets.release(unknown)
+            self._observer.target_named(unknown, self._target)
         self.naming_over.set()
-        self._budgets = self._all_budgets.use(self._target)
-        self._all_budgets.release(unknown)
-        self._observer.target_named(unknown, self._target)
 
     def close(self) -> None:
-        """Nothing uses this connection any more."""
-        self._all_budgets.release(self._target)
-        self._observer.target_removed(self._target)
+        """Nothing uses this connection any more; an answer of STS that is under way names nothing then."""
+        with self._naming:
+            self._closed = True
+            self._all_budgets.release(self._target)
+            self._observer.target_removed(self._target)
 
 
 class Connections:
     """Makes a reader for a pool; pools that are reached alike share a client."""
 
-    def __init__(self, make_api: ApiFactory, budgets: Budgets, observer: AwsObserver, clock: Clock) -> None:
-        """`make_api` is `AwsApis` in production."""
+    def __init__(
+        self,
+        make_api: ApiFactory,
+        budgets: Budgets,
+        observer: AwsObserver,
+        clock: Clock,
+        pause: Callable[[float], object] | None = None,
+    ) -> None:
+        """`make_api` is `AwsApis` in production; `pause` waits for so many seconds."""
+        self._pause = pause or threading.Event().wait
         self._make_api = make_api
         self._budgets = budgets
         self._observer = observer
@@ -180,7 +146,7 @@ class Connections:
         Raises `exporter.errors.AwsError` when boto3 cannot make a client.
         """
         connection = self._connections[pool.target]
-        api = connection.api(lambda api: self._learn_account(connection, api))
+        api = connection.api(lambda api: self._learn(connection, api))
         connection.naming_over.wait(NAMING_PATIENCE)
         return PacedReader(
             api,
@@ -192,32 +158,58 @@ class Connections:
             attributes=frozenset(pool.device_attributes),
         )
 
-    def _learn_account(self, connection: Connection, api: CognitoApi) -> None:
-        """Ask STS beside the sweep: its being unreachable must hold nothing up."""
+    def _learn(self, connection: Connection, api: CognitoApi) -> None:
+        """Ask beside the sweep for what it can do without: the account's name, and its quotas."""
         if connection.target.account_id != UNKNOWN_ACCOUNT:
             connection.naming_over.set()
-        else:
-            threading.Thread(target=self._ask_sts, args=(connection, api), name="account-id", daemon=True).start()
+        threading.Thread(target=self._ask_sts_and_quotas, args=(connection, api), name="account", daemon=True).start()
+
+    def _ask_sts_and_quotas(self, connection: Connection, api: CognitoApi) -> None:
+        if not connection.naming_over.is_set():
+            self._ask_sts(connection, api)
+        for category in self._budgets.shared_categories():
+            self._ask_quota(connection, api, category)
+            self._pause(LIMIT_MANAGEMENT_SECONDS)
 
     def _ask_sts(self, connection: Connection, api: CognitoApi) -> None:
+        def name() -> None:
+            # Within the request, so that it is counted under the account that it has named.
+            connection.named(api.account_id())
+
         try:
-            account_id = observed(
-                connection, self._observer, self._clock, Operation.GET_CALLER_IDENTITY, api.account_id
-            )
+            observed(connection, self._observer, self._clock, Operation.GET_CALLER_IDENTITY, name)
         except AwsError as error:
             # Counted by the observer; the ARN of the first described pool will name the account.
             log.info("STS does not tell the account id", region=connection.target.region, error=str(error))
             connection.naming_over.set()
-            return
-        connection.named(account_id)
+
+    def _ask_quota(self, connection: Connection, api: CognitoApi, category: Category) -> None:
+        try:
+            quota = observed(
+                connection,
+                self._observer,
+                self._clock,
+                Operation.GET_PROVISIONED_LIMIT,
+                lambda: api.provisioned_quota(category),
+            )
+        except AwsError as error:
+            log.warning(
+                "the provisioned quota cannot be read; taking the rate as a share of AWS's documented default",
+                region=connection.target.region,
+                category=category.value,
+                error=str(error),
+            )
+        else:
+            connection.granted(category, quota)
 
 
 class AwsApis:
-    """Makes boto3 clients; all of them share what botocore loads from disk."""
+    """Makes clients; all of them share what botocore loads from disk."""
 
-    def __init__(self, make_session: Callable[[], boto3.Session] = boto3.Session) -> None:
+    def __init__(self, make_session: Callable[[], boto3.Session] = boto3.Session, clock: Clock | None = None) -> None:
         """`make_session` is called once, when the first client is needed."""
         self._make_session = make_session
+        self._clock = clock or SystemClock()
         self._lock = threading.Lock()  # boto3's sessions are not safe for threads; its clients are
         self._base: boto3.Session | None = None
 
@@ -237,8 +229,6 @@ class AwsApis:
     def _made(self, settings: TargetSettings) -> CognitoApi:
         if self._base is None:
             self._base = self._make_session()
-        role_arn = settings.role_arn
-        session = self._base if role_arn is None else _assuming(self._base, role_arn, settings)
         config = ONE_ATTEMPT.merge(
             Config(
                 user_agent_extra=f"cognito-device-exporter/{exporter.__version__}",
@@ -246,10 +236,23 @@ class AwsApis:
                 use_dualstack_endpoint=settings.use_dualstack_endpoint,
             )
         )
+        role_arn = settings.role_arn
+        session = self._base if role_arn is None else _assuming(self._base, role_arn, settings, config)
         cognito = session.client(
             "cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
         )
-        return BotoCognito(cognito, lambda: session.client("sts", region_name=settings.region, config=config))
+
+        def make_sts() -> STSClient:
+            with self._lock:
+                return session.client("sts", region_name=settings.region, config=config)
+
+        return LeanCognito(
+            cognito,
+            session.get_credentials(),
+            session._session.get_config_variable("ca_bundle"),  # noqa: SLF001 - boto3 gives no other way to its settings
+            plain=BotoCognito(cognito, make_sts),
+            clock=self._clock,
+        )
 
 
 def account_of_role(role_arn: str | None) -> str | None:
@@ -257,11 +260,11 @@ def account_of_role(role_arn: str | None) -> str | None:
     return role_arn.split(":")[4] if role_arn else None
 
 
-def _assuming(base: boto3.Session, role_arn: str, settings: TargetSettings) -> boto3.Session:
+def _assuming(base: boto3.Session, role_arn: str, settings: TargetSettings, config: Config) -> boto3.Session:
     source = base._session  # noqa: SLF001 - boto3 gives no other way to its loader and credentials
     session = BotocoreSession()
     session.register_component("data_loader", source.get_component("data_loader"))
-    provider = _RoleProvider(source, role_arn, settings)
+    provider = _RoleProvider(source, role_arn, settings, config)
     session.register_component("credential_provider", CredentialResolver(providers=[provider]))
     return boto3.Session(botocore_session=session)
 
@@ -272,8 +275,9 @@ class _RoleProvider(CredentialProvider):
     METHOD = "assume-role"
     CANONICAL_NAME = "AssumeRole"
 
-    def __init__(self, source: BotocoreSession, role_arn: str, settings: TargetSettings) -> None:
+    def __init__(self, source: BotocoreSession, role_arn: str, settings: TargetSettings, config: Config) -> None:
         super().__init__()
+        self._config = config
         self._source = source
         self._role_arn = role_arn
         self._settings = settings
@@ -283,7 +287,8 @@ class _RoleProvider(CredentialProvider):
         if source is None:
             raise NoCredentialsError
         fetcher = AssumeRoleCredentialFetcher(
-            client_creator=partial(self._source.create_client, region_name=self._settings.region),
+            # botocore's own timeouts and retries could hold up a sweep for minutes.
+            client_creator=partial(self._source.create_client, region_name=self._settings.region, config=self._config),
             source_credentials=source,
             role_arn=self._role_arn,
             extra_args=self._extra_arguments(),

@@ -14,11 +14,13 @@ import click
 from exporter import __version__
 from exporter.buildinfo import revision
 from exporter.cli.demo import MissingEmulator, run_demo
+from exporter.cli.demo_prometheus import prometheus_beside
 from exporter.cli.flags import CONFIG_FLAGS, SERVE_FLAGS, serve_options, value_of, with_flags
 from exporter.cli.health import check_health, health_address
 from exporter.cli.identify import labels
 from exporter.config.load import load_settings
 from exporter.config.settings import Settings
+from exporter.config.sharding import require_shared_keys
 from exporter.errors import ConfigError, ExporterError
 from exporter.logs import configure_logging
 from exporter.options import ServeOptions
@@ -99,6 +101,7 @@ def _serve_command(ctx: click.Context, /, **_flags: Any) -> int:
 def _serve(ctx: click.Context, config_file: Path) -> int:
     options = serve_options(ctx, config_file)
     settings = load_settings(options.config_file)
+    require_shared_keys(settings, options.shard)
     configure_logging(options.log_level, options.log_format, sys.stderr)
     parts: _Parts = ctx.obj
     return parts.serve(settings, options)
@@ -141,4 +144,4 @@ def _healthcheck(ctx: click.Context, /, **_flags: Any) -> int:
 @click.pass_context
 def _demo(ctx: click.Context, /, **_flags: Any) -> int:
     """Serve from the bundled Cognito emulation: no AWS account, no network."""
-    return run_demo(lambda config_file: _serve(ctx, config_file), serve_options(ctx, Path()))
+    return run_demo(lambda config_file: _serve(ctx, config_file), serve_options(ctx, Path()), watch=prometheus_beside)

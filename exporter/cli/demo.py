@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -39,9 +39,21 @@ class World(Protocol):
 
 OpenWorld = Callable[[], AbstractContextManager[World]]
 
+Watch = Callable[[ServeOptions, Path], AbstractContextManager[str | None]]
+"""Runs a Prometheus with its data in the directory given; gives what to tell the user of it."""
 
-def run_demo(serve: Callable[[Path], int], show: ServeOptions, open_world: OpenWorld | None = None) -> int:
+
+def no_watch(_show: ServeOptions, _directory: Path) -> AbstractContextManager[str | None]:
+    """No Prometheus."""
+    return nullcontext()
+
+
+def run_demo(
+    serve: Callable[[Path], int], show: ServeOptions, open_world: OpenWorld | None = None, watch: Watch = no_watch
+) -> int:
     """Start the world, write its configuration, say where to look as `show` has it, and serve until told to stop.
+
+    `watch` runs for as long.
 
     Raises `MissingEmulator`, whose text says what to install.
     """
@@ -56,7 +68,10 @@ def run_demo(serve: Callable[[Path], int], show: ServeOptions, open_world: OpenW
         base = f"http://{local(show.listen_addresses[0])}"
         click.echo(f"Status page: {base}/")
         click.echo(f"Metrics:     {base}{show.telemetry_path}")
-        return serve(config_file)
+        with watch(show, Path(directory)) as told:
+            if told is not None:
+                click.echo(f"Prometheus:  {told}")
+            return serve(config_file)
 
 
 def open_demo_world() -> AbstractContextManager[World]:

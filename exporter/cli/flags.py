@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,15 @@ from click.core import ParameterSource
 
 from exporter.config.duration import parse_duration
 from exporter.logs import LogFormat, LogLevel
-from exporter.options import DEFAULT_PORT, ListenAddress, ServeOptions, parse_listen_address, parse_telemetry_path
+from exporter.options import (
+    DEFAULT_PORT,
+    ListenAddress,
+    ServeOptions,
+    parse_listen_address,
+    parse_shard,
+    parse_telemetry_path,
+)
+from exporter.shard import WHOLE
 
 T = TypeVar("T")
 Decorator = Callable[[Any], Any]
@@ -44,6 +53,7 @@ class _Parsed(click.ParamType[Any]):
 
 _ADDRESS = _Parsed("host:port", parse_listen_address)
 _PATH = _Parsed("path", parse_telemetry_path)
+_SHARD = _Parsed("I/N", lambda text: parse_shard(text, socket.gethostname()))
 
 
 def _flag(name: str, destination: str, help_text: str, **attributes: Any) -> Decorator:
@@ -111,10 +121,17 @@ SERVE_FLAGS: tuple[Decorator, ...] = (
         type=click.Choice([log_format.value for log_format in LogFormat]),
         default=LogFormat.LOGFMT.value,
     ),
+    _flag(
+        "--shard",
+        "shard",
+        "Which of N equal parts of the users to read, from 0; auto/N takes I from the pod's name in a StatefulSet.",
+        type=_SHARD,
+        default=str(WHOLE),
+        metavar="I/N",
+    ),
     _not_yet("--config.auto-reload-interval", _asks_for_reloads, metavar="DURATION"),
     _not_yet("--web.config.file", metavar="FILE"),
     _not_yet("--web.enable-lifecycle", is_flag=True),
-    _not_yet("--shard", metavar="I/N"),
 )
 
 
@@ -152,6 +169,7 @@ def serve_options(ctx: click.Context, config_file: Path) -> ServeOptions:
         telemetry_path=value_of(ctx, "telemetry_path"),
         log_level=LogLevel(value_of(ctx, "log_level")),
         log_format=LogFormat(value_of(ctx, "log_format")),
+        shard=value_of(ctx, "shard"),
     )
 
 

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -14,17 +15,17 @@ from exporter.aws.api import PoolReader
 from exporter.clock import Clock
 from exporter.collect.journal import PoolJournal
 from exporter.collect.readers import PATIENCE, Patience
-from exporter.collect.recovery import NO_RECOVERY, Recovery
+from exporter.collect.recovery import Recovery, kept_identity_key, recover
 from exporter.collect.schedule import Schedule
-from exporter.collect.shard import WHOLE, Shard
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store import PoolStore
 from exporter.collect.sweep import Sweep
-from exporter.config.settings import IdentityMode, PoolSettings
+from exporter.config.settings import Detail, IdentityMode, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.hooks import SweepObserver
 from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
 from exporter.model import PoolState
+from exporter.shard import WHOLE, Shard
 
 SILENCE_SECONDS = 300.0
 """Without a sign of life for so long, scheduler or workers are taken for dead."""
@@ -52,13 +53,14 @@ class Fleet:
         observer: SweepObserver,
         clock: Clock,
         *,
-        recovery: Recovery = NO_RECOVERY,
+        state_path: Path | None = None,
         shard: Shard = WHOLE,
         patience: Patience = PATIENCE,
     ) -> None:
         self._parts = _Parts(connect, observer, clock, shard, patience, most_series=self._most_series)
         self._observer = observer
-        self._recovery = recovery
+        self._state_path = state_path
+        self._recovery: Recovery = recover(state_path, observer, clock)
         self._series = 0
         self._schedule = Schedule(observer, clock)
         self._pools: dict[str, _Pool] = {}
@@ -115,7 +117,7 @@ class Fleet:
         return self._series
 
     def _made(self, settings: PoolSettings) -> _Pool:
-        identity = identity_of(settings)
+        identity = identity_of(settings, self._state_path)
         pool = _Pool(settings, identity, self._recovery.journal(settings, identity), self._parts)
         restored = self._recovery.restored(settings, identity)
         if restored is not None:
@@ -223,16 +225,25 @@ class _Pool:
         self._cancelled.wait(seconds)
 
 
-def identity_of(settings: PoolSettings) -> Identity:
+def identity_of(settings: PoolSettings, state_path: Path | None) -> Identity:
     """The identity that a pool's settings ask for.
 
-    Without a key file the key lives as long as the process: no user label shows it then. Raises `OSError`
-    or `ValueError` when the key file cannot be used.
+    Without a key file the key is kept beside the state file; without that it lives as long as the process, and
+    no user label shows it. Raises `OSError` or `ValueError` when the key cannot be read or kept.
     """
     if settings.identity is IdentityMode.RAW:
         return RawIdentity()
-    path = settings.identity_key_file
-    return HmacIdentity(secrets.token_bytes(32) if path is None else read_key(path))
+    if settings.identity_key_file is not None:
+        return HmacIdentity(read_key(settings.identity_key_file))
+    if state_path is None:
+        return HmacIdentity(secrets.token_bytes(32))
+    try:
+        return HmacIdentity(kept_identity_key(state_path))
+    except (OSError, ValueError) as error:
+        if settings.detail is not Detail.POOL:
+            raise
+        log.error("the identity key cannot be kept; the next start will not know this one's users", error=str(error))
+        return HmacIdentity(secrets.token_bytes(32))
 
 
 def _was_contacted(view: PoolView) -> bool:

@@ -24,10 +24,11 @@ def pages(
 ) -> Iterator[tuple[T, ...]]:
     """Every page of a listing, each at most once.
 
-    Raises `Malformed` when a page names itself as the next, when a thousand pages in a row are empty, and
-    after `most` pages: following such a chain would never end.
+    Raises `Malformed` when a page names itself or one before it as the next, when a thousand pages in a row are
+    empty, and after `most` pages: following such a chain would never end.
     """
     token: str | None = None
+    mark: str | None = None  # the token at page 1, 2, 4, 8 …: every circle is found, and one token is kept
     empty = count = 0
     while True:
         page = fetch(token)
@@ -38,8 +39,12 @@ def pages(
             return
         if page.token == token:
             raise Malformed(operation, "a page names itself as the next")
+        if page.token == mark:
+            raise Malformed(operation, "the chain of pages leads back to itself")
         if empty >= MAX_EMPTY_PAGES or count == most:
             raise Malformed(operation, "the chain of pages does not end")
+        if count.bit_count() == 1:
+            mark = page.token
         token = page.token
 
 

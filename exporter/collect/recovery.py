@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from exporter.clock import Clock
 from exporter.collect.journal import NO_JOURNAL, Batch, Failures, Journal, PoolJournal, PoolKey
 from exporter.collect.records import verify
 from exporter.collect.state import Restored, SqliteState, StateDamaged, StateUnusable, set_aside
@@ -76,13 +77,14 @@ NO_RECOVERY = NoRecovery()
 class FileRecovery:
     """What a state file knows; also the `exporter.collect.journal.StateFile` of its own journal."""
 
-    def __init__(self, path: Path, failures: Failures) -> None:
+    def __init__(self, path: Path, failures: Failures, clock: Clock) -> None:
         """Open the file; one that is damaged is set aside.
 
         Raises `StateUnusable` when no file can be had.
         """
         self._path = path
         self._failures = failures
+        self._clock = clock
         self._lock = threading.Lock()  # a reload reads while the journal writes
         self._state = self._opened()
         self._journal = Journal(self, failures)
@@ -137,7 +139,7 @@ class FileRecovery:
 
     def _set_aside(self, reason: str) -> None:
         self._failures.state_failed()
-        set_aside(self._path, reason)
+        set_aside(self._path, reason, self._clock.wall())
 
     def _sound(self, restored: Restored | None, pool: PoolSettings) -> Restored | None:
         if restored is not None:
@@ -148,12 +150,12 @@ class FileRecovery:
         return restored
 
 
-def recover(path: Path | None, failures: Failures) -> Recovery:
+def recover(path: Path | None, failures: Failures, clock: Clock) -> Recovery:
     """Open the state file; whatever is wrong with it, there is a recovery to go on with."""
     if path is None:
         return NoRecovery()
     try:
-        return FileRecovery(path, failures)
+        return FileRecovery(path, failures, clock)
     except StateUnusable as error:
         failures.state_failed()
         log.error("the state file cannot be had; going on without", file=path.name, error=str(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -25,9 +26,6 @@ from exporter.hooks import SweepObserver
 START_JITTER_SHARE = 0.1
 START_JITTER_MAX = 5.0
 """The first sweep starts within so many seconds, so that many pools do not begin as one."""
-
-MISFIRE_GRACE_MIN = 60.0
-"""A run late by up to this, or by up to its interval, is simply late; beyond that it was missed."""
 
 HEARTBEAT_SECONDS = 10.0
 
@@ -54,19 +52,18 @@ class Schedule:
         self._overrun: set[str] = set()
         self._beat = clock.monotonic()
         self._scheduler = BackgroundScheduler(
-            executors={"default": _DaemonThreads()},
-            job_defaults={"coalesce": True, "max_instances": 1},
+            executors={"default": _DaemonThreads(self._missed)},
+            # However late, a run is started; of several that are due, one is, and the others were missed.
+            job_defaults={"coalesce": False, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
         self._scheduler.add_listener(self._ran, events.EVENT_JOB_EXECUTED)
         self._scheduler.add_listener(self._was_busy, events.EVENT_JOB_MAX_INSTANCES)
-        self._scheduler.add_listener(self._missed, events.EVENT_JOB_MISSED)
         self._scheduler.add_listener(self._raised, events.EVENT_JOB_ERROR)
         self._scheduler.add_job(
             self._show_life,
             IntervalTrigger(seconds=HEARTBEAT_SECONDS, timezone=UTC),
             id=_HEARTBEAT,
-            misfire_grace_time=None,
         )
 
     def start(self) -> None:
@@ -86,7 +83,6 @@ class Schedule:
             IntervalTrigger(seconds=interval, timezone=UTC),
             id=pool_id,
             next_run_time=_in(delay + jitter),
-            misfire_grace_time=int(max(MISFIRE_GRACE_MIN, interval)),
         )
 
     def remove(self, pool_id: str) -> None:
@@ -117,12 +113,12 @@ class Schedule:
             self._overrun.add(event.job_id)
             self._observer.sweep_overran(event.job_id)
 
-    def _missed(self, event: events.JobExecutionEvent) -> None:
+    def _missed(self, job_id: str, runs: int) -> None:
         """The process did not get to run for longer than an interval, as when a machine sleeps."""
-        if event.job_id in self._intervals:
-            self._observer.sweep_missed(event.job_id)
-            log.warning("sweep missed its time; starting it now", user_pool_id=event.job_id)
-            self._run_in(event.job_id, 0)
+        if job_id in self._intervals:
+            for _ in range(runs):
+                self._observer.sweep_missed(job_id)
+            log.warning("sweeps missed their time; starting one now", user_pool_id=job_id, missed=runs)
 
     def _raised(self, event: events.JobExecutionEvent) -> None:
         """A job is built never to raise."""
@@ -139,8 +135,16 @@ class Schedule:
 class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no annotations
     """A daemon thread per run: a sweep may last for hours, and one stalled call must not hold up the exit."""
 
+    def __init__(self, missed: Callable[[str, int], None]) -> None:
+        """`missed` hears of a job and how many of its runs were due and will not be started."""
+        super().__init__()
+        self._missed = missed
+
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
-        threading.Thread(target=self._run, args=(job, run_times), name=f"sweep-{job.id}", daemon=True).start()
+        if len(run_times) > 1:
+            self._missed(job.id, len(run_times) - 1)
+        last = run_times[-1:]
+        threading.Thread(target=self._run, args=(job, last), name=f"sweep-{job.id}", daemon=True).start()
 
     def _run(self, job: Any, run_times: list[datetime]) -> None:
         try:

@@ -205,12 +205,12 @@ class SqliteState:
             self._db.execute("DELETE FROM pools WHERE pool_id = ? AND shape <> ?", (key.pool_id, key.shape))
 
 
-def set_aside(path: Path, reason: str) -> None:
-    """Rename the file, and what SQLite keeps beside it.
+def set_aside(path: Path, reason: str, now: float) -> None:
+    """Rename the file, and what SQLite keeps beside it, to a name that tells `now`, in seconds of wall time.
 
     Raises `StateUnusable` when that is not possible.
     """
-    suffix = datetime.now(UTC).strftime(".set-aside-%Y%m%dT%H%M%SZ")
+    suffix = datetime.fromtimestamp(now, UTC).strftime(".set-aside-%Y%m%dT%H%M%SZ")
     try:
         for companion in ("", "-wal", "-shm"):
             file = path.with_name(path.name + companion)

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from exporter.clock import Clock
 from exporter.collect.journal import NO_JOURNAL, PoolHeader, PoolJournal
-from exporter.collect.shard import WHOLE, Shard
 from exporter.collect.snapshot import PoolView, SweepProgress
 from exporter.collect.state import Restored
 from exporter.collect.users import Users
@@ -21,6 +20,7 @@ from exporter.config.settings import PoolSettings
 from exporter.errors import Reason
 from exporter.identity import Identity
 from exporter.model import Device, PoolDescription, PoolState, Tracking
+from exporter.shard import WHOLE, Shard
 
 PUBLISH_SECONDS = 1.0
 """Published data is at most so much older than what the sweep has read, unless publishing is costly."""
@@ -128,7 +128,8 @@ class PoolStore:
             off = description.tracking is Tracking.OFF
             if off:
                 self._forget_everything()
-            self._view = replace(self._view, description=description, data=None if off else self._view.data)
+                self._view = replace(self._view, data=None, oldest_observation=None)
+            self._view = replace(self._view, description=description)
             if self._expected is None:
                 self._expected = self._guess_of_users()
             if self._view.state not in {PoolState.DENIED, PoolState.FAILING}:
@@ -164,8 +165,10 @@ class PoolStore:
             return met
 
     def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
-        """A user was read."""
+        """A user was read; what comes after the end of its sweep tells nothing any more."""
         with self._lock:
+            if not self._sweeping:
+                return
             self._journal.put(identity, self._users.put(identity, devices, int(self._clock.wall()), self._sweep))
             self._done += 1
             self._failing_since = None

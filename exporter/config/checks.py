@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
@@ -12,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from exporter.config.attributes import attribute_label
 from exporter.config.duration import canonical_duration, parse_duration
+from exporter.config.share import parse_share
 
 H = TypeVar("H", bound=Hashable)
 T = TypeVar("T")
@@ -21,12 +23,16 @@ _POOL_ID = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+_[0-9a-zA-Z]+")
 _POOL_ID_MAX = 55
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+")
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
-_SHARE = re.compile(r"[0-9.]+\s*%")
 
 
 def wrong(problem: str) -> PydanticCustomError:
     """The error of a failed check; `problem` is what a fault says before what was expected."""
     return PydanticCustomError("check", "{problem}", {"problem": problem})
+
+
+def wrong_type() -> PydanticCustomError:
+    """The error of a check that stands for pydantic's own check of the type."""
+    return PydanticCustomError("wrong_type", "wrong type")
 
 
 def duration(value: str) -> str:
@@ -123,18 +129,46 @@ def endpoint_url(value: str) -> str:
     return value
 
 
-def no_share(value: object) -> object:
-    """A share of the quota is planned."""
-    if isinstance(value, str) and _SHARE.fullmatch(value):
-        raise wrong("a share of the quota is not supported yet")
+def file_path(value: str) -> str:
+    """Text that the system can take for the name of a file."""
+    try:
+        usable = b"\0" not in os.fsencode(not_blank(value))
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise wrong("not a path")
     return value
 
 
-def positive(value: float) -> float:
-    """A number above zero."""
-    if not (value > 0 and math.isfinite(value)):
+def rate(value: object) -> float | str:
+    """A number above zero, or a share as it is written.
+
+    It stands for pydantic's check of the type, which would report number and text as two faults.
+    """
+    if isinstance(value, str):
+        return _share(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type()
+    if not value > 0:
         raise wrong("not above zero")
+    if not _is_finite(value):
+        raise wrong("too large")
     return value
+
+
+def _share(value: str) -> str:
+    try:
+        parse_share(value)
+    except ValueError as error:
+        raise wrong(str(error)) from None
+    return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def not_negative(value: int) -> int:

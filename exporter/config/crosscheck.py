@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +12,19 @@ from exporter.config.layers import LayeredPool
 from exporter.config.wire import Users
 from exporter.identity import read_key
 
+_STATE_PATH: KeyPath = ("state", "path")
 
-def crosscheck(pools: list[LayeredPool], base: Path, bad: frozenset[KeyPath]) -> list[Fault]:
+
+def crosscheck(pools: list[LayeredPool], state_path: Path | None, base: Path, bad: frozenset[KeyPath]) -> list[Fault]:
     """Every fault of this kind, once each; keys in `bad` were reported already, so nothing is concluded from them."""
-    found = [*_pools_twice(pools)]
+    found = [*_pools_twice(pools), *_state_usable(state_path)]
+    keeps_key = state_path is not None or any(key[:1] == _STATE_PATH[:1] for key in bad)
     for pool in pools:
         found += _users(pool, bad)
         found += _assumed_role(pool, bad)
         found += _endpoint(pool, bad)
-        found += _key_needed(pool, bad)
+        if not keeps_key:
+            found += _key_needed(pool, bad)
         found += _key_usable(pool, base)
     return list(dict.fromkeys(found))
 
@@ -71,7 +77,8 @@ def _key_needed(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault
     keyless = options.identity == "hmac" and options.identity_key_file is None
     if keyless and options.detail != "pool" and not _any_bad(layered, keys, bad):
         yield Fault(
-            layered.site(*keys), f"identity hmac with detail {options.detail} needs a key, expected identity_key_file"
+            layered.site(*keys),
+            f"identity hmac with detail {options.detail} needs a key, expected identity_key_file or state.path",
         )
 
 
@@ -92,6 +99,27 @@ def _key_problem(path: Path) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _state_usable(path: Path | None) -> Iterator[Fault]:
+    """Only what is a slip of the pen: a file that cannot be opened stops no exporter."""
+    if path is None:
+        return
+    if _is_directory(path):
+        yield Fault(_STATE_PATH, "a directory, expected the path of a file")
+    elif _is_directory(path.parent) is False:
+        found = json.dumps(str(path.parent))
+        yield Fault(_STATE_PATH, f"no directory for the file, expected an existing directory (found none at {found})")
+
+
+def _is_directory(path: Path) -> bool | None:
+    """None where the system does not tell."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
 
 
 def _any_bad(layered: LayeredPool, names: tuple[str, ...], bad: frozenset[KeyPath]) -> bool:

@@ -8,7 +8,7 @@ from exporter.config.crosscheck import crosscheck
 from exporter.config.document import Document, YamlFault, read_document
 from exporter.config.faults import Fault, dotted
 from exporter.config.layers import LayeredPool
-from exporter.config.resolve import resolve_limits, resolve_pool
+from exporter.config.resolve import resolve_limits, resolve_pool, resolve_state
 from exporter.config.settings import Settings
 from exporter.config.validate import Checked, check_document, key_of
 from exporter.config.wire import Defaults
@@ -52,12 +52,14 @@ def parse_settings(text: str, file: str) -> Settings:
     pools = _layered(checked)
     base = Path(file).parent
     bad = frozenset(key_of(fault.path) for fault in checked.faults)
-    faults = [*document.faults, *checked.faults, *crosscheck(pools, base, bad)]
+    state_path = resolve_state(checked.root.state, base) if checked.root else None
+    faults = [*document.faults, *checked.faults, *crosscheck(pools, state_path, base, bad)]
     if faults or checked.root is None:
         raise ConfigError(_rendered(file, document, faults))
     return Settings(
         pools=tuple(resolve_pool(pool, base) for pool in pools),
         limits=resolve_limits(checked.root.limits),
+        state_path=state_path,
     )
 
 

@@ -12,10 +12,12 @@ from exporter.config.settings import (
     IdentityMode,
     Limits,
     PoolSettings,
+    Share,
     TargetSettings,
     Threshold,
     UserSelection,
 )
+from exporter.config.share import parse_share
 from exporter.model import region_of
 
 _LEAST_DEFAULT_STALENESS = 24 * 3600.0
@@ -46,8 +48,21 @@ def resolve_pool(layered: LayeredPool, base: Path) -> PoolSettings:
 def resolve_limits(limits: wire.Limits | None) -> Limits:
     """The limits, complete."""
     limits = limits or wire.Limits()
-    rates = (limits.rate or wire.Rates()).model_dump(by_alias=True)
-    return Limits(rate={category: float(rate) for category, rate in rates.items()}, series=limits.series)
+    return Limits(rate=_rates(limits.rate or wire.Rates()), series=limits.series)
+
+
+def resolve_state(state: wire.State | None, base: Path) -> Path | None:
+    """The state file, if there is to be one; a relative path starts at `base`."""
+    return None if state is None or state.path is None else base / state.path
+
+
+def _rates(written: wire.Rates) -> dict[str, float | Share]:
+    fields = wire.Rates.model_fields.items()
+    return {info.alias or name: _rate(getattr(written, name)) for name, info in fields}
+
+
+def _rate(written: float | str) -> float | Share:
+    return Share(parse_share(written)) if isinstance(written, str) else float(written)
 
 
 def _target(pool_id: str, options: wire.Defaults) -> TargetSettings:

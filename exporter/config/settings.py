@@ -78,10 +78,19 @@ class PoolSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Requests per second by AWS quota category, and the most user and device series exposed."""
+class Share:
+    """A rate as a part of the provisioned quota."""
 
-    rate: dict[str, float]
+    fraction: float
+    """Above 0 and at most 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the exporter may use, and the most user and device series exposed."""
+
+    rate: dict[str, float | Share]
+    """By AWS quota category: requests per second, or a share of what AWS grants."""
     series: int
 
 
@@ -91,3 +100,5 @@ class Settings:
 
     pools: tuple[PoolSettings, ...]
     limits: Limits
+    state_path: Path | None = None
+    """The file from which a restart resumes; None begins from nothing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic.fields import FieldInfo
 
 from exporter.config import checks
@@ -18,13 +18,14 @@ Threshold = Annotated[str, AfterValidator(checks.threshold)]
 Thresholds = Annotated[list[Threshold], AfterValidator(checks.not_empty), AfterValidator(checks.thresholds)]
 Text = Annotated[str, AfterValidator(checks.not_blank)]
 Names = Annotated[list[Text], AfterValidator(checks.not_empty), AfterValidator(checks.distinct)]
-Rate = Annotated[float, AfterValidator(checks.positive), BeforeValidator(checks.no_share)]
+FilePath = Annotated[str, AfterValidator(checks.file_path)]
+Rate = Annotated[float | str, PlainValidator(checks.rate)]
 NotYet = Annotated[None, BeforeValidator(checks.not_yet)]
 
 _DURATION = "a duration above zero, such as 90d, 15m or 1h30m"
 _BOOLEAN = "true or false"
 _OPTIONAL_BOOLEAN = "true, false or null"
-_RATE = "a number above zero"
+_RATE = 'a number above zero, or a share of the quota such as "20%"'
 
 
 def key(default: Any, expected: str, description: str, alias: str | None = None) -> Any:
@@ -72,7 +73,8 @@ class Defaults(Strict):
         None,
         "the path of a key file, or null",
         "The key of identity hmac: a file of at least 16 bytes with mode 0600; a relative path starts at the "
-        "directory of the configuration file. Required for identity hmac with detail user or device.",
+        "directory of the configuration file. Identity hmac with detail user or device needs this or `state.path`, "
+        "beside which a key is made and kept; with `--shard` of more than one it needs this, as labels must agree.",
     )
     device_age_series: bool = key(
         True,  # noqa: FBT003 - the default of a key, not a switch
@@ -154,10 +156,10 @@ class Pool(Defaults):
 
 
 class Rates(Strict):
-    """Requests per second for each AWS quota category, per account and Region."""
+    """Requests per second, or a share of the quota, for each AWS quota category, per account and Region."""
 
     user_resource_read: Rate = key(10, _RATE, "AdminListDevices. AWS grants 50 by default.", alias="UserResourceRead")
-    user_list: Rate = key(5, _RATE, "ListUsers, ListUsersInGroup. AWS grants 30.", alias="UserList")
+    user_list: Rate = key(5, _RATE, "ListUsers, ListUsersInGroup. AWS grants 30 by default.", alias="UserList")
     user_pool_read: Rate = key(2, _RATE, "DescribeUserPool. AWS grants 15 by default.", alias="UserPoolRead")
     user_pool_resource_read: Rate = key(
         2, _RATE, "Reading groups and tags. AWS grants 20 by default.", alias="UserPoolResourceRead"
@@ -169,7 +171,7 @@ class Limits(Strict):
 
     rate: Rates | None = key(
         None,
-        "a mapping of quota categories to requests per second",
+        "a mapping of quota categories to requests per second or shares",
         "Requests per second for the whole deployment, per account and Region, by AWS quota category. "
         "The quotas are shared with everything else in the account, sign-ins and sign-ups included.",
     )
@@ -178,6 +180,18 @@ class Limits(Strict):
         "a whole number from 0",
         "The most user and device series in one exposition; whole users are kept or dropped by a stable hash, "
         "with a fair share for each pool.",
+    )
+
+
+class State(Strict):
+    """What survives a restart."""
+
+    path: FilePath | None = key(
+        None,
+        "the path of a file in a directory that exists, or null",
+        "The SQLite file from which a restart resumes, each shard's own; a relative path starts at the directory of "
+        "the configuration file. A file that cannot be used is set aside or gone without, which "
+        "`cognito_exporter_state_errors_total` counts. null begins every start from nothing.",
     )
 
 
@@ -190,7 +204,7 @@ class Root(Strict):
     )
     discovery: NotYet = key(None, "the key to be absent", "Pools found by rule. Not supported yet.")
     limits: Limits | None = key(None, "a mapping", "What the exporter may use.")
-    state: NotYet = key(None, "the key to be absent", "Where to resume from after a restart. Not supported yet.")
+    state: State | None = key(None, "a mapping with the key path", "What survives a restart.")
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool
 
+from exporter.aws.api import DEFAULT_QUOTAS, Category
 from exporter.emulator import listings, tracking
 from exporter.emulator.devices import DeviceRecord
 from exporter.emulator.errors import Answer, invalid_parameter, not_authorized
@@ -37,6 +38,7 @@ class Operations:
             **dict.fromkeys(("AdminForgetDevice", "ForgetDevice"), self._forget_device),
             **dict.fromkeys(("AdminUpdateDeviceStatus", "UpdateDeviceStatus"), self._update_device_status),
             "ConfirmDevice": self._confirm_device,
+            "GetProvisionedLimit": self._get_provisioned_limit,
         }
         self.created: set[str] = set()
         """Ids of the pools that came to be here."""
@@ -101,6 +103,15 @@ class Operations:
     def _confirm_device(self, call: Call, now: float) -> Content:
         pool, user = self._subject(call)
         return tracking.confirm_device(pool, user, call.params, now)
+
+    def _get_provisioned_limit(self, call: Call, _: float) -> Content:
+        definition = call.params.get("LimitDefinition") or {}
+        try:
+            category = Category(definition["Attributes"]["Category"])
+        except (KeyError, TypeError, ValueError):
+            raise invalid_parameter("Invalid LimitDefinition") from None
+        granted = self._faults.quotas.get(category, DEFAULT_QUOTAS[category])
+        return {"Limit": {"LimitDefinition": definition, "ProvisionedLimitValue": int(granted)}}
 
     def _subject(self, call: Call) -> tuple[CognitoIdpUserPool, CognitoIdpUser]:
         """The tracking pool and the user that a device operation speaks of.

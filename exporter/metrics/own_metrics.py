@@ -212,6 +212,10 @@ def _quota(budget: BudgetView) -> float | None:
     return budget.quota
 
 
+def _provisioned(budget: BudgetView) -> float:
+    return float(budget.provisioned)
+
+
 BUDGET_METRICS: tuple[BudgetMetric, ...] = (
     BudgetMetric(
         _spec(
@@ -242,5 +246,16 @@ BUDGET_METRICS: tuple[BudgetMetric, ...] = (
             (*TARGET, "category"),
         ),
         _quota,
+    ),
+    BudgetMetric(
+        _spec(
+            "quota_provisioned",
+            "1 where AWS has told the quota (GetProvisionedLimit, asked where a rate is a share of it), 0 where "
+            "quota_requests_per_second is AWS's documented default.",
+            OverShards.MAX,
+            Group.AWS,
+            (*TARGET, "category"),
+        ),
+        _provisioned,
     ),
 )

@@ -160,6 +160,11 @@ class BudgetView(Protocol):
         """Requests per second that AWS grants all callers together; None while unknown."""
         ...
 
+    @property
+    def provisioned(self) -> bool:
+        """Whether AWS has told the quota."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetMetric:

@@ -22,12 +22,15 @@ from exporter import __version__
 from exporter.cli import main
 from exporter.cli.flags import env_of
 from exporter.cli.health import Unhealthy, check_health
+from exporter.collect.recovery import kept_identity_key
 from exporter.config.settings import Settings
 from exporter.errors import ExporterError
 from exporter.logs import LogFormat, LogLevel
 from exporter.options import ListenAddress, ServeOptions
+from exporter.shard import Shard
 
 ONE_POOL = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"
+KEYLESS = f"{ONE_POOL}    detail: user\nstate: {{path: state.db}}\n"
 KEY = b"0123456789abcdef"
 
 Capture = pytest.CaptureFixture[str]
@@ -95,6 +98,7 @@ def test_bare_and_serve_both_serve_with_the_defaults(command: list[str], config:
         telemetry_path="/metrics",
         log_level=LogLevel.INFO,
         log_format=LogFormat.LOGFMT,
+        shard=Shard(0, 1),
     )
 
 
@@ -108,7 +112,7 @@ def test_the_configuration_is_config_yaml_unless_a_flag_says_otherwise(
 
 
 FLAGS = ["--web.listen-address=127.0.0.1:1", "--web.listen-address", "[::1]:0", "--web.telemetry-path=/m"]
-MORE_FLAGS = ["--web.probe-listen-address=:2", "--log.level=debug", "--log.format", "json"]
+MORE_FLAGS = ["--web.probe-listen-address=:2", "--log.level=debug", "--log.format", "json", "--shard=1/3"]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +128,7 @@ def test_flags_stand_before_or_after_the_command(args: list[str], config: Path) 
         telemetry_path="/m",
         log_level=LogLevel.DEBUG,
         log_format=LogFormat.JSON,
+        shard=Shard(1, 3),
     )
 
 
@@ -142,6 +147,7 @@ def test_every_flag_is_an_environment_variable_too(
         "WEB_TELEMETRY_PATH": "/m",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
+        "SHARD": "1/3",
         "CONFIG_AUTO_RELOAD_INTERVAL": "0",
         "WEB_ENABLE_LIFECYCLE": "false",
     }.items():
@@ -155,6 +161,7 @@ def test_every_flag_is_an_environment_variable_too(
         telemetry_path="/m",
         log_level=LogLevel.DEBUG,
         log_format=LogFormat.JSON,
+        shard=Shard(1, 3),
     )
 
 
@@ -187,7 +194,9 @@ def test_the_variable_of_a_flag() -> None:
         (["--web.listen-address=:1", "--web.probe-listen-address=:1"], ":1 stands twice"),
         (["--web.config.file=web.yml"], "--web.config.file: not supported yet"),
         (["serve", "--web.enable-lifecycle"], "--web.enable-lifecycle: not supported yet"),
-        (["--shard", "0/2"], "--shard: not supported yet"),
+        (["--shard", "2/2"], "'2/2' has no shard 2, expected one from 0 to 1"),
+        (["serve", "--shard=0/0"], "'0/0' splits into no shards, expected at least 1"),
+        (["--shard=two"], "'two' is no shard, expected I/N such as 0/3, or auto/3 in a pod of a StatefulSet"),
         (["--config.auto-reload-interval=30s"], "--config.auto-reload-interval: not supported yet"),
         (["--config.auto-reload-interval=soon"], "--config.auto-reload-interval: not a duration, expected"),
         (["check-config"], "Missing argument 'FILE'."),
@@ -208,6 +217,23 @@ def test_a_wrong_configuration_is_said_fault_by_fault_and_exits_2(config: Path, 
             f'{config}:3: pools[0].detail: unknown value, expected pool, user or device (found "all")',
             f'{config}:4: pools[0].identity: unknown value, expected hmac or raw (found "none")',
         ]
+
+
+def test_the_ordinal_of_a_shard_is_taken_from_the_name_of_this_host(config: Path, capsys: Capture) -> None:
+    code = main(["--config.file", str(config), "--shard=auto/1000000"], Served())
+    pod = re.search("-[0-9]+$", socket.gethostname().partition(".")[0])
+    assert code == (0 if pod else 2)
+    assert pod or f"no ordinal in the host name '{socket.gethostname()}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["serve"]])
+def test_shards_that_share_no_key_do_not_serve_and_exit_2(command: list[str], config: Path, capsys: Capture) -> None:
+    config.write_text(KEYLESS, encoding="utf-8")
+    assert refused(["--config.file", str(config), *command, "--shard=0/2"], capsys) == (
+        "eu-west-1_AbCdEfGhI: --shard 0/2 with identity hmac and detail user needs a key that all shards share, "
+        "expected identity_key_file"
+    )
+    assert options_of([*command, "--shard=0/1"], config).shard == Shard(0, 1)
 
 
 def test_the_exit_code_of_serving_is_handed_on(config: Path) -> None:
@@ -246,8 +272,8 @@ def test_help_names_every_command(capsys: Capture) -> None:
 # identify
 
 
-def hmac_label(pool_id: str, username: str) -> str:
-    return hmac.new(KEY, f"{pool_id}\0{username}".encode(), hashlib.sha256).hexdigest()[:32]
+def hmac_label(pool_id: str, username: str, key: bytes = KEY) -> str:
+    return hmac.new(key, f"{pool_id}\0{username}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def test_identify_prints_the_label_per_pool(config: Path, capsys: Capture) -> None:
@@ -270,8 +296,37 @@ def test_identify_without_a_key_prints_no_label_and_exits_2(config: Path, capsys
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == (
-        "eu-west-1_AbCdEfGhI: no key for identity hmac: expected identity_key_file in the configuration\n"
+        "eu-west-1_AbCdEfGhI: no key for identity hmac: expected identity_key_file or state.path in the configuration\n"
     )
+
+
+def test_identify_reads_the_key_that_is_kept_beside_the_state_file(config: Path, capsys: Capture) -> None:
+    config.write_text(KEYLESS, encoding="utf-8")
+    key = kept_identity_key(config.parent / "state.db")
+    assert main(["identify", "--config.file", str(config), "bob"]) == 0
+    assert capsys.readouterr().out == f"eu-west-1_AbCdEfGhI {hmac_label('eu-west-1_AbCdEfGhI', 'bob', key)}\n"
+
+
+def test_identify_prefers_the_key_file_to_the_kept_key(config: Path, capsys: Capture) -> None:
+    kept_identity_key(config.parent / "state.db")
+    key = config.parent / "identity.key"
+    key.touch(mode=0o600)
+    key.write_bytes(KEY)
+    config.write_text(f"defaults: {{identity_key_file: identity.key}}\n{KEYLESS}", encoding="utf-8")
+    assert main(["identify", "--config.file", str(config), "bob"]) == 0
+    assert capsys.readouterr().out == f"eu-west-1_AbCdEfGhI {hmac_label('eu-west-1_AbCdEfGhI', 'bob')}\n"
+
+
+def test_identify_makes_no_key_but_says_how_to_come_by_it_and_exits_2(config: Path, capsys: Capture) -> None:
+    config.write_text(KEYLESS, encoding="utf-8")
+    assert main(["identify", "--config.file", str(config), "bob"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == (
+        f"eu-west-1_AbCdEfGhI: no key for identity hmac: expected {config.parent}/state.db.key, "
+        "which the exporter makes at its first start (found none): start it, then ask again where its state file is\n"
+    )
+    assert [path.name for path in config.parent.iterdir()] == ["config.yaml"]
 
 
 # healthcheck

@@ -27,6 +27,8 @@ SHOWN = ServeOptions(Path(), (ListenAddress("", 10617),), telemetry_path="/m")
 class OnePool:
     """A world of one pool that needs a key."""
 
+    url = "http://127.0.0.1:4566"
+
     def settings_yaml(self, key_file: Path) -> str:
         return f"defaults: {{identity_key_file: {key_file}, detail: user}}\npools:\n  - id: eu-west-1_AbC\n"
 
@@ -44,6 +46,7 @@ def test_the_demo_serves_its_own_pools_with_its_own_key_and_credentials(capsys: 
         (pool,) = load_settings(config_file).pools
         assert pool.id == "eu-west-1_AbC"
         assert os.environ["AWS_ACCESS_KEY_ID"] == "123456789012"
+        assert os.environ["AWS_ENDPOINT_URL_STS"] == OnePool.url
         seen.append(config_file)
         return 7
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.options import ListenAddress, parse_listen_address, parse_telemetry_path
+from exporter.options import ListenAddress, parse_listen_address, parse_shard, parse_telemetry_path
+from exporter.shard import WHOLE, Shard
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,57 @@ def test_paths_of_other_pages_and_no_paths_are_refused(text: str) -> None:
 )
 def test_loopback_is_recognised(host: str, expected: bool) -> None:
     assert ListenAddress(host, 1).is_loopback is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "host_name", "shard"),
+    [
+        ("0/1", "", WHOLE),
+        ("0/3", "exporter-2", Shard(0, 3)),
+        ("2/3", "laptop", Shard(2, 3)),
+        ("auto/1", "exporter-0", WHOLE),
+        ("auto/3", "exporter-2", Shard(2, 3)),
+        ("auto/12", "cognito-device-exporter-11", Shard(11, 12)),
+        ("auto/3", "exporter-1.exporter.monitoring.svc.cluster.local", Shard(1, 3)),
+    ],
+)
+def test_a_shard_is_told_or_taken_from_the_name_of_the_pod(text: str, host_name: str, shard: Shard) -> None:
+    assert parse_shard(text, host_name) == shard
+    assert parse_shard(str(shard), host_name) == shard
+
+
+@pytest.mark.parametrize("text", ["", "1", "/", "1/", "/3", "a/3", "0/b", "-1/3", "0/-3", "+0/3", "1.0/3", "0/3/3"])
+def test_what_is_no_shard_is_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^'.*' is no shard, expected I/N such as 0/3, or auto/3 in a pod of a"):
+        parse_shard(text, "exporter-0")
+
+
+@pytest.mark.parametrize("text", ["AUTO/3", "0 / 3", "٣/4", f"0/{'9' * 5000}"])
+def test_a_shard_is_written_in_one_way(text: str) -> None:
+    with pytest.raises(ValueError, match="is no shard"):
+        parse_shard(text, "exporter-0")
+
+
+@pytest.mark.parametrize("text", ["0/0", "auto/0", "1/00"])
+def test_there_is_at_least_one_shard(text: str) -> None:
+    with pytest.raises(ValueError, match=rf"^'{text}' splits into no shards, expected at least 1$"):
+        parse_shard(text, "exporter-0")
+
+
+def test_an_ordinal_beyond_the_last_shard_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^'3/3' has no shard 3, expected one from 0 to 2$"):
+        parse_shard("3/3", "exporter-0")
+
+
+def test_a_pod_beyond_the_last_shard_is_refused() -> None:
+    said = r"^'auto/3' has no shard 3 of the host name 'exporter-3', expected one from 0 to 2$"
+    with pytest.raises(ValueError, match=said):
+        parse_shard("auto/3", "exporter-3")
+
+
+@pytest.mark.parametrize(
+    "host_name", ["", "laptop", "exporter", "exporter2", "exporter-", "exporter-7d9f8-x2x4z", "2", "exporter.x-2"]
+)
+def test_a_host_that_is_no_pod_of_a_stateful_set_has_no_ordinal(host_name: str) -> None:
+    with pytest.raises(ValueError, match=rf"finds no ordinal in the host name '{host_name}', expected .*exporter-0$"):
+        parse_shard("auto/3", host_name)

@@ -46,7 +46,7 @@ class Process:
     ) -> None:
         self.failures = Counting()
         pool = pool or settings(detail=Detail.DEVICE)
-        self.recovery = recover(path, self.failures)
+        self.recovery = recover(path, self.failures, clock)
         self.store = PoolStore(pool, identity, clock, self.recovery.journal(pool, identity), shard=shard)
         self.restored = self.recovery.restored(pool, identity)
         if self.restored is not None:
@@ -271,7 +271,7 @@ def test_a_record_that_is_no_record_sets_the_file_aside(path: Path, clock: Turne
 
 def test_where_no_file_can_be_had_the_daemon_goes_on_without(tmp_path: Path) -> None:
     failures = Counting()
-    assert isinstance(recover(tmp_path / "nowhere" / "state.db", failures), type(NO_RECOVERY))
+    assert isinstance(recover(tmp_path / "nowhere" / "state.db", failures, TurnedClock()), type(NO_RECOVERY))
     assert failures.failures == 1
 
 

@@ -194,7 +194,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_file_whole(path: Path) -> None:
 def test_setting_aside_moves_the_file_with_its_companions(path: Path) -> None:
     for companion in ("", "-wal", "-shm"):
         path.with_name(path.name + companion).write_text(companion)
-    set_aside(path, "because")
+    set_aside(path, "because", 1_700_000_000)
     assert not path.exists()
     assert sorted(p.read_text() for p in path.parent.iterdir()) == ["", "-shm", "-wal"]
-    assert all(".set-aside-" in p.name for p in path.parent.iterdir())
+    assert all(".set-aside-20231114T221320Z" in p.name for p in path.parent.iterdir())

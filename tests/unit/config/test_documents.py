@@ -23,7 +23,7 @@ def example() -> dict[str, Any]:
 
 
 def supported_keys() -> list[str]:
-    sections = (wire.Root, wire.Defaults, wire.Pool, wire.Users, wire.Limits, wire.Rates)
+    sections = (wire.Root, wire.Defaults, wire.Pool, wire.Users, wire.Limits, wire.Rates, wire.State)
     return [
         name
         for section in sections
@@ -45,12 +45,13 @@ def test_the_example_shows_the_defaults() -> None:
     shown = example()
     assert wire.Defaults.model_validate(shown["defaults"]) == wire.Defaults()
     assert set(shown["defaults"]) == set(wire.fields_of(wire.Defaults))
-    assert shown["limits"]["rate"] == wire.Rates().model_dump(by_alias=True)
+    assert shown["limits"]["rate"] == {name: info.default for name, info in wire.fields_of(wire.Rates).items()}
     assert shown["limits"]["series"] == wire.Limits().series
+    assert shown["state"] == wire.State().model_dump()
 
 
 def test_every_key_says_what_it_expects_and_means() -> None:
-    for section in (wire.Root, wire.Pool, wire.Users, wire.Limits, wire.Rates):
+    for section in (wire.Root, wire.Pool, wire.Users, wire.Limits, wire.Rates, wire.State):
         for info in wire.fields_of(section).values():
             assert wire.expected_of(info)
             assert (info.description or "").endswith(".")

@@ -15,6 +15,7 @@ from exporter.config.settings import (
     IdentityMode,
     Limits,
     PoolSettings,
+    Share,
     TargetSettings,
     Threshold,
     UserSelection,
@@ -51,12 +52,16 @@ def test_two_lines_are_a_complete_configuration() -> None:
     assert loaded.limits == Limits(
         rate={"UserResourceRead": 10, "UserList": 5, "UserPoolRead": 2, "UserPoolResourceRead": 2}, series=10_000
     )
+    assert loaded.state_path is None
 
 
 def test_the_default_rates_stay_below_what_aws_grants() -> None:
-    rate = parse_settings(ONE_POOL, "config.yaml").limits.rate
-    assert set(rate) == set(Category)
-    assert all(rate[category] < quota for category, quota in DEFAULT_QUOTAS.items())
+    rates = parse_settings(ONE_POOL, "config.yaml").limits.rate
+    assert set(rates) == set(Category)
+    for category, quota in DEFAULT_QUOTAS.items():
+        rate = rates[category]
+        assert isinstance(rate, float)
+        assert rate < quota
 
 
 def test_a_pool_wins_over_the_defaults_with_null_too() -> None:
@@ -120,6 +125,28 @@ def test_a_relative_key_file_starts_at_the_directory_of_the_configuration(tmp_pa
     assert load_settings(path).pools[0].identity_key_file == key
 
 
+def test_a_relative_state_file_starts_at_the_directory_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{ONE_POOL}state: {{path: state/devices.db}}\n", encoding="utf-8")
+    assert load_settings(path).state_path == tmp_path / "state" / "devices.db"
+    path.write_text(f"{ONE_POOL}state: {{path: {tmp_path}/other.db}}\n", encoding="utf-8")
+    assert load_settings(path).state_path == tmp_path / "other.db"
+
+
+@pytest.mark.parametrize("name", ["not-a-database.db", "x" * 300, "x" * 300 + "/state.db"])
+def test_a_state_file_that_cannot_be_opened_stops_nothing(name: str, tmp_path: Path) -> None:
+    (tmp_path / "not-a-database.db").write_bytes(b"something else")
+    text = f"{ONE_POOL}state: {{path: {name}}}\n"
+    assert parse_settings(text, str(tmp_path / "config.yaml")).state_path == tmp_path / name
+
+
+@pytest.mark.parametrize("detail", ["user", "device"])
+def test_a_state_file_stands_in_for_a_key_file(detail: str) -> None:
+    text = f"{ONE_POOL}    detail: {detail}\nstate: {{path: state.db}}\n"
+    assert parse_settings(text, "config.yaml").pools[0].identity_key_file is None
+
+
 def test_empty_sections_mean_their_defaults() -> None:
     text = f"defaults:\nlimits:\n  rate:\ndiscovery:\nstate:\n{ONE_POOL}"
     assert parse_settings(text, "config.yaml") == parse_settings(ONE_POOL, "config.yaml")
@@ -131,12 +158,23 @@ def test_rates_may_be_fractions_and_above_any_quota() -> None:
     assert (limits.rate["UserList"], limits.rate["UserResourceRead"], limits.series) == (0.5, 1000, 0)
 
 
+@pytest.mark.parametrize(
+    ("written", "fraction"), [("20%", 0.2), ("12.5%", 0.125), ("100%", 1), ("100.0%", 1), ("0.1%", 0.001)]
+)
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_rate_may_be_a_share_of_the_quota(written: str, fraction: float, quote: str) -> None:
+    text = f"{ONE_POOL}limits: {{rate: {{UserResourceRead: {quote}{written}{quote}, UserList: 20}}}}\n"
+    rate = parse_settings(text, "config.yaml").limits.rate
+    assert rate["UserResourceRead"] == Share(fraction)
+    assert rate["UserList"] == 20
+
+
 def test_a_byte_order_mark_is_no_fault() -> None:
     assert len(parse_settings(f"\ufeff{ONE_POOL}", "config.yaml").pools) == 1
 
 
-KEYS = ("pools", "defaults", "id", "users", "limits", "rate", "discovery")
-VALUES = ("eu-west-1_AbC", "30d", "1", "0x_", "null", "yes", "!x", "&a", "*a", "\ud800", "# ")
+KEYS = ("pools", "defaults", "id", "users", "limits", "rate", "discovery", "state", "path")
+VALUES = ("20%", "eu-west-1_AbC", "30d", "1", "0x_", "null", "yes", "!x", "&a", "*a", "\ud800", "# ")
 MARKS = (": ", ":", "- ", "? ", ", ", "[", "]", "{", "}", "'", '"', "|", "\n", "\n  ", "\n    ")
 YAML_LIKE = st.lists(st.sampled_from(KEYS + VALUES + MARKS), max_size=30).map("".join)
 
@@ -148,6 +186,9 @@ YAML_LIKE = st.lists(st.sampled_from(KEYS + VALUES + MARKS), max_size=30).map(""
 @example("pools: 2026-99-99")
 @example(f"{ONE_POOL}limits: {{series: {'9' * 5000}}}")
 @example(f"{ONE_POOL}limits: {{rate: {{UserList: {'9' * 400}}}}}")
+@example(f"{ONE_POOL}limits: {{rate: {{UserList: '{'9' * 400}%'}}}}")
+@example(f'{ONE_POOL}state: {{path: "\\ud800"}}')
+@example(f'{ONE_POOL}state: {{path: "no\\nsuch/state.db"}}')
 def test_any_text_is_settings_or_faults_of_one_line(text: str) -> None:
     assert all(fault.startswith("config.yaml:") and "\n" not in fault for fault in faults_of(text))
 

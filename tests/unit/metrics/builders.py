@@ -44,6 +44,7 @@ class Budget:
     configured: float = 10.0
     current: float = 7.5
     quota: float | None = None
+    provisioned: bool = False
 
 
 def settings(pool_id: str = POOL, detail: Detail = Detail.DEVICE) -> PoolSettings:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from exporter.metrics.pool_metrics import POOL_METRICS
 from exporter.metrics.single_flight import SingleFlight
 from exporter.metrics.spec import PoolMetric, Sample
 from exporter.model import Device, Mfa, PoolDescription, Tracking
+from tests.tools import required_tool
 from tests.unit.metrics.builders import (
     NOW_MS,
     OPENMETRICS,
@@ -84,11 +83,7 @@ def test_openmetrics_has_true_gauge_histograms_and_one_end() -> None:
 
 
 def test_promtools_linter_has_nothing_to_say() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("promtool is missing: install Debian's package prometheus")
-        pytest.skip("promtool is not installed")
+    promtool = required_tool("promtool")
     page = _full_page().encode()
     lint = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")

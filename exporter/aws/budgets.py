@@ -1,0 +1,110 @@
+"""The rate budgets of every account and Region in use, and the quotas that they are shares of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from exporter.aws.api import DEFAULT_QUOTAS, Category
+from exporter.aws.budget import RateBudget
+from exporter.clock import Clock
+from exporter.config.settings import Share
+from exporter.hooks import Target
+
+Rates = Mapping[str, float | Share]
+"""By quota category: requests per second for the whole deployment, or a share of what AWS grants."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """One rate budget as it is now, in requests per second."""
+
+    target: Target
+    category: Category
+    configured: float
+    current: float
+    quota: float
+    """What AWS grants all callers together."""
+    provisioned: bool
+    """Whether AWS has told the quota; else it is the documented default."""
+
+
+@dataclass(slots=True)
+class _OfTarget:
+    """The budgets of one account and Region, and how many connections spend them."""
+
+    budgets: dict[Category, RateBudget]
+    quotas: dict[Category, float] = field(default_factory=dict)
+    """As AWS has told them."""
+    connections: int = 0
+
+
+class Budgets:
+    """One budget per account, Region and category; shared by all pools in them."""
+
+    def __init__(self, rates: Rates, clock: Clock, *, shards: int = 1) -> None:
+        """Each of `shards` processes takes an equal part of the rates."""
+        self._rates = dict(rates)
+        self._clock = clock
+        self._shards = shards
+        self._lock = threading.Lock()
+        self._targets: dict[Target, _OfTarget] = {}
+
+    def use(self, target: Target) -> Mapping[Category, RateBudget]:
+        """One more connection spends this target's quota: its budgets, which all of them share."""
+        with self._lock:
+            if target not in self._targets:
+                budgets = {c: RateBudget(self._rate(c, DEFAULT_QUOTAS[c]), self._clock) for c in Category}
+                self._targets[target] = _OfTarget(budgets)
+            self._targets[target].connections += 1
+            return self._targets[target].budgets
+
+    def release(self, target: Target) -> None:
+        """One connection less; the budgets go with the last."""
+        with self._lock:
+            self._targets[target].connections -= 1
+            if not self._targets[target].connections:
+                del self._targets[target]
+
+    def shared_categories(self) -> tuple[Category, ...]:
+        """The categories whose rate is a share of the quota, so that the quota must be known."""
+        return tuple(category for category in Category if isinstance(self._rates[category], Share))
+
+    def granted(self, target: Target, category: Category, quota: float) -> None:
+        """AWS has told how many requests per second it grants; a rate that is a share of them follows."""
+        with self._lock:
+            of_target = self._targets.get(target)
+            if of_target is not None:
+                of_target.quotas[category] = quota
+                of_target.budgets[category].configure(self._rate(category, quota))
+
+    def configure(self, rates: Rates) -> None:
+        """Use other rates from now on."""
+        with self._lock:
+            self._rates = dict(rates)
+            for of_target in self._targets.values():
+                for category, budget in of_target.budgets.items():
+                    quota = of_target.quotas.get(category, DEFAULT_QUOTAS[category])
+                    budget.configure(self._rate(category, quota))
+
+    def states(self) -> tuple[BudgetState, ...]:
+        """Every budget as it is now."""
+        with self._lock:
+            known = [(target, dict(one.budgets), dict(one.quotas)) for target, one in self._targets.items()]
+        return tuple(
+            BudgetState(
+                target=target,
+                category=category,
+                configured=budget.configured,
+                current=budget.current,
+                quota=quotas.get(category, DEFAULT_QUOTAS[category]),
+                provisioned=category in quotas,
+            )
+            for target, budgets, quotas in known
+            for category, budget in budgets.items()
+        )
+
+    def _rate(self, category: Category, quota: float) -> float:
+        rate = self._rates[category]
+        return (rate.fraction * quota if isinstance(rate, Share) else rate) / self._shards

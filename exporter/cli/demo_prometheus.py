@@ -1,0 +1,139 @@
+"""Prometheus beside the demo: it scrapes the exporter, evaluates the bundled rules, and ends with the demo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import exporter
+from exporter.cli.health import local
+from exporter.options import ListenAddress, ServeOptions
+
+USUAL_PORT = 9090
+INTERVAL = "5s"
+"""Between two scrapes, and between two evaluations of the rules."""
+
+JOB = "cognito-device-exporter"
+
+_LOOPBACK = "127.0.0.1"
+_RULES = "cognito-device-exporter.rules.yaml"
+_LOOKS = 50
+_SECONDS_PER_LOOK = 0.1
+_SECONDS_TO_END = 5.0
+
+
+@contextmanager
+def prometheus_beside(show: ServeOptions, directory: Path, program: str | None = None) -> Iterator[str | None]:
+    """Run Prometheus on loopback until the context ends, its data in `directory`; gives what to tell the user.
+
+    `program` is the `prometheus` of the PATH unless given; without one, nothing is run and there is nothing to tell.
+    """
+    program = program or shutil.which("prometheus")
+    target = local(show.listen_addresses[0])
+    if program is None:
+        yield None
+    elif not target.port:
+        yield "not started: the exporter listens on any free port, so nobody can say where to scrape"
+    else:
+        with _running(program, _configuration(directory, target, show.telemetry_path), directory) as told:
+            yield told
+
+
+def rules_file() -> Path:
+    """The recording rules and alerts: beside the package in a wheel, in their own folder in a checkout."""
+    package = Path(exporter.__file__).parent
+    bundled = package / "bundled" / _RULES
+    return bundled if bundled.exists() else package.parent / "grafana" / "prometheus" / _RULES
+
+
+def _configuration(directory: Path, target: ListenAddress, telemetry_path: str) -> Path:
+    content: dict[str, Any] = {
+        "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
+        "rule_files": [str(rules_file())],
+        "scrape_configs": [
+            {
+                "job_name": JOB,
+                "metrics_path": telemetry_path,
+                "static_configs": [{"targets": [str(target)]}],
+            },
+        ],
+    }
+    path = directory / "prometheus.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
+    return path
+
+
+@contextmanager
+def _running(program: str, configuration: Path, directory: Path) -> Iterator[str]:
+    port = free_port()
+    log_file = directory / "prometheus.log"
+    arguments = [
+        program,
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={directory / 'prometheus'}",
+        f"--web.listen-address={_LOOPBACK}:{port}",
+        "--log.level=warn",
+    ]
+    with (
+        log_file.open("wb") as log,
+        subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,  # noqa: S603 - the user's own Prometheus
+    ):
+        try:
+            url = f"http://{_LOOPBACK}:{port}/"
+            yield url if _became_ready(process, url) else f"not started: {_last_line(log_file)}"
+        finally:
+            _end(process)
+
+
+def _became_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Whether it still runs once it answers; one that is slow to answer will."""
+    for _ in range(_LOOKS):
+        try:
+            process.wait(_SECONDS_PER_LOOK)
+        except subprocess.TimeoutExpired:
+            if _answers(f"{url}-/ready"):
+                break
+        else:
+            return False
+    return True
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def _last_line(log_file: Path) -> str:
+    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[-1] if lines else "it ended without a word"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def free_port(usual: int = USUAL_PORT) -> int:
+    """The usual port of Prometheus if nobody listens there, else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, usual))
+        except OSError:
+            probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

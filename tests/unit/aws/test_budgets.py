@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from exporter.aws.api import DEFAULT_QUOTAS, Category
+from exporter.aws.budgets import Budgets, Rates
+from exporter.clock import SystemClock
+from exporter.config.settings import Share
+from exporter.hooks import Target
+
+TARGET = Target("123456789012", "eu-west-1")
+READ, LIST = Category.USER_RESOURCE_READ, Category.USER_LIST
+
+
+def budgets(shards: int = 1, **changed: float | Share) -> Budgets:
+    rates: Rates = {**dict.fromkeys(Category, 5.0), **changed}
+    return Budgets(rates, SystemClock(), shards=shards)
+
+
+def configured(of: Budgets, category: Category) -> tuple[float, float, bool]:
+    (state,) = (state for state in of.states() if state.category is category)
+    return state.configured, state.quota, state.provisioned
+
+
+def test_a_share_is_of_the_documented_default_until_aws_tells_the_quota() -> None:
+    some = budgets(UserResourceRead=Share(0.2))
+    some.use(TARGET)
+    assert configured(some, READ) == (0.2 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
+    some.granted(TARGET, READ, 400)
+    assert configured(some, READ) == (80, 400, True)
+
+
+def test_a_plain_rate_does_not_follow_the_quota() -> None:
+    some = budgets()
+    some.use(TARGET)
+    some.granted(TARGET, READ, 400)
+    assert configured(some, READ) == (5, 400, True)
+
+
+def test_only_categories_whose_rate_is_a_share_need_their_quota() -> None:
+    assert budgets(UserList=Share(0.5)).shared_categories() == (LIST,)
+    assert budgets().shared_categories() == ()
+
+
+def test_each_shard_takes_its_part_of_rates_and_of_shares() -> None:
+    some = budgets(4, UserResourceRead=Share(0.2))
+    some.use(TARGET)
+    some.granted(TARGET, READ, 400)
+    assert configured(some, READ)[0] == 20
+    assert configured(some, LIST)[0] == pytest.approx(5 / 4)
+
+
+def test_other_rates_keep_the_quota_that_was_told() -> None:
+    some = budgets(UserResourceRead=Share(0.2))
+    some.use(TARGET)
+    some.granted(TARGET, READ, 400)
+    some.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
+    assert configured(some, READ)[0] == 200
+    assert configured(some, LIST)[0] == 7
+
+
+def test_budgets_go_with_the_last_connection() -> None:
+    some = budgets()
+    assert some.use(TARGET) is some.use(TARGET)
+    some.release(TARGET)
+    assert some.states()
+    some.release(TARGET)
+    assert not some.states()
+    some.granted(TARGET, READ, 400)
+    assert not some.states()

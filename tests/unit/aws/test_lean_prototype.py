@@ -1,0 +1,83 @@
+"""What is learnt from botocore, held against what botocore really sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
+
+from exporter.aws.api import Operation
+from exporter.aws.prototype import prototypes
+
+CALLS: dict[Operation, tuple[str, dict[str, Any]]] = {
+    Operation.DESCRIBE_USER_POOL: ("describe_user_pool", {"UserPoolId": "p"}),
+    Operation.ADMIN_LIST_DEVICES: ("admin_list_devices", {"UserPoolId": "p", "Username": "u"}),
+    Operation.LIST_USERS: ("list_users", {"UserPoolId": "p"}),
+    Operation.LIST_USERS_IN_GROUP: ("list_users_in_group", {"UserPoolId": "p", "GroupName": "g"}),
+}
+
+
+def client(region: str = "eu-west-1", **options: Any) -> Any:
+    session = boto3.Session(aws_access_key_id="AKIA", aws_secret_access_key="s", region_name=region)
+    config = Config(user_agent_extra="cognito-device-exporter/1", **options)
+    return session.client("cognito-idp", config=config)
+
+
+def sent(cognito: Any, operation: Operation) -> AWSPreparedRequest:
+    """The request that botocore makes, caught before it is sent."""
+    caught: list[AWSPreparedRequest] = []
+
+    def catch(request: AWSPreparedRequest, **_: Any) -> Any:
+        caught.append(request)
+        response = AWSResponse(request.url, 200, HTTPHeaders(), None)
+        response._content = b"{}"  # type: ignore[attr-defined] # botocore's place for a body that was read
+        return response
+
+    cognito.meta.events.register("before-send", catch)
+    method, wanted = CALLS[operation]
+    getattr(cognito, method)(**wanted)
+    cognito.meta.events.unregister("before-send", catch)
+    return caught[0]
+
+
+@pytest.mark.parametrize(
+    ("region", "options"),
+    [
+        ("eu-west-1", {}),
+        ("us-east-1", {"use_fips_endpoint": True}),
+        ("eu-west-1", {"use_dualstack_endpoint": True}),
+        ("us-gov-west-1", {"use_fips_endpoint": True, "use_dualstack_endpoint": True}),
+        ("cn-north-1", {}),
+    ],
+)
+@pytest.mark.parametrize("operation", CALLS)
+def test_address_headers_and_scope_are_those_of_boto3(
+    operation: Operation, region: str, options: dict[str, Any]
+) -> None:
+    cognito = client(region, **options)
+    found = prototypes(cognito)[operation]
+    really = sent(cognito, operation)
+    assert found.url == really.url
+    for name, value in found.headers.items():
+        assert really.headers[name] in {value, value.encode()}, name
+    assert {"X-Amz-Target", "Content-Type", "User-Agent"} <= found.headers.keys()
+    assert f"/{found.region}/{found.service}/aws4_request".encode() in really.headers["Authorization"]
+
+
+def test_the_user_agent_names_this_program_beside_botocore() -> None:
+    agent = prototypes(client())[Operation.LIST_USERS].headers["User-Agent"]
+    assert "Botocore" in agent
+    assert "cognito-device-exporter/1" in agent
+
+
+def test_nothing_is_sent_and_the_client_works_as_before() -> None:
+    cognito = client()
+    requests: list[Any] = []
+    cognito.meta.events.register("before-send", lambda **event: requests.append(event))
+    prototypes(cognito)
+    assert not requests
+    assert sent(cognito, Operation.LIST_USERS).url == "https://cognito-idp.eu-west-1.amazonaws.com/"

@@ -1,0 +1,75 @@
+"""The signature, held against botocore's own signer."""
+
+from __future__ import annotations
+
+from calendar import timegm
+from datetime import UTC, datetime
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.aws.prototype import Prototype
+from exporter.aws.signature import Signer
+
+URL = "https://cognito-idp.eu-west-1.amazonaws.com/"
+HEADERS = {
+    "X-Amz-Target": "AWSCognitoIdentityProviderService.AdminListDevices",
+    "Content-Type": "application/x-amz-json-1.1",
+    "User-Agent": "Boto3/1  two  spaces",
+    "X-Amz-Odd": " a  header   with spaces ",
+}
+PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60)
+
+
+def by_botocore(url: str, body: bytes, credentials: ReadOnlyCredentials, region: str) -> tuple[str, float]:
+    """The Authorization header, and the moment that botocore took for it."""
+    request = AWSRequest("POST", url, headers=HEADERS, data=body)
+    SigV4Auth(credentials, "cognito-idp", region).add_auth(request)
+    moment = datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return request.headers["Authorization"], timegm(moment.utctimetuple())
+
+
+@given(
+    st.sampled_from(
+        [
+            URL,
+            "https://cognito-idp.eu-west-1.amazonaws.com",
+            "https://cognito-idp.eu-west-1.amazonaws.com:443/",
+            "http://127.0.0.1:8080/",
+            "http://localhost:80/",
+            "http://[::1]:9229/",
+            "http://Host.Example:81/some/../path with/%C3%BC/ü~",
+        ]
+    ),
+    st.binary(min_size=1, max_size=300),
+    PRINTABLE,
+    PRINTABLE,
+    st.none() | PRINTABLE,
+    st.sampled_from(["eu-west-1", "us-gov-west-1", "aws-global"]),
+)
+def test_the_signature_is_the_one_that_botocore_makes(
+    url: str, body: bytes, key: str, secret: str, token: str | None, region: str
+) -> None:
+    credentials = ReadOnlyCredentials(key, secret, token)
+    expected, moment = by_botocore(url, body, credentials, region)
+    headers = Signer(Prototype(url, HEADERS, "cognito-idp", region)).headers(body, credentials, moment + 0.7)
+    assert headers["authorization"] == expected
+    assert headers.get("x-amz-security-token") == token
+
+
+def test_the_key_follows_the_day_and_the_secret() -> None:
+    prototype = Prototype(URL, HEADERS, "cognito-idp", "eu-west-1")
+    signer = Signer(prototype)
+    for secret, now in (("one", 1e9), ("two", 1e9), ("two", 1e9 + 86_400), ("one", 1e9)):
+        credentials = ReadOnlyCredentials("AKIA", secret, None)
+        assert signer.headers(b"{}", credentials, now) == Signer(prototype).headers(b"{}", credentials, now)
+
+
+def test_the_user_agent_which_a_proxy_may_change_is_sent_unsigned() -> None:
+    signer = Signer(Prototype(URL, HEADERS, "cognito-idp", "eu-west-1"))
+    headers = signer.headers(b"{}", ReadOnlyCredentials("AKIA", "s", None), 1e9)
+    assert headers["user-agent"] == "Boto3/1 two spaces"
+    assert "user-agent" not in headers["authorization"].lower()

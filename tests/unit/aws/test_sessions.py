@@ -1,0 +1,441 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+
+from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation
+from exporter.aws.budgets import Budgets, BudgetState
+from exporter.aws.client import BotoCognito
+from exporter.aws.lean import LeanCognito
+from exporter.aws.paced import PacedReader
+from exporter.aws.sessions import NAMING_PATIENCE, UNKNOWN_ACCOUNT, AwsApis, Connections
+from exporter.clock import SystemClock
+from exporter.config.settings import TargetSettings
+from exporter.emulator import Emulator, Fault, Rule
+from exporter.errors import AwsError, CredentialsFault, Denied, ServerError
+from exporter.hooks import Target
+from exporter.model import PoolDescription
+from tests.fakes import ACCOUNT, FakeCognito, FakePool, Remembering, TurnedClock, eventually
+from tests.unit.collect.pools import POOL_ID, settings
+
+OTHER_ACCOUNT = "210987654321"
+IRELAND, OHIO = "eu-west-1", "us-east-2"
+HERE = TargetSettings(IRELAND)
+BY_ROLE = TargetSettings(IRELAND, role_arn=f"arn:aws:iam::{OTHER_ACCOUNT}:role/reader", external_id="s3cret")
+RATES = {category.value: 1000.0 for category in Category}
+STS_FAILS = ServerError(Operation.GET_CALLER_IDENTITY, "HTTP 503")
+
+
+class Connected:
+    """Connections over fakes, one per way to reach AWS."""
+
+    def __init__(self, make_fake: Callable[[], FakeCognito] | None = None) -> None:
+        self.observer = Remembering()
+        self.budgets = Budgets(RATES, SystemClock())
+        self.apis: dict[TargetSettings, FakeCognito] = {}
+        self._make_fake = make_fake or (lambda: FakeCognito({POOL_ID: FakePool()}))
+        self.connections = Connections(self._make, self.budgets, self.observer, SystemClock())
+
+    def _make(self, target: TargetSettings) -> CognitoApi:
+        assert target not in self.apis
+        self.apis[target] = self._make_fake()
+        return self.apis[target]
+
+    def reader(self, target: TargetSettings = HERE) -> PacedReader:
+        return self.connections.reader(settings(target=target), lambda: False)
+
+    def named(self, account: str = ACCOUNT) -> int:
+        return self.observer.heard["target named", UNKNOWN_ACCOUNT, account]
+
+    def targets(self) -> set[Target]:
+        return {state.target for state in self.budgets.states()}
+
+
+def failing_sts() -> FakeCognito:
+    fake = FakeCognito({POOL_ID: FakePool()})
+    fake.fault = lambda operation, _: STS_FAILS if operation is Operation.GET_CALLER_IDENTITY else None
+    return fake
+
+
+def no_thread_asks_sts() -> bool:
+    return not any(thread.name == "account-id" for thread in threading.enumerate())
+
+
+class SlowSts(FakeCognito):
+    """STS answers when a test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__({POOL_ID: FakePool()})
+        self.go_on = threading.Event()
+
+    def account_id(self) -> str:
+        assert self.go_on.wait(10)
+        return super().account_id()
+
+
+class Anonymous(FakeCognito):
+    """A pool whose ARN says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__({POOL_ID: FakePool()})
+        self.fault = lambda operation, _: STS_FAILS if operation is Operation.GET_CALLER_IDENTITY else None
+
+    def describe_user_pool(self, pool_id: str) -> PoolDescription:
+        return replace(super().describe_user_pool(pool_id), account_id=None)
+
+
+def test_what_is_retained_is_announced_and_not_yet_connected() -> None:
+    world = Connected()
+    world.connections.retain([HERE, BY_ROLE])
+    assert world.observer.heard == {
+        ("target added", UNKNOWN_ACCOUNT, IRELAND): 1,
+        ("target added", OTHER_ACCOUNT, IRELAND): 1,
+    }
+    assert world.apis == {}
+
+
+def test_what_is_retained_again_stays_and_what_is_not_goes() -> None:
+    world = Connected()
+    world.connections.retain([HERE, BY_ROLE])
+    reader = world.reader(BY_ROLE)
+    world.connections.retain([BY_ROLE])
+    assert world.observer.heard["target removed", UNKNOWN_ACCOUNT, IRELAND] == 1
+    assert world.observer.heard["target added", OTHER_ACCOUNT, IRELAND] == 1
+    assert world.targets() == {Target(OTHER_ACCOUNT, IRELAND)}
+    assert world.reader(BY_ROLE)._account is reader._account
+    world.connections.retain([])
+    assert world.observer.heard["target removed", OTHER_ACCOUNT, IRELAND] == 1
+    assert world.targets() == set()
+
+
+def test_pools_that_are_reached_alike_share_a_client() -> None:
+    world = Connected()
+    world.connections.retain([HERE, BY_ROLE])
+    for target in (HERE, HERE, BY_ROLE, BY_ROLE):
+        world.reader(target)  # making a second client for a target would fail
+    assert world.apis.keys() == {HERE, BY_ROLE}
+
+
+def test_a_client_that_could_not_be_made_is_tried_again() -> None:
+    failures = [CredentialsFault("client", "ProfileNotFound")]
+
+    def make(_target: TargetSettings) -> CognitoApi:
+        if failures:
+            raise failures.pop()
+        return FakeCognito({POOL_ID: FakePool()})
+
+    connections = Connections(make, Budgets(RATES, SystemClock()), Remembering(), SystemClock())
+    connections.retain([HERE])
+    pool = settings(target=HERE)
+    with pytest.raises(CredentialsFault):
+        connections.reader(pool, lambda: False)
+    assert connections.reader(pool, lambda: False).describe().pool_id == POOL_ID
+
+
+def test_a_role_names_the_account_and_sts_is_not_asked() -> None:
+    world = Connected()
+    world.connections.retain([BY_ROLE])
+    world.reader(BY_ROLE).describe()  # the fake's description names another account
+    assert world.apis[BY_ROLE].calls[Operation.GET_CALLER_IDENTITY] == 0
+    assert world.targets() == {Target(OTHER_ACCOUNT, IRELAND)}
+    assert world.named() == 0
+
+
+def test_sts_names_the_account_before_the_first_sweep_asks_anything() -> None:
+    world = Connected()
+    world.connections.retain([HERE])
+    reader = world.reader()
+    assert world.named() == 1
+    assert world.targets() == {Target(ACCOUNT, IRELAND)}
+    assert eventually(no_thread_asks_sts)
+    reader.describe()
+    world.reader().describe()
+    assert world.named() == 1
+    assert world.apis[HERE].calls[Operation.GET_CALLER_IDENTITY] == 1
+    assert world.observer.heard["request", ACCOUNT, "DescribeUserPool", "None", "True"] == 2
+    assert world.observer.heard["request", ACCOUNT, "GetCallerIdentity", "None", "True"] == 1
+
+
+def test_where_sts_fails_the_description_names_the_account_and_nothing_is_held_up() -> None:
+    world = Connected(failing_sts)
+    world.connections.retain([HERE])
+    started = time.monotonic()
+    reader = world.reader()
+    assert time.monotonic() - started < NAMING_PATIENCE / 2
+    assert world.targets() == {Target(UNKNOWN_ACCOUNT, IRELAND)}
+    assert world.observer.heard["request", UNKNOWN_ACCOUNT, "GetCallerIdentity", "server_error", "True"] == 1
+    reader.describe()
+    assert world.targets() == {Target(ACCOUNT, IRELAND)}
+    assert world.named() == 1
+
+
+def test_where_nothing_names_the_account_it_stays_unknown() -> None:
+    world = Connected(Anonymous)
+    world.connections.retain([HERE])
+    world.reader().describe()
+    assert world.targets() == {Target(UNKNOWN_ACCOUNT, IRELAND)}
+
+
+def test_sts_without_an_answer_holds_up_the_first_sweep_for_a_moment_only() -> None:
+    slow = SlowSts()
+    world = Connected(lambda: slow)
+    world.connections.retain([HERE])
+    started = time.monotonic()
+    reader = world.reader()
+    waited = time.monotonic() - started
+    assert NAMING_PATIENCE * 0.9 <= waited < NAMING_PATIENCE + 1
+    reader.describe()
+    assert world.named() == 1
+    started = time.monotonic()
+    world.reader()
+    assert time.monotonic() - started < NAMING_PATIENCE / 2, "the description has named the account"
+    slow.go_on.set()
+    assert eventually(lambda: slow.calls[Operation.GET_CALLER_IDENTITY] == 1)
+    assert eventually(no_thread_asks_sts)
+    assert world.named() == 1, "named once, whoever was first"
+
+
+def test_an_answer_of_sts_after_the_connection_is_gone_names_nothing() -> None:
+    slow = SlowSts()
+    world = Connected(lambda: slow)
+    world.connections.retain([HERE])
+    world.reader()
+    world.connections.retain([])
+    slow.go_on.set()
+    assert eventually(no_thread_asks_sts)
+    assert world.named() == 0
+    assert world.targets() == set()
+
+
+def test_a_reader_keeps_the_attributes_that_its_pool_asks_for() -> None:
+    world = Connected()
+    world.connections.retain([HERE])
+    pool = settings(target=HERE, device_attributes=("device_name",))
+    assert world.connections.reader(pool, lambda: False)._attributes == {"device_name"}
+
+
+def test_two_ways_to_the_same_account_and_region_share_its_budgets_and_others_do_not() -> None:
+    world = Connected()
+    private = replace(HERE, endpoint_url="https://vpce.example.com")
+    elsewhere = TargetSettings(OHIO)
+    world.connections.retain([HERE, private, elsewhere, BY_ROLE])
+    readers = [world.reader(target) for target in (HERE, private, elsewhere, BY_ROLE)]
+    for category in Category:
+        first, same, region, account = (reader._account.budget(category) for reader in readers)
+        assert first is same
+        assert len({id(budget) for budget in (first, region, account)}) == 3
+    assert len({id(readers[0]._account.budget(category)) for category in Category}) == len(Category)
+    world.connections.retain([private])
+    assert world.targets() == {Target(ACCOUNT, IRELAND)}
+    assert readers[1]._account.budget(Category.USER_LIST) is world.reader(private)._account.budget(Category.USER_LIST)
+
+
+def test_budgets_follow_the_configured_rates() -> None:
+    budgets = Budgets(RATES, TurnedClock())
+    target = Target(ACCOUNT, IRELAND)
+    used = budgets.use(target)
+    budgets.configure({**RATES, "UserList": 7.0})
+    assert used[Category.USER_LIST].configured == 7.0
+    assert used[Category.USER_POOL_READ].configured == 1000.0
+    assert budgets.use(Target(ACCOUNT, OHIO))[Category.USER_LIST].configured == 7.0
+    assert set(budgets.states()) == {
+        BudgetState(Target(ACCOUNT, region), category, rate, rate, DEFAULT_QUOTAS[category], provisioned=False)
+        for region in (IRELAND, OHIO)
+        for category in Category
+        for rate in [7.0 if category is Category.USER_LIST else 1000.0]
+    }
+
+
+def test_budgets_go_with_their_last_user() -> None:
+    budgets = Budgets(RATES, TurnedClock())
+    target = Target(ACCOUNT, IRELAND)
+    first = budgets.use(target)
+    assert budgets.use(target) is first
+    budgets.release(target)
+    assert budgets.states()
+    budgets.release(target)
+    assert budgets.states() == ()
+    assert budgets.use(target) is not first
+
+
+# AwsApis, over the emulator's STS
+
+
+@pytest.fixture
+def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No profile, no credentials and no endpoint of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return monkeypatch
+
+
+@pytest.fixture
+def emulator(nothing_of_this_machine: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with Emulator() as emulator:
+        nothing_of_this_machine.setenv("AWS_ENDPOINT_URL_STS", emulator.url)
+        yield emulator
+
+
+def with_keys() -> boto3.Session:
+    return boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="secret")
+
+
+def boto(api: CognitoApi) -> BotoCognito:
+    """The boto3 client from which the lean one takes where and how to ask."""
+    assert isinstance(api, LeanCognito)
+    assert isinstance(api._plain, BotoCognito)
+    return api._plain
+
+
+@pytest.mark.usefixtures("nothing_of_this_machine")
+def test_a_profile_that_does_not_exist_is_a_fault_of_credentials_and_no_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    apis = AwsApis()
+    with pytest.raises(CredentialsFault, match="ProfileNotFound") as caught:
+        apis(HERE)
+    assert not caught.value.attempted
+    monkeypatch.delenv("AWS_PROFILE")
+    assert boto(apis(HERE))._cognito.meta.region_name == IRELAND
+
+
+@pytest.mark.usefixtures("nothing_of_this_machine")
+def test_clients_share_one_session() -> None:
+    made: list[boto3.Session] = []
+
+    def make() -> boto3.Session:
+        made.append(with_keys())
+        return made[-1]
+
+    apis = AwsApis(make)
+    assert made == []
+    for target in (HERE, TargetSettings(OHIO), BY_ROLE):
+        apis(target)
+    assert len(made) == 1
+
+
+def test_without_a_role_the_account_is_that_of_the_credentials(emulator: Emulator) -> None:
+    pool_id = emulator.seed_pool("own", users=1)
+    api = AwsApis(with_keys)(replace(HERE, endpoint_url=emulator.url))
+    assert api.describe_user_pool(pool_id).account_id == ACCOUNT
+    assert api.account_id() == ACCOUNT
+    assert [request.operation for request in emulator.requests()] == ["DescribeUserPool", "GetCallerIdentity"]
+
+
+class Roles:
+    """A session that notes what is asked of AssumeRole, and may ask for other lifetimes."""
+
+    def __init__(self, lifetime: int | None = None) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self._lifetime = lifetime
+
+    def session(self) -> boto3.Session:
+        session = with_keys()
+        session.events.register("before-parameter-build.sts.AssumeRole", self._note)
+        return session
+
+    def _note(self, params: dict[str, Any], **_: object) -> None:
+        self.asked.append(dict(params))
+        if self._lifetime is not None:
+            params["DurationSeconds"] = self._lifetime
+
+
+def test_a_role_is_assumed_once_and_its_account_is_asked(emulator: Emulator) -> None:
+    pool_id = emulator.seed_pool("theirs", account_id=OTHER_ACCOUNT, users=3)
+    roles = Roles()
+    api = AwsApis(roles.session)(replace(BY_ROLE, endpoint_url=emulator.url))
+    assert emulator.requests() == (), "nobody is asked before the first call"
+    assert api.describe_user_pool(pool_id).account_id == OTHER_ACCOUNT
+    assert len(api.list_users(pool_id, user_filter=None, token=None).items) == 3
+    assert api.account_id() == OTHER_ACCOUNT
+    assert roles.asked == [
+        {"RoleArn": BY_ROLE.role_arn, "RoleSessionName": "cognito-device-exporter", "ExternalId": "s3cret"}
+    ]
+    assert [(request.operation, request.account_id) for request in emulator.requests()] == [
+        ("AssumeRole", ACCOUNT),
+        ("DescribeUserPool", OTHER_ACCOUNT),
+        ("ListUsers", OTHER_ACCOUNT),
+        ("GetCallerIdentity", OTHER_ACCOUNT),
+    ]
+
+
+def test_a_role_without_an_external_id_sends_none(emulator: Emulator) -> None:
+    roles = Roles()
+    target = replace(BY_ROLE, external_id=None, endpoint_url=emulator.url)
+    assert AwsApis(roles.session)(target).account_id() == OTHER_ACCOUNT
+    assert "ExternalId" not in roles.asked[0]
+
+
+def test_credentials_of_a_role_are_renewed_before_they_expire(emulator: Emulator) -> None:
+    """botocore renews from 15 minutes before the end; AWS's shortest lifetime is just that."""
+    roles = Roles(lifetime=900)
+    api = AwsApis(roles.session)(replace(BY_ROLE, endpoint_url=emulator.url))
+    for _ in range(3):
+        assert api.account_id() == OTHER_ACCOUNT
+    assert len(roles.asked) >= 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"), [(Fault.DENIED, Denied), (Fault.SERVER_ERROR, ServerError), (Fault.DROPPED, AwsError)]
+)
+def test_a_role_that_cannot_be_assumed_is_one_attempt_at_sts_and_none_at_cognito(
+    emulator: Emulator, fault: Fault, kind: type[AwsError]
+) -> None:
+    pool_id = emulator.seed_pool("theirs", account_id=OTHER_ACCOUNT, users=1)
+    api = AwsApis(with_keys)(replace(BY_ROLE, endpoint_url=emulator.url))
+    emulator.faults.rules = (Rule(fault, operation="AssumeRole"),)
+    with pytest.raises(kind) as caught:
+        api.describe_user_pool(pool_id)
+    assert not caught.value.attempted
+    assert [request.operation for request in emulator.requests()] == ["AssumeRole"]
+    assert OTHER_ACCOUNT not in str(caught.value)
+    emulator.faults.rules = ()
+    assert api.describe_user_pool(pool_id).account_id == OTHER_ACCOUNT
+
+
+@pytest.mark.parametrize("target", [TargetSettings(OHIO), replace(BY_ROLE, region=OHIO)])
+@pytest.mark.parametrize(
+    ("fips", "dual", "cognito", "sts"),
+    [
+        (False, False, "cognito-idp.us-east-2.amazonaws.com", "sts.us-east-2.amazonaws.com"),
+        (True, False, "cognito-idp-fips.us-east-2.amazonaws.com", "sts-fips.us-east-2.amazonaws.com"),
+        (False, True, "cognito-idp.us-east-2.amazonaws.com", "sts.us-east-2.api.aws"),
+        (True, True, "cognito-idp-fips.us-east-2.amazonaws.com", "sts-fips.us-east-2.api.aws"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_of_this_machine")
+def test_fips_and_dual_stack_reach_the_endpoints(
+    target: TargetSettings, fips: bool, dual: bool, cognito: str, sts: str
+) -> None:
+    lean = AwsApis(with_keys)(replace(target, use_fips_endpoint=fips, use_dualstack_endpoint=dual))
+    api = boto(lean)
+    assert (api._cognito.meta.endpoint_url, api._sts().meta.endpoint_url) == (f"https://{cognito}", f"https://{sts}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "host"), [(None, "cognito-idp-fips"), (False, "cognito-idp"), (True, "cognito-idp-fips")]
+)
+def test_what_is_not_configured_is_left_to_boto3(
+    nothing_of_this_machine: pytest.MonkeyPatch, flag: bool | None, host: str
+) -> None:
+    nothing_of_this_machine.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    api = boto(AwsApis(with_keys)(TargetSettings(OHIO, use_fips_endpoint=flag)))
+    assert api._cognito.meta.endpoint_url == f"https://{host}.us-east-2.amazonaws.com"
+
+
+@pytest.mark.usefixtures("nothing_of_this_machine")
+def test_the_client_says_who_it_is() -> None:
+    api = boto(AwsApis(with_keys)(HERE))
+    assert "cognito-device-exporter/" in api._cognito._client_config.user_agent  # type: ignore[attr-defined] # not in the stubs

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from botocore.session import Session
+
+from bench.cognito.answers import SIGN_INS, Population, UnknownOperation, username_of
+from bench.cognito.ledger import Ledger
+
+NOW = 1_800_000_000.0
+
+
+def asked(population: Population, operation: str, **wanted: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(population.answer(operation, json.dumps(wanted).encode(), NOW))
+    return answer
+
+
+def strangers(shape: Any, value: Any) -> list[str]:
+    """The fields of an answer that AWS's model of the operation does not have."""
+    if shape.type_name == "list":
+        return [name for item in value for name in strangers(shape.member, item)]
+    if shape.type_name != "structure":
+        return []
+    unknown = [name for name in value if name not in shape.members]
+    known = [name for name in value if name in shape.members]
+    return unknown + [name for field in known for name in strangers(shape.members[field], value[field])]
+
+
+@pytest.mark.parametrize(
+    ("operation", "wanted"),
+    [
+        ("AdminListDevices", {"UserPoolId": "eu-west-1_Bench0000", "Username": "someone", "Limit": 60}),
+        ("ListUsers", {"UserPoolId": "eu-west-1_Bench0000", "Limit": 60}),
+        ("DescribeUserPool", {"UserPoolId": "eu-west-1_Bench0000"}),
+    ],
+)
+def test_answers_have_the_fields_of_the_service_model(operation: str, wanted: dict[str, Any]) -> None:
+    model = Session().get_service_model("cognito-idp").operation_model(operation)
+    answer = asked(Population(100, 2), operation, **wanted)
+    assert answer
+    assert strangers(model.output_shape, answer) == []
+
+
+def test_pages_show_every_user_once() -> None:
+    population = Population(users=150, devices_per_user=2)
+    names: list[str] = []
+    page = asked(population, "ListUsers", Limit=60)
+    names += [user["Username"] for user in page["Users"]]
+    while "PaginationToken" in page:
+        page = asked(population, "ListUsers", Limit=60, PaginationToken=page["PaginationToken"])
+        names += [user["Username"] for user in page["Users"]]
+    assert names == [username_of(number) for number in range(150)]
+
+
+def test_a_user_has_the_same_devices_whenever_asked() -> None:
+    assert asked(Population(9, 2), "AdminListDevices", Username="a") == asked(
+        Population(9, 2), "AdminListDevices", Username="a"
+    )
+
+
+def test_devices_of_two_users_differ_in_every_key() -> None:
+    population = Population(9, 3)
+    keys = [
+        device["DeviceKey"]
+        for name in ("a", "b")
+        for device in asked(population, "AdminListDevices", Username=name)["Devices"]
+    ]
+    assert len(set(keys)) == 6
+
+
+def test_one_answer_in_some_shows_a_new_sign_in_that_stays() -> None:
+    population = Population(9, 2)
+    last = [
+        asked(population, "AdminListDevices", Username="a")["Devices"][0]["DeviceLastAuthenticatedDate"]
+        for _ in range(SIGN_INS + 1)
+    ]
+    assert last[:-2] == [last[0]] * (SIGN_INS - 1)
+    assert last[-2:] == [NOW, NOW]
+
+
+def test_what_no_sweep_asks_is_not_answered() -> None:
+    with pytest.raises(UnknownOperation):
+        Population(9, 2).answer("AdminDeleteUser", b"{}", NOW)
+
+
+def test_the_ledger_counts_by_operation_since_it_was_begun() -> None:
+    ledger = Ledger(0.0)
+    ledger.arrived("ListUsers", 1.0)
+    ledger.begin(10.0)
+    for moment in (9.9, 10.0, 10.5, 11.2, 11.3, 11.4):
+        ledger.arrived("AdminListDevices", moment)
+    ledger.arrived("ListUsers", 10.1)
+    statistics = ledger.statistics(14.0, cpu=0.5)
+    assert statistics.seconds == 4.0
+    assert statistics.calls == {"AdminListDevices": 5, "ListUsers": 1}
+    assert statistics.most_in_any_second == {"AdminListDevices": 4, "ListUsers": 1}
+
+
+def test_the_ledger_says_how_late_answers_were() -> None:
+    ledger = Ledger(0.0)
+    for milliseconds in range(1, 101):
+        ledger.answered(milliseconds / 1000)
+    assert ledger.statistics(1.0, cpu=0.0).late_p99 == 0.099

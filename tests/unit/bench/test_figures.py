@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from bench.figures import STRICT_UNIT, Basis, Figure, Missing, Row, Target, Verdict
+from bench.numbers import samples
+from bench.report import ALL_MET, MISSED, NOT_MEASURED, exit_code
+from bench.table import shown, table
+
+
+def figure(ours: list[float], *targets: Target, naive: float | None = None, unit: str = "ms") -> Figure:
+    return Figure("a scrape", unit, samples(ours), None if naive is None else samples([naive]), targets=targets)
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "verdict"),
+    [
+        (Target(20), 20, Verdict.MET),
+        (Target(20), 20.1, Verdict.MISSED),
+        (Target(300, stretch=100), 100, Verdict.STRETCH),
+        (Target(300, stretch=100), 101, Verdict.MET),
+        (Target(98, stretch=99, at_least=True), 97.9, Verdict.MISSED),
+        (Target(98, stretch=99, at_least=True), 98, Verdict.MET),
+        (Target(98, stretch=99, at_least=True), 99.5, Verdict.STRETCH),
+    ],
+)
+def test_a_value_is_judged_by_its_bound(target: Target, value: float, verdict: Verdict) -> None:
+    assert figure([value], target).verdicts() == (verdict,)
+
+
+@pytest.mark.parametrize(
+    ("naive", "verdict"), [(149.0, Verdict.MISSED), (150.0, Verdict.MET), (400.0, Verdict.STRETCH)]
+)
+def test_a_ratio_is_how_many_times_less_than_the_peer(naive: float, verdict: Verdict) -> None:
+    target = Target(15, Basis.UNDER_NAIVE, stretch=40)
+    assert figure([10], target, naive=naive).verdicts() == (verdict,)
+
+
+def test_a_ratio_compares_medians() -> None:
+    assert figure([1, 10, 1000], naive=50).ratio(samples([10, 50, 60])) == 5
+
+
+def test_a_target_against_a_peer_that_was_not_measured_is_no_verdict() -> None:
+    with pytest.raises(ValueError, match="not measured"):
+        figure([1], Target(4, Basis.UNDER_GO)).verdicts()
+
+
+def test_a_limit_that_must_never_be_exceeded_is_judged_by_the_worst_measurement() -> None:
+    assert figure([49, 50, 51], Target(50), unit=STRICT_UNIT).verdicts() == (Verdict.MISSED,)
+    assert figure([49, 50, 51], Target(50)).verdicts() == (Verdict.MET,)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([figure([1], Target(2))], ALL_MET),
+        ([figure([1])], ALL_MET),
+        ([figure([1], Target(2)), figure([3], Target(2))], MISSED),
+        ([figure([3], Target(2)), Missing("memory", "the machine is too busy")], NOT_MEASURED),
+        ([], NOT_MEASURED),
+    ],
+)
+def test_the_exit_code_tells_missed_from_not_measured(rows: list[Row], code: int) -> None:
+    assert exit_code(rows) == code
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (0.01234, "0.0123"), (1, "1.00"), (98.64, "98.6"), (123.4, "123"), (23494.2, "23,494"), (99.97, "100")],
+)
+def test_numbers_are_shown_with_the_digits_that_count(number: float, text: str) -> None:
+    assert shown(number) == text
+
+
+def test_the_table_shows_median_spread_ratio_target_and_verdict() -> None:
+    row = figure([2, 1, 4], Target(3), Target(10, Basis.UNDER_NAIVE, stretch=20), naive=30)
+    line = table([row]).splitlines()[2]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == [
+        "a scrape",
+        "ms",
+        "2.00 (1.00…4.00)",
+        "30.0, 15.0 ×",
+        "–",
+        "≤ 3; ≥ 10 × (20 ×) under naive",
+        "2.00: met; 15.0 ×: met",
+    ]
+
+
+def test_the_table_says_what_could_not_be_measured() -> None:
+    assert "| not measured: the machine is too busy |" in table([Missing("memory", "the machine is too busy")])
+
+
+def test_every_line_of_the_table_has_the_same_columns() -> None:
+    lines = table([figure([1]), Missing("x", "y")]).splitlines()
+    assert {line.count("|") for line in lines} == {8}
+    assert len(set(map(len, lines))) == 1

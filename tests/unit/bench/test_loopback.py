@@ -1,0 +1,123 @@
+"""The loopback Cognito as its clients meet it: a process, HTTP, and boto3."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from bench.errors import NotMeasured
+from bench.processes import Children, environment
+from bench.scraping import Scraper, series, value_of, wait_until
+from bench.subjects import Subjects, World
+
+LATENCY = 0.05
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with Children() as children:
+        subjects = Subjects(children, tmp_path_factory.mktemp("bench"))
+        with subjects.world(users=70, latency=LATENCY) as world:
+            yield world
+
+
+def client_of(world: World, service: str) -> Any:
+    """A client of a service whose name is not known to the type checker."""
+    session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="eu-west-1")
+    return session.client(service, endpoint_url=world.url, config=Config(proxies={}))  # type: ignore[call-overload] # as said
+
+
+def test_boto3_understands_it(world: World) -> None:
+    cognito = client_of(world, "cognito-idp")
+    users = cognito.list_users(UserPoolId="eu-west-1_Bench0000", Limit=60)["Users"]
+    devices = cognito.admin_list_devices(UserPoolId="eu-west-1_Bench0000", Username=users[0]["Username"])["Devices"]
+    pool = cognito.describe_user_pool(UserPoolId="eu-west-1_Bench0000")["UserPool"]
+    assert len(users) == 60
+    assert [device["DeviceLastAuthenticatedDate"].year for device in devices]
+    assert pool["EstimatedNumberOfUsers"] == 70
+    assert client_of(world, "sts").get_caller_identity()["Account"] == "123456789012"
+
+
+def test_it_answers_after_its_latency_and_counts(world: World) -> None:
+    cognito = client_of(world, "cognito-idp")
+    cognito.describe_user_pool(UserPoolId="eu-west-1_Bench0000")
+    world.begin()
+    started = time.monotonic()
+    for _ in range(3):
+        cognito.admin_list_devices(UserPoolId="eu-west-1_Bench0000", Username="a")
+    assert time.monotonic() - started >= 3 * LATENCY
+    statistics = world.statistics()
+    assert statistics.calls == {"AdminListDevices": 3}
+    assert statistics.most_in_any_second["AdminListDevices"] <= 3
+
+
+def test_what_it_does_not_know_is_an_error(world: World) -> None:
+    cognito = client_of(world, "cognito-idp")
+    with pytest.raises(cognito.exceptions.ClientError, match="UnknownOperationException"):
+        cognito.list_user_pools(MaxResults=10)
+
+
+def test_a_program_that_ends_is_not_measured(tmp_path: Path) -> None:
+    with (
+        Children() as children,
+        children.running(
+            "the program", ["/bin/sh", "-c", "echo sorry >&2; exit 3"], environment(), tmp_path / "log"
+        ) as child,
+    ):
+        child.wait()
+        with pytest.raises(NotMeasured, match="the program ended with exit code 3") as failure:
+            _ = child.cpu_seconds
+        assert failure.value.detail == "sorry"
+
+
+def test_processor_time_of_another_process_is_seen(tmp_path: Path) -> None:
+    with (
+        Children() as children,
+        children.running(
+            "the program", ["/bin/sh", "-c", "while :; do :; done"], environment(), tmp_path / "log"
+        ) as child,
+    ):
+        used = wait_until(
+            lambda: child.cpu_seconds if child.cpu_seconds > 0.05 else None,
+            alive=child.require_alive,
+            seconds=20,
+            what="processor time",
+            every=0.01,
+        )
+        with child.paused():
+            before = child.cpu_seconds
+            assert child.cpu_seconds - before < 0.05
+        assert children.cpu_seconds() >= used
+
+
+def test_a_server_that_does_not_answer_is_no_scrape() -> None:
+    scraper = Scraper("nobody", 9)
+    assert scraper.get("/metrics") is None
+    with pytest.raises(NotMeasured, match="nobody did not answer"):
+        scraper.metrics()
+
+
+def test_what_never_comes_is_not_measured() -> None:
+    with pytest.raises(NotMeasured, match="the answer did not come within 0 s"):
+        wait_until(lambda: None, alive=lambda: None, seconds=0.02, what="the answer", every=0.005)
+
+
+PAGE = b"""\
+# HELP devices Devices.
+# TYPE devices gauge
+devices{pool="a",status="x"} 3.0
+devices{pool="a",status="y"} 4
+devices_total 9
+up 1
+"""
+
+
+def test_series_of_one_metric_are_told_from_those_of_another() -> None:
+    assert (series(PAGE, "devices"), series(PAGE, "up"), series(PAGE, "none")) == (2, 1, 0)
+    assert value_of(PAGE, "devices") == 7.0

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import hashlib
+import hmac
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.aws.api import Operation, PoolReader
+from exporter.collect.fleet import FIRST_RETRY, SILENCE_SECONDS, Fleet, identity_of
+from exporter.collect.readers import Patience
+from exporter.collect.snapshot import PoolView
+from exporter.config.settings import Detail, IdentityMode, PoolSettings
+from exporter.errors import AwsError, CredentialsFault, Denied, Reason, ServerError
+from exporter.identity import RawIdentity
+from exporter.model import PoolState
+from tests.fakes import FakeCognito, FakePool, Remembering, TurnedClock, eventually, reader_of
+from tests.unit.collect.pools import device, settings
+
+FIRST, SECOND = "eu-west-1_First", "eu-west-1_Second"
+KEY = b"0123456789abcdef"
+HASTY = Patience(attempts=2, first_attempts=2, first_delay=0.001)
+NO_CREDENTIALS = CredentialsFault("client", "NoCredentialsError")
+
+
+def pool(pool_id: str = FIRST, **changes: object) -> PoolSettings:
+    """A pool whose first sweep starts at once."""
+    return settings(**{"id": pool_id, "refresh_interval": 0.5, "detail": Detail.USER, **changes})
+
+
+class Fleeting:
+    """A fleet over the fake, whose clock a test turns."""
+
+    def __init__(self) -> None:
+        self.api = FakeCognito(
+            {
+                FIRST: FakePool(users={"ann": (device("a"),), "bob": (device("b"), device("c"))}),
+                SECOND: FakePool(users={"carl": ()}),
+            }
+        )
+        self.observer = Remembering()
+        self.clock = TurnedClock()
+        self.unreachable: list[AwsError] = []
+        self.fleet = Fleet(self._connect, self.observer, self.clock, patience=HASTY)
+
+    def _connect(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
+        if self.unreachable:
+            raise self.unreachable[-1]
+        return reader_of(self.api, pool.id, observer=self.observer, cancelled=cancelled)
+
+    def apply(self, *pools: PoolSettings) -> None:
+        self.fleet.apply(pools, 1000)
+
+    def view(self, pool_id: str = FIRST) -> PoolView:
+        return {view.settings.id: view for view in self.fleet.views()}[pool_id]
+
+    def is_ok(self, pool_id: str = FIRST) -> bool:
+        return self.view(pool_id).state is PoolState.OK
+
+    def sweep(self, pool_id: str = FIRST) -> float | None:
+        """One sweep, as the schedule makes it."""
+        return self.fleet._pools[pool_id].sweep()
+
+
+@pytest.fixture
+def world() -> Fleeting:
+    """Sweeps only when a test does."""
+    return Fleeting()
+
+
+@pytest.fixture
+def running(world: Fleeting) -> Iterator[Fleeting]:
+    """Sweeps on schedule."""
+    world.fleet.start()
+    yield world
+    world.fleet.stop()
+
+
+class Gate:
+    """Holds up the description of one pool."""
+
+    def __init__(self, pool_id: str) -> None:
+        self._pool_id = pool_id
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self, operation: Operation, subject: str) -> AwsError | None:
+        if operation is Operation.DESCRIBE_USER_POOL and subject == self._pool_id:
+            self.reached.set()
+            assert self.opened.wait(10)
+        return None
+
+
+def test_every_pool_is_announced_and_swept(running: Fleeting) -> None:
+    running.apply(pool(FIRST), pool(SECOND))
+    assert eventually(lambda: running.is_ok(FIRST) and running.is_ok(SECOND))
+    assert running.observer.heard["added", FIRST] == running.observer.heard["added", SECOND] == 1
+    data = running.view(FIRST).data
+    assert data is not None
+    assert (data.users, sum(data.devices.values())) == (2, 3)
+
+
+def test_a_pool_that_did_not_change_keeps_its_data_and_its_schedule(running: Fleeting) -> None:
+    unchanged = pool(FIRST, refresh_interval=50.0)
+    running.apply(unchanged)
+    assert eventually(lambda: running.is_ok(FIRST))
+    before = running.view(FIRST)
+    due = running.fleet._schedule._scheduler.get_job(FIRST).next_run_time
+    running.apply(replace(unchanged), pool(SECOND))
+    assert running.view(FIRST).data is before.data
+    assert running.fleet._schedule._scheduler.get_job(FIRST).next_run_time == due
+    assert running.observer.heard["added", FIRST] == 1
+    assert running.observer.heard["removed", FIRST] == 0
+    assert eventually(lambda: running.is_ok(SECOND))
+    assert [view.settings.id for view in running.fleet.views()] == [FIRST, SECOND]
+
+
+def test_a_pool_that_is_gone_from_the_configuration_is_gone(running: Fleeting) -> None:
+    running.apply(pool(FIRST), pool(SECOND))
+    assert eventually(lambda: running.is_ok(FIRST))
+    running.apply(pool(SECOND))
+    assert [view.settings.id for view in running.fleet.views()] == [SECOND]
+    assert running.observer.heard["removed", FIRST] == 1
+    sweeps = running.observer.heard["finished", FIRST, "None"]
+    assert not eventually(lambda: running.observer.heard["finished", FIRST, "None"] > sweeps + 1, within=0.8)
+
+
+def test_a_pool_that_changed_starts_anew(running: Fleeting) -> None:
+    running.apply(pool(FIRST))
+    assert eventually(lambda: running.is_ok(FIRST))
+    running.api.fault = gate = Gate(FIRST)
+    running.apply(pool(FIRST, detail=Detail.DEVICE))
+    assert (running.view().state, running.view().data) == (PoolState.UNREAD, None)
+    assert running.observer.heard["removed", FIRST] == 0, "its counters go on"
+    gate.opened.set()
+    assert eventually(lambda: running.is_ok(FIRST))
+    assert running.view().settings.detail is Detail.DEVICE
+
+
+def test_the_sweep_under_way_of_a_removed_pool_ends_and_tells_nothing(running: Fleeting) -> None:
+    running.api.fault = gate = Gate(FIRST)
+    running.apply(pool(FIRST))
+    assert gate.reached.wait(10)
+    running.apply()
+    gate.opened.set()
+    assert eventually(lambda: not any(thread.name == f"sweep-{FIRST}" for thread in threading.enumerate()))
+    assert not [what for what in running.observer.heard if what[0] == "finished"]
+
+
+def test_a_key_that_cannot_be_read_changes_nothing(running: Fleeting, tmp_path: Path) -> None:
+    running.apply(pool(FIRST))
+    assert eventually(lambda: running.is_ok(FIRST))
+    keyed = pool(FIRST, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "missing")
+    with pytest.raises(FileNotFoundError):
+        running.apply(keyed, pool(SECOND))
+    assert [view.settings.id for view in running.fleet.views()] == [FIRST]
+    assert running.is_ok(FIRST)
+    assert running.observer.heard["added", SECOND] == 0
+
+
+def test_ready_once_every_pool_was_contacted_and_not_before(running: Fleeting) -> None:
+    assert running.fleet.is_ready(), "without pools there is nobody to wait for"
+    running.api.fault = gate = Gate(SECOND)
+    running.apply(pool(FIRST), pool(SECOND))
+    assert eventually(lambda: running.is_ok(FIRST) and gate.reached.is_set())
+    assert not running.fleet.is_ready()
+    gate.opened.set()
+    assert eventually(running.fleet.is_ready)
+
+
+@pytest.mark.parametrize(
+    "error", [Denied("DescribeUserPool", "AccessDeniedException"), ServerError("DescribeUserPool", "HTTP 500")]
+)
+def test_a_pool_that_fails_with_a_reason_was_contacted(world: Fleeting, error: AwsError) -> None:
+    world.apply(pool(FIRST))
+    world.api.fault = lambda _operation, _subject: error
+    assert not world.fleet.is_ready()
+    world.sweep()
+    assert world.fleet.is_ready()
+
+
+def test_a_pool_that_cannot_be_connected_to_fails_and_is_tried_again(world: Fleeting) -> None:
+    world.apply(pool(FIRST))
+    world.unreachable = [NO_CREDENTIALS]
+    with capture_logs() as logs:
+        assert world.sweep() == FIRST_RETRY
+    assert world.view().state is PoolState.FAILING
+    assert world.observer.heard["finished", FIRST, "credentials"] == 1
+    assert [entry["event"] for entry in logs] == ["cannot reach AWS"]
+    assert world.fleet.is_ready()
+
+
+def test_the_delay_after_failures_doubles_and_a_success_ends_it(world: Fleeting) -> None:
+    world.apply(pool(FIRST))
+    world.unreachable = [NO_CREDENTIALS]
+    assert [world.sweep() for _ in range(4)] == [30, 60, 120, 240]
+    world.unreachable = []
+    assert world.sweep() is None
+    world.api.fault = lambda _operation, _subject: Denied("DescribeUserPool", "AccessDeniedException")
+    assert [world.sweep() for _ in range(2)] == [30, 60]
+
+
+def test_a_sweep_that_fails_for_days_has_a_delay_that_a_float_can_hold(world: Fleeting) -> None:
+    world.apply(pool(FIRST))
+    world.unreachable = [NO_CREDENTIALS]
+    world.fleet._pools[FIRST]._failures = 100_000
+    assert world.sweep() == FIRST_RETRY * 2**20
+
+
+@pytest.mark.parametrize(
+    "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
+)
+def test_what_nobody_foresaw_is_told_once_and_the_next_sweep_runs(world: Fleeting, operation: Operation) -> None:
+    world.apply(pool(FIRST))
+    struck = itertools.count()
+
+    def fault(asked: Operation, _subject: str) -> AwsError | None:
+        if asked is operation and next(struck) == 0:
+            raise RuntimeError("nobody foresaw this")
+        return None
+
+    world.api.fault = fault
+    with capture_logs() as logs:
+        assert world.sweep() == FIRST_RETRY
+    (entry,) = logs
+    assert (entry["event"], entry["log_level"], entry["exc_info"]) == ("sweep failed unexpectedly", "error", True)
+    assert world.view().state is PoolState.FAILING
+    assert world.view().progress is None
+    assert world.observer.heard["unexpected", "sweep"] == 1
+    assert world.observer.heard["finished", FIRST, Reason.OTHER] == 1
+    assert world.sweep() is None
+    assert world.is_ok()
+    assert world.observer.heard["unexpected", "sweep"] == 1
+
+
+def test_a_sweep_that_is_told_to_stop_counts_as_nothing(world: Fleeting) -> None:
+    world.apply(pool(FIRST))
+    running_pool = world.fleet._pools[FIRST]
+    running_pool.cancel()
+    assert running_pool.sweep() is None
+    assert not [what for what in world.observer.heard if what[0] == "finished"]
+    assert world.view().progress is None
+
+
+def test_the_stop_ends_what_is_under_way(world: Fleeting) -> None:
+    world.api.fault = gate = Gate(FIRST)
+    world.apply(pool(FIRST))
+    world.fleet.start()
+    assert gate.reached.wait(10)
+    world.fleet.stop()
+    gate.opened.set()
+    assert eventually(lambda: not any(thread.name == f"sweep-{FIRST}" for thread in threading.enumerate()))
+    assert not [what for what in world.observer.heard if what[0] == "finished"]
+
+
+def test_a_scheduler_without_life_is_told_after_five_minutes(world: Fleeting) -> None:
+    world.clock.turn(SILENCE_SECONDS)
+    assert world.fleet.silence() is None
+    world.clock.turn(1)
+    assert world.fleet.silence() == "the scheduler has shown no life for 5 minutes"
+
+
+def test_a_sweep_without_life_is_told_after_five_minutes(world: Fleeting) -> None:
+    world.api.fault = gate = Gate(FIRST)
+    world.apply(pool(FIRST))
+    sweeping = threading.Thread(target=world.sweep)
+    sweeping.start()
+    assert gate.reached.wait(10)
+    world.clock.turn(SILENCE_SECONDS + 1)
+    world.fleet._schedule._show_life()
+    assert world.fleet.silence() == f"the sweep of {FIRST} has shown no life for 5 minutes"
+    gate.opened.set()
+    sweeping.join(10)
+    assert world.fleet.silence() is None
+    world.clock.turn(SILENCE_SECONDS + 1)
+    world.fleet._schedule._show_life()
+    assert world.fleet.silence() is None, "without a sweep under way a pool may be silent"
+
+
+def test_the_identity_is_the_name_where_the_operator_chose_so() -> None:
+    assert isinstance(identity_of(pool(identity=IdentityMode.RAW), None), RawIdentity)
+
+
+def test_the_identity_is_a_fingerprint_under_the_key_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.touch(0o600)
+    path.write_bytes(KEY + b"\n")
+    identity = identity_of(pool(identity=IdentityMode.HMAC, identity_key_file=path), None)
+    expected = hmac.new(KEY, f"{FIRST}\0ann".encode(), hashlib.sha256).digest()[:16]
+    assert identity.of(FIRST, "ann") == expected
+
+
+def test_without_a_key_file_the_key_is_another_in_every_process() -> None:
+    first, second = (identity_of(pool(identity=IdentityMode.HMAC), None) for _ in range(2))
+    assert first.of(FIRST, "ann") != second.of(FIRST, "ann")
+
+
+def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(KEY)
+    path.chmod(0o644)
+    with pytest.raises(ValueError, match="found 0644"):
+        identity_of(pool(identity=IdentityMode.HMAC, identity_key_file=path), None)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+import pytest
+
+from exporter.aws.api import Page
+from exporter.collect.listing import MAX_EMPTY_PAGES, pages, selected_users
+from exporter.config.settings import UserSelection
+from exporter.errors import Malformed
+from exporter.model import ListedUser
+from tests.fakes import FakeCognito, FakePool, reader_of
+from tests.unit.collect.pools import POOL_ID
+
+T = TypeVar("T")
+
+Chain = Mapping[str | None, Page[int]]
+
+
+class Asked:
+    """Follows a chain of pages, and remembers which tokens it was asked for."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self.tokens: list[str | None] = []
+
+    def __call__(self, token: str | None) -> Page[int]:
+        self.tokens.append(token)
+        return self._chain[token]
+
+
+def endless(items: tuple[int, ...]) -> Callable[[str | None], Page[int]]:
+    """New tokens for ever."""
+    numbers = itertools.count()
+    return lambda _: Page(items, f"token {next(numbers)}")
+
+
+def circle(length: int, before: int = 0) -> Chain:
+    """Pages that lead back to one before: `before` of them are outside of the circle."""
+    tokens: list[str | None] = [None, *map(str, range(before + length - 1))]
+    following = [*tokens[1:], tokens[before] or "0"]
+    return {token: Page((number,), after) for number, (token, after) in enumerate(zip(tokens, following, strict=True))}
+
+
+def test_every_page_once_in_order() -> None:
+    ask = Asked({None: Page((1, 2), "a"), "a": Page((3,), "b"), "b": Page((), None)})
+    assert list(pages("ListUsers", ask)) == [(1, 2), (3,), ()]
+    assert ask.tokens == [None, "a", "b"]
+
+
+def test_an_empty_page_with_a_token_is_not_the_end() -> None:
+    ask = Asked({None: Page((), "a"), "a": Page((), "b"), "b": Page((1,), None)})
+    assert list(pages("ListUsers", ask)) == [(), (), (1,)]
+
+
+def test_a_page_is_given_out_before_the_next_is_asked_for() -> None:
+    ask = Asked({None: Page((1,), "a"), "a": Page((2,), None)})
+    assert next(pages("ListUsers", ask)) == (1,)
+    assert ask.tokens == [None]
+
+
+@pytest.mark.parametrize("length", [2, 3, 7, 50])
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_a_chain_that_leads_back_to_a_page_before_ends(length: int, before: int) -> None:
+    ask = Asked(circle(length, before))
+    with pytest.raises(Malformed, match=r"^ListUsers: "):
+        list(pages("ListUsers", ask))
+    assert len(ask.tokens) <= 3 * (length + before) + 1
+
+
+def test_a_page_that_names_itself_as_the_next_is_asked_for_twice_at_the_most() -> None:
+    ask = Asked({None: Page((1,), "a"), "a": Page((2,), "a")})
+    with pytest.raises(Malformed, match="names itself"):
+        list(pages("ListUsers", ask))
+    assert ask.tokens == [None, "a"]
+
+
+def test_a_thousand_empty_pages_in_a_row_are_a_chain_without_an_end() -> None:
+    got: Iterator[tuple[int, ...]] = pages("ListUsers", endless(()))
+    assert [next(got) for _ in range(MAX_EMPTY_PAGES)] == [()] * MAX_EMPTY_PAGES
+    with pytest.raises(Malformed, match="does not end"):
+        next(got)
+
+
+def test_empty_pages_between_full_ones_may_be_many() -> None:
+    sizes = [*[0] * (MAX_EMPTY_PAGES - 1), 1, *[0] * (MAX_EMPTY_PAGES - 1), 1]
+    tokens: list[str | None] = [None, *map(str, range(1, len(sizes))), None]
+    chain = {tokens[i]: Page(tuple(range(size)), tokens[i + 1]) for i, size in enumerate(sizes)}
+    assert sum(map(len, pages("ListUsers", Asked(chain)))) == 2
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_more_pages_than_a_bound(most: int) -> None:
+    ask = endless((1,))
+    got: Iterator[tuple[int, ...]] = pages("AdminListDevices", ask, most=most)
+    assert [next(got) for _ in range(most)] == [(1,)] * most
+    with pytest.raises(Malformed, match="does not end"):
+        next(got)
+
+
+def test_as_many_pages_as_the_bound_are_well() -> None:
+    ask = Asked({None: Page((1,), "a"), "a": Page((2,), None)})
+    assert list(pages("AdminListDevices", ask, most=2)) == [(1,), (2,)]
+
+
+class Asking:
+    """Makes each call once, and counts."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, call: Callable[[], T], /) -> T:
+        self.calls += 1
+        return call()
+
+
+def selected(selection: UserSelection, *, page_size: int = 2) -> tuple[list[ListedUser], int]:
+    """The users of a selection, and how many calls they cost."""
+    names = ("ann", "anna", "bob", "carl", "google_dora")
+    groups = {"staff": ["bob", "ann", "carl"], "night": ["carl", "google_dora"], "empty": []}
+    pool = FakePool(users=dict.fromkeys(names, ()), groups=groups, federated={"google_dora"})
+    ask = Asking()
+    reader = reader_of(FakeCognito({POOL_ID: pool}, page_size=page_size), POOL_ID)
+    return list(selected_users(selection, reader, ask)), ask.calls
+
+
+def users(*names: str) -> list[ListedUser]:
+    return [ListedUser(name, federated=name.startswith("google_")) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("selection", "names", "calls"),
+    [
+        (UserSelection(), ("ann", "anna", "bob", "carl", "google_dora"), 3),
+        (UserSelection(filter='username ^= "ann"'), ("ann", "anna"), 1),
+        (UserSelection(usernames=("zoe", "ann", "zoe")), ("zoe", "ann"), 0),
+        (UserSelection(groups=("staff", "night", "empty")), ("bob", "ann", "carl", "google_dora"), 4),
+        (UserSelection(groups=("staff", "staff")), ("bob", "ann", "carl"), 4),
+        (UserSelection(groups=("empty",)), (), 1),
+    ],
+)
+def test_a_selection_gives_each_user_once(selection: UserSelection, names: tuple[str, ...], calls: int) -> None:
+    assert selected(selection) == (users(*names), calls)

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from exporter.aws.budget import RateBudget
+from exporter.clock import SystemClock
+from exporter.collect.readers import IN_LINE, MAX_WAITING_TASKS, MAX_WORKERS, Patience, Readers, ReadTask
+from exporter.errors import AwsError, Cancelled, Denied, InvalidRequest, Reason, ServerError, Throttled
+from tests.fakes import eventually
+
+HASTY = Patience(first_delay=0.001)
+THROTTLED = Throttled("AdminListDevices", "TooManyRequestsException")
+
+Read = Callable[[ReadTask, Callable[[], None]], None]
+
+
+class Gauge:
+    """How many are inside at once, now and at the most."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.now = 0
+        self.most = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.now -= 1
+
+
+class Given:
+    """Who was given up, and why."""
+
+    def __init__(self) -> None:
+        self.up: list[tuple[str, Reason]] = []
+
+    def __call__(self, task: ReadTask, reason: Reason) -> None:
+        self.up.append((task.username, reason))
+
+
+def readers(
+    read: Read,
+    *,
+    given: Given | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    patience: Patience = HASTY,
+    name: str = "reader",
+) -> Readers:
+    return Readers(read, given or Given(), SystemClock(), cancelled, name, patience)
+
+
+def submit(work: Readers, count: int) -> int:
+    """Submit users by number; how many were taken."""
+    return sum(work.submit(str(number), b"%d" % number) for number in range(count))
+
+
+def pause(seconds: float) -> None:
+    """The time that an answer takes."""
+    threading.Event().wait(seconds)
+
+
+def test_every_user_is_read_once() -> None:
+    seen: Counter[str] = Counter()
+
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        seen[task.username] += 1
+
+    work = readers(read)
+    assert submit(work, 500) == 500
+    work.finish()
+    assert seen == {str(number): 1 for number in range(500)}
+    assert work.failures == {}
+
+
+def test_the_calls_in_flight_grow_to_rate_times_latency_and_the_line_stays_short() -> None:
+    rate, latency, users = 200, 0.05, 200
+    budget = RateBudget(rate, SystemClock())
+    line, flight = Gauge(), Gauge()
+
+    def read(_task: ReadTask, departed: Callable[[], None]) -> None:
+        with line:
+            budget.acquire("pool", lambda: False)
+        departed()
+        with flight:
+            pause(latency)
+
+    work = readers(read, name="growing")
+    started = time.monotonic()
+    submit(work, users)
+    work.finish()
+    seconds = time.monotonic() - started
+    assert line.most <= IN_LINE
+    assert rate * latency * 0.7 <= flight.most <= rate * latency * 2
+    # Two workers would take users × latency / 2 = 5 seconds.
+    assert seconds < 2.5
+
+
+def test_a_place_in_line_is_given_up_once_however_often_a_user_departs() -> None:
+    line = Gauge()
+    held = threading.Event()
+
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        with line:
+            pause(0.001)
+        for _ in range(5):
+            departed()
+        if int(task.username) < 20:
+            held.wait(10)
+
+    work = readers(read)
+    submit(work, 100)
+    held.set()
+    work.finish()
+    assert line.most <= IN_LINE
+
+
+def test_a_place_is_free_again_when_a_call_fails_before_it_departs() -> None:
+    def read(_task: ReadTask, _departed: Callable[[], None]) -> None:
+        raise InvalidRequest("AdminListDevices", "InvalidParameterException")
+
+    given = Given()
+    work = readers(read, given=given)
+    submit(work, 50)
+    work.finish()
+    assert len(given.up) == 50
+    assert work.failures == {Reason.INVALID_REQUEST: 50}
+
+
+def test_no_more_than_so_many_workers() -> None:
+    flight = Gauge()
+    go_on = threading.Event()
+
+    def read(_task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        with flight:
+            go_on.wait(10)
+
+    work = readers(read, name="bounded")
+    submit(work, MAX_WORKERS + 50)
+    assert eventually(lambda: flight.now == MAX_WORKERS)
+    assert not eventually(lambda: flight.now > MAX_WORKERS, within=0.1)
+    go_on.set()
+    work.finish()
+    work.stop()
+    assert eventually(lambda: not any(thread.name.startswith("bounded-") for thread in threading.enumerate()))
+
+
+def test_who_enumerates_waits_when_too_many_are_queued() -> None:
+    go_on = threading.Event()
+    taken: Counter[str] = Counter()
+
+    def read(_task: ReadTask, departed: Callable[[], None]) -> None:
+        go_on.wait(10)
+        departed()
+
+    work = readers(read)
+    everyone = MAX_WAITING_TASKS + 100
+
+    def enumerate_users() -> None:
+        for number in range(everyone):
+            work.submit(str(number), b"")
+            taken["users"] += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        enumerating = pool.submit(enumerate_users)
+        # Those in line are no longer queued.
+        assert eventually(lambda: taken["users"] == MAX_WAITING_TASKS + IN_LINE)
+        assert not eventually(lambda: taken["users"] > MAX_WAITING_TASKS + IN_LINE, within=0.1)
+        go_on.set()
+        enumerating.result(10)
+    work.finish()
+    assert taken["users"] == everyone
+
+
+def test_a_user_to_be_asked_again_is_not_put_behind_all_others() -> None:
+    order: list[str] = []
+
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        order.append(task.username)
+        if task.username == "0" and task.attempts == 0:
+            raise THROTTLED
+
+    work = readers(read)
+    everyone = 5 * MAX_WAITING_TASKS
+    submit(work, everyone)
+    work.finish()
+    assert order.count("0") == 2
+    again = len(order) - 1 - order[::-1].index("0")
+    assert again < 3 * MAX_WAITING_TASKS
+
+
+def test_a_user_is_not_asked_again_before_its_delay_and_others_are_read_meanwhile() -> None:
+    asked: list[tuple[str, float]] = []
+
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        asked.append((task.username, time.monotonic()))
+        if task.username == "0" and task.attempts == 0:
+            raise THROTTLED
+
+    work = readers(read, patience=Patience(first_delay=0.3))
+    submit(work, 20)
+    work.finish()
+    first, again = (moment for name, moment in asked if name == "0")
+    assert again - first >= 0.15
+    assert max(moment for name, moment in asked if name != "0") < again
+
+
+def test_a_user_is_given_up_after_so_many_attempts() -> None:
+    attempts: Counter[str] = Counter()
+
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        attempts[task.username] += 1
+        if task.username == "3":
+            raise ServerError("AdminListDevices", "InternalErrorException")
+
+    given = Given()
+    work = readers(read, given=given, patience=Patience(attempts=4, first_delay=0.001))
+    submit(work, 10)
+    work.finish()
+    assert attempts == {**{str(number): 1 for number in range(10)}, "3": 4}
+    assert given.up == [("3", Reason.SERVER_ERROR)]
+    assert work.failures == {Reason.SERVER_ERROR: 1}
+
+
+def test_nothing_but_failures_ends_the_work() -> None:
+    asked: list[str] = []
+
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        asked.append(task.username)
+        raise THROTTLED
+
+    work = readers(read, patience=Patience(failures_in_a_row=10, first_delay=0.001))
+    submit(work, 100)
+    with pytest.raises(Throttled):
+        work.finish()
+    assert 10 <= len(asked) <= 10 + 2 * IN_LINE
+    assert not work.submit("one more", b"")
+
+
+def test_a_success_between_failures_lets_the_work_go_on() -> None:
+    calls = itertools.count()
+
+    def read(_task: ReadTask, _departed: Callable[[], None]) -> None:
+        if next(calls) % 2:
+            raise THROTTLED
+
+    work = readers(read, patience=Patience(failures_in_a_row=10, first_delay=0.001))
+    submit(work, 100)
+    work.finish()
+    assert next(calls) >= 199
+    assert work.failures == {}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("nobody foresaw this"), Denied("AdminListDevices", "AccessDenied")])
+def test_what_nobody_foresaw_and_what_stops_the_pool_ends_the_work_and_is_raised(error: Exception) -> None:
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        if task.username == "5":
+            raise error
+        pause(0.001)
+
+    given = Given()
+    work = readers(read, given=given)
+    assert submit(work, 10_000) < 10_000
+    with pytest.raises(type(error)) as caught:
+        work.finish()
+    assert caught.value is error
+    assert given.up == []
+
+
+def test_told_to_stop_the_workers_go_home_and_nobody_is_given_up() -> None:
+    stop = threading.Event()
+
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        if task.username == "5":
+            stop.set()
+            raise Cancelled("told to stop")
+
+    given = Given()
+    work = readers(read, given=given, cancelled=stop.is_set, name="stopped")
+    submit(work, 2000)
+    with pytest.raises(Cancelled):
+        work.finish()
+    assert given.up == []
+    assert eventually(lambda: not any(thread.name.startswith("stopped-") for thread in threading.enumerate()))
+
+
+def test_without_users_there_is_nothing_to_wait_for() -> None:
+    work = readers(lambda _task, _departed: None)
+    work.finish()
+
+
+def test_the_delay_doubles_up_to_a_bound() -> None:
+    patience = Patience(first_delay=0.5, max_delay=3.0)
+    for attempts, longest in enumerate((0.5, 1.0, 2.0, 3.0, 3.0), 1):
+        delays = [patience.delay(attempts) for _ in range(50)]
+        assert longest / 2 <= min(delays) < max(delays) <= longest
+
+
+def test_a_task_in_a_traceback_shows_no_user_name() -> None:
+    assert "mary" not in repr(ReadTask(0.0, 1, "mary", b"identity"))
+
+
+def test_an_aws_error_of_a_user_does_not_hold_up_the_others() -> None:
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        failures: dict[str, AwsError] = {"1": InvalidRequest("AdminListDevices", "InvalidParameterException")}
+        if task.username in failures:
+            raise failures[task.username]
+
+    given = Given()
+    work = readers(read, given=given)
+    submit(work, 100)
+    work.finish()
+    assert given.up == [("1", Reason.INVALID_REQUEST)]

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.collect.schedule import START_JITTER_MAX, START_JITTER_SHARE, Schedule
+from tests.fakes import Remembering, TurnedClock, eventually
+
+POOL = "eu-west-1_AbCdEfGhI"
+
+
+@pytest.fixture
+def observer() -> Remembering:
+    return Remembering()
+
+
+@pytest.fixture
+def schedule(observer: Remembering) -> Iterator[Schedule]:
+    schedule = Schedule(observer, SystemClock())
+    schedule.start()
+    yield schedule
+    schedule.stop()
+
+
+def meanwhile(seconds: float) -> None:
+    """Let some time pass in which nothing is expected."""
+    eventually(lambda: False, within=seconds)
+
+
+class Job:
+    """Notes when it runs; lasts for some seconds, or until it is let go."""
+
+    def __init__(self, *answers: float | None, seconds: float = 0.0, held: bool = False) -> None:
+        self.started: list[float] = []
+        self.ended: list[float] = []
+        self.most_at_once = 0
+        self.daemonic: list[bool] = []
+        self.go_on = threading.Event()
+        self._answers = list(answers)
+        self._seconds = seconds
+        self._held = held
+
+    def __call__(self) -> float | None:
+        self.started.append(time.monotonic())
+        self.most_at_once = max(self.most_at_once, len(self.started) - len(self.ended))
+        self.daemonic.append(threading.current_thread().daemon)
+        self.go_on.wait(10 if self._held else self._seconds)
+        self.ended.append(time.monotonic())
+        return self._answers.pop(0) if self._answers else None
+
+    def has_run(self, times: int) -> bool:
+        return eventually(lambda: len(self.ended) >= times)
+
+
+def due_in(schedule: Schedule, pool_id: str = POOL) -> float:
+    """Seconds until the job's next run."""
+    due = schedule._scheduler.get_job(pool_id).next_run_time
+    return float((due - datetime.now(UTC)).total_seconds())
+
+
+def overslept(schedule: Schedule, seconds: float) -> None:
+    """As if the machine had slept while the job was due."""
+    schedule._scheduler.modify_job(POOL, next_run_time=datetime.now(UTC) - timedelta(seconds=seconds))
+
+
+def test_runs_stand_an_interval_apart_from_start_to_start(schedule: Schedule) -> None:
+    job = Job(seconds=0.15)
+    schedule.add(POOL, 0.25, job)
+    assert job.has_run(5)
+    took = job.started[4] - job.started[0]
+    assert 4 * 0.25 - 0.1 <= took < 4 * (0.25 + 0.15) - 0.1
+    assert all(job.daemonic)
+
+
+@pytest.mark.parametrize(
+    ("interval", "delay", "longest"),
+    [(2.0, 0.0, 2.0 * START_JITTER_SHARE), (3600.0, 0.0, START_JITTER_MAX), (3600.0, 60.0, 60 + START_JITTER_MAX)],
+)
+def test_many_pools_do_not_start_as_one(interval: float, delay: float, longest: float) -> None:
+    schedule = Schedule(Remembering(), SystemClock())
+    names = [f"pool-{i}" for i in range(50)]
+    for name in names:
+        schedule.add(name, interval, Job(), delay=delay)
+    starts = [due_in(schedule, name) for name in names]
+    assert delay - 1 <= min(starts) < max(starts) <= longest
+    assert max(starts) - min(starts) > (longest - delay) / 3
+
+
+def test_a_run_longer_than_its_interval_is_followed_at_once_and_counts_one_overrun(
+    schedule: Schedule, observer: Remembering
+) -> None:
+    interval = 0.4
+    job = Job(held=True)
+    schedule.add(POOL, interval, job)
+    assert eventually(lambda: observer.heard["overran", POOL] == 1)
+    meanwhile(2 * interval)
+    assert (len(job.started), observer.heard["overran", POOL]) == (1, 1)
+    job.go_on.set()
+    assert job.has_run(2)
+    assert job.started[1] - job.ended[0] < interval / 2
+    assert job.most_at_once == 1
+
+
+def test_runs_that_always_take_longer_go_back_to_back_without_overlap(
+    schedule: Schedule, observer: Remembering
+) -> None:
+    job = Job(seconds=0.3)
+    schedule.add(POOL, 0.2, job)
+    assert job.has_run(4)
+    schedule.remove(POOL)
+    pauses = [start - end for end, start in zip(job.ended, job.started[1:], strict=False)]
+    assert max(pauses[:3]) < 0.15
+    assert job.most_at_once == 1
+    assert 3 <= observer.heard["overran", POOL] <= len(job.started)
+
+
+def test_a_run_that_asks_for_it_is_repeated_before_the_interval_is_over(schedule: Schedule) -> None:
+    job = Job(0.1, None)
+    schedule.add(POOL, 5.0, job)
+    assert job.has_run(2)
+    assert 0.1 <= job.started[1] - job.ended[0] < 3
+    assert eventually(lambda: due_in(schedule) > 4)
+
+
+def test_a_run_that_asks_for_more_than_the_interval_is_repeated_after_the_interval(schedule: Schedule) -> None:
+    job = Job(1000.0)
+    schedule.add(POOL, 0.3, job)
+    assert job.has_run(2)
+    assert job.started[1] - job.started[0] < 2
+
+
+def test_runs_missed_while_the_machine_slept_are_counted_and_one_is_started(observer: Remembering) -> None:
+    schedule = Schedule(observer, SystemClock())
+    job = Job()
+    schedule.add(POOL, 10.0, job)
+    schedule._scheduler.start(paused=True)
+    overslept(schedule, 35)
+    schedule._scheduler.resume()
+    assert job.has_run(1)
+    assert observer.heard == {("missed", POOL): 3}  # due 35, 25 and 15 seconds ago; that of 5 seconds ago runs
+    assert 4 < due_in(schedule) <= 5
+    schedule.stop()
+    assert len(job.started) == 1
+
+
+def test_a_run_that_is_merely_late_is_not_missed(observer: Remembering) -> None:
+    schedule = Schedule(observer, SystemClock())
+    job = Job()
+    schedule.add(POOL, 7200.0, job)
+    schedule._scheduler.start(paused=True)
+    overslept(schedule, 7000)
+    schedule._scheduler.resume()
+    assert job.has_run(1)
+    schedule.stop()
+    assert observer.heard == {}
+
+
+def test_a_removed_job_runs_no_more(schedule: Schedule) -> None:
+    job = Job()
+    schedule.add(POOL, 0.1, job)
+    assert job.has_run(2)
+    schedule.remove(POOL)
+    assert eventually(lambda: len(job.started) == len(job.ended))
+    runs = len(job.started)
+    meanwhile(0.4)
+    assert len(job.started) == runs
+
+
+@pytest.mark.parametrize("answer", [None, 0.01])
+def test_a_job_removed_in_mid_run_is_not_started_again(
+    schedule: Schedule, observer: Remembering, answer: float | None
+) -> None:
+    job = Job(answer, held=True)
+    schedule.add(POOL, 0.2, job)
+    assert eventually(lambda: observer.heard["overran", POOL] == 1)
+    schedule.remove(POOL)
+    job.go_on.set()
+    assert job.has_run(1)
+    meanwhile(0.4)
+    assert len(job.started) == 1
+    assert observer.heard == {("overran", POOL): 1}
+
+
+def test_a_job_that_takes_the_place_of_another_waits_for_the_run_under_way(schedule: Schedule) -> None:
+    old, new = Job(held=True), Job()
+    schedule.add(POOL, 0.2, old)
+    assert eventually(lambda: len(old.started) == 1)
+    schedule.remove(POOL)
+    schedule.add(POOL, 0.2, new)
+    meanwhile(0.4)
+    assert new.started == []
+    old.go_on.set()
+    assert new.has_run(2)
+    assert new.started[0] >= old.ended[0]
+    assert len(old.started) == 1
+
+
+def test_jobs_do_not_wait_for_each_other(schedule: Schedule) -> None:
+    slow, quick = Job(held=True), Job()
+    schedule.add("slow", 0.1, slow)
+    schedule.add("quick", 0.1, quick)
+    assert quick.has_run(3)
+    assert len(slow.started) == 1
+    slow.go_on.set()
+
+
+def test_a_job_that_raises_is_told_and_runs_again(schedule: Schedule, observer: Remembering) -> None:
+    runs = []
+
+    def broken() -> float | None:
+        runs.append(1)
+        raise RuntimeError("nobody foresaw this")
+
+    schedule.add(POOL, 0.1, broken)
+    assert eventually(lambda: len(runs) >= 2)
+    assert eventually(lambda: observer.heard["unexpected", "schedule"] >= 2)
+
+
+def test_after_the_stop_nothing_starts_and_what_runs_is_not_waited_for(observer: Remembering) -> None:
+    schedule = Schedule(observer, SystemClock())
+    held, quick = Job(held=True), Job()
+    schedule.add("held", 0.1, held)
+    schedule.add("quick", 0.1, quick)
+    schedule.start()
+    assert eventually(lambda: bool(held.started and quick.ended))
+    begun = time.monotonic()
+    schedule.stop()
+    assert time.monotonic() - begun < 5
+    assert eventually(lambda: len(quick.started) == len(quick.ended))
+    runs = len(quick.started)
+    held.go_on.set()
+    meanwhile(0.3)
+    assert (len(quick.started), len(held.started)) == (runs, 1)
+
+
+def test_the_scheduler_shows_life_as_long_as_it_runs_jobs(observer: Remembering) -> None:
+    clock = TurnedClock()
+    schedule = Schedule(observer, clock)
+    clock.turn(400)
+    assert schedule.silent_seconds() == 400
+    schedule.start()
+    schedule._scheduler.modify_job("heartbeat", next_run_time=datetime.now(UTC))
+    assert eventually(lambda: schedule.silent_seconds() == 0)
+    schedule.stop()
+    clock.turn(30)
+    assert schedule.silent_seconds() == 30

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.identity import KEY_BYTES_MIN, HmacIdentity, Identity, RawIdentity, read_key
+
+POOL = "eu-west-1_AbCdEfGhI"
+KEY = b"0123456789abcdef"
+NAMES = ("ann", "", "名前", 'quo"te\n\\', "😀", "a\x00b", "x" * 500)
+LONE = "\ud800"
+"""A surrogate without its partner: JSON can carry it, UTF-8 cannot."""
+
+names = st.text(st.characters(exclude_categories=())) | st.sampled_from((*NAMES, LONE))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", [KEY, b"k" * 200])
+def test_an_identity_is_the_first_half_of_an_hmac_over_pool_and_name(key: bytes, name: str) -> None:
+    expected = hmac.new(key, POOL.encode() + b"\0" + name.encode(), hashlib.sha256).hexdigest()[:32]
+    identity = HmacIdentity(key)
+    assert identity.label(identity.of(POOL, name)) == expected
+    assert identity.of(POOL, name) == bytes.fromhex(expected)
+
+
+def test_a_vector_that_another_program_can_check() -> None:
+    # printf 'eu-west-1_AbCdEfGhI\0ann' | openssl dgst -sha256 -hmac 0123456789abcdef
+    identity = HmacIdentity(KEY)
+    assert identity.label(identity.of(POOL, "ann")) == "4954a6d64ae281b9b6a431b68bafa70d"
+
+
+def test_another_key_pool_or_name_is_another_identity() -> None:
+    of = HmacIdentity(KEY).of
+    assert len({of(POOL, "ann"), of(POOL, "bob"), of(f"{POOL}2", "ann"), HmacIdentity(KEY * 2).of(POOL, "ann")}) == 4
+
+
+@pytest.mark.parametrize("identity", [HmacIdentity(KEY), RawIdentity()])
+def test_a_name_is_the_same_however_often_it_is_asked(identity: Identity) -> None:
+    first = [identity.of(POOL, name) for name in NAMES]
+    assert first == [identity.of(POOL, name) for name in NAMES]
+    assert len(set(first)) == len(NAMES)
+
+
+@given(names)
+def test_a_raw_label_is_the_name_and_an_hmac_label_never_more_than_digits(name: str) -> None:
+    raw, keyed = RawIdentity(), HmacIdentity(KEY)
+    shown = raw.label(raw.of(POOL, name))
+    assert shown == name or any("\ud800" <= character <= "\udfff" for character in name)
+    shown.encode()  # what stands on the page is UTF-8
+    label = keyed.label(keyed.of(POOL, name))
+    assert len(label) == 32
+    assert set(label) <= set("0123456789abcdef")
+
+
+def test_names_that_utf8_cannot_carry_are_told_apart_and_shown_with_a_stand_in() -> None:
+    raw, keyed = RawIdentity(), HmacIdentity(KEY)
+    for identity in (raw, keyed):
+        assert identity.of(POOL, LONE) != identity.of(POOL, "\ud801")
+    assert raw.label(raw.of(POOL, f"a{LONE}b")) == "a\ufffd\ufffd\ufffdb"
+
+
+def test_the_order_is_stable_and_follows_neither_names_nor_pools() -> None:
+    raw, keyed = RawIdentity(), HmacIdentity(KEY)
+    ordered = [f"user-{number:03d}" for number in range(100)]
+    for identity in (raw, keyed):
+        orders = [identity.order(identity.of(POOL, name)) for name in ordered]
+        assert orders != sorted(orders)
+        assert len(set(orders)) == 100
+        assert orders == [identity.order(identity.of(POOL, name)) for name in ordered]
+    assert raw.order(b"ann") == hashlib.sha256(b"ann").digest()[:16]
+
+
+def test_the_fingerprint_tells_keys_and_modes_apart_and_gives_no_key_away() -> None:
+    assert HmacIdentity(KEY).fingerprint == HmacIdentity(KEY).fingerprint
+    assert len({HmacIdentity(KEY).fingerprint, HmacIdentity(KEY * 2).fingerprint, RawIdentity().fingerprint}) == 3
+    for shown in (KEY.decode(), KEY.hex()):
+        assert shown not in HmacIdentity(KEY).fingerprint
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "identity.key"
+    path.touch(mode=0o600)
+    return path
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])
+def test_a_key_is_all_bytes_but_for_line_ends_at_the_close(key_file: Path, end: bytes) -> None:
+    key = b" \n\x00\xff key with everything "
+    key_file.write_bytes(key + end)
+    assert read_key(key_file) == key
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_key_that_only_its_owner_can_read_is_well(key_file: Path, mode: int) -> None:
+    key_file.write_bytes(KEY)
+    key_file.chmod(mode)
+    assert read_key(key_file) == KEY
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o620, 0o777])
+def test_a_key_that_others_can_reach_is_refused(key_file: Path, mode: int) -> None:
+    key_file.write_bytes(KEY)
+    key_file.chmod(mode)
+    with pytest.raises(ValueError, match=rf"^expected mode 0600 or stricter, found {mode:04o}: others could read"):
+        read_key(key_file)
+
+
+@pytest.mark.parametrize("key", [b"", b"\n\n", KEY[:-1], KEY[:-1] + b"\n"])
+def test_a_key_that_could_be_guessed_is_refused_and_not_repeated(key_file: Path, key: bytes) -> None:
+    key_file.write_bytes(key)
+    length = len(key.rstrip(b"\n"))
+    with pytest.raises(ValueError, match=rf"^expected a key of at least {KEY_BYTES_MIN} bytes, found {length}$"):
+        read_key(key_file)
+
+
+def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_key(tmp_path / "missing")
+    tmp_path.chmod(0o700)
+    with pytest.raises(IsADirectoryError):
+        read_key(tmp_path)

@@ -1,0 +1,59 @@
+"""Writes everything in the documentation that the code knows better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.spec import Group, Spec
+from tools import configuration_doc, metrics_doc
+
+README = Path(__file__).parents[1] / "README.md"
+
+_BEGIN = "<!-- metrics: written by `make docs` -->\n"
+_END = "<!-- end of metrics -->\n"
+_SHOWN_IN_README = (Group.POOL, Group.USER, Group.DEVICE)
+_ON_EVERY_METRIC = "user_pool_id"
+
+
+def documents() -> dict[Path, str]:
+    """Each file with generated parts, as it should be."""
+    return {
+        configuration_doc.TARGET: configuration_doc.render(),
+        metrics_doc.TARGET: metrics_doc.render(),
+        README: with_metrics(README.read_text(encoding="utf-8")),
+    }
+
+
+def with_metrics(readme: str) -> str:
+    """The README with the table of metrics between its two markers.
+
+    Raises `ValueError` when a marker is missing.
+    """
+    before, begin, rest = readme.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError("the markers around the table of metrics are missing")
+    return f"{before}{begin}{_table()}{end}{after}"
+
+
+def _table() -> str:
+    rows = (_row(spec) for group in _SHOWN_IN_README for spec in CATALOGUE if spec.group is group)
+    return "\n".join(("", "| metric | further labels | meaning |", "|---|---|---|", *rows, "", ""))
+
+
+def _row(spec: Spec) -> str:
+    labels = ", ".join(f"`{label}`" for label in spec.labels if label != _ON_EVERY_METRIC)
+    sentence = spec.meaning.partition(". ")[0].removesuffix(".")
+    meaning = sentence.replace("<", "&lt;").replace("|", r"\|")
+    return f"| `{spec.name}` | {labels} | {meaning} |"
+
+
+def main() -> None:
+    """Write every document."""
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

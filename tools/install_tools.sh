@@ -1,0 +1,70 @@
+#!/bin/sh
+# Installs the real programs that tests run and that this machine lacks, from Debian's packages.
+#
+# Where that is not possible it says what is missing and goes on: a test that needs a missing program is
+# skipped, and fails under CI=true.
+set -eu
+
+# One per line: the program, and Debian's package of it.
+PROGRAMS='
+prometheus prometheus
+promtool prometheus
+'
+
+missing_packages() {
+    echo "$PROGRAMS" | while read -r program package; do
+        if [ -n "$program" ] && ! command -v "$program" >/dev/null; then
+            echo "$package"
+        fi
+    done | sort -u | xargs
+}
+
+# With `sudo` only where the machine is made for it: elsewhere nobody asked for a change of theirs.
+choose_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        as_root=
+    elif [ "${CI:-}" = true ] && sudo -n true 2>/dev/null; then
+        as_root='sudo -n'
+    else
+        return 1
+    fi
+}
+
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Acquire::Retries=2 \
+        -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 "$@" </dev/null >"$log" 2>&1
+}
+
+# A new machine has no package lists, and an old one stale lists: they are fetched when the first try fails.
+install() {
+    # shellcheck disable=SC2086 # one word per package
+    apt install -y --no-install-recommends $1 || { apt update && apt install -y --no-install-recommends $1; }
+}
+
+# Debian starts the daemons that it installs; tests start their own.
+stop_daemons() {
+    if [ -d /run/systemd/system ]; then
+        for package in $1; do
+            $as_root systemctl disable --now "$package" >/dev/null 2>&1 || true
+        done
+    fi
+}
+
+missing=$(missing_packages)
+[ -n "$missing" ] || exit 0
+
+if command -v apt-get >/dev/null && choose_root; then
+    echo "Installing for the tests: $missing"
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if install "$missing"; then
+        stop_daemons "$missing"
+    else
+        tail -n 5 "$log" >&2
+    fi
+fi
+
+missing=$(missing_packages)
+if [ -n "$missing" ]; then
+    echo "Missing, so the tests that need them are skipped, and fail under CI=true: Debian's $missing"
+fi
