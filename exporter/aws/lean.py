@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import Credentials, ReadOnlyCredentials
-from botocore.exceptions import NoCredentialsError
 
 from exporter.aws import answers
 from exporter.aws.api import PAGE_SIZE, Category, CognitoApi, Operation, Page
@@ -47,7 +46,7 @@ class LeanCognito:
     def __init__(
         self,
         cognito: CognitoIdentityProviderClient,
-        credentials: Credentials | None,
+        credentials: Credentials,
         ca_bundle: str | None,
         *,
         plain: CognitoApi,
@@ -118,8 +117,6 @@ class LeanCognito:
 
     def _current_credentials(self, operation: Operation) -> ReadOnlyCredentials:
         try:
-            if self._credentials is None:
-                raise NoCredentialsError  # noqa: TRY301 - told like all that goes wrong with credentials
             return self._credentials.get_frozen_credentials()  # renews them when they are about to expire
         except Exception as error:
             ours = translated(operation, error)

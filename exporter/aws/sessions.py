@@ -246,9 +246,13 @@ class AwsApis:
             with self._lock:
                 return session.client("sts", region_name=settings.region, config=config)
 
+        credentials = session.get_credentials()
+        if credentials is None:
+            # Not kept: at the next sweep the source of credentials, such as a metadata service, may be up.
+            raise NoCredentialsError
         return LeanCognito(
             cognito,
-            session.get_credentials(),
+            credentials,
             session._session.get_config_variable("ca_bundle"),  # noqa: SLF001 - boto3 gives no other way to its settings
             plain=BotoCognito(cognito, make_sts),
             clock=self._clock,

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,20 @@ _SECONDS_PER_LOOK = 0.1
 _SECONDS_TO_END = 5.0
 
 
+def installed_prometheus() -> str | None:
+    """The program on the PATH; None without one."""
+    return shutil.which("prometheus")
+
+
 @contextmanager
-def prometheus_beside(show: ServeOptions, directory: Path, program: str | None = None) -> Iterator[str | None]:
+def prometheus_beside(
+    show: ServeOptions, directory: Path, find: Callable[[], str | None] = installed_prometheus
+) -> Iterator[str | None]:
     """Run Prometheus on loopback until the context ends, its data in `directory`; gives what to tell the user.
 
-    `program` is the `prometheus` of the PATH unless given; without one, nothing is run and there is nothing to tell.
+    Where `find` finds no Prometheus, none is run and there is nothing to tell.
     """
-    program = program or shutil.which("prometheus")
+    program = find()
     target = local(show.listen_addresses[0])
     if program is None:
         yield None

@@ -37,6 +37,7 @@ class Connected:
     """Connections over fakes, one per way to reach AWS."""
 
     def __init__(self, make_fake: Callable[[], FakeCognito] | None = None) -> None:
+        self._threads = set(threading.enumerate())
         self.observer = Remembering()
         self.budgets = Budgets(RATES, SystemClock())
         self.apis: dict[TargetSettings, FakeCognito] = {}
@@ -51,6 +52,10 @@ class Connected:
     def reader(self, target: TargetSettings = HERE) -> PacedReader:
         return self.connections.reader(settings(target=target), lambda: False)
 
+    def is_idle(self) -> bool:
+        """Whether nobody asks STS any more."""
+        return self._threads.issuperset(threading.enumerate())
+
     def named(self, account: str = ACCOUNT) -> int:
         return self.observer.heard["target named", UNKNOWN_ACCOUNT, account]
 
@@ -62,10 +67,6 @@ def failing_sts() -> FakeCognito:
     fake = FakeCognito({POOL_ID: FakePool()})
     fake.fault = lambda operation, _: STS_FAILS if operation is Operation.GET_CALLER_IDENTITY else None
     return fake
-
-
-def no_thread_asks_sts() -> bool:
-    return not any(thread.name == "account-id" for thread in threading.enumerate())
 
 
 class SlowSts(FakeCognito):
@@ -154,7 +155,7 @@ def test_sts_names_the_account_before_the_first_sweep_asks_anything() -> None:
     reader = world.reader()
     assert world.named() == 1
     assert world.targets() == {Target(ACCOUNT, IRELAND)}
-    assert eventually(no_thread_asks_sts)
+    assert eventually(world.is_idle)
     reader.describe()
     world.reader().describe()
     assert world.named() == 1
@@ -198,7 +199,7 @@ def test_sts_without_an_answer_holds_up_the_first_sweep_for_a_moment_only() -> N
     assert time.monotonic() - started < NAMING_PATIENCE / 2, "the description has named the account"
     slow.go_on.set()
     assert eventually(lambda: slow.calls[Operation.GET_CALLER_IDENTITY] == 1)
-    assert eventually(no_thread_asks_sts)
+    assert eventually(world.is_idle)
     assert world.named() == 1, "named once, whoever was first"
 
 
@@ -209,7 +210,7 @@ def test_an_answer_of_sts_after_the_connection_is_gone_names_nothing() -> None:
     world.reader()
     world.connections.retain([])
     slow.go_on.set()
-    assert eventually(no_thread_asks_sts)
+    assert eventually(world.is_idle)
     assert world.named() == 0
     assert world.targets() == set()
 
@@ -308,6 +309,8 @@ def test_a_profile_that_does_not_exist_is_a_fault_of_credentials_and_no_attempt(
         apis(HERE)
     assert not caught.value.attempted
     monkeypatch.delenv("AWS_PROFILE")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert boto(apis(HERE))._cognito.meta.region_name == IRELAND
 
 

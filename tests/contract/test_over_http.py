@@ -1,0 +1,218 @@
+"""What every implementation of `CognitoApi` over HTTP does when something goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from exporter.aws.api import CognitoApi, Operation
+from exporter.emulator import Emulator, Fault, Rule
+from exporter.errors import (
+    AwsError,
+    CallTimeout,
+    ConnectionFailed,
+    CredentialsFault,
+    Denied,
+    InvalidRequest,
+    Malformed,
+    ServerError,
+    Throttled,
+    UnexpectedFailure,
+    Verdict,
+)
+from tests.contract.canned import answering
+from tests.contract.worlds import ApiOver
+
+POOL = "eu-west-1_AbCdEfGhI"
+NAME = "anna.secret@example.com"
+ARN = f"arn:aws:cognito-idp:eu-west-1:123456789012:userpool/{POOL}"
+
+Call = Callable[[CognitoApi, str], object]
+
+CALLS: dict[Operation, Call] = {
+    Operation.DESCRIBE_USER_POOL: lambda api, pool: api.describe_user_pool(pool),
+    Operation.LIST_USERS: lambda api, pool: api.list_users(pool, user_filter=None, token=None),
+    Operation.LIST_USERS_IN_GROUP: lambda api, pool: api.list_users_in_group(pool, "staff", token=None),
+    Operation.ADMIN_LIST_DEVICES: lambda api, pool: api.admin_list_devices(
+        pool, NAME, token=None, attributes=frozenset()
+    ),
+    Operation.GET_CALLER_IDENTITY: lambda api, _: api.account_id(),
+}
+DEVICES = CALLS[Operation.ADMIN_LIST_DEVICES]
+
+FAULTS: dict[Fault, type[AwsError]] = {
+    Fault.THROTTLED: Throttled,
+    Fault.SERVER_ERROR: ServerError,
+    Fault.DENIED: Denied,
+    Fault.EXPIRED_CREDENTIALS: CredentialsFault,
+    Fault.MALFORMED: Malformed,
+    Fault.DROPPED: ConnectionFailed,
+}
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def pool_id(emulator: Emulator) -> str:
+    pool_id = emulator.seed_pool("faulty", users=[NAME])
+    emulator.call("CreateGroup", {"UserPoolId": pool_id, "GroupName": "staff"})
+    return pool_id
+
+
+def failed(kind: type[AwsError], ask: Callable[[], object]) -> AwsError:
+    """The error; a subclass would have another verdict or label."""
+    with pytest.raises(kind) as caught:
+        ask()
+    assert type(caught.value) is kind
+    return caught.value
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_call_is_one_attempt_whatever_happens(
+    api_over: ApiOver, emulator: Emulator, pool_id: str, fault: Fault
+) -> None:
+    api = api_over(emulator.url)
+    for operation, call in CALLS.items():
+        emulator.faults.rules = (Rule(fault),)
+        emulator.clear_requests()
+        error = failed(FAULTS[fault], partial(call, api, pool_id))
+        assert [request.operation for request in emulator.requests()] == [operation]
+        assert error.attempted
+        assert error.operation == operation
+
+        emulator.faults.rules = ()
+        call(api, pool_id)
+
+
+def test_an_answer_that_does_not_come_is_a_timeout_after_one_attempt(api_over: ApiOver) -> None:
+    with answering(b"{}", stalled=True) as server:
+        api = api_over(server.url, read_timeout=0.1)
+        for number, call in enumerate(CALLS.values(), 1):
+            error = failed(CallTimeout, partial(call, api, POOL))
+            assert server.arrived == number
+            assert error.attempted
+
+
+def test_nobody_listens(api_over: ApiOver) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and never listens
+        api = api_over(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        for call in CALLS.values():
+            failed(ConnectionFailed, partial(call, api, POOL))
+
+
+BROKEN = {
+    "cut off": b'{"Devices": [{"DeviceKey": "eu-we',
+    "cut off before the first byte": b"",
+    "a list": b"[]",
+    "a string": b'"Devices"',
+    "null": b"null",
+    "invalid UTF-8": b'{"Devices": [{"DeviceKey": "\xff\xfe"}]}',
+    "a page of a proxy": b"<html><body>Please log in</body></html>",
+    "nested too deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_json_object_is_malformed_and_never_an_empty_page(api_over: ApiOver, body: bytes) -> None:
+    with answering(body) as server:
+        api = api_over(server.url)
+        asked = [call for operation, call in CALLS.items() if operation != Operation.GET_CALLER_IDENTITY]
+        for number, call in enumerate(asked, 1):
+            failed(Malformed, partial(call, api, POOL))
+            assert server.arrived == number
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"<GetCallerIdentityResponse>",
+        b"<GetCallerIdentityResponse/>",
+        b"<A><GetCallerIdentityResult><Account>me</Account></GetCallerIdentityResult></A>",
+    ],
+)
+def test_an_answer_of_sts_without_an_account_is_malformed(api_over: ApiOver, body: bytes) -> None:
+    with answering(body) as server:
+        failed(Malformed, lambda: api_over(server.url).account_id())
+
+
+@pytest.mark.parametrize(
+    ("operation", "content"),
+    [
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": {"DeviceKey": "eu-west-1_1"}}),
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": [1]}),
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": "many"}),
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": [{"DeviceKey": 7}]}),
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": [{"DeviceCreateDate": "yesterday"}]}),
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": [{"DeviceCreateDate": []}]}),
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": [{"DeviceAttributes": {"Name": "device_status"}}]}),
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": [{"DeviceAttributes": [{"Name": "device_status", "Value": 1}]}]}),
+        (Operation.ADMIN_LIST_DEVICES, {"Devices": [], "PaginationToken": 5}),
+        (Operation.LIST_USERS, {"Users": "all"}),
+        (Operation.LIST_USERS, {"Users": [{}]}),
+        (Operation.LIST_USERS, {"Users": [{"Username": 5}]}),
+        (Operation.LIST_USERS_IN_GROUP, {"Users": [{"Username": "ann", "UserStatus": {}}]}),
+        (Operation.DESCRIBE_USER_POOL, {}),
+        (Operation.DESCRIBE_USER_POOL, {"UserPool": []}),
+        (Operation.DESCRIBE_USER_POOL, {"UserPool": {"DeviceConfiguration": "on"}}),
+        (Operation.DESCRIBE_USER_POOL, {"UserPool": {"EstimatedNumberOfUsers": "many"}}),
+    ],
+)
+def test_a_field_of_a_wrong_type_spoils_the_answer(api_over: ApiOver, operation: Operation, content: object) -> None:
+    with answering(json.dumps(content).encode()) as server:
+        failed(Malformed, lambda: CALLS[operation](api_over(server.url), POOL))
+
+
+def test_a_date_beyond_all_calendars_spoils_the_answer(api_over: ApiOver) -> None:
+    with answering(b'{"Devices": [{"DeviceCreateDate": 1e300}]}') as server:
+        # Whether a library trips over it first is its own affair.
+        with pytest.raises((Malformed, UnexpectedFailure)) as caught:
+            DEVICES(api_over(server.url), POOL)
+        assert caught.value.verdict is Verdict.RETRY
+
+
+def test_a_connection_that_breaks_in_mid_answer_gives_no_page(api_over: ApiOver) -> None:
+    with answering(b'{"Devices": [], "Pag', length=1000) as server:
+        with pytest.raises((Malformed, ConnectionFailed)):
+            DEVICES(api_over(server.url), POOL)
+        assert server.arrived == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (503, b"<html>Service Unavailable</html>", ServerError),
+        (500, b"", ServerError),
+        (429, b"", Throttled),
+        (403, b"<html>no</html>", UnexpectedFailure),
+        (400, b'{"__type": "com.amazonaws.cognito#TooManyRequestsException"}', Throttled),
+        (400, b'{"__type": "SomethingNewException", "message": "x"}', UnexpectedFailure),
+    ],
+)
+def test_an_error_that_is_told_in_an_unusual_way(
+    api_over: ApiOver, status: int, body: bytes, kind: type[AwsError]
+) -> None:
+    with answering(body, status) as server:
+        failed(kind, lambda: DEVICES(api_over(server.url), POOL))
+        assert server.arrived == 1
+
+
+@pytest.mark.parametrize("code", ["InvalidParameterException", "AccessDeniedException", f"{NAME} {ARN}"])
+def test_the_text_of_an_error_holds_no_user_name_and_no_arn(api_over: ApiOver, code: str) -> None:
+    content = {"__type": code, "message": f"{NAME} is not authorized on {ARN}"}
+    with answering(json.dumps(content).encode(), 400) as server:
+        kinds = {"InvalidParameterException": InvalidRequest, "AccessDeniedException": Denied}
+        error = failed(kinds.get(code, UnexpectedFailure), lambda: DEVICES(api_over(server.url), POOL))
+    for text in (str(error), repr(error), error.code):
+        assert NAME not in text
+        assert "arn:" not in text

@@ -1,0 +1,392 @@
+"""The whole exporter as tests hold it: in this process, or as the real program, always over real HTTP and boto3."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import boto3
+import structlog
+import yaml
+from botocore.config import Config
+from botocore.credentials import CredentialResolver
+from botocore.session import Session as BotocoreSession
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_classic
+
+from exporter.app import App
+from exporter.aws.sessions import AwsApis
+from exporter.collect.readers import PATIENCE, Patience
+from exporter.config.load import parse_settings
+from exporter.logs import LogFormat, LogLevel, configure_logging
+from exporter.options import ListenAddress, ServeOptions
+from tests.fakes import eventually
+
+ACCOUNT = "123456789012"
+"""The emulator takes an access key of twelve digits for the number of the account."""
+
+FAST = {"UserResourceRead": 5000, "UserList": 5000, "UserPoolRead": 5000, "UserPoolResourceRead": 5000}
+"""Rates that hold nothing up."""
+
+HASTY = Patience(attempts=3, first_attempts=2, failures_in_a_row=50, first_delay=0.02, max_delay=0.1)
+"""Gives up within a fraction of a second, for tests of what happens then."""
+
+STUBBORN = Patience(first_attempts=12, first_delay=0.01, max_delay=0.1)
+"""Asks as often as the program does, without its long pauses."""
+
+CLASSIC = "text/plain; version=0.0.4"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def shown(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
+    """Whether a condition that costs a scrape comes true in time; looks as often as is no burden on the exporter."""
+    deadline = time.monotonic() + within
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        pause.wait(0.04)
+    return condition()
+
+
+# HTTP and pages
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+def get(url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 10.0) -> Answer:
+    """One request over a connection of its own, past any proxy of the environment."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.netloc, timeout=timeout)
+    try:
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        connection.request("GET", path, headers=headers or {})
+        response = connection.getresponse()
+        return Answer(response.status, response.getheader("Content-Type", ""), response.read())
+    finally:
+        connection.close()
+
+
+Labels = frozenset[tuple[str, str]]
+
+
+class Page:
+    """One exposition as prometheus_client's official parser for its format reads it."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self.families = {family.name: family for family in families}
+        self._samples: dict[str, dict[Labels, float]] = {}
+        for family in families:
+            for sample in family.samples:
+                series = self._samples.setdefault(sample.name, {})
+                key = frozenset(sample.labels.items())
+                assert key not in series, f"{sample.name} stands twice with the same labels"
+                series[key] = sample.value
+
+    @classmethod
+    def parse(cls, answer: Answer) -> Self:
+        parse = parse_openmetrics if answer.content_type.startswith("application/openmetrics") else parse_classic
+        return cls(list(parse(answer.text)))
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all samples."""
+        return set(self._samples)
+
+    def value(self, name: str, /, **labels: str) -> float | None:
+        """The one sample with exactly these labels; None where there is none."""
+        return self._samples.get(name, {}).get(frozenset(labels.items()))
+
+    def series(self, name: str, /, *by: str, **labels: str) -> dict[Any, float]:
+        """The samples with at least these labels, by the values of others: of one as it is, of several as a tuple."""
+        wanted = frozenset(labels.items())
+        found = {}
+        for key, value in self._samples.get(name, {}).items():
+            if wanted <= key:
+                rest = dict(key)
+                found[rest[by[0]] if len(by) == 1 else tuple(rest[label] for label in by)] = value
+        return found
+
+    def state(self, pool_id: str) -> str:
+        """The state of a pool, of which there is exactly one."""
+        states = self.series("cognito_user_pool_state", "state", user_pool_id=pool_id)
+        (state,) = (name for name, value in states.items() if value == 1)
+        return str(state)
+
+    def about(self, pool_id: str) -> set[str]:
+        """The names of the samples that a pool has."""
+        label = ("user_pool_id", pool_id)
+        return {name for name, series in self._samples.items() if any(label in key for key in series)}
+
+    def failures(self, name: str, /, **labels: str) -> dict[str, float]:
+        """The samples of a counter of failures above 0, by their reason."""
+        label = "error" if name.startswith("cognito_exporter_aws") else "reason"
+        return {reason: value for reason, value in self.series(name, label, **labels).items() if value}
+
+
+# Logs
+
+
+class Log:
+    """The lines that were logged so far."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def events(self, message: str | None = None, /, **fields: Any) -> list[dict[str, Any]]:
+        """The lines with this message and these fields, in order."""
+        lines = (json.loads(line) for line in self.text.splitlines())
+        return [
+            line
+            for line in lines
+            if (message is None or line["msg"] == message)
+            and all(line.get(name) == value for name, value in fields.items())
+        ]
+
+
+@contextmanager
+def captured_log(level: LogLevel = LogLevel.INFO) -> Iterator[Log]:
+    """Log as the program itself would, and put logging back afterwards: it belongs to the process."""
+    root, ours = logging.getLogger(), logging.getLogger("exporter")
+    before = root.handlers[:], root.level, ours.level, logging.raiseExceptions
+    hooks = sys.excepthook, threading.excepthook
+    log = Log()
+    configure_logging(level, LogFormat.JSON, log.stream)
+    try:
+        yield log
+    finally:
+        root.handlers[:], logging.raiseExceptions = before[0], before[3]
+        root.setLevel(before[1])
+        ours.setLevel(before[2])
+        logging.captureWarnings(capture=False)
+        structlog.reset_defaults()
+        sys.excepthook, threading.excepthook = hooks
+
+
+# Configuration
+
+
+def pool(pool_id: str, **settings: Any) -> dict[str, Any]:
+    """One entry under `pools`."""
+    return {"id": pool_id, **settings}
+
+
+def config(
+    endpoint: str,
+    *pools: dict[str, Any] | str,
+    rate: Mapping[str, float] | None = None,
+    series: int = 100_000,
+    **defaults: Any,
+) -> str:
+    """A configuration file for pools of an emulator; a first sweep starts within half a second."""
+    document = {
+        "defaults": {"refresh_interval": "5s", "endpoint_url": endpoint, **defaults},
+        "pools": [pool(entry) if isinstance(entry, str) else entry for entry in pools],
+        "limits": {"rate": dict(rate or FAST), "series": series},
+    }
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+# The exporter in this process
+
+
+def session(directory: Path, sts_url: str, *, access_key: str | None = ACCOUNT) -> boto3.Session:
+    """A session that reads nothing of the machine's AWS setup; without an access key it finds no credentials."""
+    settings = directory / f"aws-{threading.get_ident()}.ini"
+    settings.write_text(f"[default]\nservices = local\n[services local]\nsts =\n  endpoint_url = {sts_url}\n")
+    core = BotocoreSession(profile="default")
+    core.set_config_variable("config_file", str(settings))
+    core.set_config_variable("credentials_file", os.devnull)
+    core.set_default_client_config(Config(proxies={}))
+    if access_key is None:
+        core.register_component("credential_provider", CredentialResolver(providers=[]))
+    else:
+        core.set_credentials(access_key, "a secret of the tests")
+    return boto3.Session(botocore_session=core)
+
+
+class Exporter:
+    """An exporter that serves: where it is, and what it says."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return get(self.url + path, headers)
+
+    def scrape(self, style: str = CLASSIC) -> Page:
+        answer = self.get("/metrics", {"Accept": style})
+        assert answer.status == 200
+        assert answer.content_type.startswith(style.partition(";")[0])
+        return Page.parse(answer)
+
+    def is_ready(self) -> bool:
+        return self.get("/-/ready").status == 200
+
+    def sweeps(self, pool_id: str) -> float:
+        """How many sweeps of a pool have ended."""
+        return self.scrape().value("cognito_exporter_sweeps_total", user_pool_id=pool_id) or 0
+
+    def after_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
+        """The page once a sweep of each pool that begins now or later has ended.
+
+        A sweep that is under way may have read what a test has changed since; the one after it has not.
+        """
+        began = {pool_id: self.sweeps(pool_id) for pool_id in pool_ids}
+        done = 2 if any(began.values()) else 1
+        assert shown(
+            lambda: all(self.sweeps(pool_id) >= before + done for pool_id, before in began.items()), within=within
+        ), "no sweep ended in time"
+        return self.scrape()
+
+
+@contextmanager
+def serving(
+    text: str, directory: Path, sts_url: str, *, access_key: str | None = ACCOUNT, patience: Patience = PATIENCE
+) -> Iterator[Exporter]:
+    """The exporter in this process with the configuration in `text`; `directory` is where relative paths start."""
+    settings = parse_settings(text, str(directory / "config.yaml"))
+    options = ServeOptions(directory / "config.yaml", (ListenAddress("127.0.0.1", 0),))
+    apis = AwsApis(lambda: session(directory, sts_url, access_key=access_key))
+    app = App(settings, options, make_api=apis, patience=patience)
+    app.start()
+    try:
+        yield Exporter(f"http://{app.addresses[0]}")
+    finally:
+        app.stop()
+
+
+# The exporter as a program
+
+
+def environment(sts_url: str, **further: str) -> dict[str, str]:
+    """The environment of a process that can reach the emulator and nothing else."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "COGNITO_DEVICE_EXPORTER_")) and not name.lower().endswith("_proxy")
+    }
+    return {
+        **kept,
+        "AWS_ACCESS_KEY_ID": ACCOUNT,
+        "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL_STS": sts_url,
+        **further,
+    }
+
+
+class Program(Exporter):
+    """`python -m exporter` in a process of its own, which writes its log as JSON."""
+
+    def __init__(self, process: subprocess.Popen[str], stdout: Path, stderr: Path) -> None:
+        super().__init__("")
+        self.process = process
+        self._stdout = stdout
+        self._stderr = stderr
+
+    @property
+    def out(self) -> str:
+        return self._stdout.read_text(encoding="utf-8")
+
+    @property
+    def log_text(self) -> str:
+        return self._stderr.read_text(encoding="utf-8")
+
+    def events(self, message: str, /, **fields: Any) -> list[dict[str, Any]]:
+        """The lines of the log with this message and these fields, in order."""
+        log = Log()
+        log.stream.write(self.log_text[: self.log_text.rfind("\n") + 1])
+        return log.events(message, **fields)
+
+    def wait_until_listening(self, within: float = 20.0) -> None:
+        """Return once it serves, and note where."""
+        assert eventually(lambda: self.process.poll() is not None or bool(self.events("listening")), within=within)
+        assert self.process.poll() is None, self.log_text
+        self.url = f"http://{self.events('listening')[0]['address']}"
+
+    def end(self, number: signal.Signals, within: float = 5.0) -> int:
+        """Send a signal and return the exit code; a process that stays longer fails the test."""
+        self.process.send_signal(number)
+        return self.process.wait(within)
+
+
+@contextmanager
+def program(arguments: Sequence[str], directory: Path, sts_url: str, **environ: str) -> Iterator[Program]:
+    """Run the program with these arguments; it is killed when the test leaves it running."""
+    stdout, stderr = directory / "stdout.txt", directory / "stderr.txt"
+    with stdout.open("w") as out, stderr.open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exporter", *arguments],
+            stdout=out,
+            stderr=err,
+            text=True,
+            env=environment(sts_url, **environ),
+        )
+    try:
+        yield Program(process, stdout, stderr)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def serving_program(text: str, directory: Path, sts_url: str, *flags: str, **environ: str) -> Iterator[Program]:
+    """The program serving the configuration in `text`, from the moment it listens on a port of loopback."""
+    file = directory / "config.yaml"
+    file.write_text(text, encoding="utf-8")
+    arguments = (
+        "serve",
+        f"--config.file={file}",
+        "--web.listen-address=127.0.0.1:0",
+        "--log.format=json",
+        *flags,
+    )
+    with program(arguments, directory, sts_url, **environ) as running:
+        running.wait_until_listening()
+        yield running
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def identity_key(directory: Path, key: str = "the identity key of the tests") -> str:
+    """A key file for hmac labels; its path."""
+    path = directory / "identity.key"
+    path.touch(mode=0o600)
+    path.write_text(key)
+    return str(path)

@@ -1,0 +1,64 @@
+"""User names that a text format, a query or a log could trip over."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections import defaultdict
+
+PUNCTUATION = (
+    'a "quoted" name',
+    'ends in a quote"',
+    '"',
+    "back\\slash",
+    "ends in a backslash\\",
+    '\\"',
+    "\\\\",
+    "line\nbreak",
+    "\nline break first",
+    "line break last\n",
+    "literal \\n, no line break",
+    "literal \\\\n, neither",
+    '\\\n"',
+    "carriage\rreturn",
+    "tab\tbed",
+    " spaces around ",
+    '{label="value"} 1',
+    "a,b=c",
+    "# HELP name text",
+    "# EOF",
+    "100%",
+    "%d%b",
+    "{0} {name}",
+    "$(name) `name`",
+    "<script>name</script>",
+    "name@example.com",
+    "next\x85line",
+    "line\u2028and\u2029paragraph",
+    "right\u202eto left",
+    "zero\u200bwidth",
+    "\ufeffbyte order",
+    "caf\u00e9 composed",
+    "cafe\u0301 decomposed",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 family",
+    "the last\U0010ffff",
+    "x" * 128,
+)
+
+
+def one_of_every_script() -> tuple[str, ...]:
+    """A name of three letters for every script that this Python's Unicode knows.
+
+    Python does not tell a letter's script; the first word of its name does, and more finely.
+    """
+    letters: defaultdict[str, str] = defaultdict(str)
+    for code in range(sys.maxunicode + 1):
+        letter = chr(code)
+        if unicodedata.category(letter).startswith("L"):
+            script = unicodedata.name(letter, "").partition(" ")[0].partition("-")[0]
+            if len(letters[script]) < 3:
+                letters[script] += letter
+    return tuple(f"{script}: {found}" for script, found in letters.items())
+
+
+HOSTILE = (*PUNCTUATION, *one_of_every_script())

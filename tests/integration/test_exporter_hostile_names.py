@@ -1,0 +1,70 @@
+"""User names with every trap that the text formats have: each one back as it was, and none in the log."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.emulator import DeviceMix, Emulator
+from exporter.logs import LogLevel
+from tests.harness import CLASSIC, OPENMETRICS, captured_log, config, identity_key, serving
+from tests.hostile_names import HOSTILE, PUNCTUATION, one_of_every_script
+from tests.truth import assert_true, device_moments
+
+ONE_EACH = DeviceMix(per_user={1: 1, 2: 1})
+
+KEY = "the key of the hostile names"
+
+
+def fingerprint(pool_id: str) -> Callable[[str], str]:
+    """The label that the contract promises for identity hmac."""
+    return lambda name: hmac.new(KEY.encode(), f"{pool_id}\0{name}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def test_the_names_are_many_and_of_many_scripts() -> None:
+    assert len(set(HOSTILE)) == len(HOSTILE)
+    assert len(one_of_every_script()) > 150
+
+
+@pytest.mark.parametrize("identity", ["raw", "hmac"])
+def test_every_name_comes_back_exactly_and_stays_out_of_the_log(
+    emulator: Emulator, tmp_path: Path, identity: str
+) -> None:
+    pool_id = emulator.seed_pool("pool", users=HOSTILE, devices=ONE_EACH)
+    text = config(
+        emulator.url,
+        pool_id,
+        detail="device",
+        identity=identity,
+        identity_key_file=identity_key(tmp_path, KEY),
+    )
+    with captured_log(LogLevel.DEBUG) as log, serving(text, tmp_path, emulator.url) as exporter:
+        exporter.after_sweep(pool_id)
+        pages = [exporter.scrape(CLASSIC), exporter.scrape(OPENMETRICS)]
+    truth = emulator.truth(pool_id)
+    label = str if identity == "raw" else fingerprint(pool_id)
+    for page in pages:
+        assert_true(page, pool_id, truth)
+        shown = page.series("cognito_device_last_authentication_timestamp_seconds", "user", "device_key")
+        assert shown == device_moments(truth, label)
+        sizes = {label(name): len(devices) for name, devices in truth.users.items()}
+        assert page.series("cognito_user_devices", "user") == sizes
+        assert set(page.series("cognito_device_info", "user")) == set(sizes)
+    assert log.events("sweep finished", users_read=len(HOSTILE))
+    assert not [name for name in HOSTILE if is_told(name, log.text)]
+
+
+def is_told(name: str, text: str) -> bool:
+    """Whether the name stands in a log in any way in which a log might write it; a mark or two of no meaning aside."""
+    written = {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1], repr(name)[1:-1]}
+    return len(name) > 4 and any(way in text for way in written)
+
+
+def test_a_name_in_a_log_would_be_seen() -> None:
+    for name in PUNCTUATION:
+        assert len(name) < 5 or is_told(name, f"user {json.dumps(name)} was read")

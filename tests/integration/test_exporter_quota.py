@@ -1,0 +1,159 @@
+"""The rate budget as the server sees it: the exporter in a process of its own, every attempt counted on arrival."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from exporter.aws.api import Category
+from exporter.emulator import Emulator, Fault, Request, Rule, most_in_one_second
+from tests.harness import ACCOUNT, Exporter, Page, config, serving_program, shown
+from tests.truth import assert_true
+
+QUOTA = 20
+TICK, LATE = 0.005, 0.004
+"""Seconds. The exporter keeps 13 ms of every second free for late turns and jitter on the wire."""
+
+POOLS = ("one", "two", "three")
+
+
+def counted(page: Page) -> dict[str, float]:
+    """The requests that the exporter says it made, by operation, without those it never made."""
+    made = page.series("cognito_exporter_aws_requests_total", "operation", aws_account_id=ACCOUNT)
+    return {operation: count for operation, count in made.items() if count}
+
+
+def operations(requests: tuple[Request, ...]) -> dict[str, float]:
+    """The requests that arrived, by operation."""
+    return dict(Counter(request.operation for request in requests))
+
+
+def device_reads_of(requests: tuple[Request, ...]) -> tuple[Request, ...]:
+    return tuple(request for request in requests if request.operation == "AdminListDevices")
+
+
+def device_reads(emulator: Emulator) -> tuple[Request, ...]:
+    return device_reads_of(emulator.requests())
+
+
+def swept(exporter: Exporter, pool_ids: list[str]) -> bool:
+    return all(exporter.sweeps(pool_id) >= 1 for pool_id in pool_ids)
+
+
+def current_rate(page: Page) -> float | None:
+    return page.value(
+        "cognito_exporter_rate_limit_current_requests_per_second",
+        aws_account_id=ACCOUNT,
+        aws_region="eu-west-1",
+        category="UserResourceRead",
+    )
+
+
+class Metronome:
+    """Measures how late this machine wakes a thread: as late may a request be noted by the server."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        due = time.monotonic() + TICK
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            now = time.monotonic()
+            self.worst = max(self.worst, now - due)
+            due = now + TICK
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One sweep of three pools at the quota, as the server saw it."""
+
+    pool_ids: list[str]
+    requests: tuple[Request, ...]
+    page: Page
+    blurred: bool
+    """The machine was too busy for the spacing of requests to be seen as it left the exporter."""
+
+
+def measured(emulator: Emulator, directory: Path) -> Measurement:
+    pool_ids = [emulator.seed_pool(name, users=60) for name in POOLS]
+    text = config(emulator.url, *pool_ids, refresh_interval="15s", rate={"UserResourceRead": QUOTA})
+    with serving_program(text, directory, emulator.url) as exporter, Metronome() as metronome:
+        # No scrapes here: they would hold up the emulator, which stands in this process.
+        assert shown(lambda: len(device_reads(emulator)) == 180, within=40)
+        worst = metronome.worst
+        assert shown(lambda: swept(exporter, pool_ids))
+        return Measurement(pool_ids, emulator.requests(), exporter.scrape(), blurred=worst > LATE)
+
+
+def test_a_quota_is_used_in_full_shared_fairly_and_never_exceeded(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.faults.quotas = {Category.USER_RESOURCE_READ: QUOTA}
+    found = measured(emulator, tmp_path)
+    for _ in range(2):
+        if found.blurred and not (kept_quota(found) and steady_rate(found) >= 0.95 * QUOTA):
+            emulator.clear_requests()
+            found = measured(emulator, tmp_path)
+    assert {request.code for request in found.requests} == {"OK"}
+    assert kept_quota(found)
+    assert 0.95 * QUOTA <= steady_rate(found) <= QUOTA
+    shares = Counter(request.pool_id for request in while_all_sweep(found))
+    assert max(shares.values()) <= 1.1 * min(shares.values())
+    assert counted(found.page) == operations(found.requests)
+    for pool_id in found.pool_ids:
+        assert_true(found.page, pool_id, emulator.truth(pool_id))
+
+
+def kept_quota(found: Measurement) -> bool:
+    return most_in_one_second(device_reads_of(found.requests)) <= QUOTA
+
+
+def while_all_sweep(found: Measurement) -> list[Request]:
+    """The reads between the last first one of a pool and the first last one."""
+    reads = device_reads_of(found.requests)
+    moments = {pool_id: [read.arrived for read in reads if read.pool_id == pool_id] for pool_id in found.pool_ids}
+    begin = max(min(of_pool) for of_pool in moments.values())
+    end = min(max(of_pool) for of_pool in moments.values())
+    return [read for read in reads if begin <= read.arrived <= end]
+
+
+def steady_rate(found: Measurement) -> float:
+    """Reads per second while all pools sweep."""
+    steady = while_all_sweep(found)
+    return (len(steady) - 1) / (steady[-1].arrived - steady[0].arrived)
+
+
+def test_with_a_third_of_all_calls_throttled_the_sweep_completes_and_the_rate_recovers(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    emulator.faults.rules = (Rule(Fault.THROTTLED, share=0.3),)
+    pool_ids = [emulator.seed_pool(name, users=30) for name in POOLS]
+    text = config(emulator.url, *pool_ids, refresh_interval="300s", rate={category.value: 200 for category in Category})
+    with serving_program(text, tmp_path, emulator.url) as exporter:
+        assert shown(lambda: swept(exporter, pool_ids), within=60)
+        page = exporter.scrape()
+        assert (current_rate(page) or 0) < 200
+        emulator.faults.rules = ()
+        assert shown(lambda: current_rate(exporter.scrape()) == 200, within=40)
+        page = exporter.scrape()
+    throttled = Counter(request.operation for request in emulator.requests() if request.code != "OK")
+    failures = page.series("cognito_exporter_aws_request_failures_total", "operation", error="throttled")
+    assert {operation: count for operation, count in failures.items() if count} == throttled
+    assert throttled.total() > 20
+    assert counted(page) == operations(emulator.requests())
+    for pool_id in pool_ids:
+        assert page.state(pool_id) == "ok"
+        assert page.failures("cognito_exporter_user_read_failures_total", user_pool_id=pool_id) == {}
+        assert_true(page, pool_id, emulator.truth(pool_id))

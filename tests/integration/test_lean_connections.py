@@ -1,0 +1,355 @@
+"""The lean client on the wire: connections, proxies, certificates, credentials and clocks, as boto3 users expect."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import boto3
+import pytest
+import trustme
+
+from exporter.aws.api import CognitoApi, Page
+from exporter.aws.sessions import AwsApis
+from exporter.aws.transport import MAX_BODY_BYTES
+from exporter.config.settings import TargetSettings
+from exporter.errors import AwsError, ConnectionFailed, CredentialsFault, Malformed, UnexpectedFailure
+from exporter.model import Device
+from tests.fakes import TurnedClock
+from tests.integration.lean_server import Reply, Request, aws, proxy
+
+REGION = "eu-west-1"
+POOL = f"{REGION}_AbCdEfGhI"
+HOST = f"cognito-idp.{REGION}.amazonaws.com"
+NO_DEVICES: Page[Device] = Page((), None)
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing of this machine's AWS setup, certificates or proxies."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy") or name == "REQUESTS_CA_BUNDLE":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return monkeypatch
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def session() -> boto3.Session:
+    return boto3.Session(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret", aws_session_token="the token")
+
+
+def api(
+    endpoint_url: str | None = None, *, clock: TurnedClock | None = None, role_arn: str | None = None
+) -> CognitoApi:
+    return AwsApis(session, clock)(TargetSettings(REGION, role_arn=role_arn, endpoint_url=endpoint_url))
+
+
+def devices(api: CognitoApi) -> Page[Device]:
+    return api.admin_list_devices(POOL, "ann", token=None, attributes=frozenset())
+
+
+def tls(authority: trustme.CA, *hosts: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*hosts).configure_cert(context)
+    return context
+
+
+def bundle(authority: trustme.CA, directory: Path) -> str:
+    path = directory / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def failed(kind: type[AwsError], api: CognitoApi) -> AwsError:
+    with pytest.raises(kind) as caught:
+        devices(api)
+    assert type(caught.value) is kind
+    return caught.value
+
+
+# Requests
+
+
+def test_a_request_is_what_the_protocol_wants() -> None:
+    with aws() as server:
+        assert devices(api(server.url)) == NO_DEVICES
+    (request,) = server.requests
+    assert request.line == "POST / HTTP/1.1"
+    assert request.headers["x-amz-target"] == "AWSCognitoIdentityProviderService.AdminListDevices"
+    assert request.headers["content-type"] == "application/x-amz-json-1.1"
+    assert "cognito-device-exporter/" in request.headers["user-agent"]
+    assert "Botocore/" in request.headers["user-agent"]
+    assert json.loads(request.body) == {"UserPoolId": POOL, "Username": "ann", "Limit": 60}
+
+
+def test_a_session_token_is_sent_and_signed() -> None:
+    with aws() as server:
+        devices(api(server.url))
+    (request,) = server.requests
+    assert request.headers["x-amz-security-token"] == "the token"
+    assert "x-amz-security-token" in request.headers["authorization"].partition("SignedHeaders=")[2]
+
+
+def test_an_endpoint_may_stand_in_the_environment(bare_environment: pytest.MonkeyPatch) -> None:
+    with aws() as server:
+        bare_environment.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"{server.url}/behind/a/path")
+        assert devices(api()) == NO_DEVICES
+    assert server.requests[0].line == "POST /behind/a/path HTTP/1.1"
+
+
+# Connections
+
+
+def test_calls_one_after_another_share_a_connection() -> None:
+    with aws(lambda request: Reply(chunked=len(request.body) % 2 == 0)) as server:
+        client = api(server.url)
+        for number in range(10):
+            client.admin_list_devices(POOL, "n" * number, token=None, attributes=frozenset())
+            client.list_users(POOL, user_filter=None, token=None)
+        assert server.connections == 1
+        assert len(server.requests) == 20
+
+
+def test_an_error_leaves_the_connection_open() -> None:
+    with aws(lambda _: Reply(b'{"__type": "Unheard"}', 400)) as server:
+        client = api(server.url)
+        for _ in range(3):
+            failed(UnexpectedFailure, client)
+        assert server.connections == 1
+
+
+def test_threads_use_a_connection_each_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    with aws() as server:
+        client = api(server.url)
+        with ThreadPoolExecutor(8) as threads:
+            pages = list(threads.map(lambda _: devices(client), range(400)))
+        assert pages == [NO_DEVICES] * 400
+        assert server.connections <= 8
+    assert not caplog.records, "urllib3 warns when its pool is too small"
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced_unnoticed() -> None:
+    with aws() as server:
+        client = api(server.url)
+        devices(client)
+        server.hang_up()
+        assert devices(client) == NO_DEVICES
+        assert server.connections == 2
+        assert len(server.requests) == 2
+
+
+def test_a_connection_that_is_refused_is_not_tried_again() -> None:
+    with aws() as server:
+        url = server.url
+    assert failed(ConnectionFailed, api(url)).code == "NewConnectionError", "urllib3 tells of retries by another error"
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with aws(lambda _: Reply(status=307, headers={"Location": "/elsewhere"})) as server:
+        assert failed(UnexpectedFailure, api(server.url)).code == "HTTP 307"
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_without_end_is_refused_and_the_next_answer_is_read(chunked: bool) -> None:
+    endless = b'{"Devices": ["' + b" " * (MAX_BODY_BYTES + 100_000)
+    replies = [Reply(endless, chunked=chunked), Reply()]
+    with aws(lambda _: replies.pop(0)) as server:
+        client = api(server.url)
+        failed(Malformed, client)
+        assert devices(client) == NO_DEVICES
+        assert server.connections == 2
+
+
+# Proxies and certificates
+
+
+def test_https_goes_through_the_proxy_and_trusts_the_bundle(
+    bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    with aws(tls=tls(authority, HOST)) as server, proxy(server) as between:
+        bare_environment.setenv("HTTPS_PROXY", f"http://me:pass%20word@127.0.0.1:{between.server_port}")
+        bare_environment.setenv("AWS_CA_BUNDLE", bundle(authority, tmp_path))
+        client = api()
+        for _ in range(3):
+            assert devices(client) == NO_DEVICES
+        assert between.asked == [(f"CONNECT {HOST}:443", "Basic bWU6cGFzcyB3b3Jk")]
+        assert server.requests[0].headers["host"] == HOST
+        assert "proxy-authorization" not in server.requests[0].headers
+        assert server.connections == 1
+
+
+def test_http_goes_through_the_proxy(bare_environment: pytest.MonkeyPatch) -> None:
+    with aws() as server, proxy(server) as between:
+        bare_environment.setenv("HTTP_PROXY", f"127.0.0.1:{between.server_port}")
+        assert devices(api("http://cognito.internal:8000")) == NO_DEVICES
+        assert between.asked == [("POST http://cognito.internal:8000/", None)]
+        assert server.requests[0].headers["host"] == "cognito.internal:8000"
+
+
+def test_a_host_in_no_proxy_is_reached_directly(bare_environment: pytest.MonkeyPatch) -> None:
+    with aws() as server, proxy(server) as between:
+        bare_environment.setenv("HTTP_PROXY", f"http://127.0.0.1:{between.server_port}")
+        bare_environment.setenv("NO_PROXY", "127.0.0.1")
+        assert devices(api(server.url)) == NO_DEVICES
+        assert between.asked == []
+
+
+def test_a_proxy_that_is_down_is_a_failed_connection(bare_environment: pytest.MonkeyPatch) -> None:
+    bare_environment.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert failed(ConnectionFailed, api()).attempted
+
+
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_a_bundle_of_the_environment(
+    bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path, variable: str
+) -> None:
+    with aws(tls=tls(authority, "127.0.0.1")) as server:
+        bare_environment.setenv(variable, bundle(authority, tmp_path))
+        assert devices(api(f"https://127.0.0.1:{server.server_port}")) == NO_DEVICES
+
+
+def test_a_bundle_of_the_configuration_file(
+    bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    file = tmp_path / "config"
+    file.write_text(f"[default]\nca_bundle = {bundle(authority, tmp_path)}\n")
+    bare_environment.setenv("AWS_CONFIG_FILE", str(file))
+    with aws(tls=tls(authority, "127.0.0.1")) as server:
+        assert devices(api(f"https://127.0.0.1:{server.server_port}")) == NO_DEVICES
+
+
+def test_an_unknown_authority_is_not_trusted(authority: trustme.CA) -> None:
+    with aws(tls=tls(authority, "127.0.0.1")) as server:
+        failed(ConnectionFailed, api(f"https://127.0.0.1:{server.server_port}"))
+        assert server.requests == []
+
+
+def test_a_certificate_of_another_host_is_not_trusted(
+    bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    bare_environment.setenv("AWS_CA_BUNDLE", bundle(authority, tmp_path))
+    with aws(tls=tls(authority, "elsewhere.example")) as server:
+        failed(ConnectionFailed, api(f"https://127.0.0.1:{server.server_port}"))
+        assert server.requests == []
+
+
+def test_a_bundle_that_is_not_there_is_told_when_the_client_is_made(bare_environment: pytest.MonkeyPatch) -> None:
+    bare_environment.setenv("AWS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(ConnectionFailed) as caught:
+        api()
+    assert not caught.value.attempted
+
+
+# Credentials
+
+
+def test_credentials_of_a_role_are_renewed_before_they_expire(bare_environment: pytest.MonkeyPatch) -> None:
+    numbers = iter(range(1, 100))
+
+    def assume(request: Request) -> Reply:
+        assert parse_qs(request.body.decode())["Action"] == ["AssumeRole"]
+        number = next(numbers)
+        expiry = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()  # botocore renews ten minutes ahead
+        return Reply(
+            f"<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>AKID{number}</AccessKeyId>"
+            f"<SecretAccessKey>s{number}</SecretAccessKey><SessionToken>t{number}</SessionToken>"
+            f"<Expiration>{expiry}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>".encode()
+        )
+
+    with aws(assume) as sts, aws() as server:
+        bare_environment.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+        client = api(server.url, role_arn="arn:aws:iam::210987654321:role/reader")
+        for _ in range(3):
+            devices(client)
+    tokens = [request.headers["x-amz-security-token"] for request in server.requests]
+    assert len(set(tokens)) == 3
+    for request, token in zip(server.requests, tokens, strict=True):
+        assert f"Credential=AKID{token[1:]}/" in request.headers["authorization"]
+
+
+def test_a_role_that_cannot_be_assumed_sends_nothing_to_cognito(bare_environment: pytest.MonkeyPatch) -> None:
+    refusal = b"<ErrorResponse><Error><Code>ExpiredToken</Code></Error></ErrorResponse>"
+    with aws(lambda _: Reply(refusal, 403)) as sts, aws() as server:
+        bare_environment.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+        error = failed(CredentialsFault, api(server.url, role_arn="arn:aws:iam::210987654321:role/reader"))
+        assert not error.attempted
+        assert str(error) == "AdminListDevices (AssumeRole): ExpiredToken"
+        assert server.requests == []
+
+
+def test_without_credentials_nothing_is_sent() -> None:
+    with aws() as server:
+        apis = AwsApis()
+        with pytest.raises(CredentialsFault) as caught:
+            apis(TargetSettings(REGION, endpoint_url=server.url))
+        assert not caught.value.attempted
+        assert server.requests == []
+
+
+def test_credentials_that_come_up_later_are_found(bare_environment: pytest.MonkeyPatch) -> None:
+    with aws() as server:
+        apis = AwsApis()
+        with pytest.raises(CredentialsFault):
+            apis(TargetSettings(REGION, endpoint_url=server.url))
+        bare_environment.setenv("AWS_ACCESS_KEY_ID", "123456789012")
+        bare_environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        apis(TargetSettings(REGION, endpoint_url=server.url)).list_users("pool", user_filter=None, token=None)
+        assert len(server.requests) == 1
+
+
+# Clocks
+
+
+class StrictServer:
+    """Refuses signatures that are more than five minutes off its own time, as AWS does."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.code = "InvalidSignatureException"
+
+    def __call__(self, request: Request) -> Reply:
+        signed = datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        headers = {"Date": formatdate(self.now, usegmt=True)}
+        if abs(signed.timestamp() - self.now) <= 300:
+            return Reply(headers=headers)
+        return Reply(json.dumps({"__type": self.code, "message": "Signature expired"}).encode(), 400, headers)
+
+
+@pytest.mark.parametrize("code", ["InvalidSignatureException", "RequestTimeTooSkewed", "RequestExpired"])
+@pytest.mark.parametrize("hours", [-3, 5])
+def test_a_clock_that_is_wrong_costs_one_call_and_one_that_is_set_right_another(code: str, hours: int) -> None:
+    clock = TurnedClock()
+    strict = StrictServer(clock.wall() + hours * 3600)
+    strict.code = code
+    with aws(strict) as server:
+        client = api(server.url, clock=clock)
+        failed(CredentialsFault, client)
+        assert [devices(client) for _ in range(3)] == [NO_DEVICES] * 3
+        clock.turn(hours * 3600)
+        failed(CredentialsFault, client)
+        assert [devices(client) for _ in range(3)] == [NO_DEVICES] * 3
+        assert len(server.requests) == 8
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "soon"}, {"Date": formatdate(1_700_000_000, usegmt=True)}])
+def test_a_signature_that_is_refused_for_another_reason_moves_no_clock(headers: dict[str, str]) -> None:
+    refusal = Reply(b'{"__type": "InvalidSignatureException"}', 403, headers)
+    with aws(lambda _: refusal) as server:
+        client = api(server.url, clock=TurnedClock(1_700_000_000.0))
+        for _ in range(2):
+            failed(CredentialsFault, client)
+    assert {request.headers["x-amz-date"] for request in server.requests} == {"20231114T221320Z"}
