@@ -116,11 +116,7 @@ class FakeCognito:
         return ACCOUNT
 
     def provisioned_quota(self, category: Category) -> float:
-        with self._lock:
-            self.calls[Operation.GET_PROVISIONED_LIMIT] += 1
-            error = self.fault(Operation.GET_PROVISIONED_LIMIT, category.value) if self.fault else None
-        if error is not None:
-            raise error
+        self._ask(Operation.GET_PROVISIONED_LIMIT, category.value)
         return self.quotas[category]
 
     def _pool(self, operation: Operation, pool_id: str, subject: str) -> FakePool:

@@ -36,6 +36,7 @@ from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.load import parse_settings
 from exporter.logs import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
+from exporter.shard import WHOLE, Shard
 from tests.fakes import eventually
 
 ACCOUNT = "123456789012"
@@ -203,16 +204,19 @@ def pool(pool_id: str, **settings: Any) -> dict[str, Any]:
 def config(
     endpoint: str,
     *pools: dict[str, Any] | str,
-    rate: Mapping[str, float] | None = None,
+    rate: Mapping[str, float | str] | None = None,
     series: int = 100_000,
+    state: str | None = None,
     **defaults: Any,
 ) -> str:
     """A configuration file for pools of an emulator; a first sweep starts within half a second."""
-    document = {
+    document: dict[str, Any] = {
         "defaults": {"refresh_interval": "5s", "endpoint_url": endpoint, **defaults},
         "pools": [pool(entry) if isinstance(entry, str) else entry for entry in pools],
         "limits": {"rate": dict(rate or FAST), "series": series},
     }
+    if state is not None:
+        document["state"] = {"path": state}
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
@@ -271,11 +275,17 @@ class Exporter:
 
 @contextmanager
 def serving(
-    text: str, directory: Path, sts_url: str, *, access_key: str | None = ACCOUNT, patience: Patience = PATIENCE
+    text: str,
+    directory: Path,
+    sts_url: str,
+    *,
+    access_key: str | None = ACCOUNT,
+    patience: Patience = PATIENCE,
+    shard: Shard = WHOLE,
 ) -> Iterator[Exporter]:
     """The exporter in this process with the configuration in `text`; `directory` is where relative paths start."""
     settings = parse_settings(text, str(directory / "config.yaml"))
-    options = ServeOptions(directory / "config.yaml", (ListenAddress("127.0.0.1", 0),))
+    options = ServeOptions(directory / "config.yaml", (ListenAddress("127.0.0.1", 0),), shard=shard)
     apis = AwsApis(lambda: session(directory, sts_url, access_key=access_key))
     app = App(settings, options, make_api=apis, patience=patience)
     app.start()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,33 @@ INTERVAL = "5s"
 
 JOB = "cognito-device-exporter"
 
+_GUARD = """
+exec 3<&0
+"$@" 3<&- & program=$!
+{ read -r _ <&3; kill "$program"; } & guard=$!
+wait "$program"; status=$?
+kill "$guard" 2>/dev/null
+exit "$status"
+"""
+"""Runs a program until it ends or nobody holds the other end of standard input any more: however the demo ends,
+killed or not, nothing of it stays behind."""
+
 _LOOPBACK = "127.0.0.1"
 _RULES = "cognito-device-exporter.rules.yaml"
-_LOOKS = 50
 _SECONDS_PER_LOOK = 0.1
-_SECONDS_TO_END = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long Prometheus may take, in seconds."""
+
+    to_start: float = 5.0
+    """Until it answers; it is told of then as if it did."""
+    to_end: float = 5.0
+    """Until it has ended by itself."""
+
+
+PATIENCE = Patience()
 
 
 def installed_prometheus() -> str | None:
@@ -36,7 +61,10 @@ def installed_prometheus() -> str | None:
 
 @contextmanager
 def prometheus_beside(
-    show: ServeOptions, directory: Path, find: Callable[[], str | None] = installed_prometheus
+    show: ServeOptions,
+    directory: Path,
+    find: Callable[[], str | None] = installed_prometheus,
+    patience: Patience = PATIENCE,
 ) -> Iterator[str | None]:
     """Run Prometheus on loopback until the context ends, its data in `directory`; gives what to tell the user.
 
@@ -49,7 +77,8 @@ def prometheus_beside(
     elif not target.port:
         yield "not started: the exporter listens on any free port, so nobody can say where to scrape"
     else:
-        with _running(program, _configuration(directory, target, show.telemetry_path), directory) as told:
+        configuration = _configuration(directory, target, show.telemetry_path)
+        with _running(program, configuration, directory, patience) as told:
             yield told
 
 
@@ -78,30 +107,31 @@ def _configuration(directory: Path, target: ListenAddress, telemetry_path: str) 
 
 
 @contextmanager
-def _running(program: str, configuration: Path, directory: Path) -> Iterator[str]:
+def _running(program: str, configuration: Path, directory: Path, patience: Patience) -> Iterator[str]:
     port = free_port()
     log_file = directory / "prometheus.log"
-    arguments = [
-        program,
+    command = [
+        *("sh", "-c", _GUARD, "sh", program),
         f"--config.file={configuration}",
         f"--storage.tsdb.path={directory / 'prometheus'}",
         f"--web.listen-address={_LOOPBACK}:{port}",
         "--log.level=warn",
     ]
+    # A session of its own: Ctrl-C at the terminal is for the demo, which then ends what it started.
     with (
         log_file.open("wb") as log,
-        subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process,  # noqa: S603 - the user's own Prometheus
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True) as process,  # noqa: S603 - the user's own Prometheus
     ):
         try:
             url = f"http://{_LOOPBACK}:{port}/"
-            yield url if _became_ready(process, url) else f"not started: {_last_line(log_file)}"
+            yield url if _became_ready(process, url, patience) else f"not started: {_last_line(log_file)}"
         finally:
-            _end(process)
+            _end(process, patience)
 
 
-def _became_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+def _became_ready(process: subprocess.Popen[bytes], url: str, patience: Patience) -> bool:
     """Whether it still runs once it answers; one that is slow to answer will."""
-    for _ in range(_LOOKS):
+    for _ in range(round(patience.to_start / _SECONDS_PER_LOOK)):
         try:
             process.wait(_SECONDS_PER_LOOK)
         except subprocess.TimeoutExpired:
@@ -126,12 +156,13 @@ def _last_line(log_file: Path) -> str:
     return lines[-1] if lines else "it ended without a word"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _end(process: subprocess.Popen[bytes], patience: Patience) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
     try:
-        process.wait(_SECONDS_TO_END)
+        process.wait(patience.to_end)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def free_port(usual: int = USUAL_PORT) -> int:

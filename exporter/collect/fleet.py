@@ -85,8 +85,11 @@ class Fleet:
         """
         wanted = {pool.id: pool for pool in pools}
         kept = {id_: pool for id_, pool in self._pools.items() if wanted.get(id_) == pool.settings}
+        identities = {
+            id_: identity_of(settings, self._state_path) for id_, settings in wanted.items() if id_ not in kept
+        }
         self._series = most_series
-        made = {id_: self._made(settings) for id_, settings in wanted.items() if id_ not in kept}
+        made = {id_: self._made(wanted[id_], identity) for id_, identity in identities.items()}
         for id_, pool in self._pools.items():
             if id_ not in kept:
                 self._remove(pool, forget=id_ not in wanted)
@@ -116,8 +119,7 @@ class Fleet:
     def _most_series(self) -> int:
         return self._series
 
-    def _made(self, settings: PoolSettings) -> _Pool:
-        identity = identity_of(settings, self._state_path)
+    def _made(self, settings: PoolSettings, identity: Identity) -> _Pool:
         pool = _Pool(settings, identity, self._recovery.journal(settings, identity), self._parts)
         restored = self._recovery.restored(settings, identity)
         if restored is not None:
@@ -184,16 +186,14 @@ class _Pool:
 
     def _sweep(self) -> bool:
         try:
-            reader = self._parts.connect(self.settings, self._show_life)
-        except AwsError as error:
+            return self._over(self._parts.connect(self.settings, self._show_life)).run().complete
+        except Cancelled:
+            raise
+        except AwsError as error:  # in connecting: a sweep deals with its own
             self.store.sweep_started()
             self._failed(error.reason)
             log.warning("cannot reach AWS", user_pool_id=self.settings.id, error=str(error))
             return False
-        try:
-            return self._over(reader).run().complete
-        except Cancelled:
-            raise
         except Exception:
             self._failed(Reason.OTHER)
             self._observer.failed_unexpectedly("sweep")

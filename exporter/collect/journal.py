@@ -15,7 +15,7 @@ import structlog
 
 from exporter.model import PoolDescription, PoolState
 
-FLUSH_SECONDS = 2.0
+FLUSH_SECONDS = 1.0
 """What was read is on disk at the latest so much later; what a kill -9 loses."""
 
 RETRY_SECONDS = 30.0

@@ -24,7 +24,7 @@ from exporter.clock import Clock
 from exporter.hooks import SweepObserver
 
 START_JITTER_SHARE = 0.1
-START_JITTER_MAX = 5.0
+START_JITTER_MAX = 1.0
 """The first sweep starts within so many seconds, so that many pools do not begin as one."""
 
 HEARTBEAT_SECONDS = 10.0

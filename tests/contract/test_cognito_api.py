@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from exporter.aws.api import PAGE_SIZE, Page
+from exporter.aws.api import DEFAULT_QUOTAS, PAGE_SIZE, Category, Page
 from exporter.errors import AwsError, InvalidRequest, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.model import Device, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
 from tests.contract.worlds import REGION, World
@@ -238,3 +238,8 @@ def test_a_token_is_good_for_its_own_question_only(world: World) -> None:
 
 def test_the_account(world: World) -> None:
     assert world.api.account_id() == ACCOUNT
+
+
+@pytest.mark.parametrize("category", Category)
+def test_the_quota_of_a_category(world: World, category: Category) -> None:
+    assert world.api.provisioned_quota(category) == DEFAULT_QUOTAS[category]

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from exporter.aws.api import CognitoApi, Operation
+from exporter.aws.api import Category, CognitoApi, Operation
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.errors import (
     AwsError,
@@ -40,6 +40,7 @@ CALLS: dict[Operation, Call] = {
     Operation.ADMIN_LIST_DEVICES: lambda api, pool: api.admin_list_devices(
         pool, NAME, token=None, attributes=frozenset()
     ),
+    Operation.GET_PROVISIONED_LIMIT: lambda api, _: api.provisioned_quota(Category.USER_LIST),
     Operation.GET_CALLER_IDENTITY: lambda api, _: api.account_id(),
 }
 DEVICES = CALLS[Operation.ADMIN_LIST_DEVICES]
@@ -162,6 +163,9 @@ def test_an_answer_of_sts_without_an_account_is_malformed(api_over: ApiOver, bod
         (Operation.LIST_USERS, {"Users": [{}]}),
         (Operation.LIST_USERS, {"Users": [{"Username": 5}]}),
         (Operation.LIST_USERS_IN_GROUP, {"Users": [{"Username": "ann", "UserStatus": {}}]}),
+        (Operation.GET_PROVISIONED_LIMIT, {}),
+        (Operation.GET_PROVISIONED_LIMIT, {"Limit": {"ProvisionedLimitValue": 0}}),
+        (Operation.GET_PROVISIONED_LIMIT, {"Limit": {"ProvisionedLimitValue": "many"}}),
         (Operation.DESCRIBE_USER_POOL, {}),
         (Operation.DESCRIBE_USER_POOL, {"UserPool": []}),
         (Operation.DESCRIBE_USER_POOL, {"UserPool": {"DeviceConfiguration": "on"}}),

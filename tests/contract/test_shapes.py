@@ -14,7 +14,7 @@ from botocore.exceptions import ParamValidationError
 from botocore.model import ListShape, Shape, StructureShape
 from botocore.stub import Stubber
 
-from exporter.aws.api import CognitoApi, Page
+from exporter.aws.api import Category, CognitoApi, Page
 from exporter.aws.client import ONE_ATTEMPT, BotoCognito
 from exporter.errors import InvalidRequest, Malformed
 from exporter.model import Device, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
@@ -74,6 +74,10 @@ POOL_DESCRIBED = {
 }
 
 
+CATEGORY = {"LimitClass": "API_CATEGORY", "Attributes": {"Category": "UserList"}}
+LIMIT = {"Limit": {"LimitDefinition": CATEGORY, "ProvisionedLimitValue": 30, "FreeLimitValue": 30}}
+
+
 class Stubbed:
     """The implementation over a client whose answers are given, and whose requests are validated."""
 
@@ -100,7 +104,8 @@ def stubbed(shared: Stubbed) -> Iterator[Stubbed]:
 
 Ask = Callable[[CognitoApi], Any]
 
-DESCRIBE: Ask = lambda api: api.describe_user_pool(POOL)  # noqa: E731 - one row of a table
+QUOTA: Ask = lambda api: api.provisioned_quota(Category.USER_LIST)  # noqa: E731 - one row of a table
+DESCRIBE: Ask = lambda api: api.describe_user_pool(POOL)  # noqa: E731 - as above
 LIST: Ask = lambda api: api.list_users(POOL, user_filter=None, token=None)  # noqa: E731 - as above
 LIST_MORE: Ask = lambda api: api.list_users(POOL, user_filter='status = "Enabled"', token="t")  # noqa: E731 - as above
 GROUP: Ask = lambda api: api.list_users_in_group(POOL, "staff", token=None)  # noqa: E731 - as above
@@ -109,6 +114,7 @@ OWNED: Ask = lambda api: api.admin_list_devices(POOL, MARY, token=None, attribut
 OWNED_MORE: Ask = lambda api: api.admin_list_devices(POOL, MARY, token="t", attributes=frozenset())  # noqa: E731 - as above
 
 REQUESTS = [
+    (QUOTA, "get_provisioned_limit", {"LimitDefinition": CATEGORY}, LIMIT),
     (DESCRIBE, "describe_user_pool", {"UserPoolId": POOL}, POOL_DESCRIBED),
     (LIST, "list_users", {"UserPoolId": POOL, "Limit": 60, "AttributesToGet": ["sub"]}, USERS),
     (

@@ -88,17 +88,20 @@ def test_the_calls_in_flight_grow_to_rate_times_latency_and_the_line_stays_short
     rate, latency, users = 200, 0.05, 200
     budget = RateBudget(rate, SystemClock())
     line, flight = Gauge(), Gauge()
+    all_submitted = threading.Event()  # workers that submit() makes would hide that others do not come
 
     def read(_task: ReadTask, departed: Callable[[], None]) -> None:
         with line:
+            all_submitted.wait(10)
             budget.acquire("pool", lambda: False)
         departed()
         with flight:
             pause(latency)
 
     work = readers(read, name="growing")
-    started = time.monotonic()
     submit(work, users)
+    started = time.monotonic()
+    all_submitted.set()
     work.finish()
     seconds = time.monotonic() - started
     assert line.most <= IN_LINE

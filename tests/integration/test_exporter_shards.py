@@ -1,0 +1,81 @@
+"""Two processes that share a pool, each with its part of the users and of the rate."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from exporter.aws.api import Category
+from exporter.emulator import Emulator, Fault, Rule
+from exporter.shard import Shard
+from tests.harness import Exporter, Log, Page, config, serving, shown
+from tests.truth import asked_users, counts, device_moments
+
+RATE = "cognito_exporter_rate_limit_configured_requests_per_second"
+
+
+def shards(stack: ExitStack, text: str, directory: Path, url: str, count: int) -> list[Exporter]:
+    return [stack.enter_context(serving(text, directory, url, shard=Shard(ordinal, count))) for ordinal in range(count)]
+
+
+def labels(page: Page) -> set[tuple[str, str]]:
+    return set(page.series("cognito_device_last_authentication_timestamp_seconds", "user", "device_key"))
+
+
+def test_the_union_of_all_shards_is_the_pool_exactly_once(emulator: Emulator, tmp_path: Path) -> None:
+    pool_id = emulator.seed_pool("pool", users=300, federated_share=0.1)
+    text = config(emulator.url, pool_id, detail="device", identity="raw", refresh_interval="1h")
+    with ExitStack() as stack:
+        pages = [one.after_sweep(pool_id) for one in shards(stack, text, tmp_path, emulator.url, 3)]
+    truth = emulator.truth(pool_id)
+    parts = [labels(page) for page in pages]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert set.union(*parts) == set(device_moments(truth))
+    assert all(parts)
+    assert sum(page.value("cognito_user_pool_users", user_pool_id=pool_id) or 0 for page in pages) == asked_users(truth)
+    by_status = [page.series("cognito_user_pool_devices", "remembered_status", user_pool_id=pool_id) for page in pages]
+    assert {status: sum(one[status] for one in by_status) for status in by_status[0]} == counts(truth)
+    assert [page.value("cognito_exporter_shards") for page in pages] == [3, 3, 3]
+    assert [page.value("cognito_exporter_shard_ordinal") for page in pages] == [0, 1, 2]
+
+
+def test_each_shard_takes_its_part_of_the_rate(emulator: Emulator, tmp_path: Path) -> None:
+    pool_id = emulator.seed_pool("pool", users=1)
+    text = config(emulator.url, pool_id, rate={"UserResourceRead": 30, "UserList": 6})
+    with serving(text, tmp_path, emulator.url, shard=Shard(1, 3)) as exporter:
+        page = exporter.scrape()
+    assert set(page.series(RATE, "aws_region", category="UserResourceRead").values()) == {10}
+    assert set(page.series(RATE, "aws_region", category="UserList").values()) == {2}
+
+
+def quota(page: Page, name: str) -> dict[str, float]:
+    return page.series(f"cognito_exporter_{name}", "category", aws_account_id="123456789012")
+
+
+def test_a_share_follows_the_quota_that_aws_tells(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.faults.quotas = {Category.USER_RESOURCE_READ: 400}
+    pool_id = emulator.seed_pool("pool", users=5)
+    text = config(emulator.url, pool_id, rate={"UserResourceRead": "25%"})
+    with serving(text, tmp_path, emulator.url) as exporter:
+        assert shown(lambda: quota(exporter.scrape(), "quota_provisioned").get("UserResourceRead") == 1)
+        page = exporter.scrape()
+    assert quota(page, "quota_requests_per_second")["UserResourceRead"] == 400
+    assert quota(page, "rate_limit_configured_requests_per_second")["UserResourceRead"] == 100
+    assert quota(page, "quota_provisioned")["UserList"] == 0
+    assert sum(request.operation == "GetProvisionedLimit" for request in emulator.requests()) == 1
+
+
+def test_where_the_quota_may_not_be_read_the_documented_default_counts(
+    emulator: Emulator, tmp_path: Path, log: Log
+) -> None:
+    emulator.faults.rules = (Rule(Fault.DENIED, operation="GetProvisionedLimit"),)
+    pool_id = emulator.seed_pool("pool", users=5)
+    text = config(emulator.url, pool_id, rate={"UserResourceRead": "20%"})
+    with serving(text, tmp_path, emulator.url) as exporter:
+        page = exporter.after_sweep(pool_id)
+    assert quota(page, "rate_limit_configured_requests_per_second")["UserResourceRead"] == pytest.approx(10)
+    assert quota(page, "quota_provisioned")["UserResourceRead"] == 0
+    (line,) = log.events("the provisioned quota cannot be read; taking the rate as a share of AWS's documented default")
+    assert (line["category"], line["error"]) == ("UserResourceRead", "GetProvisionedLimit: AccessDeniedException")

@@ -1,0 +1,199 @@
+"""Prometheus beside the demo."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from exporter.cli.demo import World, run_demo
+from exporter.cli.demo_prometheus import Patience, free_port, prometheus_beside, rules_file
+from exporter.errors import ConfigError
+from exporter.options import ListenAddress, ServeOptions
+from tests.fakes import eventually
+from tests.tools import required_tool
+
+ROOT = Path(__file__).parents[2]
+
+HOLD = """
+import fcntl, signal
+file = open("{lock}", "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+signal.pause()
+"""
+"""A program that holds a lock until it is ended."""
+
+
+def showing(port: int = 10617) -> ServeOptions:
+    return ServeOptions(Path(), (ListenAddress("", port),), telemetry_path="/m")
+
+
+class NoPool:
+    url = "http://127.0.0.1:1"
+
+    def settings_yaml(self, _key_file: Path) -> str:
+        return "pools: []\n"
+
+
+@contextmanager
+def open_no_pool() -> Iterator[World]:
+    yield NoPool()
+
+
+def stub(directory: Path, script: str) -> str:
+    """A program that stands in for Prometheus."""
+    path = directory / "prometheus-stub"
+    path.write_text(f"#!{sys.executable}\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def is_free(lock: Path) -> bool:
+    """Whether the process that held the lock is gone."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def asked(url: str, path: str) -> Any:
+    session = requests.Session()
+    session.trust_env = False
+    answer = session.get(f"{url}api/v1/{path}", timeout=10)
+    answer.raise_for_status()
+    return answer.json()["data"]
+
+
+def test_it_scrapes_the_exporter_with_the_rules_and_ends_with_the_demo(tmp_path: Path) -> None:
+    program = required_tool("prometheus")
+    with prometheus_beside(showing(), tmp_path, lambda: program) as url:
+        assert url is not None
+        assert url.startswith("http://127.0.0.1:")
+        (job,) = yaml.safe_load(asked(url, "status/config")["yaml"])["scrape_configs"]
+        assert (job["static_configs"], job["metrics_path"]) == ([{"targets": ["127.0.0.1:10617"]}], "/m")
+        names = {rule["name"] for group in asked(url, "rules")["groups"] for rule in group["rules"]}
+        assert {"cognito_user_pool:devices:sum", "CognitoDeviceExporterAbsent"} <= names
+        assert (tmp_path / "prometheus").is_dir()
+    with pytest.raises(requests.ConnectionError):
+        asked(url, "targets")
+
+
+def test_without_prometheus_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    with prometheus_beside(showing(), tmp_path, lambda: None) as told:
+        assert told is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_open_port_cannot_be_scraped_and_is_said_so(tmp_path: Path) -> None:
+    with prometheus_beside(showing(port=0), tmp_path, lambda: "/nowhere") as told:
+        assert told == "not started: the exporter listens on any free port, so nobody can say where to scrape"
+
+
+def test_a_prometheus_that_does_not_start_says_why(tmp_path: Path) -> None:
+    program = stub(tmp_path, "import sys; print('first'); sys.exit('no space left')")
+    with prometheus_beside(showing(), tmp_path, lambda: program) as told:
+        assert told == "not started: no space left"
+
+
+def test_a_prometheus_that_ends_silently_is_told_of(tmp_path: Path) -> None:
+    program = stub(tmp_path, "")
+    with prometheus_beside(showing(), tmp_path, lambda: program) as told:
+        assert told == "not started: it ended without a word"
+
+
+def test_what_prometheus_is_told_to_do_stays_on_loopback_and_in_the_directory(tmp_path: Path) -> None:
+    program = stub(tmp_path, "import json, sys; print(json.dumps(sys.argv[1:]))")
+    with prometheus_beside(showing(), tmp_path, lambda: program):
+        (line,) = (tmp_path / "prometheus.log").read_text(encoding="utf-8").splitlines()
+    config, storage, listen, *_ = json.loads(line)
+    assert config == f"--config.file={tmp_path / 'prometheus.yaml'}"
+    assert storage == f"--storage.tsdb.path={tmp_path / 'prometheus'}"
+    assert listen.startswith("--web.listen-address=127.0.0.1:")
+
+
+def test_nothing_stays_behind_when_the_demo_is_killed(tmp_path: Path) -> None:
+    program = stub(tmp_path, HOLD.format(lock=tmp_path / "lock"))
+    demo = (
+        "import os, signal; from pathlib import Path\n"
+        "from exporter.cli.demo_prometheus import Patience, prometheus_beside\n"
+        "from exporter.options import ServeOptions\n"
+        "from tests.fakes import eventually\n"
+        f"directory = Path({str(tmp_path)!r})\n"
+        f"with prometheus_beside(ServeOptions(directory), directory, lambda: {program!r}, Patience(0.1, 0.1)):\n"
+        "    assert eventually(lambda: (directory / 'prometheus.log').read_text() == 'held\\n')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", demo], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert eventually(lambda: is_free(tmp_path / "lock"))
+
+
+def test_a_prometheus_that_will_not_end_is_killed(tmp_path: Path) -> None:
+    program = stub(tmp_path, "import signal; signal.signal(15, signal.SIG_IGN)\n" + HOLD.format(lock=tmp_path / "lock"))
+    with prometheus_beside(showing(), tmp_path, lambda: program, Patience(0.1, 0.1)):
+        assert eventually(lambda: (tmp_path / "prometheus.log").read_text(encoding="utf-8") == "held\n")
+        assert not is_free(tmp_path / "lock")
+    assert is_free(tmp_path / "lock")
+
+
+def test_the_usual_port_is_taken_unless_somebody_has_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert free_port(port) not in {port, 0}
+    assert free_port(port) == port
+
+
+def test_the_demo_tells_where_prometheus_is_and_ends_it_though_serving_fails(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    watching: list[str] = []
+
+    @contextmanager
+    def watch(_show: ServeOptions, directory: Path) -> Iterator[str | None]:
+        assert directory.is_dir()
+        watching.append("began")
+        try:
+            yield "http://127.0.0.1:9090/"
+        finally:
+            watching.append("ended")
+
+    def fail(_config_file: Path) -> int:
+        assert watching == ["began"]
+        raise ConfigError(["broken"])
+
+    with pytest.raises(ConfigError):
+        run_demo(fail, showing(), open_no_pool, watch)
+    assert watching == ["began", "ended"]
+    assert capsys.readouterr().out.splitlines()[-1] == "Prometheus:  http://127.0.0.1:9090/"
+
+
+def test_the_wheel_has_the_rules_where_the_demo_looks(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    where = "from exporter.cli.demo_prometheus import rules_file; print(rules_file().read_text())"
+    done = subprocess.run(
+        [sys.executable, "-c", where],
+        cwd=tmp_path / "installed",
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path / "installed")},
+    )
+    assert done.stdout.rstrip("\n") == rules_file().read_text(encoding="utf-8").rstrip("\n")
