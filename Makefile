@@ -18,7 +18,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs lock tools clean
+.PHONY: help demo test bench lint format docs lock tools clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,12 @@ demo: $(SETUP) ## Run the exporter against the bundled Cognito emulation; Ctrl-C
 	@exec $(BIN)/cognito-device-exporter demo
 
 test: lint tools ## Run every check: lint, types, import rules, then all tests
-	@$(BIN)/pytest -n 2 --cov
+	@$(BIN)/pytest -n 2 -m 'not alone' --cov --cov-report= --cov-fail-under=0
+	@$(BIN)/pytest -m alone --cov --cov-append
+
+bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.md: ten minutes on a quiet machine
+	@tools/install_tools.sh bench
+	@$(BIN)/python -m bench
 
 lint: $(SETUP) ## Run the quick checks: format, lint, types, import rules
 	@$(BIN)/ruff format --check .

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from exporter.aws.api import Category
 from exporter.emulator import Emulator, Fault, Request, Rule, most_in_one_second
 from tests.harness import ACCOUNT, Exporter, Page, config, serving_program, shown
 from tests.truth import assert_true
+
+pytestmark = pytest.mark.alone
 
 QUOTA = 20
 TICK, LATE = 0.005, 0.004

@@ -33,6 +33,7 @@ def taken_by(budget: RateBudget, keys: list[str], turns: int) -> list[tuple[str,
     return moments
 
 
+@pytest.mark.alone
 def test_no_window_of_a_second_holds_more_than_the_rate() -> None:
     moments = taken_by(RateBudget(100, SystemClock()), [f"pool-{i}" for i in range(8)], turns=30)
     assert most_in_any_window(moment for _, moment in moments) <= 100
@@ -61,6 +62,7 @@ def test_a_turn_taken_a_little_late_leaves_the_next_in_its_place() -> None:
     assert budget._next_turn == pytest.approx(due + (1 + SLACK) / 10)
 
 
+@pytest.mark.alone
 def test_pools_that_wait_get_turns_in_equal_numbers_however_many_threads_they_wait_with() -> None:
     budget = RateBudget(400, SystemClock())
     moments: list[tuple[str, float]] = []

@@ -1,0 +1,131 @@
+"""A real Prometheus that has scraped the real exporter, for everything that asks PromQL."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import requests
+
+from grafana.prometheus.__main__ import RULES
+from tests.tools import required_tool
+
+SCRAPE_INTERVAL = 5
+"""Seconds."""
+SCRAPES = 4
+"""How often the exporter is scraped after its first sweeps ended: `rate` and `increase` need two."""
+PATIENCE = 90
+"""Seconds until the demo's first sweeps must have ended; they take about 25."""
+STEP = 1
+JOB = "cognito-device-exporter"
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A Prometheus server and the time since which it has data."""
+
+    url: str
+    since: float
+    """Seconds since the epoch, before the first scrape."""
+
+    def range(self, expr: str) -> list[dict[str, Any]]:
+        """The series of an expression over all that was scraped.
+
+        Raises `requests.HTTPError` for an expression that Prometheus refuses.
+        """
+        parameters = {"query": expr, "start": self.since, "end": time.time(), "step": STEP}
+        return self._result("query_range", parameters)
+
+    def instant(self, expr: str) -> list[dict[str, Any]]:
+        """The series of an expression now."""
+        return self._result("query", {"query": expr})
+
+    def _result(self, kind: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        answer = requests.post(f"{self.url}/api/v1/{kind}", data=parameters, timeout=10)
+        answer.raise_for_status()
+        result: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return result
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that scraped the demo over its first sweeps, and then some more times."""
+    program = required_tool("prometheus")
+    directory = tmp_path_factory.mktemp("prometheus")
+    exporter, server = _free_address(), _free_address()
+    (directory / "prometheus.yml").write_text(_configuration(exporter), encoding="utf-8")
+    demo = [sys.executable, "-m", "exporter", "demo", f"--web.listen-address={exporter}"]
+    prometheus = [
+        program,
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address={server}",
+    ]
+    since = time.time()
+    with _running(demo, directory / "demo.log"), _running(prometheus, directory / "prometheus.log"):
+        asked = Prometheus(f"http://{server}", since)
+        _wait_until(lambda: _has_been_scraped(asked), f"see the logs in {directory}")
+        yield asked
+
+
+def _configuration(exporter: str) -> str:
+    return f"""
+global:
+  scrape_interval: {SCRAPE_INTERVAL}s
+  evaluation_interval: {SCRAPE_INTERVAL}s
+rule_files:
+  - {RULES}
+scrape_configs:
+  - job_name: {JOB}
+    static_configs:
+      - targets: ["{exporter}"]
+"""
+
+
+def _has_been_scraped(asked: Prometheus) -> bool:
+    """Whether every pool that has devices has been swept, and the exporter was scraped some times since."""
+    swept = "cognito_exporter_last_sweep_success_timestamp_seconds"
+    waiting = 'cognito_user_pool_state{state=~"unread|failing|denied|missing"} == 1'
+    window = f"[{SCRAPE_INTERVAL * SCRAPES}s]"
+    try:
+        times = asked.instant(f"min(count_over_time({swept}{window})) >= {SCRAPES}")
+        return bool(times) and not asked.instant(waiting)
+    except requests.RequestException:
+        return False  # it is about to start
+
+
+@contextmanager
+def _running(command: list[str], log: Path) -> Iterator[None]:
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _wait_until(condition: Callable[[], bool], hint: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    pause = Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"Prometheus has not scraped the demo's first sweeps within {PATIENCE} s: {hint}")
+        pause.wait(0.5)

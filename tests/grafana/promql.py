@@ -1,0 +1,167 @@
+"""What a PromQL expression names, and whether the exporter knows those names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import promql_parser
+from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, StringLiteral, VectorSelector
+
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.spec import SUFFIXES
+
+Vocabulary = Mapping[str, frozenset[str]]
+"""Sample names, each with the names of its labels."""
+
+TARGET_LABELS = frozenset({"job", "instance", "namespace"})
+"""What Prometheus adds to whatever it scrapes; `namespace` only in Kubernetes."""
+
+_ATTRIBUTE_PREFIX = "attribute_"
+"""Labels with it are made of the configured device attributes."""
+
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::\w+)?\}|(?P<plain>[A-Za-z_]\w*))")
+_DURATIONS = frozenset({"__rate_interval", "__interval", "__range"})
+
+
+def substituted(expr: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The expression with Grafana's variables replaced.
+
+    Those that Grafana defines become `5m`; the others are looked up in `variables`, and become `1` where they
+    are not there, which does for a number and inside a string.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match["braced"] or match["plain"]
+        return variables.get(name, "5m" if name in _DURATIONS else "1")
+
+    return _VARIABLE.sub(value, expr)
+
+
+def parsed(expr: str) -> Expr:
+    """The syntax tree.
+
+    Raises `ValueError` for what is no PromQL.
+    """
+    tree: Expr = promql_parser.parse(expr)
+    return tree
+
+
+def selectors(expr: str) -> tuple[VectorSelector, ...]:
+    """Every selector of series, those inside of ranges included."""
+    return tuple(node for node in _nodes(parsed(expr)) if isinstance(node, VectorSelector))
+
+
+def metrics_of(expr: str) -> frozenset[str]:
+    """The names of the series that an expression reads."""
+    return frozenset(_metric(selector) for selector in selectors(expr))
+
+
+def labels_of(expr: str) -> frozenset[str]:
+    """The names of the labels that an expression matches, groups by, joins on or joins in."""
+    matched = (label for selector in selectors(expr) for label in _matched(selector))
+    return frozenset(matched) | _grouping_labels(expr)
+
+
+def unknown_names(expr: str, vocabulary: Vocabulary) -> list[str]:
+    """What an expression names that does not exist.
+
+    That is a metric outside of the vocabulary, a matcher for a label that its metric does not have, and a
+    label to group by or to join on that none of the metrics has and the expression itself does not make.
+    """
+    found = [name for name in sorted(metrics_of(expr)) if name not in vocabulary]
+    for selector in selectors(expr):
+        known = vocabulary.get(_metric(selector), frozenset()) | TARGET_LABELS
+        found += [f"{_metric(selector)}{{{label}}}" for label in _matched(selector) if not _is_known(label, known)]
+    everywhere = TARGET_LABELS.union(_made(expr), *(vocabulary.get(name, ()) for name in metrics_of(expr)))
+    found += [label for label in sorted(_grouping_labels(expr)) if not _is_known(label, everywhere)]
+    return found
+
+
+def catalogue_vocabulary() -> Vocabulary:
+    """What the exporter serves, what its client library adds, and what Prometheus makes itself of a scrape."""
+    known: dict[str, frozenset[str]] = {
+        spec.name + suffix: frozenset(spec.labels) | ({"le"} if suffix == "_bucket" else set())
+        for spec in CATALOGUE
+        for suffix in SUFFIXES[spec.kind]
+    }
+    return {**known, **{name: frozenset() for name in _PROCESS}, **_OF_PROMETHEUS}
+
+
+def with_records(vocabulary: Vocabulary, rules: Iterable[Mapping[str, Any]]) -> Vocabulary:
+    """The vocabulary and the series that recording rules make, in the order of the rules.
+
+    A recorded series may have what its rule groups by, and the labels that the rule sets.
+    """
+    known = dict(vocabulary)
+    for rule in rules:
+        if "record" in rule:
+            read = (known.get(name, frozenset()) for name in metrics_of(rule["expr"]) if ":" in name)
+            labels = _grouping_labels(rule["expr"]).union(*read, _made(rule["expr"]), rule.get("labels", ()))
+            known[rule["record"]] = known.get(rule["record"], frozenset()) | labels
+    return known
+
+
+_PROCESS = (
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
+)
+_OF_PROMETHEUS: Vocabulary = {
+    "python_info": frozenset({"implementation", "major", "minor", "patchlevel", "version"}),
+    "up": frozenset(),
+    "scrape_duration_seconds": frozenset(),
+    "scrape_samples_scraped": frozenset(),
+    "ALERTS": frozenset({"alertname", "alertstate", "severity"}),
+}
+
+
+def _nodes(tree: Expr) -> list[Expr]:
+    found: list[Expr] = []
+    promql_parser.walk(tree, found.append)
+    return found
+
+
+def _metric(selector: VectorSelector) -> str:
+    """The metric that a selector names; one without a name would read everything."""
+    return selector.name or ""
+
+
+def _matched(selector: VectorSelector) -> list[str]:
+    return [matcher.name for matcher in selector.matchers.matchers if matcher.name != "__name__"]
+
+
+def _grouping_labels(expr: str) -> frozenset[str]:
+    """The labels that an expression groups by, joins on or joins in."""
+    found: set[str] = set()
+    for node in _nodes(parsed(expr)):
+        if isinstance(node, AggregateExpr) and node.modifier:
+            found.update(node.modifier.labels)
+        if isinstance(node, BinaryExpr) and node.modifier:
+            found.update(node.modifier.matching.labels if node.modifier.matching else ())
+            found.update(node.modifier.group_labels or ())
+    return frozenset(found)
+
+
+def _made(expr: str) -> Iterator[str]:
+    """The labels that an expression makes."""
+    for node in _nodes(parsed(expr)):
+        if isinstance(node, Call) and node.func.name in {"label_replace", "label_join"}:
+            yield _text(node.args[1])
+        if isinstance(node, AggregateExpr) and isinstance(node.param, StringLiteral):
+            yield node.param.val
+
+
+def _text(node: Expr) -> str:
+    if not isinstance(node, StringLiteral):
+        raise TypeError(f"{node} is no string")
+    return node.val
+
+
+def _is_known(label: str, known: Iterable[str]) -> bool:
+    return label in known or label.startswith(_ATTRIBUTE_PREFIX)

@@ -1,0 +1,243 @@
+"""The dashboards as files: current, valid, complete, and in line with the catalogue."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from grafana.dashboards.source.__main__ import main
+from grafana.dashboards.source.buckets import spellings
+from tests.grafana.boards import FOLDER, NAMES, Asked, load, panels, queries, variables
+from tests.grafana.promql import catalogue_vocabulary, unknown_names
+
+UIDS = {
+    "overview.json": "cognito-devices-overview",
+    "pool.json": "cognito-devices-pool",
+    "stale-devices.json": "cognito-devices-stale",
+    "exporter.json": "cognito-devices-exporter",
+}
+"""Bookmarks, links and alerts hold on to these."""
+
+SCHEMAS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "grafana"
+"""Grafana's own JSON schemas; no part of this repository."""
+
+BUILT_IN = frozenset({"__rate_interval", "__url_time_range", "__field", "__data", "__all"})
+"""Variables that Grafana defines."""
+
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)[^}]*\}|(?P<plain>[A-Za-z_]\w*))")
+_LINK = re.compile(r"^/d/(?P<uid>[\w-]+)(?:\?(?P<parameters>.*))?$")
+
+boards = pytest.mark.parametrize("name", NAMES)
+
+
+def test_files_are_what_the_code_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_file_that_is_not_what_the_code_says_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([], tmp_path) == 0
+    (tmp_path / "pool.json").write_text("{}", encoding="utf-8")
+
+    assert main(["--check"], tmp_path) == 1
+    assert capsys.readouterr().err.startswith("pool.json is not what the code says")
+
+
+def test_there_are_no_other_dashboards() -> None:
+    assert {path.name for path in FOLDER.glob("*.json")} == set(NAMES)
+
+
+@boards
+def test_dashboard_follows_the_schema_of_grafana(name: str) -> None:
+    board = load(name)
+    found = _violations("dashboard", "Dashboard", board)
+    for panel in board["panels"]:
+        found += _violations("dashboard", "RowPanel" if panel["type"] == "row" else "Panel", panel)
+    for panel in panels(board):
+        found += _violations(panel["type"], "Options", panel["options"])
+        custom = panel["fieldConfig"]["defaults"].get("custom")
+        if custom is not None:
+            found += _violations(panel["type"], "FieldConfig", custom)
+        for target in panel["targets"]:
+            found += _violations("prometheus", "Dataquery", target)
+
+    assert found == []
+
+
+@boards
+def test_uid_is_the_one_that_links_hold_on_to(name: str) -> None:
+    assert load(name)["uid"] == UIDS[name]
+
+
+@boards
+def test_panel_ids_are_unique_and_fixed_in_the_file(name: str) -> None:
+    ids = Counter(panel["id"] for panel in load(name)["panels"])
+
+    assert 0 not in ids
+    assert [number for number, times in ids.items() if times > 1] == []
+
+
+@boards
+def test_every_panel_says_what_it_shows(name: str) -> None:
+    assert [panel["title"] for panel in panels(load(name)) if len(panel.get("description", "")) < 30] == []
+
+
+@boards
+def test_every_panel_has_a_unit(name: str) -> None:
+    assert [panel["title"] for panel in panels(load(name)) if not panel["fieldConfig"]["defaults"].get("unit")] == []
+
+
+@boards
+def test_no_panel_asks_more_than_three_queries(name: str) -> None:
+    for panel in panels(load(name)):
+        refs = [target["refId"] for target in panel["targets"]]
+        assert refs == ["A", "B", "C"][: len(refs)], panel["title"]
+        assert refs, panel["title"]
+
+
+@boards
+def test_everything_asks_the_chosen_data_source(name: str) -> None:
+    board = load(name)
+    asking = [*panels(board), *(target for panel in panels(board) for target in panel["targets"])]
+    asking += [variable for variable in variables(board) if variable["type"] == "query"]
+
+    assert {one["datasource"]["uid"] for one in asking} == {"${datasource}"}
+
+
+@boards
+def test_every_variable_used_is_defined(name: str) -> None:
+    board = load(name)
+
+    assert _used(board) - BUILT_IN <= {variable["name"] for variable in variables(board)}
+
+
+@boards
+def test_every_variable_shown_is_used(name: str) -> None:
+    board = load(name)
+    in_queries = {found for panel in panels(board) for found in _used(panel)}
+    in_variables = {found for variable in variables(board) for found in _used(variable)}
+    shown = {variable["name"] for variable in variables(board) if not variable.get("hide")}
+
+    assert shown <= in_queries | in_variables
+
+
+@boards
+@pytest.mark.parametrize("common", ["datasource", "pool", "threshold", "interval"])
+def test_dashboards_share_variables_so_that_links_can_carry_them(name: str, common: str) -> None:
+    assert common in {variable["name"] for variable in variables(load(name))}
+
+
+@boards
+def test_every_variable_is_explained(name: str) -> None:
+    assert [variable["name"] for variable in variables(load(name)) if not variable.get("description")] == []
+
+
+@boards
+def test_dashboard_links_lead_to_the_other_dashboards_with_variables_and_time(name: str) -> None:
+    links = load(name)["links"]
+
+    assert {link["url"] for link in links} == {f"/d/{uid}" for uid in UIDS.values() if uid != UIDS[name]}
+    assert all(link["includeVars"] and link["keepTime"] for link in links)
+    assert not any("placement" in link for link in links), "above the panels, not in a menu"
+
+
+@boards
+def test_links_in_panels_lead_to_a_dashboard_that_knows_what_they_carry(name: str) -> None:
+    by_uid = {uid: {variable["name"] for variable in variables(load(file))} for file, uid in UIDS.items()}
+
+    for url in _urls(panels(load(name))):
+        match = _LINK.match(url)
+        assert match, url
+        assert match["uid"] in by_uid, url
+        parameters = (match["parameters"] or "").split("&")
+        carried = {name.removeprefix("var-").partition("=")[0] for name in parameters if name.startswith("var-")}
+        carried |= {found["braced"] for found in _VARIABLE.finditer(url) if ":queryparam}" in found[0]}
+        assert carried <= by_uid[match["uid"]], url
+
+
+@boards
+def test_panels_lie_in_the_grid_and_on_no_other(name: str) -> None:
+    taken: Counter[tuple[int, int]] = Counter()
+    for panel in load(name)["panels"]:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24
+        taken.update((x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"]))
+
+    assert [cell for cell, times in taken.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("asked", queries(), ids=str)
+def test_query_names_nothing_that_the_exporter_does_not_have(asked: Asked) -> None:
+    assert unknown_names(asked.promql, catalogue_vocabulary()) == []
+
+
+@pytest.mark.parametrize("asked", queries(), ids=str)
+def test_query_matches_no_bucket_by_its_bound(asked: Asked) -> None:
+    assert not re.search(r"\ble\s*(=|!)", asked.expr)
+
+
+@pytest.mark.parametrize(
+    ("bound", "spelling"),
+    [
+        (0, "0"),
+        (0, "0.0"),
+        (10, "10"),
+        (10, "1e+01"),
+        (2592000, "2592000"),
+        (2592000, "2592000.0"),
+        (2592000, "2.592e+06"),
+        (2592000, "2.592e6"),
+    ],
+)
+def test_a_bound_is_recognised_in_every_spelling(bound: int, spelling: str) -> None:
+    assert re.fullmatch(spellings(bound), spelling)
+
+
+def test_a_bound_is_not_taken_for_another() -> None:
+    assert not re.fullmatch(spellings(2), "20.0")
+    assert not re.fullmatch(spellings(2592000), "2x592e+06")
+
+
+def _violations(plugin: str, definition: str, value: object) -> list[str]:
+    """What Grafana's schema does not allow, or a skip where there is no schema."""
+    path = SCHEMAS / f"{plugin}.jsonschema.json"
+    if not path.exists():
+        pytest.skip("Grafana's JSON schemas are not beside this checkout, in ../shared/reference/grafana")
+    definitions = _mended(json.loads(path.read_text(encoding="utf-8"))["definitions"])
+    validator = Draft7Validator({"$ref": f"#/definitions/{definition}", "definitions": definitions})
+    return [f"{definition} {error.json_path}: {error.message[:200]}" for error in validator.iter_errors(value)]
+
+
+def _mended(schema: Any) -> Any:
+    """The schema without what its translation from CUE got wrong.
+
+    "Anything" became "an object with anything in it", although the value of an override is often a number, and
+    alternatives that nothing tells apart became such that must not apply together.
+    """
+    if isinstance(schema, list):
+        return [_mended(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "object" and schema.get("additionalProperties") == {} and "properties" not in schema:
+        return {}
+    return {"anyOf" if key == "oneOf" else key: _mended(part) for key, part in schema.items()}
+
+
+def _used(part: Any) -> set[str]:
+    """The variables that anything in a part of a dashboard names."""
+    return {match["braced"] or match["plain"] for match in _VARIABLE.finditer(json.dumps(part))}
+
+
+def _urls(part: Any) -> list[str]:
+    """The addresses of all links in a part of a dashboard."""
+    if isinstance(part, dict):
+        own = [part["url"]] if isinstance(part.get("url"), str) else []
+        return own + [url for value in part.values() for url in _urls(value)]
+    if isinstance(part, list):
+        return [url for value in part for url in _urls(value)]
+    return []

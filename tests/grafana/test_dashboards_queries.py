@@ -1,0 +1,153 @@
+"""The fragments of queries, computed by promtool on series made for the purpose."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from grafana.dashboards.source import promql
+from tests.grafana.boards import VALUES
+from tests.grafana.promql import substituted
+from tests.tools import required_tool
+
+A, B = 'user_pool_id="eu-west-1_a"', 'user_pool_id="eu-west-1_b"'
+ONE, TWO = 'instance="one"', 'instance="two"'
+DAY = 86400
+
+Series = tuple[str, str]
+"""A series and its values."""
+Expected = tuple[str, float]
+"""Labels and a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What an expression makes of some series after an hour."""
+
+    expr: str
+    series: Sequence[Series]
+    expected: Sequence[Expected]
+
+
+def _shop(*, instance: str = ONE, bypass: str = "true", name: str = "shop") -> Series:
+    return f'cognito_user_pool_info{{{A},user_pool_name="{name}",mfa_bypass="{bypass}",{instance}}}', "1x60"
+
+
+CASES = {
+    "a pool that was never described keeps its value under its id": Case(
+        promql.named(promql.devices()),
+        [
+            _shop(),
+            (f"cognito_user_pool_up{{{A},{ONE}}}", "1x60"),
+            (f"cognito_user_pool_up{{{B},{ONE}}}", "0x60"),
+            (f"cognito_user_pool_devices{{{A},{ONE}}}", "5x60"),
+            (f"cognito_user_pool_devices{{{B},{ONE}}}", "7x60"),
+        ],
+        [(f'{{{A},user_pool_name="shop"}}', 5), (f'{{{B},user_pool_name="eu-west-1_b"}}', 7)],
+    ),
+    "shards add up, and describe a pool once, even under two names": Case(
+        promql.named(promql.devices()),
+        [
+            _shop(),
+            _shop(instance=TWO, name="shop-old"),
+            (f"cognito_user_pool_up{{{A},{ONE}}}", "1x60"),
+            (f"cognito_user_pool_up{{{A},{TWO}}}", "1x60"),
+            (f"cognito_user_pool_devices{{{A},{ONE}}}", "5x60"),
+            (f"cognito_user_pool_devices{{{A},{TWO}}}", "7x60"),
+        ],
+        [(f'{{{A},user_pool_name="shop"}}', 12)],
+    ),
+    "the trouble of one shard shows before another's ok": Case(
+        promql.pool_state(),
+        [
+            (f'cognito_user_pool_state{{{A},state="ok",{ONE}}}', "1x60"),
+            (f'cognito_user_pool_state{{{A},state="denied",{ONE}}}', "0x60"),
+            (f'cognito_user_pool_state{{{A},state="ok",{TWO}}}', "0x60"),
+            (f'cognito_user_pool_state{{{A},state="denied",{TWO}}}', "1x60"),
+            (f'cognito_user_pool_state{{{B},state="ok",{ONE}}}', "1x60"),
+        ],
+        [(f'{{{A},state="denied"}}', 1), (f'{{{B},state="ok"}}', 1)],
+    ),
+    "a pool in trouble counts once however many shards see it": Case(
+        promql.pools_in_trouble(),
+        [
+            (f'cognito_user_pool_state{{{A},state="denied",{ONE}}}', "1x60"),
+            (f'cognito_user_pool_state{{{A},state="denied",{TWO}}}', "1x60"),
+            (f'cognito_user_pool_state{{{B},state="denied",{ONE}}}', "0x60"),
+            (f'cognito_user_pool_state{{{B},state="tracking_off",{ONE}}}', "1x60"),
+        ],
+        [("{}", 1)],
+    ),
+    "devices skip MFA only where the pool lets remembered ones do so": Case(
+        promql.skipping_mfa("cognito_user_pool_devices"),
+        [
+            _shop(),
+            (f'cognito_user_pool_info{{{B},user_pool_name="b",mfa_bypass="false",{ONE}}}', "1x60"),
+            (f'cognito_user_pool_devices{{{A},remembered_status="remembered",{ONE}}}', "5x60"),
+            (f'cognito_user_pool_devices{{{A},remembered_status="not_remembered",{ONE}}}', "3x60"),
+            (f'cognito_user_pool_devices{{{B},remembered_status="remembered",{ONE}}}', "7x60"),
+        ],
+        [("{}", 5)],
+    ),
+    "where no pool lets devices skip MFA there are 0, not no data": Case(
+        promql.skipping_mfa("cognito_user_pool_devices"),
+        [_shop(bypass="false"), (f'cognito_user_pool_devices{{{A},remembered_status="remembered",{ONE}}}', "5x60")],
+        [("{}", 0)],
+    ),
+    "a pool without devices has no stale share, rather than NaN": Case(
+        promql.stale_share(),
+        [
+            (f'cognito_user_pool_stale_devices{{{A},threshold="90d",{ONE}}}', "0x60"),
+            (f"cognito_user_pool_devices{{{A},{ONE}}}", "0x60"),
+            (f'cognito_user_pool_stale_devices{{{B},threshold="90d",{ONE}}}', "2x60"),
+            (f'cognito_user_pool_stale_devices{{{B},threshold="30d",{ONE}}}', "6x60"),
+            (f"cognito_user_pool_devices{{{B},{ONE}}}", "8x60"),
+        ],
+        [(f"{{{B}}}", 0.25)],
+    ),
+    "the cutoff lies the threshold back": Case(
+        f"vector(time() - {promql.CUTOFF})",
+        [],
+        [("{}", 90 * DAY)],
+    ),
+    "data is as old as the oldest observation of any shard": Case(
+        promql.data_age_in_intervals(),
+        [
+            (f"cognito_exporter_oldest_observation_timestamp_seconds{{{A},{ONE}}}", "1800x60"),
+            (f"cognito_exporter_oldest_observation_timestamp_seconds{{{A},{TWO}}}", "900x60"),
+            (f"cognito_exporter_refresh_interval_seconds{{{A},{ONE}}}", "1800x60"),
+        ],
+        [(f"{{{A}}}", 1.5)],
+    ),
+    "a graph shows the pools that are highest at its end": Case(
+        f"count({promql.highest(promql.devices(), promql.devices(promql.AT_END))})",
+        [(f'cognito_user_pool_devices{{user_pool_id="p{number}"}}', f"{number}x60") for number in range(30)],
+        [("{}", promql.LIMIT)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_fragment(case: Case, tmp_path: Path) -> None:
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": series, "values": values} for series, values in case.series],
+        "promql_expr_test": [
+            {
+                "expr": substituted(case.expr, VALUES),
+                "eval_time": "1h",
+                "exp_samples": [{"labels": labels, "value": value} for labels, value in case.expected],
+            }
+        ],
+    }
+    path = tmp_path / "test.yaml"
+    path.write_text(json.dumps({"evaluation_interval": "1m", "tests": [test]}), encoding="utf-8")
+
+    run = subprocess.run([required_tool("promtool"), "test", "rules", path], capture_output=True, check=False)
+
+    assert run.returncode == 0, (run.stdout + run.stderr).decode()

@@ -1,0 +1,197 @@
+"""The rule file: written by its source, complete, and in words that the exporter knows."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+from exporter.config.load import load_settings
+from exporter.metrics.pool_metrics import DEVICES_PER_USER_BOUNDS
+from grafana.prometheus.__main__ import RULES, documents
+from grafana.prometheus.values import RUNBOOKS, THRESHOLDS, TIMING
+from tests.grafana.promql import Vocabulary, catalogue_vocabulary, metrics_of, unknown_names, with_records
+
+ROOT = Path(__file__).parents[2]
+RUNBOOKS_FILE = ROOT / "docs" / "runbooks.md"
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+
+Rule = dict[str, Any]
+
+ALL_RULES: list[Rule] = [
+    rule for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for rule in group["rules"]
+]
+ALERTS = [rule for rule in ALL_RULES if "alert" in rule]
+RECORDS = [rule for rule in ALL_RULES if "record" in rule]
+
+DEMANDED = {
+    "CognitoDeviceBudgetTooSmall",
+    "CognitoDeviceConfigReloadFailed",
+    "CognitoDeviceDataOld",
+    "CognitoDeviceExporterAbsent",
+    "CognitoDeviceMfaBypassStale",
+    "CognitoDevicePoolDenied",
+    "CognitoDevicePoolMissing",
+    "CognitoDevicePoolUnread",
+    "CognitoDeviceRawIdentityExposed",
+    "CognitoDeviceSeriesDropped",
+    "CognitoDeviceShardMissing",
+    "CognitoDeviceStaleCountHigh",
+    "CognitoDeviceStaleShareHigh",
+    "CognitoDeviceSuddenGrowth",
+    "CognitoDeviceSweepFailing",
+    "CognitoDeviceThrottled",
+    "CognitoDeviceTooManyPerUser",
+    "CognitoDeviceTrackingOff",
+}
+
+
+def alert_names(alert: Rule) -> str:
+    return str(alert["alert"])
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return with_records(catalogue_vocabulary(), ALL_RULES)
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_the_files_are_as_their_source_writes_them(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == documents()[path], "run `python -m grafana.prometheus`"
+
+
+def test_every_alert_that_operators_were_promised_is_there_once() -> None:
+    names = [alert["alert"] for alert in ALERTS]
+    assert set(names) >= DEMANDED
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=alert_names)
+def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(alert: Rule) -> None:
+    assert alert["alert"].startswith("CognitoDevice")
+    assert alert["labels"]["severity"] in {"critical", "warning", "info"}
+    texts = alert["annotations"]
+    assert texts["summary"]
+    assert texts["description"].endswith(".")
+    assert texts["runbook_url"] == f"{RUNBOOKS}#{alert['alert'].lower()}"
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=alert_names)
+def test_an_alert_on_a_pool_has_its_name_joined_in_the_one_way(alert: Rule) -> None:
+    about_a_pool = "user_pool_id" in alert["expr"]
+    joined = alert["expr"].endswith(
+        "\n* on (namespace, job, user_pool_id) group_left (user_pool_name)\ncognito_user_pool:name:info"
+    )
+    assert joined == about_a_pool
+    assert ("$labels.user_pool_name" in alert["annotations"]["summary"]) == about_a_pool
+
+
+NUMBERS_TOLD = [
+    ("CognitoDeviceStaleShareHigh", f"{THRESHOLDS.stale_share:.0%}"),
+    ("CognitoDeviceStaleShareHigh", THRESHOLDS.stale_after),
+    ("CognitoDeviceStaleShareHigh", f"fewer than {THRESHOLDS.stale_share_least_devices} devices"),
+    ("CognitoDeviceStaleCountHigh", f"{THRESHOLDS.stale_count} devices"),
+    ("CognitoDeviceMfaBypassStale", THRESHOLDS.stale_after),
+    ("CognitoDeviceTooManyPerUser", f"more than {THRESHOLDS.devices_per_user} devices"),
+    ("CognitoDeviceSuddenGrowth", f"{THRESHOLDS.growth_share:.0%}"),
+    ("CognitoDeviceSuddenGrowth", f"{THRESHOLDS.growth_least_devices} devices"),
+    ("CognitoDeviceSweepFailing", f"{THRESHOLDS.intervals_without_success} refresh intervals"),
+    ("CognitoDeviceDataOld", f"{THRESHOLDS.intervals_until_old} refresh intervals"),
+    ("CognitoDeviceTrackingOff", THRESHOLDS.tracked_within),
+    ("CognitoDevicePoolUnread", THRESHOLDS.unread_for),
+    ("CognitoDeviceThrottled", f"{THRESHOLDS.throttled_share:.0%}"),
+    ("CognitoDeviceThrottled", TIMING.lasting),
+    ("CognitoDeviceExporterAbsent", TIMING.soon),
+]
+
+
+def runbooks() -> dict[str, str]:
+    """The section of each alert."""
+    text = RUNBOOKS_FILE.read_text(encoding="utf-8")
+    return dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize(("alert", "number"), NUMBERS_TOLD)
+def test_a_runbook_tells_the_number_that_its_alert_waits_for(alert: str, number: str) -> None:
+    assert (
+        number in runbooks()[alert].partition("**How to check.**")[0] + runbooks()[alert].partition("it is not.**")[2]
+    )
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    sections = runbooks()
+    assert sections.keys() == {alert["alert"] for alert in ALERTS}
+    for name, section in sections.items():
+        for part in ("What it means.", "How to check.", "What to do.", "What it is not."):
+            assert f"**{part}**" in section, (name, part)
+
+
+def test_links_within_the_runbooks_lead_to_a_heading() -> None:
+    text = RUNBOOKS_FILE.read_text(encoding="utf-8")
+    headings = {heading.lower() for heading in re.findall(r"^## (\w+)$", text, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= headings
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda rule: rule["record"])
+def test_a_recorded_name_has_level_metric_and_operation_under_the_common_prefix(record: Rule) -> None:
+    assert re.fullmatch(r"cognito_[a-z_]+:[a-z_]+:[a-z0-9_]+", record["record"])
+
+
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.get("record") or rule["alert"])
+def test_a_rule_names_nothing_that_does_not_exist(rule: Rule, vocabulary: Vocabulary) -> None:
+    assert unknown_names(rule["expr"], vocabulary) == []
+
+
+def test_a_rule_reads_what_was_recorded_before_it() -> None:
+    seen: set[str] = set()
+    for rule in ALL_RULES:
+        recorded = {name for name in metrics_of(rule["expr"]) if ":" in name}
+        assert recorded <= seen, rule
+        seen.add(rule.get("record", ""))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_promql_in_a_document_names_nothing_that_does_not_exist(document: Path, vocabulary: Vocabulary) -> None:
+    for expr in promql_in(document):
+        assert unknown_names(expr, vocabulary) == [], expr
+
+
+@pytest.mark.parametrize(
+    ("expr", "unknown"),
+    [
+        ("cognito_user_pool_gone", ["cognito_user_pool_gone"]),
+        ('cognito_user_pool_up{state="ok"}', ["cognito_user_pool_up{state}"]),
+        ("sum by (user) (cognito_user_pool_devices)", ["user"]),
+        ("cognito_user_pool_up * on (threshold) cognito_user_pool_users", ["threshold"]),
+        ("cognito_user_pool_up * on (job) group_left (user_pool_name) up", ["user_pool_name"]),
+        ("histogram_quantile(0.5, sum by (le, job) (cognito_user_pool_devices_per_user_bucket))", []),
+    ],
+)
+def test_the_check_itself_finds_what_is_wrong(expr: str, unknown: list[str]) -> None:
+    assert unknown_names(expr, catalogue_vocabulary()) == unknown
+
+
+def test_the_thresholds_are_ones_that_the_exporter_serves(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("pools:\n  - id: eu-west-1_AbCdEfGhI\n", encoding="utf-8")
+    (pool,) = load_settings(config).pools
+    assert THRESHOLDS.stale_after in {threshold.label for threshold in pool.stale_after}
+    assert THRESHOLDS.devices_per_user in DEVICES_PER_USER_BOUNDS
+
+
+def test_what_a_replaced_instance_leaves_behind_is_forgotten_before_an_alert_fires() -> None:
+    waits = [
+        promql_parser.parse_duration(wait) for wait in (TIMING.soon, TIMING.bridge, TIMING.settled, TIMING.lasting)
+    ]
+    assert all(shorter < longer for shorter, longer in pairwise(waits))
+
+
+def promql_in(document: Path) -> list[str]:
+    """The expressions of the fenced blocks, which an empty line separates."""
+    blocks = re.findall(r"^```promql\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [expr for block in blocks for expr in block.strip().split("\n\n")]
