@@ -27,7 +27,7 @@ demo: $(SETUP) ## Run the exporter against the bundled Cognito emulation; Ctrl-C
 	@exec $(BIN)/cognito-device-exporter demo
 
 test: lint tools ## Run every check: lint, types, import rules, then all tests
-	@$(BIN)/pytest -n 2 -m 'not alone' --cov --cov-report= --cov-fail-under=0
+	@$(BIN)/pytest -n 2 --dist loadgroup -m 'not alone' --cov --cov-report= --cov-fail-under=0
 	@$(BIN)/pytest -m alone --cov --cov-append
 
 bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.md: ten minutes on a quiet machine
@@ -46,6 +46,9 @@ format: $(SETUP) ## Format the code and fix what can be fixed mechanically
 
 docs: $(SETUP) ## Write the generated documentation anew
 	@$(BIN)/python -m tools.generate_docs
+
+dashboards: $(SETUP) ## Write Grafana's dashboards anew from their code
+	@$(BIN)/python -m grafana.dashboards.source
 
 lock: $(SETUP) ## Resolve the dependencies anew into the two lock files
 	@$(LOCK) --upgrade --output-file requirements.lock

@@ -106,7 +106,8 @@ def _has_been_scraped(asked: Prometheus) -> bool:
 
 @contextmanager
 def _running(command: list[str], log: Path) -> Iterator[None]:
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    # On this path the demo finds no Prometheus to start beside itself: the one that is asked is enough.
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PATH": str(Path(sys.executable).parent)}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
         try:

@@ -52,6 +52,16 @@ def test_there_are_no_other_dashboards() -> None:
     assert {path.name for path in FOLDER.glob("*.json")} == set(NAMES)
 
 
+def test_documentation_shows_every_dashboard() -> None:
+    page = FOLDER.parents[1] / "docs" / "dashboards.md"
+    text = page.read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+
+    assert [uid for uid in UIDS.values() if f"`{uid}`" not in text] == []
+    assert len(pictures) == len(NAMES)
+    assert [picture for picture in pictures if not (page.parent / picture).exists()] == []
+
+
 @boards
 def test_dashboard_follows_the_schema_of_grafana(name: str) -> None:
     board = load(name)
