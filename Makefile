@@ -44,8 +44,9 @@ format: $(SETUP) ## Format the code and fix what can be fixed mechanically
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-docs: $(SETUP) ## Write the generated documentation anew
+docs: $(SETUP) ## Write the generated documentation and rules anew
 	@$(BIN)/python -m tools.generate_docs
+	@$(BIN)/python -m grafana.prometheus
 
 dashboards: $(SETUP) ## Write Grafana's dashboards anew from their code
 	@$(BIN)/python -m grafana.dashboards.source

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Installs the real programs that tests run and that this machine lacks, from Debian's packages.
+# Installs the real programs that tests run and that this machine lacks, from Debian's packages; with the
+# argument `bench` those that the bench runs.
 #
 # Where that is not possible it says what is missing and goes on: a test that needs a missing program is
-# skipped, and fails under CI=true.
+# skipped, and fails under CI=true; the bench says what it could not measure.
 set -eu
 
 # One per line: the program, and Debian's package of it.
@@ -10,6 +11,14 @@ PROGRAMS='
 prometheus prometheus
 promtool prometheus
 '
+
+# The library has no program of its own: it comes with the compiler.
+if [ "${1:-}" = bench ]; then
+    PROGRAMS='
+go golang-go
+go golang-github-prometheus-client-golang-dev
+'
+fi
 
 missing_packages() {
     echo "$PROGRAMS" | while read -r program package; do
@@ -54,7 +63,7 @@ missing=$(missing_packages)
 [ -n "$missing" ] || exit 0
 
 if command -v apt-get >/dev/null && choose_root; then
-    echo "Installing for the tests: $missing"
+    echo "Installing for the ${1:-tests}: $missing"
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
     if install "$missing"; then
@@ -65,6 +74,8 @@ if command -v apt-get >/dev/null && choose_root; then
 fi
 
 missing=$(missing_packages)
-if [ -n "$missing" ]; then
+if [ -n "$missing" ] && [ "${1:-}" = bench ]; then
+    echo "Missing, so the bench will not be complete: Debian's $missing"
+elif [ -n "$missing" ]; then
     echo "Missing, so the tests that need them are skipped, and fail under CI=true: Debian's $missing"
 fi

@@ -1,0 +1,1 @@
+"""Recording rules and alerts as code; `python -m grafana.prometheus` writes them as YAML."""
