@@ -10,6 +10,8 @@ set -eu
 PROGRAMS='
 prometheus prometheus
 promtool prometheus
+prometheus-alertmanager prometheus-alertmanager
+amtool prometheus-alertmanager
 '
 
 # The library has no program of its own: it comes with the compiler.
