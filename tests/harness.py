@@ -260,10 +260,15 @@ class Exporter:
         """How many sweeps of a pool have ended."""
         return self.scrape().value("cognito_exporter_sweeps_total", user_pool_id=pool_id) or 0
 
-    def after_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
-        """The page once a sweep of each pool that begins now or later has ended.
+    def after_first_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
+        """The page once each pool was swept, with whatever result."""
+        assert shown(lambda: all(map(self.sweeps, pool_ids)), within=within), "no sweep ended in time"
+        return self.scrape()
 
-        A sweep that is under way may have read what a test has changed since; the one after it has not.
+    def after_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
+        """The page once a sweep of each pool that begins now or later has ended: for after a test has changed things.
+
+        A sweep that is under way may have read what was there before; the one after it has not.
         """
         began = {pool_id: self.sweeps(pool_id) for pool_id in pool_ids}
         done = 2 if any(began.values()) else 1

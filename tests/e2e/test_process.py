@@ -28,6 +28,9 @@ from tests.hostile_names import HOSTILE
 from tests.integration.test_exporter_hostile_names import is_told
 from tests.truth import assert_true
 
+GONE = ("someone who left", "left-in-april@example.com")
+"""Names in the configuration that no user has any more."""
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_it_stops_within_five_seconds_though_calls_hang(
@@ -91,7 +94,9 @@ def test_the_demo_says_where_to_look_and_serves_true_samples(tmp_path: Path) -> 
     port = free_port()
     with program(["demo", f"--web.listen-address=127.0.0.1:{port}", "--log.format=json"], tmp_path, "unused") as demo:
         assert eventually(lambda: bool(demo.events("listening")), within=30)
-        assert demo.out == f"Status page: http://127.0.0.1:{port}/\nMetrics:     http://127.0.0.1:{port}/metrics\n"
+        # Where Prometheus is installed, a third line says where it listens.
+        told = demo.out.splitlines()[:2]
+        assert told == [f"Status page: http://127.0.0.1:{port}/", f"Metrics:     http://127.0.0.1:{port}/metrics"]
         demo.url = f"http://127.0.0.1:{port}"
         assert demo.get("/").status == 200
         with DemoWorld() as same:
@@ -126,10 +131,10 @@ def test_no_name_address_arn_or_secret_reaches_a_log(emulator: Emulator, tmp_pat
     text = config(
         emulator.url,
         pool(raw, detail="device", identity="raw", device_attributes=["device_name", "last_ip_used"]),
-        pool(named, detail="user"),
+        pool(named, detail="user", users={"usernames": [*emulator.truth(named).users, *GONE]}),
         pool(denied, users={"usernames": list(HOSTILE)}),
         identity_key_file=identity_key(tmp_path, key),
-        refresh_interval="2s",
+        refresh_interval="20s",
     )
     with serving_program(
         text,
@@ -144,7 +149,8 @@ def test_no_name_address_arn_or_secret_reaches_a_log(emulator: Emulator, tmp_pat
         assert running.end(signal.SIGTERM) == 0
         log = running.log_text + running.out
     assert_true(page, raw, emulator.truth(raw))
-    told = [name for name in (*HOSTILE, *emulator.truth(named).users) if is_told(name, log)]
+    assert page.value("cognito_exporter_users_vanished_total", user_pool_id=named) == len(GONE)
+    told = [name for name in (*HOSTILE, *GONE, *emulator.truth(named).users) if is_told(name, log)]
     assert not told
     assert "192.0.2." not in log
     assert "arn:" not in log

@@ -62,7 +62,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             PassThrough(exporter.url) as unchanged,
             PassThrough(exporter.url, accept=CLASSIC) as classic,
         ):
-            exporter.after_sweep(plain, raw, named)
+            exporter.after_first_sweep(plain, raw, named)
             targets = {"classic": classic.url, "openmetrics": unchanged.url}
             with prometheus(program, directory, free_port(), targets) as asked:
                 assert shown(lambda: last_scrapes(asked, named).keys() == set(JOBS))

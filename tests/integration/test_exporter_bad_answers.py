@@ -33,7 +33,7 @@ def test_every_fifth_answer_bad_still_ends_in_a_true_sweep(
     pool_id = emulator.seed_pool("pool", users=80)
     emulator.faults.rules = (Rule(fault, pool_id=pool_id, share=0.2),)
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url, patience=STUBBORN) as exporter:
-        page = exporter.after_sweep(pool_id)
+        page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "ok"
     assert_true(page, pool_id, emulator.truth(pool_id))
     assert failures(page, "sweep", pool_id) == failures(page, "user_read", pool_id) == {}
@@ -51,7 +51,7 @@ def test_bad_answers_only_end_in_a_failed_sweep(emulator: Emulator, tmp_path: Pa
     pool_id = emulator.seed_pool("pool", users=80)
     emulator.faults.rules = (Rule(fault, "AdminListDevices"),)
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url, patience=HASTY) as exporter:
-        page = exporter.after_sweep(pool_id)
+        page = exporter.after_first_sweep(pool_id)
         assert exporter.is_ready()
     assert page.state(pool_id) == "failing"
     assert page.value("cognito_user_pool_up", user_pool_id=pool_id) == 0
@@ -69,7 +69,7 @@ def test_short_and_empty_pages_change_nothing(emulator: Emulator, tmp_path: Path
     pool_id = emulator.seed_pool("pool", users=70, devices=MANY_DEVICES)
     emulator.faults.paging = {"ListUsers": paging, "AdminListDevices": replace(paging, longest=40)}
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url) as exporter:
-        page = exporter.after_sweep(pool_id)
+        page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "ok"
     assert_true(page, pool_id, emulator.truth(pool_id))
 
@@ -88,7 +88,7 @@ def test_an_enumeration_that_never_ends_is_given_up(
     pool_id = emulator.seed_pool("pool", users=70)
     emulator.faults.paging = {"ListUsers": Paging(chain=chain)}
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url, patience=HASTY) as exporter:
-        page = exporter.after_sweep(pool_id)
+        page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "failing"
     assert not page.about(pool_id) & DATA
     assert failures(page, "sweep", pool_id) == {"malformed": 1}
@@ -105,7 +105,7 @@ def test_devices_that_never_end_cost_only_the_users_who_have_them(
     pool_id = emulator.seed_pool("pool", users=3)
     text = config(emulator.url, pool_id, refresh_interval="300ms")
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
-        success = last_success(exporter.after_sweep(pool_id), pool_id)
+        success = last_success(exporter.after_first_sweep(pool_id), pool_id)
         before = emulator.truth(pool_id)
         emulator.faults.paging = {"AdminListDevices": Paging(chain=chain)}
         assert shown(lambda: failures(exporter.scrape(), "user_read", pool_id).get("malformed", 0) >= 3)
@@ -128,7 +128,7 @@ def test_users_who_vanish_in_mid_sweep_are_no_failure(emulator: Emulator, tmp_pa
         assert shown(lambda: any(request.operation == "AdminListDevices" for request in emulator.requests()))
         for name in doomed:
             emulator.call("AdminDeleteUser", {"UserPoolId": pool_id, "Username": name})
-        page = exporter.after_sweep(pool_id)
+        page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "ok"
     assert page.value("cognito_exporter_users_vanished_total", user_pool_id=pool_id) == 7
     assert_true(page, pool_id, emulator.truth(pool_id))
@@ -166,7 +166,7 @@ def test_whatever_may_be_left_out_may_be_left_out(
     pool_id = emulator.seed_pool("pool", users=60)
     emulator.faults.omitted = frozenset(omitted)
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url) as exporter:
-        page = exporter.after_sweep(pool_id)
+        page = exporter.after_first_sweep(pool_id)
     truth = emulator.truth(pool_id)
     if fields.get("remembered"):
         total = len(truth.devices)

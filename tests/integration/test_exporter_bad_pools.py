@@ -42,7 +42,7 @@ def request_failures(page: Page, operation: str) -> dict[str, float]:
 def test_an_unknown_pool_is_missing_and_harms_no_other(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     (known,) = seeded(emulator, "known")
     with serving(config(emulator.url, UNKNOWN, known), tmp_path, emulator.url) as exporter:
-        page = exporter.after_sweep(UNKNOWN, known)
+        page = exporter.after_first_sweep(UNKNOWN, known)
         assert exporter.is_ready()
     assert page.state(UNKNOWN) == "missing"
     assert page.value("cognito_user_pool_up", user_pool_id=UNKNOWN) == 0
@@ -62,7 +62,7 @@ def test_a_denied_permission_on_one_pool_of_three_leaves_the_others_unharmed(
     denied, *others = seeded(emulator, "denied", "one", "two")
     emulator.faults.rules = (Rule(Fault.DENIED, operation, denied),)
     with serving(config(emulator.url, denied, *others), tmp_path, emulator.url) as exporter:
-        page = exporter.after_sweep(denied, *others)
+        page = exporter.after_first_sweep(denied, *others)
         assert exporter.is_ready()
     assert page.state(denied) == "denied"
     assert page.value("cognito_user_pool_up", user_pool_id=denied) == 0
@@ -85,7 +85,7 @@ def test_a_pool_without_device_tracking_is_no_pool_without_devices(
     off = emulator.seed_pool("off", users=40, tracking=Tracking.OFF)
     without = emulator.seed_pool("without", users=[])
     with serving(config(emulator.url, off, without), tmp_path, emulator.url) as exporter:
-        page = exporter.after_sweep(off, without)
+        page = exporter.after_first_sweep(off, without)
     assert page.state(off) == "tracking_off"
     assert page.value("cognito_user_pool_up", user_pool_id=off) == 1
     assert page.series("cognito_user_pool_info", "device_tracking", user_pool_id=off) == {"off": 1}
@@ -108,7 +108,7 @@ def test_a_pool_deleted_in_its_life_takes_its_data_along(emulator: Emulator, tmp
     doomed, other = seeded(emulator, "doomed", "other")
     text = config(emulator.url, doomed, other, refresh_interval="200ms")
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
-        assert_true(exporter.after_sweep(doomed), doomed, emulator.truth(doomed))
+        assert_true(exporter.after_first_sweep(doomed), doomed, emulator.truth(doomed))
         emulator.call("DeleteUserPool", {"UserPoolId": doomed})
         assert shown(lambda: exporter.scrape().state(doomed) == "missing")
         page = exporter.after_sweep(other)
@@ -123,7 +123,7 @@ def test_a_pool_deleted_in_its_life_takes_its_data_along(emulator: Emulator, tmp
 def test_tracking_turned_off_in_a_pools_life_withdraws_its_data(emulator: Emulator, tmp_path: Path) -> None:
     (pool_id,) = seeded(emulator, "pool")
     with serving(config(emulator.url, pool_id, refresh_interval="200ms"), tmp_path, emulator.url) as exporter:
-        assert exporter.after_sweep(pool_id).about(pool_id) >= DATA
+        assert exporter.after_first_sweep(pool_id).about(pool_id) >= DATA
         emulator.call("UpdateUserPool", {"UserPoolId": pool_id})
         assert shown(lambda: exporter.scrape().state(pool_id) == "tracking_off")
         page = exporter.scrape()
@@ -139,7 +139,7 @@ def test_answers_that_come_after_the_end_of_a_failed_sweep_do_not_make_the_pool_
     emulator.faults.latency = {"AdminListDevices": 0.3}
     emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", pool_id, share=0.2),)
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url) as exporter:
-        exporter.after_sweep(pool_id)
+        exporter.after_first_sweep(pool_id)
         assert shown(lambda: requests_made(exporter.scrape()) == asked(emulator))
         page = exporter.scrape()
     assert request_failures(page, "AdminListDevices")["denied"] < asked(emulator)

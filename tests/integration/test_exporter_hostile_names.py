@@ -44,7 +44,7 @@ def test_every_name_comes_back_exactly_and_stays_out_of_the_log(
         identity_key_file=identity_key(tmp_path, KEY),
     )
     with captured_log(LogLevel.DEBUG) as log, serving(text, tmp_path, emulator.url) as exporter:
-        exporter.after_sweep(pool_id)
+        exporter.after_first_sweep(pool_id)
         pages = [exporter.scrape(CLASSIC), exporter.scrape(OPENMETRICS)]
     truth = emulator.truth(pool_id)
     label = str if identity == "raw" else fingerprint(pool_id)

@@ -46,7 +46,7 @@ def test_users_are_replaced_as_they_are_read_and_a_deleted_one_goes_with_the_swe
         emulator.url, pool_id, refresh_interval="4s", detail="device", identity="raw", rate={"UserResourceRead": 25}
     )
     with serving(text, tmp_path, emulator.url) as exporter:
-        first = exporter.after_sweep(pool_id)
+        first = exporter.after_first_sweep(pool_id)
         names = list(emulator.truth(pool_id).users)
         soon_read, deleted = names[0], names[-1]
         key = sign_in_again(emulator, pool_id, soon_read)
@@ -73,7 +73,7 @@ def test_a_pool_that_is_denied_later_keeps_its_last_good_values(emulator: Emulat
     pool_id, other = (emulator.seed_pool(name, users=40) for name in ("pool", "other"))
     text = config(emulator.url, pool_id, other, refresh_interval="300ms")
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
-        exporter.after_sweep(pool_id, other)
+        exporter.after_first_sweep(pool_id, other)
         truth = emulator.truth(pool_id)
         emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", pool_id),)
         assert shown(lambda: exporter.scrape().state(pool_id) == "denied")
@@ -99,7 +99,7 @@ def test_a_pool_silent_for_longer_than_max_staleness_shows_no_data_until_it_is_r
     pool_id = emulator.seed_pool("pool", users=30)
     text = config(emulator.url, pool_id, refresh_interval="200ms", max_staleness="2s")
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
-        exporter.after_sweep(pool_id)
+        exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.SERVER_ERROR),)
         assert shown(lambda: exporter.scrape().state(pool_id) == "failing")
         assert_true(exporter.scrape(), pool_id, emulator.truth(pool_id))

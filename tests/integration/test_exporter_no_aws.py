@@ -78,7 +78,7 @@ def test_a_dead_endpoint_of_one_pool_harms_no_other(emulator: Emulator, tmp_path
     alive = emulator.seed_pool("alive", users=30)
     dead = pool(POOL, endpoint_url=f"http://127.0.0.1:{free_port()}")
     with serving(config(emulator.url, dead, alive), tmp_path, emulator.url, patience=HASTY) as exporter:
-        page = exporter.after_sweep(POOL, alive)
+        page = exporter.after_first_sweep(POOL, alive)
         assert exporter.is_ready()
     assert page.state(POOL) == "failing"
     assert page.state(alive) == "ok"
@@ -89,7 +89,7 @@ def test_credentials_that_expire_and_are_renewed_cost_no_data(emulator: Emulator
     pool_id = emulator.seed_pool("pool", users=30)
     text = config(emulator.url, pool_id, refresh_interval="200ms")
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
-        exporter.after_sweep(pool_id)
+        exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.EXPIRED_CREDENTIALS),)
         assert shown(lambda: exporter.scrape().state(pool_id) == "failing")
         page = exporter.scrape()

@@ -28,7 +28,7 @@ def test_the_union_of_all_shards_is_the_pool_exactly_once(emulator: Emulator, tm
     pool_id = emulator.seed_pool("pool", users=300, federated_share=0.1)
     text = config(emulator.url, pool_id, detail="device", identity="raw", refresh_interval="1h")
     with ExitStack() as stack:
-        pages = [one.after_sweep(pool_id) for one in shards(stack, text, tmp_path, emulator.url, 3)]
+        pages = [one.after_first_sweep(pool_id) for one in shards(stack, text, tmp_path, emulator.url, 3)]
     truth = emulator.truth(pool_id)
     parts = [labels(page) for page in pages]
     assert sum(map(len, parts)) == len(set.union(*parts))
@@ -74,7 +74,7 @@ def test_where_the_quota_may_not_be_read_the_documented_default_counts(
     pool_id = emulator.seed_pool("pool", users=5)
     text = config(emulator.url, pool_id, rate={"UserResourceRead": "20%"})
     with serving(text, tmp_path, emulator.url) as exporter:
-        page = exporter.after_sweep(pool_id)
+        page = exporter.after_first_sweep(pool_id)
     assert quota(page, "rate_limit_configured_requests_per_second")["UserResourceRead"] == pytest.approx(10)
     assert quota(page, "quota_provisioned")["UserResourceRead"] == 0
     (line,) = log.events("the provisioned quota cannot be read; taking the rate as a share of AWS's documented default")

@@ -1,0 +1,151 @@
+"""The answers, in the shapes of AWS: pure functions of the request but for the devices used in the meantime."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import md5
+from typing import Any
+
+ACCOUNT_ID = "123456789012"
+
+EPOCH = 1_700_000_000
+"""Dates are counted from here, so that every run makes the same devices."""
+
+TWO_YEARS = 2 * 365 * 86400
+
+SIGN_INS = 20
+"""One answer in so many shows a new sign-in: devices of a living pool change between two sweeps."""
+
+_DEVICE = (
+    b'{"DeviceKey":"eu-west-1_%b-%d","DeviceAttributes":['
+    b'{"Name":"device_status","Value":"valid"},'
+    b'{"Name":"device_name","Value":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36"},'
+    b'{"Name":"dev:device_arn","Value":"arn:aws:cognito-idp:eu-west-1:123456789012:owner/%b/device/%d"},'
+    b'{"Name":"dev:device_owner","Value":"%b"},'
+    b'{"Name":"last_ip_used","Value":"192.0.2.%d"},'
+    b'{"Name":"dev:device_remembered_status","Value":"%b"},'
+    b'{"Name":"dev:device_sdk","Value":"aws-amplify"}],'
+    b'"DeviceCreateDate":%d.%03d,"DeviceLastModifiedDate":%d.%03d,"DeviceLastAuthenticatedDate":%d.0}'
+)
+
+
+class UnknownOperation(Exception):
+    """Something was asked that no sweep asks."""
+
+
+@dataclass(slots=True)
+class Population:
+    """The users that every pool has, and their devices."""
+
+    users: int
+    devices_per_user: int
+    answered: int = 0
+    signed_in: dict[str, int] = field(default_factory=dict)
+    """When a user last signed in, for those who did since this process started."""
+
+    def answer(self, operation: str, body: bytes, now: float) -> bytes:
+        """The body of the answer.
+
+        Raises `UnknownOperation`.
+        """
+        match operation:
+            case "AdminListDevices":
+                return self.devices(json.loads(body)["Username"], int(now))
+            case "ListUsers":
+                return _compact(self.page(json.loads(body)))
+            case "DescribeUserPool":
+                return _compact(self.description(json.loads(body)["UserPoolId"]))
+            case "GetCallerIdentity":
+                return CALLER
+            case _:
+                raise UnknownOperation(operation)
+
+    def devices(self, username: str, now: int) -> bytes:
+        """All devices of a user: more than a page's 60 are not meant to be."""
+        self.answered += 1
+        if self.answered % SIGN_INS == 0:
+            self.signed_in[username] = now
+        seed = md5(username.encode(), usedforsecurity=False)
+        head = seed.hexdigest().encode()
+        drawn = int.from_bytes(seed.digest()[:8])
+        recent = self.signed_in.get(username)
+        devices = [
+            _device(head, username.encode(), drawn + number * 7_919_317, number, recent if number == 0 else None)
+            for number in range(self.devices_per_user)
+        ]
+        return b'{"Devices":[%b]}' % b",".join(devices)
+
+    def page(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """One page of the users; the token is the number of the first on the next page."""
+        start = int(wanted.get("PaginationToken", 0))
+        end = min(start + wanted.get("Limit", 60), self.users)
+        page: dict[str, Any] = {"Users": [_user(number) for number in range(start, end)]}
+        if end < self.users:
+            page["PaginationToken"] = str(end)
+        return page
+
+    def description(self, pool_id: str) -> dict[str, Any]:
+        """A pool that remembers devices."""
+        region = pool_id.partition("_")[0]
+        return {
+            "UserPool": {
+                "Id": pool_id,
+                "Name": "bench",
+                "Arn": f"arn:aws:cognito-idp:{region}:{ACCOUNT_ID}:userpool/{pool_id}",
+                "MfaConfiguration": "ON",
+                "DeviceConfiguration": {"ChallengeRequiredOnNewDevice": True, "DeviceOnlyRememberedOnUserPrompt": True},
+                "EstimatedNumberOfUsers": self.users,
+                "CreationDate": float(EPOCH),
+                "LastModifiedDate": float(EPOCH),
+            }
+        }
+
+
+CALLER = (
+    b'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
+    b"<Arn>arn:aws:iam::123456789012:user/bench</Arn><UserId>AIDABENCH</UserId><Account>123456789012</Account>"
+    b"</GetCallerIdentityResult><ResponseMetadata><RequestId>bench</RequestId></ResponseMetadata>"
+    b"</GetCallerIdentityResponse>"
+)
+
+
+def username_of(number: int) -> str:
+    """A user name as Cognito makes it where people sign in by e-mail address."""
+    digits = md5(b"user %d" % number, usedforsecurity=False).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _user(number: int) -> dict[str, Any]:
+    name = username_of(number)
+    return {
+        "Username": name,
+        "Attributes": [{"Name": "sub", "Value": name}],
+        "UserCreateDate": EPOCH + 0.123,
+        "UserLastModifiedDate": EPOCH + 0.456,
+        "Enabled": True,
+        "UserStatus": "CONFIRMED",
+    }
+
+
+def _device(head: bytes, username: bytes, drawn: int, number: int, recent: int | None) -> bytes:
+    authenticated = EPOCH + drawn % TWO_YEARS if recent is None else recent
+    created = EPOCH - drawn % 8_000_000
+    return _DEVICE % (
+        head,
+        number,
+        username,
+        number,
+        username,
+        drawn % 255,
+        b"not_remembered" if drawn % 5 == 0 else b"remembered",
+        created,
+        drawn % 1000,
+        authenticated,
+        drawn % 1000,
+        authenticated,
+    )
+
+
+def _compact(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer, separators=(",", ":")).encode()

@@ -1,0 +1,182 @@
+"""Where measurements are made: notices who else uses the machine, and repeats what was disturbed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bench.errors import NotMeasured
+from bench.machine import OTHERS_SHARE, cores, others_cores, reading
+from bench.processes import Children
+from bench.subjects import Subject, Subjects, World
+
+T = TypeVar("T")
+
+ATTEMPTS = 4
+"""A disturbed measurement is made again so often, then given up."""
+
+PAUSE_SECONDS = 3.0
+"""After a disturbed measurement: whatever it was may end by itself."""
+
+QUIET_SECONDS = 3.0
+"""For so long the machine is watched before anything is measured."""
+
+SERVER_CORES = 0.6
+"""A loopback Cognito that uses more of its core than this may be what limits its clients."""
+
+SERVER_LATE = 0.02
+"""Seconds; answers that go out later than this after they are due say that the machine was too busy."""
+
+MOST_SECONDS = 540.0
+"""After that nothing new is begun: a bench on a busy machine ends too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long and how often; `--quick` is for trying the bench, not for figures."""
+
+    window: float
+    """Seconds of one measurement of a rate."""
+    repetitions: int
+    users: float = 1.0
+    """A factor for the sizes of pools."""
+    brief: bool = False
+    """Only one of what is otherwise done several times or for long."""
+
+    def size(self, number: int) -> int:
+        """A number of users at this scale."""
+        return max(60, round(number * self.users))
+
+
+FULL = Scale(window=7.0, repetitions=3)
+QUICK = Scale(window=3.0, repetitions=1, users=0.05, brief=True)
+
+
+class Others:
+    """Tells how many cores other programs than the bench used while something was done."""
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def __call__(self, act: Callable[[], object]) -> float:
+        """Do it, and tell."""
+        before = reading(self._children.cpu_seconds)
+        act()
+        return others_cores(before, reading(self._children.cpu_seconds))
+
+
+class Quiet:
+    """Repeats what was disturbed."""
+
+    def __init__(
+        self,
+        others: Callable[[Callable[[], object]], float],
+        *,
+        tolerant: bool,
+        say: Callable[[str], None],
+        most_cores: float,
+        pause: float = PAUSE_SECONDS,
+        most_seconds: float = MOST_SECONDS,
+    ) -> None:
+        """Others may use `most_cores`; `tolerant` takes disturbed measurements as they are."""
+        self._others = others
+        self._tolerant = tolerant
+        self._say = say
+        self._most_cores = most_cores
+        self._pause = pause
+        self._most_seconds = most_seconds
+        self._deadline = time.monotonic() + most_seconds
+        self.most_others = 0.0
+        """The most cores that other programs took during any measurement that counts."""
+
+    def undisturbed(self, what: str, measure: Callable[[], T]) -> T:
+        """The result of a measurement during which others left the machine alone.
+
+        Raises `NotMeasured` when they did not in any of a few attempts, and when the time of the whole bench is over.
+        """
+        for _ in range(ATTEMPTS):
+            if time.monotonic() > self._deadline:
+                raise NotMeasured(f"{self._most_seconds:.0f} s are over")
+            results: list[T] = []
+            others = self._others(lambda: results.append(measure()))  # noqa: B023 - called at once
+            if self._tolerant or others <= self._most_cores:
+                self.most_others = max(self.most_others, others)
+                return results[0]
+            self._say(f"{what}: other programs used {others:.2f} cores")
+            time.sleep(self._pause)
+        raise NotMeasured(f"the machine is too busy: other programs used {others:.2f} cores")
+
+
+class Lab:
+    """Makes measurements with the subjects given."""
+
+    def __init__(self, subjects: Subjects, scale: Scale, *, tolerant: bool, say: Callable[[str], None]) -> None:
+        """`tolerant` takes disturbed measurements as they are."""
+        self.subjects = subjects
+        self.scale = scale
+        self.tolerant = tolerant
+        self.say = say
+        self._quiet = Quiet(Others(subjects.children), tolerant=tolerant, say=say, most_cores=OTHERS_SHARE * cores())
+
+    @property
+    def most_others(self) -> float:
+        """The most cores that other programs took during any measurement that counts."""
+        return self._quiet.most_others
+
+    def undisturbed(self, what: str, measure: Callable[[], T]) -> T:
+        """As `Quiet.undisturbed`."""
+        return self._quiet.undisturbed(what, measure)
+
+    def require_quiet(self) -> None:
+        """Watch the machine before anything is begun.
+
+        Raises `NotMeasured` when it does not come to rest.
+        """
+        self.undisturbed("before the start", lambda: time.sleep(QUIET_SECONDS))
+
+    def repeated(self, what: str, measure: Callable[[], T]) -> Iterator[T]:
+        """As many undisturbed results as the scale asks for."""
+        for _ in range(self.scale.repetitions):
+            yield self.undisturbed(what, measure)
+
+    @contextmanager
+    def counted(self, world: World) -> Iterator[Window]:
+        """A window over which the loopback Cognito counts calls; its figures are there once the context has ended.
+
+        Raises `NotMeasured` when the server was too slow for its client.
+        """
+        window = Window()
+        cpu = world.child.cpu_seconds
+        world.begin()
+        yield window
+        statistics = world.statistics()
+        used = (world.child.cpu_seconds - cpu) / statistics.seconds
+        if used > SERVER_CORES:
+            raise NotMeasured(f"the loopback Cognito was saturated: it used {used:.2f} cores")
+        if statistics.late_p99 > SERVER_LATE and not self.tolerant:
+            raise NotMeasured(f"the loopback Cognito answered up to {statistics.late_p99 * 1000:.0f} ms late")
+        window.seconds = statistics.seconds
+        window.calls = statistics.calls.get(READ, 0)
+        window.fullest_second = statistics.most_in_any_second.get(READ, 0)
+
+
+READ = "AdminListDevices"
+
+
+@dataclass(slots=True)
+class Window:
+    """What a loopback Cognito has counted of the call that matters."""
+
+    seconds: float = 0.0
+    calls: int = 0
+    fullest_second: int = 0
+
+
+def cpu_during(subject: Subject, act: Callable[[], object]) -> float:
+    """Processor seconds that a subject used while something was done with it."""
+    before = subject.child.cpu_seconds
+    act()
+    return subject.child.cpu_seconds - before

@@ -1,0 +1,109 @@
+"""The whole exporter in a process of its own, but for AWS: its users are made up in memory.
+
+`python -m bench.made_up CONFIG PORT USERS`: the same users and devices as those of the other peers. For scrapes
+alone; what a sweep costs is measured over HTTP.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from hashlib import md5
+from pathlib import Path
+
+from exporter.app import App
+from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Page
+from exporter.config.load import load_settings
+from exporter.config.settings import TargetSettings
+from exporter.logs import LogFormat, LogLevel, configure_logging
+from exporter.model import Device, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
+from exporter.options import ListenAddress, ServeOptions
+
+PAGE = 60
+
+
+class MadeUpCognito:
+    """`exporter.aws.api.CognitoApi` without a network: every user has two devices."""
+
+    def __init__(self, users: int) -> None:
+        self._users = users
+
+    def describe_user_pool(self, pool_id: str) -> PoolDescription:
+        """A pool that remembers devices."""
+        return PoolDescription(
+            pool_id,
+            "bench",
+            "123456789012",
+            "eu-west-1",
+            Tracking.OPT_IN,
+            Mfa.ON,
+            mfa_bypass=True,
+            estimated_users=None,
+        )
+
+    def list_users(self, _pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
+        """The next sixty."""
+        _refuse(user_filter)
+        start = int(token or 0)
+        end = min(start + PAGE, self._users)
+        names = tuple(ListedUser(f"{number:032x}") for number in range(start, end))
+        return Page(names, str(end) if end < self._users else None)
+
+    def list_users_in_group(self, pool_id: str, group: str, *, token: str | None) -> Page[ListedUser]:
+        """There are no groups."""
+        raise NotImplementedError
+
+    def admin_list_devices(
+        self, _pool_id: str, username: str, *, token: str | None, attributes: frozenset[str]
+    ) -> Page[Device]:
+        """Two devices."""
+        _refuse(token, *attributes)
+        return Page(made_up_devices(int(username, 16)), None)
+
+    def provisioned_quota(self, category: Category) -> float:
+        """What AWS documents."""
+        return DEFAULT_QUOTAS[category]
+
+    def account_id(self) -> str:
+        """The account of AWS's examples."""
+        return "123456789012"
+
+
+def _refuse(*asked: str | None) -> None:
+    """Raise `NotImplementedError` when something is asked that these users do not have."""
+    if any(one is not None for one in asked):
+        raise NotImplementedError
+
+
+def made_up_devices(number: int) -> tuple[Device, ...]:
+    """The two devices of the user of that number; keys as hard to compress as real ones."""
+    digits = md5(b"%d" % number, usedforsecurity=False).hexdigest()
+    active_ms = (1_700_000_000 + number * 100) * 1000
+    return tuple(
+        Device(
+            key=f"eu-west-1_{digits}-{place}",
+            remembered=RememberedStatus.REMEMBERED if number % 5 else RememberedStatus.NOT_REMEMBERED,
+            status="valid",
+            created_ms=active_ms - 86_400_000 - number,
+            modified_ms=active_ms,
+            authenticated_ms=active_ms,
+        )
+        for place in range(2)
+    )
+
+
+def main() -> None:
+    """Sweep once, serve until SIGTERM."""
+    config, port, users = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    configure_logging(LogLevel.WARN, LogFormat.LOGFMT, sys.stderr)
+    options = ServeOptions(config, (ListenAddress("127.0.0.1", port),))
+    make_api: Callable[[TargetSettings], CognitoApi] = lambda _: MadeUpCognito(users)  # noqa: E731 - for its type
+    app = App(load_settings(config), options, make_api=make_api)
+    app.start()
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    app.stop()
+
+
+if __name__ == "__main__":
+    main()

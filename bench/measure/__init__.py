@@ -1,0 +1,1 @@
+"""The measurements, one module for each thing that a user would notice."""

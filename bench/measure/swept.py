@@ -1,0 +1,42 @@
+"""Waiting until a subject shows what there is to see."""
+
+from __future__ import annotations
+
+from bench.scraping import Scraper, series, value_of, wait_until
+from bench.subjects import Subject
+
+
+def until_swept(subject: Subject, *, devices: int, seconds: float) -> None:
+    """Wait until the first sweep is over and every device is counted.
+
+    Raises `NotMeasured` when that takes longer.
+    """
+
+    def swept(scraper: Scraper) -> bool | None:
+        scrape = scraper.get("/metrics?name[]=cognito_user_pool_devices")
+        return True if scrape and value_of(scrape.page, "cognito_user_pool_devices") >= devices else None
+
+    with subject.scraper() as scraper:
+        wait_until(
+            lambda: swept(scraper),
+            alive=subject.child.require_alive,
+            seconds=seconds,
+            what=f"the first sweep of {subject.child.name}",
+        )
+
+
+def until_shown(subject: Subject, *, devices: int, seconds: float) -> None:
+    """Wait until every device has a timestamp on the page."""
+    name = "cognito_device_last_authentication_timestamp_seconds"
+
+    def shown(scraper: Scraper) -> bool | None:
+        scrape = scraper.get(f"/metrics?name[]={name}")
+        return True if scrape and series(scrape.page, name) == devices else None
+
+    with subject.scraper() as scraper:
+        wait_until(
+            lambda: shown(scraper),
+            alive=subject.child.require_alive,
+            seconds=seconds,
+            what=f"the devices of {subject.child.name}",
+        )

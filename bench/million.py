@@ -1,0 +1,103 @@
+"""A store with a great many users in a process of its own: what it keeps, and what its sums cost a scrape.
+
+`python -m bench.million CONFIG USERS`: two devices each, written to the state file as a sweep would.
+Writes one line of JSON.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.made_up import MadeUpCognito, made_up_devices
+from exporter.clock import SystemClock
+from exporter.collect.fleet import identity_of
+from exporter.collect.recovery import recover
+from exporter.collect.snapshot import PoolView
+from exporter.collect.store import PoolStore
+from exporter.config.load import load_settings
+from exporter.metrics.pool_metrics import POOL_METRICS
+
+REPETITIONS = 5
+
+SCRAPES = 200
+"""A repetition, to have some milliseconds to measure."""
+
+AGE_BOUNDS = (3600, *(86_400 * days for days in (1, 7, 14, 30, 60, 90, 180, 365)))
+STALE_AFTER = (86_400 * 30, 86_400 * 60, 86_400 * 90)
+
+
+class _NoFailures:
+    """The bench's own disk is expected to work."""
+
+    def state_failed(self) -> None:
+        """End with a traceback, which the bench shows."""
+        raise RuntimeError("the state file cannot be used")
+
+
+def main() -> None:
+    """Fill, measure, write."""
+    settings = load_settings(Path(sys.argv[1]))
+    users = int(sys.argv[2])
+    pool = settings.pools[0]
+    clock = SystemClock()
+    identity = identity_of(pool, settings.state_path)
+    recovery = recover(settings.state_path, _NoFailures(), clock)
+    store = PoolStore(pool, identity, clock, recovery.journal(pool, identity))
+    recovery.start()
+    store.put(identity.of(pool.id, "first"), made_up_devices(0))  # whatever is made once is made now
+    before = _resident_bytes()
+    store.sweep_started()
+    store.described(MadeUpCognito(users).describe_user_pool(pool.id))
+    for number in range(users):
+        store.put(identity.of(pool.id, f"{number:032x}"), made_up_devices(number))
+    store.sweep_completed(every_user_read=True)
+    recovery.stop()
+    kept = (_resident_bytes() - before) / (2 * users)
+    told = {
+        "bytes_per_device": [kept],
+        "sums_ms": [_sums_ms(store.view()) for _ in range(REPETITIONS)],
+        "naive_sums_ms": [_naive_sums_ms(users)],
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+def _sums_ms(view: PoolView) -> float:
+    """Milliseconds for every sum of the pool: counts, thresholds, both histograms, oldest and newest."""
+    now_ms = int(time.time() * 1000)
+    started = time.process_time()
+    for scrape in range(SCRAPES):
+        for metric in POOL_METRICS:
+            for _ in metric.samples(view, now_ms + 15_000 * scrape):
+                pass
+    return 1000 * (time.process_time() - started) / SCRAPES
+
+
+def _naive_sums_ms(users: int) -> float:
+    """The same by asking every device: what one writes first."""
+    active = [device.active_ms or 0 for number in range(users) for device in made_up_devices(number)]
+    now_ms = int(time.time() * 1000)
+    started = time.process_time()
+    ages = [(now_ms - moment) / 1000 for moment in active]
+    _counts(ages, STALE_AFTER)
+    _counts(ages, AGE_BOUNDS)
+    return 1000 * (time.process_time() - started)
+
+
+def _counts(ages: Sequence[float], bounds: Sequence[int]) -> list[int]:
+    return [sum(age > bound for age in ages) for bound in bounds]
+
+
+def _resident_bytes() -> int:
+    gc.collect()
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What this exporter is measured against."""

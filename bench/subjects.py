@@ -1,0 +1,213 @@
+"""Starts what is measured, each with the same world to look at."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from bench.cognito.ledger import Statistics
+from bench.errors import NotMeasured
+from bench.processes import ROOT, Child, Children, environment
+from bench.scraping import Scraper
+
+GO_ENVIRONMENT = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
+"""Debian's packages of Go libraries stand in a GOPATH; nothing is downloaded."""
+
+GO_PACKAGES = "golang-go golang-github-prometheus-client-golang-dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A running exporter of some kind."""
+
+    child: Child
+    port: int
+
+    def scraper(self) -> Scraper:
+        """A connection of its own."""
+        return Scraper(self.child.name, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A running loopback Cognito."""
+
+    child: Child
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where to send requests for Cognito and for STS."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def begin(self) -> None:
+        """Count anew from now on."""
+        with Scraper(self.child.name, self.port) as scraper:
+            scraper.post("/begin")
+
+    def statistics(self) -> Statistics:
+        """The count since `begin`."""
+        with Scraper(self.child.name, self.port) as scraper:
+            answer = scraper.get("/statistics")
+        if answer is None:
+            raise NotMeasured("the loopback Cognito did not answer")
+        return Statistics(**json.loads(answer.page))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sweeping subject is told to do."""
+
+    rate: float
+    pools: int = 1
+    detail: str = "device"
+    refresh_interval: str = "1s"
+
+
+class Subjects:
+    """Starts programs; everything it starts ends with its context."""
+
+    def __init__(self, children: Children, directory: Path) -> None:
+        """Keep configuration files and logs in `directory`."""
+        self.children = children
+        self._directory = directory
+        self._numbers = count()
+        self._go: Path | None = None
+
+    @contextmanager
+    def world(self, *, users: int, devices_per_user: int = 2, latency: float = 0.08) -> Iterator[World]:
+        """A Cognito whose pools all have the same number of users."""
+        command = [sys.executable, "-m", "bench.cognito", "--users", str(users)]
+        command += ["--devices-per-user", str(devices_per_user), "--latency", str(latency)]
+        with self._running("loopback Cognito", command, environment()) as child:
+            line = child.first_line()
+            child.require_alive()
+            yield World(child, int(line))
+
+    @contextmanager
+    def exporter(self, world: World, plan: Plan, config: Path | None = None) -> Iterator[Subject]:
+        """The exporter as users start it; without a state file unless a `config` says otherwise."""
+        port = free_port()
+        config = config or self.config(world.url, plan)
+        command = [sys.executable, "-m", "exporter", "serve", f"--config.file={config}", "--log.level=warn"]
+        command.append(f"--web.listen-address=127.0.0.1:{port}")
+        with self._running("the exporter", command, environment(AWS_ENDPOINT_URL_STS=world.url)) as child:
+            yield Subject(child, port)
+
+    @contextmanager
+    def naive(self, world: World, plan: Plan, *options: str) -> Iterator[Subject]:
+        """The naive peer, with as many threads as the rate needs."""
+        threads = max(8, round(plan.rate * 0.12))
+        command = [f"--endpoint-url={world.url}", f"--rate={plan.rate}", f"--threads={threads}", *options]
+        command += [f"--pool={pool_id(number)}" for number in range(plan.pools)]
+        with self._naive(command) as subject:
+            yield subject
+
+    @contextmanager
+    def naive_made_up(self, users: int) -> Iterator[Subject]:
+        """The naive peer with users in memory and nothing to do but to answer scrapes."""
+        with self._naive([f"--made-up-users={users}"]) as subject:
+            yield subject
+
+    @contextmanager
+    def exporter_made_up(self, users: int) -> Iterator[Subject]:
+        """The exporter with users read once without any network, and nothing to do but to answer scrapes."""
+        port = free_port()
+        config = self.config("http://127.0.0.1:9", Plan(rate=1e9, refresh_interval="30d"))
+        command = [sys.executable, "-m", "bench.made_up", str(config), str(port), str(users)]
+        with self._running("the exporter", command, environment()) as child:
+            yield Subject(child, port)
+
+    @contextmanager
+    def go(self, users: int) -> Iterator[Subject]:
+        """The Go peer."""
+        port = free_port()
+        command = [str(self._go_program()), f"-users={users}", f"-port={port}"]
+        with self._running("the Go peer", command, environment()) as child:
+            yield Subject(child, port)
+
+    @contextmanager
+    def script(self, name: str, arguments: Sequence[str]) -> Iterator[Child]:
+        """A script of the bench that measures inside a process of its own and writes one line of JSON."""
+        with self._running(name, [sys.executable, "-m", *arguments], environment()) as child:
+            yield child
+
+    def scratch(self, name: str) -> Path:
+        """A path that nothing else uses."""
+        return self._directory / f"{next(self._numbers)}-{name}"
+
+    @contextmanager
+    def _naive(self, arguments: Sequence[str]) -> Iterator[Subject]:
+        port = free_port()
+        command = [sys.executable, "-m", "bench.peers.naive", f"--port={port}", *arguments]
+        with self._running("the naive peer", command, environment()) as child:
+            yield Subject(child, port)
+
+    @contextmanager
+    def _running(self, name: str, command: Sequence[str], variables: dict[str, str]) -> Iterator[Child]:
+        with self.children.running(name, command, variables, self.scratch("log")) as child:
+            yield child
+
+    def config(self, endpoint_url: str, plan: Plan, state: Path | None = None) -> Path:
+        """Write the configuration of an exporter, with a key of its own."""
+        key = self.scratch("identity.key")
+        key.write_bytes(secrets.token_bytes(32))
+        key.chmod(0o600)
+        content = {
+            "defaults": {
+                "refresh_interval": plan.refresh_interval,
+                "detail": plan.detail,
+                "identity_key_file": str(key),
+                "endpoint_url": endpoint_url,
+            },
+            "pools": [{"id": pool_id(number)} for number in range(plan.pools)],
+            "limits": {
+                # Listing must not be what limits: a page of 60 users every 60 reads is what a sweep needs.
+                "rate": {"UserResourceRead": plan.rate, "UserList": max(5.0, plan.rate / 30), "UserPoolRead": 15},
+                "series": 100_000_000,
+            },
+            **({"state": {"path": str(state)}} if state else {}),
+        }
+        path = self.scratch("config.yaml")
+        path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
+        return path
+
+    def _go_program(self) -> Path:
+        if self._go is None:
+            program = self.scratch("client_golang")
+            _build_go(program)
+            self._go = program
+        return self._go
+
+
+def _build_go(program: Path) -> None:
+    source = ROOT / "bench" / "peers" / "client_golang" / "main.go"
+    command = ["go", "build", "-o", str(program), str(source)]
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words
+            command, env=environment(**GO_ENVIRONMENT), capture_output=True, text=True, timeout=300, check=False
+        )
+    except FileNotFoundError:
+        raise NotMeasured(f"no Go peer: Debian has it as {GO_PACKAGES}") from None
+    if done.returncode:
+        raise NotMeasured(f"no Go peer: Debian has it as {GO_PACKAGES}", done.stderr.strip()[-600:])
+
+
+def pool_id(number: int) -> str:
+    """The id of the pool of that number."""
+    return f"eu-west-1_Bench{number:04d}"
+
+
+def free_port() -> int:
+    """A port of the loopback address that nothing listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
