@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from exporter.aws.api import PAGE_SIZE
 from exporter.clock import Clock
 from exporter.errors import AwsError, Cancelled, Reason, Verdict
 
@@ -26,6 +27,10 @@ MAX_WORKERS = 256
 
 MAX_WAITING_TASKS = 600
 """Ten pages of users: the enumeration is never further ahead, so that a large pool is never in memory."""
+
+
+ROOM_AGAIN = MAX_WAITING_TASKS - 2 * PAGE_SIZE
+"""The enumeration goes on when so few wait: waking it for each single user would cost more than the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,8 @@ class Readers:
 
     def _push(self, task: ReadTask) -> None:
         heapq.heappush(self._tasks, task)
-        self._changed.notify()
+        if self._places:  # else the place that comes free wakes a worker
+            self._changed.notify()
 
     def _hire(self) -> None:
         """Start a worker when there is work and a place in line, and no worker is free to take it."""
@@ -168,8 +174,10 @@ class Readers:
                     now = self._clock.monotonic()
                     if self._places and self._tasks and self._tasks[0].not_before <= now:
                         self._places -= 1
-                        self._room.notify_all()
-                        return heapq.heappop(self._tasks)
+                        task = heapq.heappop(self._tasks)
+                        if len(self._tasks) == ROOM_AGAIN:
+                            self._room.notify_all()
+                        return task
                     if self._no_more and not self._unfinished:
                         break
                     self._changed.wait(self._seconds_to_next(now))

@@ -31,11 +31,10 @@ class ActivityIndex:
 
     def count_before(self, moment_ms: int) -> int:
         """How many devices were last active strictly before the moment."""
-        return (
-            bisect_left(self.base, moment_ms)
-            + bisect_left(self.added, moment_ms)
-            - bisect_left(self.removed, moment_ms)
-        )
+        count = bisect_left(self.base, moment_ms)
+        if self.added or self.removed:
+            count += bisect_left(self.added, moment_ms) - bisect_left(self.removed, moment_ms)
+        return count
 
     def oldest_ms(self) -> int | None:
         """The earliest activity; None without any."""
