@@ -87,16 +87,18 @@ class App:
 
     def stop(self) -> None:
         """Take no more work, and let answers under way go out for a moment."""
-        self._fleet.stop()
-        for server in self._servers:
-            server.stop()
+        try:
+            self._fleet.stop()
+        finally:
+            for server in self._servers:
+                server.stop()
 
     def _apply(self, settings: Settings) -> None:
         self._connections.retain({pool.target for pool in settings.pools})
         try:
             self._fleet.apply(settings.pools, settings.limits.series)
         except (OSError, ValueError) as error:
-            raise ConfigError([f"identity_key_file: {error}"]) from error
+            raise ConfigError([f"the key of the user labels cannot be used: {error}"]) from error
         self._own.configuration_loaded(successful=True, now=self._clock.wall())
         exposed = shows_raw_names(settings) and not all(
             address.is_loopback for address in self._options.listen_addresses

@@ -63,6 +63,11 @@ class AwsError(ExporterError):
         self.operation = operation
         self.code = code
 
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later."""
+        return self.verdict is Verdict.RETRY
+
 
 class Throttled(AwsError):
     """The account's quota for the category is used up at the moment."""
@@ -145,6 +150,12 @@ class Malformed(AwsError):
 
     reason = Reason.MALFORMED
     verdict = Verdict.RETRY
+
+
+class EndlessListing(Malformed):
+    """The pages of a listing do not end: asking again would only follow them again."""
+
+    verdict = Verdict.SKIP_USER
 
 
 class UnexpectedFailure(AwsError):

@@ -71,6 +71,8 @@ def configure_logging(level: LogLevel, log_format: LogFormat, stream: TextIO) ->
     root.setLevel(foreign_level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(foreign_level)
+    # It warns of every run that is due while a sweep is still under way; the sweep itself tells of its overrun.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     logging.getLogger(OURS).setLevel(level.number)
     # A stream that breaks must not make the standard library print the record with its arguments.
     logging.raiseExceptions = False

@@ -66,8 +66,18 @@ class FakeCognito:
         """Every page is preceded by an empty one that carries a token."""
         self.fault: Fault | None = None
         self.quotas = dict(DEFAULT_QUOTAS)
+        self.prepared: Counter[Operation] = Counter()
+        self.unprepared: AwsError | None = None
+        """What `prepare` raises."""
         self.calls: Counter[Operation] = Counter()
         self._lock = threading.Lock()
+
+    def prepare(self, operation: Operation) -> None:
+        with self._lock:
+            self.prepared[operation] += 1
+            error = self.unprepared
+        if error is not None:
+            raise error
 
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
         pool = self._pool(Operation.DESCRIBE_USER_POOL, pool_id, pool_id)

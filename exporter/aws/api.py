@@ -61,6 +61,14 @@ class Page(Generic[T]):
 class CognitoApi(Protocol):
     """One account and Region of Cognito; safe to call from many threads."""
 
+    def prepare(self, operation: Operation) -> None:
+        """Have ready what a request needs before it can leave, such as credentials that are still good.
+
+        Called before a request waits for its turn: a turn taken must be used at once. Raises
+        `CredentialsFault`.
+        """
+        ...
+
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
         """Describe a pool.
 

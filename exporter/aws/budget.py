@@ -35,8 +35,8 @@ FLOOR_SHARE = 0.1
 """The rate never falls below this share of the configured one: something must notice that calm returned."""
 
 CALM_SECONDS = 1.0
-"""After a throttle answer the rate neither falls again nor recovers for so long: answers to requests sent
-before the change say nothing about the new rate."""
+"""The rate falls at most once in so long, and does not recover for so long after a throttle answer: answers to
+requests sent before the change say nothing about the new rate."""
 
 RECOVERY_SHARE = 0.05
 """Share of the configured rate regained per second of calm: ten to a hundred per cent in 18 seconds."""
@@ -56,6 +56,7 @@ class RateBudget:
         self._current = rate
         self._next_turn = float("-inf")
         self._throttled_at = float("-inf")
+        self._lowered_at = float("-inf")
         self._adjusted_at = clock.monotonic()
 
     @property
@@ -95,8 +96,9 @@ class RateBudget:
         with self._lock:
             now = self._clock.monotonic()
             current = self._recovered(now)
-            if now - self._throttled_at >= CALM_SECONDS:
+            if now - self._lowered_at >= CALM_SECONDS:
                 self._current = max(current * BACKOFF_FACTOR, self._configured * FLOOR_SHARE)
+                self._lowered_at = now
             self._throttled_at = self._adjusted_at = now
 
     def _wait_for_turn(self, waiter: _Waiter, cancelled: Callable[[], bool]) -> float:

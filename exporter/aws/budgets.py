@@ -60,6 +60,20 @@ class Budgets:
             self._targets[target].connections += 1
             return self._targets[target].budgets
 
+    def rename(self, unknown: Target, known: Target) -> Mapping[Category, RateBudget]:
+        """The account of a connection became known: its budgets from now on.
+
+        They go on as they were, with who waits in them and what AWS has told, unless the account has budgets
+        already or another unnamed connection goes on with these.
+        """
+        with self._lock:
+            alone = self._targets[unknown].connections == 1
+            if alone and known not in self._targets:
+                self._targets[known] = self._targets.pop(unknown)
+                return self._targets[known].budgets
+        self.release(unknown)
+        return self.use(known)
+
     def release(self, target: Target) -> None:
         """One connection less; the budgets go with the last."""
         with self._lock:

@@ -56,6 +56,9 @@ class BotoCognito:
         self._departures.watch(cognito)
         cognito.meta.events.register("before-parse.cognito-identity-provider", _refuse_broken_json)
 
+    def prepare(self, operation: Operation) -> None:
+        """Nothing: boto3 looks after its credentials in the call."""
+
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
         """One DescribeUserPool."""
         answer = self._call(Operation.DESCRIBE_USER_POOL, self._cognito.describe_user_pool, UserPoolId=pool_id)

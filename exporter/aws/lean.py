@@ -64,6 +64,10 @@ class LeanCognito:
         self._plain = plain
         self._time = _ServerTime(clock)
 
+    def prepare(self, operation: Operation) -> None:
+        """Renew the credentials if they are about to expire."""
+        self._current_credentials(operation)
+
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
         """One DescribeUserPool."""
         return answers.pool_description(pool_id, self._ask(Operation.DESCRIBE_USER_POOL, {"UserPoolId": pool_id}))

@@ -102,6 +102,7 @@ class PacedReader:
             return Spending(self._calls, self._throttled)
 
     def _paced(self, category: Category, operation: Operation, ask: Callable[[], T]) -> T:
+        self._prepare(operation)
         budget = self._account.budget(category)
         waited = budget.acquire(self._pool_id, self._cancelled)
         self._observer.waited(self._account.target, category, waited)
@@ -113,6 +114,13 @@ class PacedReader:
             budget.throttled()
             with self._counting:
                 self._throttled += 1
+            raise
+
+    def _prepare(self, operation: Operation) -> None:
+        try:
+            self._api.prepare(operation)
+        except AwsError as error:
+            self._observer.request_finished(self._account.target, operation, 0.0, error.reason, attempted=False)
             raise
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import structlog
+import tenacity
 from botocore.config import Config
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
@@ -44,6 +45,12 @@ UNKNOWN_ACCOUNT = "unknown"
 LIMIT_MANAGEMENT_SECONDS = 1.1
 """Between two requests of the category LimitManagement, of which AWS grants one per second."""
 
+QUOTA_ATTEMPTS = 6
+"""At reading one quota: other shards and roles ask at the same time."""
+
+QUOTA_REFRESH_SECONDS = 3600.0
+"""A quota that was bought shows at the latest so much later."""
+
 NAMING_PATIENCE = 1.0
 """Seconds that the first sweep waits for STS, so that its calls are counted under the account's name."""
 
@@ -64,7 +71,7 @@ class Connection:
         self._lock = threading.Lock()
         self._api: CognitoApi | None = None
         self._naming = threading.Lock()
-        self._closed = False
+        self.closed = False
         self.naming_over = threading.Event()
         """Set once the account is known, or STS has been asked in vain."""
         self._target = Target(account_of_role(settings.role_arn) or UNKNOWN_ACCOUNT, settings.region)
@@ -98,18 +105,17 @@ class Connection:
     def named(self, account_id: str) -> None:
         """An answer has told the account id; the first word counts."""
         with self._naming:
-            if self._closed or self._target.account_id != UNKNOWN_ACCOUNT:
+            if self.closed or self._target.account_id != UNKNOWN_ACCOUNT:
                 return
             unknown, self._target = self._target, Target(account_id, self._target.region)
-            self._budgets = self._all_budgets.use(self._target)
-            self._all_budgets.release(unknown)
+            self._budgets = self._all_budgets.rename(unknown, self._target)
             self._observer.target_named(unknown, self._target)
         self.naming_over.set()
 
     def close(self) -> None:
         """Nothing uses this connection any more; an answer of STS that is under way names nothing then."""
         with self._naming:
-            self._closed = True
+            self.closed = True
             self._all_budgets.release(self._target)
             self._observer.target_removed(self._target)
 
@@ -123,10 +129,10 @@ class Connections:
         budgets: Budgets,
         observer: AwsObserver,
         clock: Clock,
-        pause: Callable[[float], object] | None = None,
+        pause: Callable[[float], None] | None = None,
     ) -> None:
         """`make_api` is `AwsApis` in production; `pause` waits for so many seconds."""
-        self._pause = pause or threading.Event().wait
+        self._pause = pause or _pause
         self._make_api = make_api
         self._budgets = budgets
         self._observer = observer
@@ -167,9 +173,11 @@ class Connections:
     def _ask_sts_and_quotas(self, connection: Connection, api: CognitoApi) -> None:
         if not connection.naming_over.is_set():
             self._ask_sts(connection, api)
-        for category in self._budgets.shared_categories():
-            self._ask_quota(connection, api, category)
-            self._pause(LIMIT_MANAGEMENT_SECONDS)
+        shared = self._budgets.shared_categories()
+        while shared and not connection.closed:
+            for category in shared:
+                self._ask_quota(connection, api, category)
+            self._pause(QUOTA_REFRESH_SECONDS)
 
     def _ask_sts(self, connection: Connection, api: CognitoApi) -> None:
         def name() -> None:
@@ -184,14 +192,25 @@ class Connections:
             connection.naming_over.set()
 
     def _ask_quota(self, connection: Connection, api: CognitoApi, category: Category) -> None:
-        try:
-            quota = observed(
+        def ask() -> float:
+            return observed(
                 connection,
                 self._observer,
                 self._clock,
                 Operation.GET_PROVISIONED_LIMIT,
                 lambda: api.provisioned_quota(category),
             )
+
+        patiently = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, AwsError) and error.is_retryable),
+            stop=tenacity.stop_after_attempt(QUOTA_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=LIMIT_MANAGEMENT_SECONDS, max=30),
+            sleep=self._pause,
+            reraise=True,
+        )
+        try:
+            quota = patiently(ask)
+            self._pause(LIMIT_MANAGEMENT_SECONDS)
         except AwsError as error:
             log.warning(
                 "the provisioned quota cannot be read; taking the rate as a share of AWS's documented default",
@@ -257,6 +276,10 @@ class AwsApis:
             plain=BotoCognito(cognito, make_sts),
             clock=self._clock,
         )
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
 
 
 def account_of_role(role_arn: str | None) -> str | None:

@@ -1,29 +1,30 @@
-"""One POST over a kept connection, reached as boto3 would reach it: proxies, CA bundle, timeouts, keep-alive.
+"""One POST over a kept connection: one call is one request, without retries and redirects.
 
-urllib3's pool does the work. Its retries and redirects are off: one call is one request.
+The connections are urllib3's (`exporter.aws.connections`); the answers are parsed by httptools, which is
+Node.js's parser, llhttp.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import urllib3
-from botocore.exceptions import SSLError
-from botocore.httpsession import ProxyConfiguration, create_urllib3_context, get_cert_path
-from botocore.utils import get_environ_proxies
+import urllib3.exceptions as http
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from urllib3.connection import HTTPConnection
+
+from exporter.aws.connections import Connections
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Far beyond the largest page; more than that is no answer of Cognito, and must not fill the memory."""
 
+_RECEIVED_BYTES = 65_536
+_FIRST_FINAL_STATUS = 200
+
 
 class TooLong(Exception):
-    """A body is longer than `MAX_BODY_BYTES`."""
+    """An answer is longer than `MAX_BODY_BYTES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    """Names in any case."""
+    """Names in lower case."""
     body: bytes = field(repr=False)
 
 
@@ -43,65 +44,91 @@ class Transport:
         """Connect as the boto3 client of this `botocore.config.Config` would; `ca_bundle` is boto3's setting.
 
         Raises botocore's `SSLError` when the CA bundle cannot be read.
-        """  # botocore's stubs do not know the options of a Config
-        proxies = config.proxies if config.proxies is not None else get_environ_proxies(url)
-        proxy_url = ProxyConfiguration(proxies).proxy_url_for(url)
-        context = _tls_context(url, ca_bundle) if "https:" in f"{url} {proxy_url}" else None
-        manager = _manager(proxy_url, config, context)
-        self._pool = manager.connection_from_url(url)
-        parts = urllib3.util.parse_url(url)
-        forwarded = bool(proxy_url) and parts.scheme == "http"
-        self._target = url if forwarded else parts.request_uri
+        """
+        self._connections = Connections(url, config, ca_bundle)
+        own = {"accept-encoding": "identity", **self._connections.headers}
+        self._start = f"POST {self._connections.target} HTTP/1.1\r\n{_lines(own)}"
 
     def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send one request and read the answer.
+        """Send one request and read the answer; the headers are all but Content-Length and Accept-Encoding.
 
-        Raises urllib3's `HTTPError`, or `TooLong`.
+        Raises urllib3's `HTTPError`, `TooLong`, or `ValueError` when a header cannot be sent.
         """
-        response = self._pool.urlopen(
-            "POST",
-            self._target,
-            body=body,
-            headers=headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-            decode_content=False,
-            enforce_content_length=False,  # what is cut off is no JSON, and is refused as such
-        )
-        content = response.read(MAX_BODY_BYTES + 1)
-        if len(content) > MAX_BODY_BYTES:
-            response.close()
-            raise TooLong
-        return Answer(response.status, response.headers, content)
+        head = f"{self._start}{_lines(headers)}content-length: {len(body)}\r\n\r\n".encode("latin-1")
+        connection = self._connections.take()
+        answer = _Incoming()
+        try:
+            self._exchange(connection, head + body, answer)
+        finally:
+            if answer.complete and answer.keep_alive:
+                self._connections.give_back(connection)
+            else:
+                connection.close()
+        return Answer(answer.status, answer.headers, b"".join(answer.parts))
+
+    def _exchange(self, connection: HTTPConnection, request: bytes, answer: _Incoming) -> None:
+        try:
+            connection.sock.sendall(request)
+            answer.read(connection)
+        except TimeoutError as error:
+            raise http.ReadTimeoutError(self._connections.pool, None, "Read timed out.") from error
+        except (OSError, HttpParserError, HttpParserUpgrade) as error:
+            raise http.ProtocolError("Connection aborted.", error) from error
 
 
-def _manager(proxy_url: str | None, config: Any, context: ssl.SSLContext | None) -> urllib3.PoolManager:
-    keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] if config.tcp_keepalive else []
-    settings = {
-        "maxsize": config.max_pool_connections,
-        "timeout": urllib3.Timeout(connect=config.connect_timeout, read=config.read_timeout),
-        "socket_options": [*HTTPConnection.default_socket_options, *keepalive],
-        "ssl_context": context,
-    }
-    if proxy_url is None:
-        return urllib3.PoolManager(**settings)
-    return urllib3.ProxyManager(
-        proxy_url,
-        proxy_headers=ProxyConfiguration().proxy_headers_for(proxy_url),
-        proxy_ssl_context=context,
-        **settings,
-    )
+class _Incoming:
+    """What httptools has read of an answer; it calls the methods `on_...`."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.parts: list[bytes] = []
+        self.keep_alive = False
+        self.complete = False
+        self._parser = HttpResponseParser(self)
+
+    def read(self, connection: HTTPConnection) -> None:
+        """Receive until the answer is complete."""
+        received = 0
+        while not self.complete:
+            data = connection.sock.recv(_RECEIVED_BYTES)
+            if not data:
+                self._end()
+                return
+            received += len(data)
+            if received > MAX_BODY_BYTES:  # headers count too: nothing else bounds them
+                raise TooLong
+            self._parser.feed_data(data)
+
+    def _end(self) -> None:
+        """The server has closed the connection: that ends an answer that does not tell its length."""
+        told = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self.status < _FIRST_FINAL_STATUS or told:
+            raise ConnectionResetError("closed in mid-answer")
+        self.complete = True
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self.complete = False
+            raise ValueError("an answer to no request")
+        self.headers = {}  # those of a 100 Continue
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self.keep_alive = self._parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        self.parts.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = self.status >= _FIRST_FINAL_STATUS
 
 
-def _tls_context(url: str, ca_bundle: str | None) -> ssl.SSLContext:
-    """As botocore makes it, but the certificates are read once instead of once per connection."""
-    context: ssl.SSLContext = create_urllib3_context()
-    context.check_hostname = True
-    trusted = ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(verify=True)
-    try:
-        context.load_verify_locations(cafile=trusted)
-    except OSError as error:
-        raise SSLError(endpoint_url=url, error=error) from error
-    return context
+def _lines(headers: Mapping[str, str]) -> str:
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if not text.count("\r") == text.count("\n") == len(headers):
+        raise ValueError("a header holds a line break")
+    return text

@@ -18,6 +18,7 @@ from exporter.collect.readers import PATIENCE, Patience
 from exporter.collect.recovery import Recovery, kept_identity_key, recover
 from exporter.collect.schedule import Schedule
 from exporter.collect.snapshot import PoolView
+from exporter.collect.state import Restored
 from exporter.collect.store import PoolStore
 from exporter.collect.sweep import Sweep
 from exporter.config.settings import Detail, IdentityMode, PoolSettings
@@ -89,7 +90,8 @@ class Fleet:
             id_: identity_of(settings, self._state_path) for id_, settings in wanted.items() if id_ not in kept
         }
         self._series = most_series
-        made = {id_: self._made(wanted[id_], identity) for id_, identity in identities.items()}
+        restored = self._recovery.restored([(wanted[id_], identity) for id_, identity in identities.items()])
+        made = {id_: self._made(wanted[id_], identity, restored.get(id_)) for id_, identity in identities.items()}
         for id_, pool in self._pools.items():
             if id_ not in kept:
                 self._remove(pool, forget=id_ not in wanted)
@@ -119,9 +121,8 @@ class Fleet:
     def _most_series(self) -> int:
         return self._series
 
-    def _made(self, settings: PoolSettings, identity: Identity) -> _Pool:
+    def _made(self, settings: PoolSettings, identity: Identity, restored: Restored | None) -> _Pool:
         pool = _Pool(settings, identity, self._recovery.journal(settings, identity), self._parts)
-        restored = self._recovery.restored(settings, identity)
         if restored is not None:
             pool.store.restore(restored)
             log.info("restored from state", user_pool_id=settings.id, users=len(restored.records))

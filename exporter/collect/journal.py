@@ -21,6 +21,9 @@ FLUSH_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """After a failure to write, the next attempt comes so much later."""
 
+STOP_SECONDS = 2.5
+"""So long a stop waits for the last batch; what is then not written was never promised to survive."""
+
 log = structlog.get_logger()
 
 
@@ -42,7 +45,10 @@ class PoolHeader:
     description: PoolDescription | None
     sweep: int
     """The number of the last sweep that was started."""
+    first_sweep: int
+    """The number of the sweep that the last one goes on with; its own where it began anew."""
     sweep_started: float | None
+    """When that first one was started."""
     sweeping: bool
     complete_once: bool
     """Whether some sweep has met every user, so that the sums are true."""
@@ -101,8 +107,8 @@ class PoolJournal(Protocol):
         """A user is gone."""
         ...
 
-    def forget(self) -> None:
-        """Every user is gone."""
+    def forget(self, header: PoolHeader) -> None:
+        """Every user is gone, and the pool as a whole has changed."""
         ...
 
 
@@ -118,7 +124,7 @@ class NoJournal:
     def drop(self, identity: bytes) -> None:
         """Nothing is kept."""
 
-    def forget(self) -> None:
+    def forget(self, header: PoolHeader) -> None:
         """Nothing is kept."""
 
 
@@ -147,15 +153,15 @@ class Journal:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is left, and close the file."""
+        """Write what is left, and close the file; a disk that hangs is not waited for."""
         self._stopping.set()
-        self._thread.join()
-        self._flush()
-        self._file.close()
+        self._thread.join(STOP_SECONDS)
 
     def _write_until_stopped(self) -> None:
         while not self._stopping.wait(RETRY_SECONDS if self._failing else FLUSH_SECONDS):
             self._flush()
+        self._flush()
+        self._file.close()
 
     def _flush(self) -> None:
         with self._lock:
@@ -202,8 +208,9 @@ class _Pending:
         with self._lock:
             self._records[identity] = None
 
-    def forget(self) -> None:
+    def forget(self, header: PoolHeader) -> None:
         with self._lock:
+            self._header = header
             self._forget = True
             self._records = {}
 

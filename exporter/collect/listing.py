@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from exporter.aws.api import Operation, Page, PoolReader
 from exporter.config.settings import UserSelection
-from exporter.errors import Malformed
+from exporter.errors import EndlessListing
 from exporter.model import ListedUser
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ def pages(
 ) -> Iterator[tuple[T, ...]]:
     """Every page of a listing, each at most once.
 
-    Raises `Malformed` when a page names itself or one before it as the next, when a thousand pages in a row are
+    Raises `EndlessListing` when a page names itself or one before it as the next, when a thousand pages in a row are
     empty, and after `most` pages: following such a chain would never end.
     """
     token: str | None = None
@@ -38,11 +38,11 @@ def pages(
         if page.token is None:
             return
         if page.token == token:
-            raise Malformed(operation, "a page names itself as the next")
+            raise EndlessListing(operation, "a page names itself as the next")
         if page.token == mark:
-            raise Malformed(operation, "the chain of pages leads back to itself")
+            raise EndlessListing(operation, "the chain of pages leads back to itself")
         if empty >= MAX_EMPTY_PAGES or count == most:
-            raise Malformed(operation, "the chain of pages does not end")
+            raise EndlessListing(operation, "the chain of pages does not end")
         if count.bit_count() == 1:
             mark = page.token
         token = page.token
@@ -75,7 +75,10 @@ def _everyone(user_filter: str | None, reader: PoolReader, ask: Ask) -> Iterator
 
 
 def _members(groups: tuple[str, ...], reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
-    met: set[str] = set()
+    if len(groups) == 1:
+        yield from _members_of(groups[0], reader, ask)
+        return
+    met: set[str] = set()  # so that nobody is asked, or counted as skipped, twice
     for group in groups:
         for user in _members_of(group, reader, ask):
             if user.name not in met:

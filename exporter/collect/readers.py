@@ -2,7 +2,7 @@
 
 A worker takes a user only when it holds one of a few places in the line for the rate budget, and gives the
 place up as its request departs. The next worker in line is woken, or made where none is idle; so the calls
-in flight grow to rate × latency by themselves, and a pool never has more than a few threads waiting.
+in flight grow to rate × latency by themselves, with few threads of a pool waiting for their first page.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Patience:
     swept anew soon."""
     failures_in_a_row: int = 50
     """Retryable failures without any success between them, after which the sweep ends: nothing gets through."""
+    silence: float = 60.0
+    """Seconds for which nothing must have got through besides: a short outage is waited out."""
     first_delay: float = 0.5
     """Seconds until the second attempt; doubling with each, less up to a half of jitter."""
     max_delay: float = 30.0
@@ -103,6 +105,7 @@ class Readers:
         self._idle = 0
         self._workers = 0
         self._failures_in_a_row = 0
+        self._failing_since = 0.0
         self._failure: Exception | None = None
         self.failures: Counter[Reason] = Counter()
         """Users given up, by reason."""
@@ -153,7 +156,13 @@ class Readers:
         """Start a worker when there is work and a place in line, and no worker is free to take it."""
         if self._places and self._tasks and not self._idle and self._workers < MAX_WORKERS:
             self._workers += 1
-            threading.Thread(target=self._work, name=f"{self._name}-{self._workers}", daemon=True).start()
+            worker = threading.Thread(target=self._work, name=f"{self._name}-{self._workers}", daemon=True)
+            try:
+                worker.start()
+            except RuntimeError:  # the machine gives no more threads: those that there are do the work
+                self._workers -= 1
+                if not self._workers:
+                    raise
 
     def _work(self) -> None:
         try:
@@ -220,16 +229,24 @@ class Readers:
             return
         with self._lock:
             if error.verdict is Verdict.RETRY:
-                self._failures_in_a_row += 1
-                if self._failures_in_a_row >= self._patience.failures_in_a_row:
+                if self._nothing_gets_through():
                     self._failure = error
                     self._wake_everyone()
                     return
                 if self._again_later(task):
                     return
             self.failures[error.reason] += 1
+        self._given_up(task, error.reason)  # before the sweep can end without it
+        with self._lock:
             self._finish_one()
-        self._given_up(task, error.reason)
+
+    def _nothing_gets_through(self) -> bool:
+        now = self._clock.monotonic()
+        if not self._failures_in_a_row:
+            self._failing_since = now
+        self._failures_in_a_row += 1
+        many = self._failures_in_a_row >= self._patience.failures_in_a_row
+        return many and now - self._failing_since >= self._patience.silence
 
     def _again_later(self, task: ReadTask) -> bool:
         task.attempts += 1

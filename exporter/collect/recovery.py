@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,8 +29,8 @@ log = structlog.get_logger()
 class Recovery(Protocol):
     """What was known of the pools before this start, and where what is learned goes."""
 
-    def restored(self, pool: PoolSettings, identity: Identity) -> Restored | None:
-        """What was known of a pool when it was last swept in the same shape."""
+    def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:
+        """What was known of these pools when they were last swept in the same shape, by pool id."""
         ...
 
     def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
@@ -53,9 +53,9 @@ class Recovery(Protocol):
 class NoRecovery:
     """Without a state file: every start begins from nothing."""
 
-    def restored(self, pool: PoolSettings, identity: Identity) -> Restored | None:  # noqa: ARG002 - nothing is known
+    def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:  # noqa: ARG002 - nothing is known
         """Nothing."""
-        return None
+        return {}
 
     def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:  # noqa: ARG002 - nothing is kept
         """A journal that keeps nothing."""
@@ -89,16 +89,20 @@ class FileRecovery:
         self._state = self._opened()
         self._journal = Journal(self, failures)
 
-    def restored(self, pool: PoolSettings, identity: Identity) -> Restored | None:
-        """What the file knows of a pool; a file that turns out to be damaged is set aside, and nothing restored."""
+    def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:
+        """What the file knows of these pools.
+
+        A file that turns out to be damaged anywhere is set aside, and nothing restored: half of what it knew,
+        written on in a new file, would look like all of it.
+        """
         with self._lock:
             try:
-                return self._sound(self._state.load(key_of(pool, identity)), pool)
+                return {pool.id: found for pool, identity in pools if (found := self._loaded(pool, identity))}
             except StateDamaged as error:
-                self._state.close()
-                self._set_aside(str(error))
-                self._state = SqliteState(self._path)
-                return None
+                self._begin_anew(str(error))
+            except StateUnusable as error:
+                self._go_on_without(error)
+        return {}
 
     def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
         """The pool's journal in the file."""
@@ -137,11 +141,26 @@ class FileRecovery:
         except StateDamaged as error:
             raise StateUnusable(str(error)) from error
 
+    def _begin_anew(self, reason: str) -> None:
+        self._state.close()
+        try:
+            self._set_aside(reason)
+            self._state = SqliteState(self._path)
+        except (StateUnusable, StateDamaged) as error:
+            self._go_on_without(error)
+
+    def _go_on_without(self, error: Exception) -> None:
+        """The closed file fails every write, which is counted and told."""
+        self._state.close()
+        self._failures.state_failed()
+        log.error("the state file cannot be used; going on without", file=self._path.name, error=str(error))
+
     def _set_aside(self, reason: str) -> None:
         self._failures.state_failed()
         set_aside(self._path, reason, self._clock.wall())
 
-    def _sound(self, restored: Restored | None, pool: PoolSettings) -> Restored | None:
+    def _loaded(self, pool: PoolSettings, identity: Identity) -> Restored | None:
+        restored = self._state.load(key_of(pool, identity))
         if restored is not None:
             try:
                 verify([record for _, record in restored.records], whole=pool.detail is not Detail.POOL)
@@ -180,13 +199,11 @@ def kept_identity_key(state_path: Path) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Write the key whole or not at all, and never over another."""
+    """Write the key whole or not at all."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(secrets.token_hex(KEY_BYTES), encoding="ascii")
     try:
-        os.link(draft, path)
-    except FileExistsError:
-        log.info("another process made the identity key first", file=path.name)
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_hex(KEY_BYTES), encoding="ascii")
+        draft.replace(path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)

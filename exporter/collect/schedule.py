@@ -126,8 +126,11 @@ class Schedule:
         log.error("a scheduled job raised", job=event.job_id, exc_info=event.exception)
 
     def _run_in(self, pool_id: str, seconds: float) -> None:
+        """Run a pool's job after so many seconds, unless it is due sooner."""
         try:
-            self._scheduler.modify_job(pool_id, next_run_time=_in(seconds))
+            job = self._scheduler.get_job(pool_id)
+            if job is not None and _in(seconds) < job.next_run_time:
+                self._scheduler.modify_job(pool_id, next_run_time=_in(seconds))
         except JobLookupError:
             log.debug("the pool was removed while its sweep ended", user_pool_id=pool_id)
 

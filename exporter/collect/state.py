@@ -98,10 +98,13 @@ class SqliteState:
     def load(self, key: PoolKey) -> Restored | None:
         """What is known of a pool; None where nothing is.
 
-        Raises `StateDamaged` when the file cannot be read.
+        Raises `StateDamaged` when the file holds what it should not, `StateUnusable` when it cannot be read at
+        the moment.
         """
         try:
             return self._load(key)
+        except sqlite3.OperationalError as error:
+            raise StateUnusable(str(error)) from error
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise StateDamaged(str(error)) from error
 
@@ -176,6 +179,8 @@ class SqliteState:
             return None
         number, header = row
         users = self._db.execute("SELECT identity, record FROM users WHERE pool = ?", (number,)).fetchall()
+        if not all(type(identity) is bytes and type(record) is bytes for identity, record in users):
+            raise StateDamaged("a user has an identity or a record that is no blob")
         return Restored(msgspec.json.decode(header, type=PoolHeader), users)
 
     def _write(self, key: PoolKey, batch: Batch) -> None:

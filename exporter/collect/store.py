@@ -54,6 +54,7 @@ class PoolStore:
         self._lock = threading.Lock()
         self._users = self._nobody()
         self._sweep = 0
+        self._first_sweep = 0
         self._sweep_started = clock.monotonic()
         self._sweep_started_wall: float | None = None
         self._sweeping = False
@@ -85,6 +86,7 @@ class PoolStore:
             header = restored.header
             self._users.load(restored.records)
             self._sweep = header.sweep
+            self._first_sweep = header.first_sweep
             self._sweep_started_wall = header.sweep_started
             same_shard = header.shard == str(self.shard)
             self._complete_once = header.complete_once and same_shard
@@ -117,7 +119,7 @@ class PoolStore:
     def first_delay(self) -> float:
         """Seconds until the next sweep is due, counted from the start of the last one of an earlier process."""
         started = self._sweep_started_wall
-        if started is None or self._resumable or not self._view.up:
+        if started is None or self._resumable or not (self._complete_once or self._tracking_off()):
             return 0.0
         due = started + self.settings.refresh_interval - self._clock.wall()
         return min(max(0.0, due), self.settings.refresh_interval)
@@ -137,14 +139,15 @@ class PoolStore:
             self._tell_header()
 
     def sweep_started(self) -> None:
-        """A sweep begins: every user is to be read anew, unless it goes on with one that a restart interrupted.
+        """A sweep begins: every user is to be read anew, unless it goes on with one that did not come to its end.
 
         That one is gone on with when its last user was read within the interval.
         """
         with self._lock:
             now = self._clock.wall()
+            self._sweep += 1
             if not (self._resumable and self._is_recent(now)):
-                self._sweep += 1
+                self._first_sweep = self._sweep
                 self._sweep_started_wall = now
             self._resumable = False
             self._sweep_started = self._clock.monotonic()
@@ -160,9 +163,15 @@ class PoolStore:
     def was_read(self, identity: bytes) -> bool:
         """Whether this sweep has read the user already, before a restart or because AWS listed it twice."""
         with self._lock:
-            met = self._users.was_met(identity, self._sweep)
-            self._done += met
-            return met
+            read = self._users.was_read(identity, self._first_sweep, int(self._sweep_started_wall or 0))
+            if read:
+                self._meet(identity)
+            return read
+
+    def knows_users(self) -> bool:
+        """Whether anything was ever read of any user."""
+        with self._lock:
+            return bool(len(self._users))
 
     def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
         """A user was read; what comes after the end of its sweep tells nothing any more."""
@@ -179,14 +188,14 @@ class PoolStore:
     def keep(self, identity: bytes) -> None:
         """A user could not be read in this sweep and keeps its last values."""
         with self._lock:
-            record = self._users.keep(identity, self._sweep)
-            if record is not None:
-                self._journal.put(identity, record)
-            self._done += 1
+            if self._sweeping:
+                self._meet(identity)
 
     def gone(self, identity: bytes) -> None:
         """A user does not exist any more."""
         with self._lock:
+            if not self._sweeping:
+                return
             self._drop(identity)
             self._done += 1
 
@@ -211,6 +220,7 @@ class PoolStore:
         with self._lock:
             if self._failing_since is None:
                 self._failing_since = self._clock.monotonic()
+            self._resumable = True
             if self._complete_once:
                 self._publish()
             self._ended(state=PoolState.DENIED if reason is Reason.DENIED else PoolState.FAILING, up=False)
@@ -228,6 +238,12 @@ class PoolStore:
 
     def _nobody(self) -> Users:
         return Users(self.settings.detail, self._identity, self._most_series)
+
+    def _meet(self, identity: bytes) -> None:
+        record = self._users.keep(identity, self._sweep)
+        if record is not None:
+            self._journal.put(identity, record)
+        self._done += 1
 
     def _drop(self, identity: bytes) -> None:
         self._users.drop(identity)
@@ -258,9 +274,10 @@ class PoolStore:
 
     def _forget_everything(self) -> None:
         self._users = self._nobody()
-        self._journal.forget()
         self._complete_once = False
+        self._resumable = False
         self._failing_since = None
+        self._journal.forget(self._header())
 
     def _publish_if_due(self) -> None:
         if self._complete_once and self._clock.monotonic() >= self._next_publication:
@@ -303,19 +320,21 @@ class PoolStore:
         return None if wall is None else self._clock.monotonic() - max(0.0, self._clock.wall() - wall)
 
     def _tell_header(self) -> None:
+        self._journal.header(self._header())
+
+    def _header(self) -> PoolHeader:
         since = self._failing_since
         failing_since = None if since is None else self._clock.wall() - (self._clock.monotonic() - since)
-        self._journal.header(
-            PoolHeader(
-                shard=str(self.shard),
-                state=self._view.state,
-                description=self._view.description,
-                sweep=self._sweep,
-                sweep_started=self._sweep_started_wall,
-                sweeping=self._sweeping,
-                complete_once=self._complete_once,
-                last_sweep_seconds=self._view.last_sweep_seconds,
-                last_success=self._view.last_success,
-                failing_since=failing_since,
-            )
+        return PoolHeader(
+            shard=str(self.shard),
+            state=self._view.state,
+            description=self._view.description,
+            sweep=self._sweep,
+            first_sweep=self._first_sweep,
+            sweep_started=self._sweep_started_wall,
+            sweeping=self._sweeping or self._resumable,
+            complete_once=self._complete_once,
+            last_sweep_seconds=self._view.last_sweep_seconds,
+            last_success=self._view.last_success,
+            failing_since=failing_since,
         )

@@ -17,7 +17,7 @@ from exporter.collect.listing import MAX_DEVICE_PAGES, pages, selected_users
 from exporter.collect.readers import PATIENCE, Patience, Readers, ReadTask
 from exporter.collect.store import PoolStore
 from exporter.config.settings import PoolSettings
-from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound, Verdict
+from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.hooks import SweepObserver
 from exporter.identity import Identity
 from exporter.model import ListedUser, Tracking
@@ -131,6 +131,11 @@ class Sweep:
             self._store.tracking_is_off()
             return Outcome(None, complete=True)
         failures = self._read_everyone()
+        if failures and not self._counts["read"] and not self._store.knows_users():
+            # Nobody could be read, and nobody ever was: "no users" would be a lie.
+            reason = max(failures, key=failures.__getitem__)
+            self._store.sweep_failed(reason)
+            return Outcome(reason, complete=False)
         self._store.sweep_completed(every_user_read=not failures)
         return Outcome(max(failures, key=failures.__getitem__, default=None), complete=True)
 
@@ -232,4 +237,4 @@ class Sweep:
 
 
 def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, AwsError) and error.verdict is Verdict.RETRY
+    return isinstance(error, AwsError) and error.is_retryable

@@ -76,10 +76,13 @@ class Users:
         self._unobserve(known)
         self._rows.pop(identity, None)
 
-    def was_met(self, identity: bytes, sweep: int) -> bool:
-        """Whether this sweep has met the user already."""
+    def was_read(self, identity: bytes, first_sweep: int, started: int) -> bool:
+        """Whether the user was met since the sweep of this number, and read since `started`, seconds of wall time."""
         known = self._records.get(identity)
-        return known is not None and stamp_of(known)[1] == sweep
+        if known is None:
+            return False
+        observed, met_in = stamp_of(known)
+        return met_in >= first_sweep and observed >= started
 
     def unmet(self, sweep: int) -> list[bytes]:
         """Every user whom the sweep did not meet."""

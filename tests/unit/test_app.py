@@ -220,7 +220,7 @@ def test_raw_names_beyond_loopback_are_warned_of(
 
 def test_a_key_that_is_gone_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
     keyed = pool(detail=Detail.USER, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "gone")
-    with pytest.raises(ConfigError, match=r"^identity_key_file: .*No such file"):
+    with pytest.raises(ConfigError, match=r"^the key of the user labels cannot be used: .*No such file"):
         App(configured(keyed), options(), make_api=lambda _: FakeCognito())
 
 

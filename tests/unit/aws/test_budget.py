@@ -127,6 +127,19 @@ def test_throttling_that_goes_on_lowers_the_rate_to_its_floor_and_not_beyond() -
     assert budget.current == pytest.approx(100 * FLOOR_SHARE)
 
 
+def test_throttle_answers_that_come_all_the_time_lower_the_rate_once_a_second() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(100, clock)
+    rates = []
+    for _ in range(200):
+        clock.turn(0.02)
+        budget.throttled()
+        rates.append(budget.current)
+    assert rates[0] == pytest.approx(100 * BACKOFF_FACTOR)
+    assert len(set(rates)) == 4
+    assert rates[-1] == pytest.approx(100 * BACKOFF_FACTOR**4)
+
+
 def test_calm_restores_the_configured_rate_and_no_more() -> None:
     clock = TurnedClock()
     budget = RateBudget(100, clock)

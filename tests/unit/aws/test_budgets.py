@@ -68,3 +68,31 @@ def test_budgets_go_with_the_last_connection() -> None:
     assert not some.states()
     some.granted(TARGET, READ, 400)
     assert not some.states()
+
+
+def test_an_account_that_gets_its_name_keeps_its_budgets_and_what_aws_told() -> None:
+    some = budgets(UserResourceRead=Share(0.2))
+    unnamed = Target("unknown", "eu-west-1")
+    before = some.use(unnamed)
+    some.granted(unnamed, READ, 400)
+    assert some.rename(unnamed, TARGET) is before
+    assert configured(some, READ) == (80, 400, True)
+    assert {state.target for state in some.states()} == {TARGET}
+
+
+def test_an_account_that_turns_out_to_be_known_shares_its_budgets() -> None:
+    some = budgets()
+    known = some.use(TARGET)
+    unnamed = Target("unknown", "eu-west-1")
+    some.use(unnamed)
+    assert some.rename(unnamed, TARGET) is known
+    assert {state.target for state in some.states()} == {TARGET}
+
+
+def test_one_of_two_unnamed_accounts_gets_budgets_of_its_own() -> None:
+    some = budgets()
+    unnamed = Target("unknown", "eu-west-1")
+    shared = some.use(unnamed)
+    some.use(unnamed)
+    assert some.rename(unnamed, TARGET) is not shared
+    assert {state.target for state in some.states()} == {TARGET, unnamed}

@@ -6,9 +6,23 @@ from collections.abc import Mapping
 import pytest
 
 from exporter.collect import journal as module
-from exporter.collect.journal import Batch, Journal, PoolKey
+from exporter.collect.journal import Batch, Journal, PoolHeader, PoolKey
+from exporter.model import PoolState
 from tests.fakes import eventually
 
+HEADER = PoolHeader(
+    shard="0/1",
+    state=PoolState.UNREAD,
+    description=None,
+    sweep=1,
+    first_sweep=1,
+    sweep_started=None,
+    sweeping=False,
+    complete_once=False,
+    last_sweep_seconds=None,
+    last_success=None,
+    failing_since=None,
+)
 ONE, OTHER = PoolKey("one", ""), PoolKey("other", "")
 
 
@@ -82,7 +96,7 @@ def test_forgetting_wins_over_what_came_before_and_not_over_what_comes_after() -
     journal = Journal(file, Counting())
     one = journal.of(ONE)
     one.put(b"ann", b"1")
-    one.forget()
+    one.forget(HEADER)
     one.put(b"bob", b"2")
     journal.start()
     journal.stop()
@@ -113,7 +127,7 @@ def test_forgetting_while_the_disk_is_full_is_not_undone_by_what_waits() -> None
     journal.of(ONE).put(b"ann", b"1")
     journal.start()
     assert eventually(lambda: failures.failures >= 1)
-    journal.of(ONE).forget()
+    journal.of(ONE).forget(HEADER)
     journal.of(ONE).put(b"bob", b"2")
     file.full = False
     assert eventually(lambda: file.users == {ONE: {b"bob": b"2"}})

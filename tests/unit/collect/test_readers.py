@@ -248,12 +248,43 @@ def test_nothing_but_failures_ends_the_work() -> None:
         asked.append(task.username)
         raise THROTTLED
 
-    work = readers(read, patience=Patience(failures_in_a_row=10, first_delay=0.001))
+    work = readers(read, patience=Patience(failures_in_a_row=10, silence=0, first_delay=0.001))
     submit(work, 100)
     with pytest.raises(Throttled):
         work.finish()
     assert 10 <= len(asked) <= 10 + 2 * IN_LINE
     assert not work.submit("one more", b"")
+
+
+def test_many_failures_in_a_short_time_are_waited_out() -> None:
+    outage = iter(range(60))
+
+    def read(_task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        if next(outage, None) is not None:
+            raise THROTTLED
+
+    work = readers(read, patience=Patience(failures_in_a_row=10, first_delay=0.001))
+    submit(work, 20)
+    work.finish()
+    assert not work.failures
+
+
+def test_a_user_who_is_given_up_is_told_before_the_work_is_over() -> None:
+    told = threading.Event()
+
+    def refuse(_task: ReadTask, departed: Callable[[], None]) -> None:
+        departed()
+        raise InvalidRequest("AdminListDevices", "x")
+
+    def given_up(_task: ReadTask, _reason: Reason) -> None:
+        assert not told.wait(0.05)
+        told.set()
+
+    work = Readers(refuse, given_up, SystemClock(), lambda: False, name="reader")
+    work.submit("ann", b"ann")
+    work.finish()
+    assert told.is_set()
 
 
 def test_a_success_between_failures_lets_the_work_go_on() -> None:
@@ -263,7 +294,7 @@ def test_a_success_between_failures_lets_the_work_go_on() -> None:
         if next(calls) % 2:
             raise THROTTLED
 
-    work = readers(read, patience=Patience(failures_in_a_row=10, first_delay=0.001))
+    work = readers(read, patience=Patience(failures_in_a_row=10, silence=0, first_delay=0.001))
     submit(work, 100)
     work.finish()
     assert next(calls) >= 199

@@ -48,7 +48,7 @@ class Process:
         pool = pool or settings(detail=Detail.DEVICE)
         self.recovery = recover(path, self.failures, clock)
         self.store = PoolStore(pool, identity, clock, self.recovery.journal(pool, identity), shard=shard)
-        self.restored = self.recovery.restored(pool, identity)
+        self.restored = self.recovery.restored([(pool, identity)]).get(pool.id)
         if self.restored is not None:
             self.store.restore(self.restored)
         self.recovery.start()
@@ -149,6 +149,83 @@ def test_a_second_sweep_interrupted_shows_old_values_and_goes_on(path: Path, clo
     second.end()
 
 
+def test_a_sweep_that_failed_goes_on_where_it_stood(path: Path, clock: TurnedClock) -> None:
+    process = Process(path, clock)
+    process.begin(ANN)
+    process.store.sweep_failed(Reason.THROTTLED)
+    clock.turn(60)
+    process.store.sweep_started()
+    assert [process.store.was_read(who) for who in (ANN, BOB)] == [True, False]
+    process.end()
+    again = Process(path, clock)
+    assert again.store.first_delay() == 0
+    again.store.sweep_started()
+    assert [again.store.was_read(who) for who in (ANN, BOB)] == [True, False]
+    again.end()
+
+
+def test_who_was_deleted_before_the_sweep_went_on_is_gone_with_it(path: Path, clock: TurnedClock) -> None:
+    process = Process(path, clock)
+    process.begin(ANN, BOB)
+    process.store.sweep_failed(Reason.THROTTLED)
+    process.store.sweep_started()
+    assert process.store.was_read(BOB)
+    process.store.sweep_completed(every_user_read=True)
+    assert process.shown() == labels(BOB)
+    process.end()
+
+
+def test_a_user_who_could_not_be_read_is_asked_again_when_the_sweep_goes_on(path: Path, clock: TurnedClock) -> None:
+    process = Process(path, clock)
+    process.sweep(ANN)
+    clock.turn(60)
+    process.store.sweep_started()
+    process.store.keep(ANN)
+    process.end()
+    again = Process(path, clock)
+    again.store.sweep_started()
+    assert not again.store.was_read(ANN)
+    again.end()
+
+
+def test_damage_in_one_pool_restores_none(path: Path, clock: TurnedClock) -> None:
+    sound, spoiled = settings(id="eu-west-1_Sound"), settings(id="eu-west-1_Spoiled")
+    for pool in (sound, spoiled):
+        process = Process(path, clock, pool=pool)
+        process.sweep(ANN)
+        process.end()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        number = db.execute("SELECT number FROM pools WHERE pool_id = 'eu-west-1_Spoiled'").fetchone()
+        db.execute("UPDATE users SET record = 'text' WHERE pool = ?", number)
+        db.commit()
+    failures = Counting()
+    recovery = recover(path, failures, clock)
+    assert recovery.restored([(sound, IDENTITY), (spoiled, IDENTITY)]) == {}
+    assert failures.failures == 1
+    assert list(path.parent.glob("*.set-aside-*"))
+
+
+def test_damage_in_a_file_that_cannot_be_set_aside_stops_nothing(
+    path: Path, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.end()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE users SET record = x'00'")
+        db.commit()
+
+    def busy(*_: object) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "rename", busy)
+    second = Process(path, clock)
+    assert second.restored is None
+    second.sweep(ANN)
+    second.end()
+    assert second.failures.failures >= 2
+
+
 def test_a_sweep_interrupted_longer_ago_than_the_interval_begins_anew(path: Path, clock: TurnedClock) -> None:
     first = Process(path, clock)
     first.begin(ANN)
@@ -231,6 +308,7 @@ def test_another_number_of_shards_keeps_what_is_known_but_shows_it_only_after_a_
     assert second.restored is not None
     assert len(second.restored.records) == 2
     assert (second.shown(), second.store.view().state) == (None, PoolState.UNREAD)
+    assert second.store.first_delay() == 0
     second.store.sweep_started()
     second.store.keep(ANN)
     second.store.sweep_completed(every_user_read=False)

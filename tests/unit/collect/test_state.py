@@ -22,6 +22,7 @@ def header(*, complete: bool = True) -> PoolHeader:
         state=PoolState.OK,
         description=DESCRIPTION,
         sweep=4,
+        first_sweep=4,
         sweep_started=1_700_000_000.5,
         sweeping=True,
         complete_once=complete,

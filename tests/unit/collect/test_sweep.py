@@ -30,7 +30,7 @@ from exporter.model import Device, PoolState, Tracking
 from tests.fakes import FakeCognito, FakePool, Remembering, eventually, reader_of
 from tests.unit.collect.pools import POOL_ID, device, settings
 
-HASTY = Patience(first_delay=0.001)
+HASTY = Patience(first_delay=0.001, silence=0)
 
 
 class Swept:
