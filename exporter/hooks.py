@@ -80,8 +80,8 @@ class SweepObserver(Protocol):
         """A user could not be read in this sweep and keeps its last values."""
         ...
 
-    def user_vanished(self, pool_id: str) -> None:
-        """A user was deleted between the listing and the question."""
+    def users_vanished(self, pool_id: str, users: int) -> None:
+        """Users are gone: deleted between the listing and the question, or absent from a complete enumeration."""
         ...
 
     def failed_unexpectedly(self, component: str) -> None:

@@ -233,8 +233,9 @@ class Remembering:
     def user_read_failed(self, pool_id: str, reason: Reason) -> None:
         self._hear("user failed", pool_id, str(reason))
 
-    def user_vanished(self, pool_id: str) -> None:
-        self._hear("vanished", pool_id)
+    def users_vanished(self, pool_id: str, users: int) -> None:
+        with self._lock:
+            self.heard["vanished", pool_id] += users
 
     def failed_unexpectedly(self, component: str) -> None:
         self._hear("unexpected", component)

@@ -241,7 +241,7 @@ class AwsApis:
             with self._lock:
                 return self._made(settings)
         except Exception as error:
-            ours = translated("client", error)
+            ours = translated("making a client", error)
             ours.attempted = False
             raise ours from error
 

@@ -193,7 +193,7 @@ class _Pool:
         except AwsError as error:  # in connecting: a sweep deals with its own
             self.store.sweep_started()
             self._failed(error.reason)
-            log.warning("cannot reach AWS", user_pool_id=self.settings.id, error=str(error))
+            log.warning("cannot reach AWS", user_pool_id=self.settings.id, reason=error.reason.value, error=str(error))
             return False
         except Exception:
             self._failed(Reason.OTHER)

@@ -181,8 +181,6 @@ class PoolStore:
             self._journal.put(identity, self._users.put(identity, devices, int(self._clock.wall()), self._sweep))
             self._done += 1
             self._failing_since = None
-            if not self._view.up:
-                self._recovered()
             self._publish_if_due()
 
     def keep(self, identity: bytes) -> None:
@@ -199,16 +197,21 @@ class PoolStore:
             self._drop(identity)
             self._done += 1
 
-    def sweep_completed(self, *, every_user_read: bool) -> None:
-        """Every user of the selection was asked: who was not among them is gone, and all is published."""
+    def sweep_completed(self, *, every_user_read: bool) -> int:
+        """Every user of the selection was asked: who was not among them is gone, and all is published.
+
+        Returns how many are gone.
+        """
         with self._lock:
-            for identity in self._users.unmet(self._sweep):
+            gone = self._users.unmet(self._sweep)
+            for identity in gone:
                 self._drop(identity)
             self._complete_once = True
             self._failing_since = None
             self._publish()
             success = self._clock.wall() if every_user_read else None
             self._ended(state=self._healthy_state(), up=True, last_success=success)
+            return len(gone)
 
     def tracking_is_off(self) -> None:
         """The pool does not remember devices: nobody was asked, and that is a success."""

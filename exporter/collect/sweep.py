@@ -136,7 +136,7 @@ class Sweep:
             reason = max(failures, key=failures.__getitem__)
             self._store.sweep_failed(reason)
             return Outcome(reason, complete=False)
-        self._store.sweep_completed(every_user_read=not failures)
+        self._tell_vanished(self._store.sweep_completed(every_user_read=not failures))
         return Outcome(max(failures, key=failures.__getitem__, default=None), complete=True)
 
     def _read_everyone(self) -> dict[Reason, int]:
@@ -196,8 +196,12 @@ class Sweep:
 
     def _vanished(self, task: ReadTask) -> None:
         self._store.gone(task.identity)
-        self._observer.user_vanished(self._pool.id)
-        self._count("vanished")
+        self._tell_vanished(1)
+
+    def _tell_vanished(self, users: int) -> None:
+        self._observer.users_vanished(self._pool.id, users)
+        with self._counting:
+            self._counts["vanished"] += users
 
     def _given_up(self, task: ReadTask, reason: Reason) -> None:
         self._store.keep(task.identity)

@@ -46,6 +46,13 @@ def duration(value: str) -> str:
     return value
 
 
+def interval(value: str) -> str:
+    """A duration of at least a second: a sweep of the smallest pool takes about as long."""
+    if parse_duration(duration(value)) < 1000:
+        raise wrong("too short")
+    return value
+
+
 def threshold(value: str) -> str:
     """A duration in whole seconds."""
     if parse_duration(duration(value)) % 1000:

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from exporter.config import checks
 
 Duration = Annotated[str, AfterValidator(checks.duration)]
+Interval = Annotated[str, AfterValidator(checks.interval)]
 Threshold = Annotated[str, AfterValidator(checks.threshold)]
 Thresholds = Annotated[list[Threshold], AfterValidator(checks.not_empty), AfterValidator(checks.thresholds)]
 Text = Annotated[str, AfterValidator(checks.not_blank)]
@@ -23,6 +24,7 @@ Rate = Annotated[float | str, PlainValidator(checks.rate)]
 NotYet = Annotated[None, BeforeValidator(checks.not_yet)]
 
 _DURATION = "a duration above zero, such as 90d, 15m or 1h30m"
+_INTERVAL = "a duration of at least 1s, such as 15m or 1h30m"
 _BOOLEAN = "true or false"
 _OPTIONAL_BOOLEAN = "true, false or null"
 _RATE = 'a number above zero, or a share of the quota such as "20%"'
@@ -42,9 +44,9 @@ class Strict(BaseModel):
 class Defaults(Strict):
     """What holds for every pool that does not say otherwise."""
 
-    refresh_interval: Duration = key(
+    refresh_interval: Interval = key(
         "1h",
-        _DURATION,
+        _INTERVAL,
         "From the start of one sweep to the start of the next. "
         "A sweep that takes longer runs back to back, never overlapping, and counts an overrun.",
     )
@@ -162,7 +164,10 @@ class Rates(Strict):
     user_list: Rate = key(5, _RATE, "ListUsers, ListUsersInGroup. AWS grants 30 by default.", alias="UserList")
     user_pool_read: Rate = key(2, _RATE, "DescribeUserPool. AWS grants 15 by default.", alias="UserPoolRead")
     user_pool_resource_read: Rate = key(
-        2, _RATE, "Reading groups and tags. AWS grants 20 by default.", alias="UserPoolResourceRead"
+        2,
+        _RATE,
+        "Listing groups and tags, which nothing asks for yet. AWS grants 20 by default.",
+        alias="UserPoolResourceRead",
     )
 
 
@@ -173,13 +178,14 @@ class Limits(Strict):
         None,
         "a mapping of quota categories to requests per second or shares",
         "Requests per second for the whole deployment, per account and Region, by AWS quota category. "
-        "The quotas are shared with everything else in the account, sign-ins and sign-ups included.",
+        "The quotas are shared with everything else in the account, sign-ups and verification codes included. "
+        "A share is of the quota that GetProvisionedLimit tells, and of AWS's default where that cannot be read.",
     )
     series: Annotated[int, AfterValidator(checks.not_negative)] = key(
         10_000,
         "a whole number from 0",
         "The most user and device series in one exposition; whole users are kept or dropped by a stable hash, "
-        "with a fair share for each pool.",
+        "with a fair share for each pool. With 0 no user and device series is shown at all.",
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import yaml
 
+from exporter.aws.api import Category
 from exporter.emulator.emulator import DEFAULT_REGION, Emulator
 from exporter.emulator.errors import Refusal
 from exporter.emulator.seed import SEED_PASSWORD, DeviceMix
@@ -23,8 +24,11 @@ ACCESS_KEY_ID = "123456789012"
 
 SECONDS_PER_EVENT = 0.4
 REQUESTS_KEPT = 1000
-RATES = MappingProxyType({"UserResourceRead": 110, "UserList": 20, "UserPoolRead": 5, "UserPoolResourceRead": 5})
-"""Requests per second at which a sweep of all pools takes about 25 seconds."""
+QUOTA = 500
+"""Requests per second that this Cognito grants for reading devices: an account that has bought some."""
+
+RATES = MappingProxyType({"UserResourceRead": "22%", "UserList": 20, "UserPoolRead": 5, "UserPoolResourceRead": 5})
+"""Requests per second, or the share of the quota, at which a sweep of all pools takes about 25 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class DemoWorld:
 
     def __init__(self, *, port: int = 0, seed: int = 0) -> None:
         self.emulator = Emulator(port=port, seed=seed, keep_requests=REQUESTS_KEPT)
+        self.emulator.faults.quotas = {Category.USER_RESOURCE_READ: QUOTA}
         self.pool_ids = {pool.name: _seed(self.emulator, pool, seed) for pool in POOLS}
         self._lives = [
             PoolLife(self.emulator, self.pool_ids[pool.name], Random(f"{seed}/{pool.name}"))  # noqa: S311 -- a play

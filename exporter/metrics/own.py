@@ -177,9 +177,9 @@ class OwnMetrics:
         """Count a user that could not be read."""
         self._count(own.USER_READ_FAILURES, pool_id, reason.value)
 
-    def user_vanished(self, pool_id: str) -> None:
-        """Count a user that is gone."""
-        self._count(own.USERS_VANISHED, pool_id)
+    def users_vanished(self, pool_id: str, users: int) -> None:
+        """Count users that are gone."""
+        self._count(own.USERS_VANISHED, pool_id, by=users)
 
     def user_skipped(self, pool_id: str, reason: str) -> None:
         """Count a user that was not asked; `reason` is one of `SkipReason`."""
@@ -213,10 +213,10 @@ class OwnMetrics:
         """Count what nobody foresaw; `component` is one of `Component`."""
         self._of(own.UNEXPECTED_FAILURES).labels(own.Component(component).value).inc()
 
-    def _count(self, metric: OwnMetric, pool_id: str, *labels: str) -> None:
+    def _count(self, metric: OwnMetric, pool_id: str, *labels: str, by: int = 1) -> None:
         with self._lock:
             if pool_id in self._pools:
-                self._of(metric).labels(pool_id, *labels).inc()
+                self._of(metric).labels(pool_id, *labels).inc(by)
 
     def _of(self, metric: OwnMetric) -> Counter:
         return self._counters[metric.spec.name]

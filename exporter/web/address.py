@@ -12,8 +12,15 @@ BACKLOG = 128
 def listen(address: ListenAddress) -> socket.socket:
     """A listening socket; for every interface it takes IPv4 and IPv6 where the machine has both.
 
-    Raises `OSError` when the address cannot be had.
+    Raises `OSError`, whose text names the address, when it cannot be had.
     """
+    try:
+        return _listening(address)
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _listening(address: ListenAddress) -> socket.socket:
     if not address.host:
         if socket.has_dualstack_ipv6():
             return socket.create_server(

@@ -52,8 +52,12 @@ def parse_target(target: str) -> tuple[str, dict[str, list[str]]]:
 
     Raises `ValueError` when it is none.
     """
-    parts = urlsplit(target)
-    return parts.path or "/", parse_qs(parts.query, keep_blank_values=True, max_num_fields=1000)
+    if target.startswith("/"):
+        path, _, query = target.partition("?")
+    else:  # the absolute form, as a proxy is asked
+        parts = urlsplit(target)
+        path, query = parts.path or "/", parts.query
+    return path, parse_qs(query, keep_blank_values=True, max_num_fields=1000)
 
 
 def dispatch(routes: Routes, request: Request) -> Response:

@@ -56,9 +56,11 @@ def all_routes(
     if telemetry_path in routes or not telemetry_path.startswith("/") or {"?", "#"} & set(telemetry_path):
         raise ValueError(f"expected a path such as /metrics that is not taken, got {telemetry_path!r}")
     scrapes = BoundedSemaphore(max_scrapes)
-    landing = Route(lambda _: _landing(views, version=version, telemetry_path=telemetry_path))
-    # Whoever asks for metrics on / gives up the landing page.
-    return {"/": landing, **routes, telemetry_path: Route(lambda request: _metrics(exposition, scrapes, request))}
+    return {
+        **routes,
+        "/": Route(lambda _: _landing(views, version=version, telemetry_path=telemetry_path)),
+        telemetry_path: Route(lambda request: _metrics(exposition, scrapes, request)),
+    }
 
 
 def _probe(trouble: str | None, well: str) -> Response:
@@ -67,7 +69,7 @@ def _probe(trouble: str | None, well: str) -> Response:
 
 def _reload(reload: Callable[[], str | None] | None) -> Response:
     if reload is None:
-        return text(HTTPStatus.FORBIDDEN, "reloading over HTTP is off: start with --web.enable-lifecycle")
+        return text(HTTPStatus.FORBIDDEN, "reloading over HTTP is off")
     trouble = reload()
     if trouble is None:
         return text(HTTPStatus.OK, "reloaded")

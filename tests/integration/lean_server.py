@@ -29,6 +29,10 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     chunked: bool = False
+    raw: bytes | None = None
+    """Sent instead of all that, byte for byte."""
+    hang_up: bool = False
+    """Close the connection afterwards, without telling in a header."""
 
 
 class AwsServer(ThreadingHTTPServer):
@@ -90,6 +94,10 @@ class _AwsHandler(BaseHTTPRequestHandler):
         self._send(self.server.reply(request))
 
     def _send(self, reply: Reply) -> None:
+        self.close_connection = self.close_connection or reply.hang_up
+        if reply.raw is not None:
+            self.wfile.write(reply.raw)
+            return
         self.send_response_only(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
@@ -111,10 +119,12 @@ class ProxyServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, target: int) -> None:
-        """`target` is the port on loopback to which everything is passed on."""
+    def __init__(self, target: int, tls: ssl.SSLContext | None, refusal: int | None) -> None:
+        """Pass everything on to the port `target` on loopback; `refusal` is a status that no tunnel gets past."""
         super().__init__(("127.0.0.1", 0), _ProxyHandler)
         self.target = target
+        self.tls = tls
+        self.refusal = refusal
         self.asked: list[tuple[str, str | None]] = []
         """Method and target of each request line, and the Proxy-Authorization."""
 
@@ -122,11 +132,22 @@ class ProxyServer(ThreadingHTTPServer):
 class _ProxyHandler(BaseHTTPRequestHandler):
     server: ProxyServer
 
+    def setup(self) -> None:
+        if self.server.tls is not None:
+            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()  # the server knows only the socket without TLS
+
     def do_CONNECT(self) -> None:
         self._note()
-        self.send_response_only(200)
+        self.send_response_only(self.server.refusal or 200)
         self.end_headers()
-        self._pump()
+        if self.server.refusal is None:
+            self._pump()
+        self.close_connection = True
 
     def do_POST(self) -> None:
         self._note()
@@ -147,7 +168,6 @@ class _ProxyHandler(BaseHTTPRequestHandler):
             back.start()
             _pass_on(self.connection, onward)
             back.join()
-        self.close_connection = True
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -188,7 +208,7 @@ def aws(
 
 
 @contextmanager
-def proxy(target: AwsServer) -> Iterator[ProxyServer]:
+def proxy(target: AwsServer, tls: ssl.SSLContext | None = None, *, refusal: int | None = None) -> Iterator[ProxyServer]:
     """A proxy in front of a server."""
-    with _running(ProxyServer(target.server_port)) as server:
+    with _running(ProxyServer(target.server_port, tls, refusal)) as server:
         yield server

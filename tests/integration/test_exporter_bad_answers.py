@@ -103,7 +103,7 @@ def test_devices_that_never_end_cost_only_the_users_who_have_them(
 ) -> None:
     """The users keep what was last read of them, and the sweep is no success."""
     pool_id = emulator.seed_pool("pool", users=3)
-    text = config(emulator.url, pool_id, refresh_interval="300ms")
+    text = config(emulator.url, pool_id, refresh_interval="1s")
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
         success = last_success(exporter.after_first_sweep(pool_id), pool_id)
         before = emulator.truth(pool_id)

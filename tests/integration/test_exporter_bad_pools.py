@@ -106,7 +106,7 @@ def test_a_pool_without_device_tracking_is_no_pool_without_devices(
 
 def test_a_pool_deleted_in_its_life_takes_its_data_along(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     doomed, other = seeded(emulator, "doomed", "other")
-    text = config(emulator.url, doomed, other, refresh_interval="200ms")
+    text = config(emulator.url, doomed, other, refresh_interval="1s")
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
         assert_true(exporter.after_first_sweep(doomed), doomed, emulator.truth(doomed))
         emulator.call("DeleteUserPool", {"UserPoolId": doomed})
@@ -122,7 +122,7 @@ def test_a_pool_deleted_in_its_life_takes_its_data_along(emulator: Emulator, tmp
 
 def test_tracking_turned_off_in_a_pools_life_withdraws_its_data(emulator: Emulator, tmp_path: Path) -> None:
     (pool_id,) = seeded(emulator, "pool")
-    with serving(config(emulator.url, pool_id, refresh_interval="200ms"), tmp_path, emulator.url) as exporter:
+    with serving(config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url) as exporter:
         assert exporter.after_first_sweep(pool_id).about(pool_id) >= DATA
         emulator.call("UpdateUserPool", {"UserPoolId": pool_id})
         assert shown(lambda: exporter.scrape().state(pool_id) == "tracking_off")

@@ -87,7 +87,7 @@ def test_a_dead_endpoint_of_one_pool_harms_no_other(emulator: Emulator, tmp_path
 
 def test_credentials_that_expire_and_are_renewed_cost_no_data(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=30)
-    text = config(emulator.url, pool_id, refresh_interval="200ms")
+    text = config(emulator.url, pool_id, refresh_interval="1s")
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
         exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.EXPIRED_CREDENTIALS),)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import boto3
 import pytest
 import trustme
+import urllib3.exceptions as http
+from botocore.config import Config
 
 from exporter.aws.api import CognitoApi, Page
 from exporter.aws.sessions import AwsApis
-from exporter.aws.transport import MAX_BODY_BYTES
+from exporter.aws.transport import MAX_BODY_BYTES, Transport
 from exporter.config.settings import TargetSettings
 from exporter.errors import AwsError, ConnectionFailed, CredentialsFault, Malformed, UnexpectedFailure
 from exporter.model import Device
-from tests.fakes import TurnedClock
+from tests.fakes import TurnedClock, eventually
 from tests.integration.lean_server import Reply, Request, aws, proxy
 
 REGION = "eu-west-1"
@@ -73,6 +78,10 @@ def bundle(authority: trustme.CA, directory: Path) -> str:
     return str(path)
 
 
+def transport(url: str, **settings: Any) -> Transport:
+    return Transport(url, Config(**settings), None)
+
+
 def failed(kind: type[AwsError], api: CognitoApi) -> AwsError:
     with pytest.raises(kind) as caught:
         devices(api)
@@ -101,6 +110,21 @@ def test_a_session_token_is_sent_and_signed() -> None:
     (request,) = server.requests
     assert request.headers["x-amz-security-token"] == "the token"
     assert "x-amz-security-token" in request.headers["authorization"].partition("SignedHeaders=")[2]
+
+
+def test_no_answer_is_asked_for_that_would_be_compressed() -> None:
+    with aws() as server:
+        devices(api(server.url))
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("token", ["split\r\nhost: elsewhere", "split\n", "split\r", "\N{SNOWMAN}"])
+def test_what_cannot_stand_in_a_header_is_not_sent(token: str) -> None:
+    with aws() as server:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 # the text is Python's own in one case
+            transport(server.url).post({"x-amz-security-token": token}, b"{}")
+        assert "split" not in str(caught.value)
+        assert server.connections == 0
 
 
 def test_an_endpoint_may_stand_in_the_environment(bare_environment: pytest.MonkeyPatch) -> None:
@@ -174,6 +198,143 @@ def test_a_body_without_end_is_refused_and_the_next_answer_is_read(chunked: bool
         assert server.connections == 2
 
 
+def test_no_more_connections_are_kept_than_the_configuration_says() -> None:
+    together = threading.Barrier(4)
+
+    def all_at_once(_: Request) -> Reply:
+        together.wait(10)
+        return Reply()
+
+    with aws(all_at_once) as server:
+        client = transport(server.url, max_pool_connections=2)
+        for connections in (4, 6):
+            with ThreadPoolExecutor(4) as threads:
+                list(threads.map(lambda _: client.post({}, b"{}"), range(4)))
+            assert server.connections == connections
+
+
+def test_the_connection_used_last_is_used_next_so_that_the_others_may_go() -> None:
+    together = threading.Barrier(3)
+
+    def all_at_once(request: Request) -> Reply:
+        if request.body == b"together":
+            together.wait(10)
+        return Reply()
+
+    with aws(all_at_once) as server:
+        client = transport(server.url)
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda _: client.post({}, b"together"), range(3)))
+        for _ in range(5):
+            client.post({}, b"alone")
+        assert server.connections == 3
+        assert len({request.connection for request in server.requests[3:]}) == 1
+
+
+def test_a_client_that_is_dropped_closes_its_connections() -> None:
+    with aws() as server:
+        client = transport(server.url)
+        client.post({}, b"{}")
+        assert server.open
+        del client
+        assert eventually(lambda: not server.open)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(headers={"Connection": "close"}),
+        Reply(raw=OK + b"\r\n{}", hang_up=True),
+        Reply(raw=b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", hang_up=True),
+    ],
+    ids=["said so", "of no told length", "HTTP/1.0"],
+)
+def test_an_answer_that_ends_its_connection_is_read_and_the_next_has_another(reply: Reply) -> None:
+    with aws(lambda _: reply) as server:
+        client = api(server.url)
+        assert [devices(client) for _ in range(3)] == [NO_DEVICES] * 3
+        assert server.connections == 3
+
+
+def test_an_interim_answer_is_passed_over() -> None:
+    interim = b"HTTP/1.1 100 Continue\r\nx-amzn-errortype: Early\r\n\r\n"
+    replies = [
+        Reply(raw=interim + OK + b"Content-Length: 2\r\n\r\n{}"),
+        Reply(raw=interim + b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\n{}"),
+    ]
+    with aws(lambda _: replies.pop(0)) as server:
+        client = api(server.url)
+        assert devices(client) == NO_DEVICES
+        assert failed(UnexpectedFailure, client).code == "HTTP 400"
+        assert server.connections == 1
+
+
+BROKEN = {
+    "nothing": b"",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "cut off in the status": b"HTTP/1.1 20",
+    "cut off in the headers": OK + b"Content-Le",
+    "cut off in the body": OK + b"Content-Length: 3\r\n\r\n{}",
+    "cut off in a chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{",
+    "cut off before the last chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+    "chunks without a length": OK + b"Transfer-Encoding: chunked\r\n\r\n{}\r\n0\r\n\r\n",
+    "two lengths": OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a length and chunks": OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "only an interim answer": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+    "two answers": (OK + b"Content-Length: 2\r\n\r\n{}") * 2,
+}
+
+
+@pytest.mark.parametrize("raw", BROKEN.values(), ids=BROKEN)
+def test_an_answer_that_is_broken_fails_the_call_and_its_connection(raw: bytes) -> None:
+    replies = [Reply(raw=raw, hang_up=True), Reply()]
+    with aws(lambda _: replies.pop(0)) as server:
+        client = api(server.url)
+        failed(ConnectionFailed, client)
+        assert devices(client) == NO_DEVICES
+        assert server.connections == len(server.requests) == 2
+
+
+def test_headers_without_end_are_refused() -> None:
+    with aws(lambda _: Reply(raw=OK + b"x-pad: more\r\n" * (MAX_BODY_BYTES // 10))) as server:
+        failed(Malformed, api(server.url))
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one() -> None:
+    patience_is_over = threading.Event()
+
+    def late(request: Request) -> Reply:
+        if request.body == b"late":
+            patience_is_over.wait(10)
+        return Reply(request.body)
+
+    with aws(late) as server:
+        client = transport(server.url, read_timeout=0.2)
+        assert client.post({}, b"first").body == b"first"
+        with pytest.raises(http.ReadTimeoutError):
+            client.post({}, b"late")
+        patience_is_over.set()
+        assert client.post({}, b"next").body == b"next"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_server_that_only_accepts_runs_into_the_connect_timeout(
+    bare_environment: pytest.MonkeyPatch, proxied: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        if proxied:
+            bare_environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        url = "https://cognito.internal" if proxied else f"https://127.0.0.1:{port}"
+        with pytest.raises(http.ConnectTimeoutError):
+            transport(url, connect_timeout=0.1).post({}, b"{}")
+
+
 # Proxies and certificates
 
 
@@ -198,6 +359,51 @@ def test_http_goes_through_the_proxy(bare_environment: pytest.MonkeyPatch) -> No
         assert devices(api("http://cognito.internal:8000")) == NO_DEVICES
         assert between.asked == [("POST http://cognito.internal:8000/", None)]
         assert server.requests[0].headers["host"] == "cognito.internal:8000"
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_a_proxy_may_itself_speak_tls_and_want_a_password(
+    bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path, secure: bool
+) -> None:
+    with (
+        aws(tls=tls(authority, HOST) if secure else None) as server,
+        proxy(server, tls(authority, "127.0.0.1")) as between,
+    ):
+        address = f"https://me:word@127.0.0.1:{between.server_port}"
+        bare_environment.setenv("HTTPS_PROXY", address)
+        bare_environment.setenv("HTTP_PROXY", address)
+        bare_environment.setenv("AWS_CA_BUNDLE", bundle(authority, tmp_path))
+        assert devices(api(None if secure else f"http://{HOST}")) == NO_DEVICES
+        line = f"CONNECT {HOST}:443" if secure else f"POST http://{HOST}/"
+        assert between.asked == [(line, "Basic bWU6d29yZA==")]
+
+
+def test_a_proxy_with_a_certificate_of_another_host_is_not_trusted(
+    bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    with aws(tls=tls(authority, HOST)) as server, proxy(server, tls(authority, "elsewhere.example")) as between:
+        bare_environment.setenv("HTTPS_PROXY", f"https://127.0.0.1:{between.server_port}")
+        bare_environment.setenv("AWS_CA_BUNDLE", bundle(authority, tmp_path))
+        failed(ConnectionFailed, api())
+        assert between.asked == []
+
+
+def test_behind_a_proxy_the_host_of_the_certificate_is_that_of_the_server(
+    bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    with aws(tls=tls(authority, "127.0.0.1")) as server, proxy(server) as between:
+        bare_environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{between.server_port}")
+        bare_environment.setenv("AWS_CA_BUNDLE", bundle(authority, tmp_path))
+        failed(ConnectionFailed, api())
+        assert server.requests == []
+
+
+def test_a_proxy_that_refuses_is_a_failed_connection_and_asked_once(bare_environment: pytest.MonkeyPatch) -> None:
+    with aws() as server, proxy(server, refusal=407) as between:
+        bare_environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{between.server_port}")
+        assert failed(ConnectionFailed, api()).code == "ProxyError"
+        assert between.asked == [(f"CONNECT {HOST}:443", None)]
+        assert server.connections == 0
 
 
 def test_a_host_in_no_proxy_is_reached_directly(bare_environment: pytest.MonkeyPatch) -> None:

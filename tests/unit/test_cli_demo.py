@@ -79,7 +79,7 @@ def test_without_the_extra_the_demo_says_what_to_install(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from exporter.cli import main; sys.exit(main(['demo']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "demo needs the bundled emulator: pip install 'cognito-device-exporter[emulator]'\n"
+    assert done.stderr == "demo needs the bundled emulator: in a checkout, pip install '.[emulator]'\n"
 
 
 def test_the_demo_command_serves_pools_that_boto3_can_describe() -> None:

@@ -27,6 +27,7 @@ def test_what_each_failure_means() -> None:
         "CallTimeout": ("timeout", Verdict.RETRY),
         "ConnectionFailed": ("connection", Verdict.RETRY),
         "Malformed": ("malformed", Verdict.RETRY),
+        "EndlessListing": ("malformed", Verdict.SKIP_USER),
         "UnexpectedFailure": ("other", Verdict.RETRY),
     }
 

@@ -133,13 +133,16 @@ def test_withdrawn_values_come_back_with_the_next_good_sweep(store: PoolStore, c
     assert store.view().state is PoolState.OK
 
 
-def test_a_pool_that_answers_again_is_up_before_the_sweep_ends(store: PoolStore) -> None:
+def test_a_failing_pool_is_failing_until_a_sweep_has_come_to_its_end(store: PoolStore, clock: TurnedClock) -> None:
     sweep(store, ann=1)
     store.sweep_failed(Reason.TIMEOUT)
     store.sweep_started()
     store.described(description())
-    assert not store.view().up
+    clock.turn(90_000)
     store.put(b"ann", (device(),))
+    assert (store.view().state, store.view().up) == (PoolState.FAILING, False)
+    assert shown(store) == {"ann": 1}, "it answers: its values are not withdrawn"
+    store.sweep_completed(every_user_read=True)
     assert (store.view().state, store.view().up) == (PoolState.OK, True)
 
 

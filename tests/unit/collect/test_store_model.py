@@ -98,7 +98,6 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.put(identity, devices)
         self.users[identity] = Known(devices, int(self.clock.wall()))
         self.met.add(identity)
-        self.state = PoolState.OK if self.complete_once else PoolState.UNREAD
         self.publish()
 
     @precondition(lambda self: not self.sweeping)

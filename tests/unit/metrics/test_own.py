@@ -65,7 +65,7 @@ def test_what_happens_in_sweeps_is_counted(own: OwnMetrics) -> None:
     own.sweep_overran(POOL)
     own.sweep_missed(POOL)
     own.user_read_failed(POOL, Reason.TIMEOUT)
-    own.user_vanished(POOL)
+    own.users_vanished(POOL, 1)
     own.user_skipped(POOL, "federated")
     assert _value(own, "sweeps_total", user_pool_id=POOL) == 2
     assert _value(own, "sweep_failures_total", user_pool_id=POOL, reason="denied") == 1
