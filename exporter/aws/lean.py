@@ -1,7 +1,7 @@
 """The operations of a sweep, without boto3's cost per call.
 
-boto3 says where to send what and finds the credentials; signing, HTTP and parsing are done here, in a
-quarter of boto3's time (docs/decisions/0008-lean-client.md). What a client is asked once goes through boto3.
+boto3 says where to send what and finds the credentials; signing, HTTP and parsing are done here, at a
+fraction of its cost (docs/decisions/0008-lean-client.md). What a client is asked once goes through boto3.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SKEW_SECONDS = 240.0
 
 
 class LeanCognito:
-    """`exporter.aws.api.CognitoApi` over urllib3, with credentials and settings of a boto3 client."""
+    """`exporter.aws.api.CognitoApi` without boto3 in the calls, but with credentials and settings of a boto3 client."""
 
     def __init__(
         self,

@@ -99,6 +99,7 @@ class _Incoming:
             if received > MAX_BODY_BYTES:  # headers count too: nothing else bounds them
                 raise TooLong
             self._parser.feed_data(data)
+        del self._parser  # the two hold each other, and would hold the body until the next garbage collection
 
     def _end(self) -> None:
         """The server has closed the connection: that ends an answer that does not tell its length."""
