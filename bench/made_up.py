@@ -13,7 +13,7 @@ from hashlib import md5
 from pathlib import Path
 
 from exporter.app import App
-from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Page
+from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation, Page
 from exporter.config.load import load_settings
 from exporter.config.settings import TargetSettings
 from exporter.logs import LogFormat, LogLevel, configure_logging
@@ -28,6 +28,9 @@ class MadeUpCognito:
 
     def __init__(self, users: int) -> None:
         self._users = users
+
+    def prepare(self, operation: Operation) -> None:
+        """Nothing is needed."""
 
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
         """A pool that remembers devices."""
