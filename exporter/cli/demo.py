@@ -84,9 +84,7 @@ def open_demo_world() -> AbstractContextManager[World]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _PACKAGES_OF_THE_EXTRA:
             raise
-        raise MissingEmulator(
-            "demo needs the bundled emulator: pip install 'cognito-device-exporter[emulator]'"
-        ) from error
+        raise MissingEmulator("demo needs the bundled emulator: in a checkout, pip install '.[emulator]'") from error
     return DemoWorld()
 
 

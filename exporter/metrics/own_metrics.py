@@ -80,7 +80,8 @@ USER_READ_FAILURES = _counter(
 )
 USERS_VANISHED = _counter(
     "users_vanished_total",
-    "Users deleted between being listed and being asked, which is no failure.",
+    "Users who are gone, which is no failure: deleted between being listed and being asked, or absent from a "
+    "complete enumeration.",
     Group.SWEEP,
     POOL,
 )
@@ -152,7 +153,11 @@ STATE_ERRORS = _counter(
     Group.SELF,
 )
 SCRAPE_DURATION = _histogram(
-    "scrape_duration_seconds", "How long this page took to render and compress.", Group.SELF, SCRAPE_BUCKETS
+    "scrape_duration_seconds",
+    "How long pages took to render and compress, waiting for a rendering shared with others included; the page under "
+    "way is not in it.",
+    Group.SELF,
+    SCRAPE_BUCKETS,
 )
 METRIC_FAILURES = _counter(
     "metric_failures_total",

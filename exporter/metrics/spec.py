@@ -49,7 +49,7 @@ OVER_SHARDS_HELP = {
     OverShards.EACH: "Over shards: each shard shows its own.",
 }
 
-SWEPT_HELP = "From the last background sweep, not from a call at scrape time."
+SWEPT_HELP = "Read by background sweeps, never by a call at scrape time."
 
 
 class Group(StrEnum):
