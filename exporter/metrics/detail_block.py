@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import zip_longest
 from operator import attrgetter
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from exporter.collect.snapshot import UserRow
 from exporter.config.settings import PoolSettings
+from exporter.metrics.detail_text import Lines, Text, ages
 from exporter.metrics.spec import DetailMetric, Reading
-from exporter.metrics.text import FRACTIONS, escaped, seconds
+from exporter.metrics.text import escaped, seconds
 from exporter.model import Device
 
 T = TypeVar("T")
 
 _order = attrgetter("order")
 
-USERS_PER_BLOCK = 4
-"""About how many users share a block: few, as a changed user costs all of them; not one, as joining costs too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ages:
-    """Lines whose values are ages: a template with two places per moment, filled in at scrape time."""
-
-    template: bytes
-    moments: array[int]
-    latest: int
-
-    def at(self, now_ms: int) -> bytes:
-        """The lines as of now; a moment in the future has age 0."""
-        moments: Iterable[int] = self.moments
-        if self.latest > now_ms:
-            moments = [min(moment, now_ms) for moment in moments]
-        # One flat tuple for one formatting call: measured at half the cost of formatting line by line.
-        return self.template % tuple(
-            [piece for moment in moments for piece in ((now_ms - moment) // 1000, FRACTIONS[(now_ms - moment) % 1000])]
-        )
-
-
-Text: TypeAlias = bytes | Ages
+USERS_PER_BLOCK = 16
+"""About how many users share a block: few, as a changed user costs all of them; not one, as each block costs too."""
 
 
 @dataclass(slots=True)
@@ -52,8 +31,8 @@ class Block:
     rows: tuple[UserRow, ...]
     costs: tuple[int, ...] | None = None
     """The number of series of each user; None until counted."""
-    texts: dict[str, Text] = field(default_factory=dict)
-    """The lines by the name of the metric, as far as they are written."""
+    texts: dict[str, Text] | None = None
+    """The lines by the name of the metric, of those that have any; None until written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +43,38 @@ class Heads:
     devices: tuple[tuple[str, Device], ...]
 
 
-def block_bits(users: int, previous: int) -> int:
-    """How many leading bits of the hash tell blocks apart.
+def cut(rows: tuple[UserRow, ...], known: Sequence[Block] = ()) -> tuple[Block, ...]:
+    """The rows, which are in the order of hashes, as blocks: where nothing changed, the known ones.
 
-    The previous number stays while blocks are of a fair size: another one would make every block anew.
+    The first users of the known blocks stay the borders, so that a user who comes or goes changes only the block in
+    which it stands. When the blocks have become too small for that, all are made anew.
     """
-    if USERS_PER_BLOCK // 2 <= users >> previous <= USERS_PER_BLOCK * 4:
-        return previous
-    return min(24, max(0, (users // USERS_PER_BLOCK).bit_length() - 1))
-
-
-def split(rows: tuple[UserRow, ...], bits: int) -> Iterator[tuple[UserRow, ...]]:
-    """The rows, which are in the order of hashes, cut where the leading bits change.
-
-    A user who comes or goes changes only the block in which it stands.
-    """
+    if len(rows) < len(known) * USERS_PER_BLOCK // 4:
+        return cut(rows)
+    blocks: list[Block] = []
     start = 0
-    for prefix in range(1, 1 << bits):
-        end = bisect_left(rows, (prefix << (32 - bits)).to_bytes(4), lo=start, key=_order)
-        if end > start:
-            yield rows[start:end]
+    for block, following in zip_longest(known, known[1:]):
+        end = start + len(block.rows)
+        # Comparing rows starts with their identity, so that what did not change costs next to nothing.
+        if rows[start:end] == block.rows:
+            blocks.append(block)
+        else:
+            border = len(rows) if following is None else _place(rows, following.rows[0], start)
+            blocks += _fresh(rows[start:border])
+            end = border
         start = end
-    if start < len(rows):
-        yield rows[start:]
+    return (*blocks, *_fresh(rows[start:]))
+
+
+def _place(rows: tuple[UserRow, ...], row: UserRow, start: int) -> int:
+    return bisect_left(rows, row.order, lo=start, key=_order)
+
+
+def _fresh(rows: tuple[UserRow, ...]) -> Iterator[Block]:
+    """The rows as one block, or as several when they are many."""
+    size = USERS_PER_BLOCK if len(rows) > USERS_PER_BLOCK * 2 else max(1, len(rows))
+    for start in range(0, len(rows), size):
+        yield Block(rows[start : start + size])
 
 
 def heads_of(rows: Iterable[UserRow], pool_id: str) -> Heads:
@@ -99,17 +87,19 @@ def heads_of(rows: Iterable[UserRow], pool_id: str) -> Heads:
     return Heads(users, devices)
 
 
-def lines(metric: DetailMetric[T], things: Sequence[tuple[str, T]], settings: PoolSettings) -> Text:
-    """The lines of one metric for the users or devices given with their labels."""
+def lines(metric: DetailMetric[T], things: Sequence[tuple[str, T]], settings: PoolSettings) -> Text | None:
+    """The lines of one metric for the users or devices given with their labels; None when there are none."""
     series = [
         (f"{metric.spec.name}{{{head}{_further_labels(metric, thing, settings)}}} ", value)
         for head, thing in things
         if (value := metric.value(thing)) is not None
     ]
+    if not series:
+        return None
     if metric.reading is Reading.AGE:
-        return _ages(series)
+        return ages(series)
     shown = seconds if metric.reading is Reading.MOMENT else str
-    return "".join([f"{head}{shown(value)}\n" for head, value in series]).encode()
+    return Lines("".join([f"{head}{shown(value)}\n" for head, value in series]).encode())
 
 
 def _further_labels(metric: DetailMetric[T], thing: T, settings: PoolSettings) -> str:
@@ -118,9 +108,3 @@ def _further_labels(metric: DetailMetric[T], thing: T, settings: PoolSettings) -
     return "".join(
         [f',{label}="{escaped(value)}"' for label, value in metric.further_labels(thing, settings.device_attributes)]
     )
-
-
-def _ages(series: list[tuple[str, int]]) -> Ages:
-    template = "".join([head.replace("%", "%%") + "%d%b\n" for head, _ in series]).encode()
-    moments = array("q", [moment for _, moment in series])
-    return Ages(template, moments, max(moments, default=0))

@@ -15,11 +15,12 @@ from typing import TypeAlias, TypeVar
 
 from exporter.collect.snapshot import PoolData, PoolView, UserRow
 from exporter.config.settings import Detail, PoolSettings
-from exporter.metrics.detail_block import Ages, Block, Text, block_bits, heads_of, lines, split
+from exporter.metrics.detail_block import Block, cut, heads_of, lines
 from exporter.metrics.detail_metrics import DEVICE_METRICS, USER_METRICS, shows
+from exporter.metrics.detail_text import Family, Lines, Text
 from exporter.metrics.guard import Guard
 from exporter.metrics.series_limit import fair_shares, users_within
-from exporter.metrics.spec import DetailMetric, Spec
+from exporter.metrics.spec import DetailMetric
 from exporter.model import Device
 
 T = TypeVar("T")
@@ -46,13 +47,12 @@ class Metrics:
         yield from self.device
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Publication:
     """One pool's data as it was published, cut into blocks."""
 
     settings: PoolSettings
     data: PoolData
-    bits: int
     blocks: tuple[Block, ...]
 
     def demand(self, metrics: Metrics) -> int:
@@ -61,27 +61,33 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
+class _Question:
+    """What the answer depends on; the same publications are the same objects."""
+
+    limit: int
+    pools: tuple[str, ...]
+    publications: tuple[Publication, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DetailPart:
     """The user and device series of one scrape."""
 
-    families: tuple[tuple[Spec, tuple[Text, ...]], ...]
+    families: tuple[Family, ...]
     dropped: Mapping[str, int]
     """Series left out under the limit, by pool id; every pool is present."""
-
-
-def family_text(spec: Spec, texts: Iterable[Text], now_ms: int) -> bytes:
-    """One family with its head; the same bytes in both formats."""
-    head = f"# HELP {spec.name} {spec.help}\n# TYPE {spec.name} {spec.kind.value}\n".encode()
-    return b"".join([head, *(text.at(now_ms) if isinstance(text, Ages) else text for text in texts)])
 
 
 class DetailSeries:
     """Turns views into user and device series; safe to call from many threads."""
 
-    def __init__(self, guard: Guard, metrics: Metrics | None = None) -> None:
+    def __init__(self, guard: Guard, metrics: Metrics | None = None, *, compact: bool = False) -> None:
+        """`compact`: keep lines compressed from the first, as most who ask want them so."""
         self._guard = guard
+        self._compact = compact
         self._metrics = metrics or Metrics()
         self._publications: dict[str, Publication] = {}
+        self._kept: tuple[_Question, DetailPart] | None = None
         self._lock = Lock()
 
     def prepare(self, views: Sequence[PoolView], limit: int) -> DetailPart:
@@ -92,26 +98,22 @@ class DetailSeries:
                 for view in views
                 if view.data is not None and view.settings.detail is not Detail.POOL
             }
-            broken: set[str] = set()
-            for publication in self._publications.values():
-                broken |= self._count(publication)
-            return self._part(views, limit, broken)
+            question = _Question(limit, tuple(view.settings.id for view in views), tuple(self._publications.values()))
+            if self._kept is None or self._kept[0] != question:
+                self._kept = None  # before the next is made: what it kept may be large
+                self._kept = question, self._part(question)
+            return self._kept[1]
 
     def _publication(self, settings: PoolSettings, data: PoolData) -> Publication:
         previous = self._publications.get(settings.id)
-        if previous is not None and _shown_alike(previous.settings, settings):
-            if previous.data is data:
-                return previous
-        else:
-            previous = None
-        bits = block_bits(len(data.rows), previous.bits if previous else 0)
-        # Comparing rows starts with their identity, so that what did not change costs next to nothing.
-        known = {block.rows[0].order: block for block in previous.blocks} if previous else {}
-        blocks = tuple(
-            block if (block := known.get(rows[0].order)) is not None and block.rows == rows else Block(rows)
-            for rows in split(data.rows, bits)
-        )
-        return Publication(settings, data, bits, blocks)
+        if previous is None or not _shown_alike(previous.settings, settings):
+            return Publication(settings, data, cut(data.rows))
+        if previous.data is data:
+            return previous
+        if (previous.data.rows, previous.data.detail_counts) == (data.rows, data.detail_counts):
+            previous.data = data  # so that the next look is at the identity alone
+            return previous
+        return Publication(settings, data, cut(data.rows, previous.blocks))
 
     def _count(self, publication: Publication) -> set[str]:
         """Count the series of the users that are not counted yet; the names of the metrics that raised."""
@@ -127,14 +129,17 @@ class DetailSeries:
             block.costs = tuple(cost)
         return _names_without(counted)
 
-    def _part(self, views: Sequence[PoolView], limit: int, broken: set[str]) -> DetailPart:
+    def _part(self, question: _Question) -> DetailPart:
+        broken: set[str] = set()
+        for publication in self._publications.values():
+            broken |= self._count(publication)
         demands = {
             name: publication.demand(self._metrics.of(publication.settings, broken))
             for name, publication in self._publications.items()
         }
-        shares = fair_shares(demands, limit)
+        shares = fair_shares(demands, question.limit)
         shown: list[Block] = []
-        dropped = dict.fromkeys((view.settings.id for view in views), 0)
+        dropped = dict.fromkeys(question.pools, 0)
         for name, publication in self._publications.items():
             blocks, kept = _within(publication.blocks, shares[name])
             dropped[name] = demands[name] - kept
@@ -145,18 +150,21 @@ class DetailSeries:
             self._publications = {}
         families = ((metric.spec, _texts(metric.spec.name, shown)) for metric in self._metrics)
         return DetailPart(
-            tuple((spec, texts) for spec, texts in families if texts and spec.name not in broken), dropped
+            tuple(Family(spec, texts) for spec, texts in families if texts and spec.name not in broken), dropped
         )
 
     def _write(self, settings: PoolSettings, blocks: Sequence[Block], broken: set[str]) -> set[str]:
         """Write the lines that are not written yet; the names of the metrics that raised."""
-        fresh = [block for block in blocks if not block.texts]
+        fresh = [block for block in blocks if block.texts is None]
         if not fresh:
             return set()
-        written = self._run(_writing(self._metrics.of(settings, broken), settings, fresh))
-        for name, texts in written.items():
-            for block, text in zip(fresh, texts or (), strict=texts is not None):
-                block.texts[name] = text
+        written = self._run(_writing(self._metrics.of(settings, broken), settings, fresh, compact=self._compact))
+        for place, block in enumerate(fresh):
+            block.texts = {
+                name: text
+                for name, texts in written.items()
+                if texts is not None and (text := texts[place]) is not None
+            }
         return _names_without(written)
 
     def _run(self, jobs: Mapping[str, Callable[[], list[T]]]) -> dict[str, list[T] | None]:
@@ -192,20 +200,29 @@ def _device_counts(metric: DetailMetric[Device], blocks: Sequence[Block]) -> lis
     return [[sum(metric.value(device) is not None for device in row.devices) for row in block.rows] for block in blocks]
 
 
-def _writing(metrics: Metrics, settings: PoolSettings, blocks: Sequence[Block]) -> dict[str, Callable[[], list[Text]]]:
+def _writing(
+    metrics: Metrics, settings: PoolSettings, blocks: Sequence[Block], *, compact: bool
+) -> dict[str, Callable[[], list[Text | None]]]:
     """By metric, what writes the lines of each block."""
     heads = [heads_of(block.rows, settings.id) for block in blocks]
     users, devices = [head.users for head in heads], [head.devices for head in heads]
+    write = partial(_all_lines, settings=settings, compact=compact)
     return {
-        **{metric.spec.name: partial(_all_lines, metric, users, settings) for metric in metrics.user},
-        **{metric.spec.name: partial(_all_lines, metric, devices, settings) for metric in metrics.device},
+        **{metric.spec.name: partial(write, metric, users) for metric in metrics.user},
+        **{metric.spec.name: partial(write, metric, devices) for metric in metrics.device},
     }
 
 
 def _all_lines(
-    metric: DetailMetric[T], blocks: Sequence[Sequence[tuple[str, T]]], settings: PoolSettings
-) -> list[Text]:
-    return [lines(metric, things, settings) for things in blocks]
+    metric: DetailMetric[T], blocks: Sequence[Sequence[tuple[str, T]]], *, settings: PoolSettings, compact: bool
+) -> list[Text | None]:
+    return [_made(lines(metric, things, settings), compact=compact) for things in blocks]
+
+
+def _made(text: Text | None, *, compact: bool) -> Text | None:
+    if compact and isinstance(text, Lines):
+        text.packed()
+    return text
 
 
 def _within(blocks: Sequence[Block], share: int) -> tuple[list[Block], int]:
@@ -214,15 +231,16 @@ def _within(blocks: Sequence[Block], share: int) -> tuple[list[Block], int]:
     kept = 0
     for block in blocks:
         costs = block.costs or ()
-        fitting = users_within(costs, share - kept)
-        kept += sum(costs[:fitting])
-        if fitting < len(costs):
+        series = sum(costs)
+        if kept + series > share:
+            fitting = users_within(costs, share - kept)
+            kept += sum(costs[:fitting])
             return ([*shown, Block(block.rows[:fitting])] if fitting else shown), kept
+        kept += series
         shown.append(block)
     return shown, kept
 
 
-def _texts(name: str, blocks: Iterable[Block]) -> tuple[Text, ...]:
-    """The lines of one metric over all blocks, without empty ones."""
-    texts = (block.texts.get(name, b"") for block in blocks)
-    return tuple(text for text in texts if (text.template if isinstance(text, Ages) else text))
+def _texts(name: str, blocks: Iterable[Block]) -> list[Text]:
+    """The lines of one metric over all blocks that have any."""
+    return [text for block in blocks if block.texts and (text := block.texts.get(name)) is not None]

@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from exporter.clock import Clock
 from exporter.collect.snapshot import PoolView
 from exporter.metrics.catalogue import sample_names
 from exporter.metrics.collector import Family, budget_families, dropped_family, pool_families
-from exporter.metrics.compression import compress
-from exporter.metrics.detail_series import DetailPart, DetailSeries, Metrics, family_text
+from exporter.metrics.compression import IN_PIECES, Packed, compress, member, pack
+from exporter.metrics.detail_series import DetailPart, DetailSeries, Metrics
+from exporter.metrics.detail_text import Family as DetailFamily
 from exporter.metrics.guard import Guard
+from exporter.metrics.live_text import family_text
 from exporter.metrics.negotiation import Format, accepts_gzip, text_format
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.own_metrics import SERIES_DROPPED
 from exporter.metrics.pool_metrics import POOL_METRICS
 from exporter.metrics.single_flight import SingleFlight
 from exporter.metrics.spec import BudgetView, PoolMetric
+
+T = TypeVar("T")
 
 _EOF = b"# EOF\n"
 
@@ -38,14 +43,17 @@ class Page:
     gzipped: bool
 
 
-class _One:
-    """A registry of one family that is collected already."""
+@dataclass(frozen=True, slots=True)
+class _Coding(Generic[T]):
+    """How the parts of a page are written, and become the page."""
 
-    def __init__(self, family: Metric) -> None:
-        self._family = family
+    text: Callable[[bytes], T]
+    family: Callable[[DetailFamily, int], list[T]]
+    page: Callable[[list[T]], bytes]
 
-    def collect(self) -> Iterable[Metric]:
-        return (self._family,)
+
+_PLAIN: _Coding[bytes] = _Coding(bytes, DetailFamily.plain, b"".join)
+_IN_PIECES: _Coding[Packed] = _Coding(pack, DetailFamily.packed, member)
 
 
 class Exposition:
@@ -64,7 +72,9 @@ class Exposition:
         budgets: Callable[[], Sequence[BudgetView]],
         pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
         detail_metrics: Metrics | None = None,
+        in_pieces: bool = IN_PIECES,
     ) -> None:
+        """`in_pieces`: compress only what is new; otherwise every page as a whole."""
         self._views = views
         self._own = own
         self._clock = clock
@@ -72,13 +82,14 @@ class Exposition:
         self._budgets = budgets
         self._pool_metrics = pool_metrics
         self._guard = Guard(own.metric_failed)
-        self._details = DetailSeries(self._guard, detail_metrics)
+        self._details = DetailSeries(self._guard, detail_metrics, compact=in_pieces)
         # Registered nowhere: prometheus_client's own global registry stays out of this program.
         nowhere = CollectorRegistry()
         self._process = (
             ("process", ProcessCollector(registry=nowhere)),
             ("python_info", PlatformCollector(registry=nowhere)),
         )
+        self._in_pieces = in_pieces
         self._plain = SingleFlight[tuple[Format, _Names], bytes]()
         self._gzipped = SingleFlight[tuple[Format, _Names], bytes]()
 
@@ -88,37 +99,39 @@ class Exposition:
         style = text_format(accept)
         gzipped = accepts_gzip(accept_encoding)
         key = (style, sample_names(names) if names else None)
-        body = self._gzipped.run(key, lambda: compress(self._text(*key))) if gzipped else self._text(*key)
+        body = self._gzipped.run(key, partial(self._compressed, *key)) if gzipped else self._text(*key)
         self._own.scraped(self._clock.monotonic() - started)
         return Page(body, style.value, gzipped)
 
     def _text(self, style: Format, names: _Names) -> bytes:
-        return self._plain.run((style, names), partial(self._render, style, names))
+        return self._plain.run((style, names), partial(self._render, _PLAIN, style, names))
 
-    def _render(self, style: Format, names: _Names) -> bytes:
+    def _compressed(self, style: Format, names: _Names) -> bytes:
+        if self._in_pieces:
+            return self._render(_IN_PIECES, style, names)
+        return compress(self._text(style, names))
+
+    def _render(self, coding: _Coding[T], style: Format, names: _Names) -> bytes:
         views = self._views()
         now_ms = int(self._clock.wall() * 1000)
         pools = self._families(pool_families(views, now_ms, self._pool_metrics), style, names)
         prepare = partial(self._details.prepare, views, self._series_limit())
         details = self._guard.run(SERIES_DROPPED.name, prepare) or DetailPart((), {})
-        detail_texts = [
-            text
-            for spec, texts in details.families
-            if (names is None or spec.name in names)
-            and (text := self._guard.run(spec.name, partial(family_text, spec, texts, now_ms))) is not None
+        families = [family for family in details.families if names is None or family.spec.name in names]
+        detail_parts = [
+            self._guard.run(family.spec.name, partial(coding.family, family, now_ms)) or [] for family in families
         ]
         live = (dropped_family(details.dropped), *budget_families(self._budgets))
         live_texts = self._families(live, style, names)
         # After everything that can fail, so that a failure is counted on the page that lacks the metric.
         own_texts = self._families(self._own_families(), style, names)
-        return b"".join([*pools, *live_texts, *own_texts, *detail_texts, _EOF if style.is_openmetrics else b""])
+        beginning = coding.text(b"".join([*pools, *live_texts, *own_texts]))
+        end = coding.text(_EOF if style.is_openmetrics else b"")
+        return coding.page([beginning, *chain.from_iterable(detail_parts), end])
 
     def _families(self, families: Iterable[Family], style: Format, names: _Names) -> list[bytes]:
-        return [
-            text
-            for name, compute in families
-            if (text := self._guard.run(name, lambda compute=compute: _family_bytes(compute(), style, names)))  # type: ignore[misc] # mypy cannot infer a lambda's default
-        ]
+        texts = (self._guard.run(name, partial(_live_text, compute, style, names)) for name, compute in families)
+        return [text for text in texts if text]
 
     def _own_families(self) -> Iterator[Family]:
         for name, collector in self._own.collectors:
@@ -128,6 +141,10 @@ class Exposition:
                 yield family.name, partial(_same, family)
 
 
+def _live_text(compute: Callable[[], Metric], style: Format, names: _Names) -> bytes:
+    return family_text(compute(), names, openmetrics=style.is_openmetrics)
+
+
 def _only(collect: Callable[[], Iterable[Metric]]) -> Metric:
     (family,) = collect()
     return family
@@ -135,19 +152,3 @@ def _only(collect: Callable[[], Iterable[Metric]]) -> Metric:
 
 def _same(family: Metric) -> Metric:
     return family
-
-
-def _family_bytes(family: Metric, style: Format, names: _Names) -> bytes:
-    """The family with the samples asked for and without creation times; nothing when none is left."""
-    kept = [
-        sample
-        for sample in family.samples
-        if not sample.name.endswith("_created") and (names is None or sample.name in names)
-    ]
-    if not kept:
-        return b""
-    shown = Metric(family.name, family.documentation, family.type)
-    shown.samples = kept
-    if style.is_openmetrics:
-        return bytes(generate_openmetrics(_One(shown))).removesuffix(_EOF)  # type: ignore[no-untyped-call] # ships without annotations
-    return generate_latest(_One(shown))

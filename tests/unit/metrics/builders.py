@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, UserRow
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.hooks import Target
+from exporter.metrics.compression import IN_PIECES
 from exporter.metrics.detail_series import Metrics
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.own import OwnMetrics
@@ -131,6 +132,7 @@ def exposition(
     budgets: Sequence[BudgetView] = (),
     pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
     detail_metrics: Metrics | None = None,
+    in_pieces: bool = IN_PIECES,
 ) -> Exposition:
     return Exposition(
         views,
@@ -140,6 +142,7 @@ def exposition(
         budgets=lambda: budgets,
         pool_metrics=pool_metrics,
         detail_metrics=detail_metrics,
+        in_pieces=in_pieces,
     )
 
 

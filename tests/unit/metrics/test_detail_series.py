@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
-from exporter.collect.snapshot import PoolView
+from exporter.collect.snapshot import PoolView, UserRow
 from exporter.config.settings import Detail
-from exporter.metrics.detail_block import block_bits, split
+from exporter.metrics.detail_block import USERS_PER_BLOCK, cut
+from exporter.metrics.detail_series import DetailSeries
+from exporter.metrics.detail_text import ages
+from exporter.metrics.guard import Guard
 from exporter.metrics.text import seconds
 from exporter.model import RememberedStatus
 from tests.unit.metrics.builders import (
@@ -148,16 +151,60 @@ def test_a_change_of_the_detail_settings_shows_at_once() -> None:
     assert not sample_lines(text(page), AGE)
 
 
-@given(st.sets(st.binary(min_size=16, max_size=16)), st.integers(0, 6))
-def test_splitting_keeps_every_row_in_order(orders: set[bytes], bits: int) -> None:
-    rows = tuple(replace(user("x"), order=order) for order in sorted(orders))
-    blocks = list(split(rows, bits))
-    assert tuple(row for block in blocks for row in block) == rows
-    assert all(blocks)
+ORDERS = st.sets(st.binary(min_size=2, max_size=2), max_size=300)
 
 
-def test_the_number_of_blocks_follows_the_users_without_flapping() -> None:
-    assert block_bits(0, 0) == 0
-    bits = block_bits(100_000, 0)
-    assert 2 <= 100_000 >> bits <= 16
-    assert block_bits(120_000, bits) == block_bits(90_000, bits) == bits
+def _rows(orders: set[bytes]) -> tuple[UserRow, ...]:
+    return tuple(replace(user("x"), order=order) for order in sorted(orders))
+
+
+@given(ORDERS, ORDERS)
+def test_cutting_keeps_every_row_in_order(before: set[bytes], after: set[bytes]) -> None:
+    known = cut(_rows(before))
+    blocks = cut(_rows(after), known)
+    assert tuple(row for block in blocks for row in block.rows) == _rows(after)
+    assert all(0 < len(block.rows) <= 2 * USERS_PER_BLOCK for block in blocks)
+    assert len(blocks) <= max(len(known), len(after))
+
+
+def test_a_user_who_comes_goes_or_changes_costs_one_block() -> None:
+    rows = cut(_rows({number.to_bytes(2) for number in range(0, 2000, 2)}))
+    everyone = tuple(row for block in rows for row in block.rows)
+    changed = replace(everyone[500], label="other")
+    for now in (
+        (*everyone[:500], changed, *everyone[501:]),
+        (*everyone[:500], *everyone[501:]),
+        tuple(sorted((*everyone, replace(changed, order=(801).to_bytes(2))), key=lambda row: row.order)),
+        everyone[1:],
+        everyone[:-1],
+    ):
+        assert len({id(block) for block in cut(now, rows)} - {id(block) for block in rows}) == 1
+
+
+def test_a_pool_that_has_shrunk_gets_fewer_blocks() -> None:
+    known = cut(_rows({number.to_bytes(2) for number in range(2000)}))
+    few = _rows({number.to_bytes(2) for number in range(0, 2000, 10)})
+    assert len(cut(few, known)) <= len(few) // USERS_PER_BLOCK + 1
+
+
+def test_what_is_the_same_is_not_prepared_again() -> None:
+    known = view(user("a", device("k")))
+    details = DetailSeries(Guard(lambda _: None))
+    part = details.prepare([known], 100)
+    assert details.prepare([known], 100) is part
+    assert known.data is not None
+    assert details.prepare([replace(known, data=replace(known.data))], 100) is part
+    assert details.prepare([known], 2).families == ()
+    assert details.prepare([], 100).dropped == {}
+    other = details.prepare([view(user("b", device("k")))], 100)
+    assert b'user="b"' in b"".join(other.families[0].plain(NOW_MS))
+
+
+MOMENTS = st.integers(-(10**12), 10**12).flatmap(lambda whole: st.sampled_from([whole, whole * 1000]))
+
+
+@given(st.lists(MOMENTS, min_size=1), MOMENTS)
+def test_ages_are_exact_whatever_the_fractions(moments: list[int], now_ms: int) -> None:
+    head = 'age{user="%d%b%%\u00ff日"} '
+    shown = ages([(head, moment) for moment in moments]).at(now_ms).decode()
+    assert shown == "".join(f"{head}{seconds(max(0, now_ms - moment))}\n" for moment in moments)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import gzip
+import subprocess
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from isal import igzip
+
+from exporter.metrics.compression import compress, joined, member, pack, unpack
+from tests.tools import required_tool
+
+TEXTS = st.lists(st.binary(max_size=2000).map(lambda text: text * 3))
+
+
+@given(TEXTS)
+def test_pieces_make_one_member_that_every_reader_reads(texts: list[bytes]) -> None:
+    packed = member([pack(text) for text in texts])
+    for read in (gzip.decompress, igzip.decompress, lambda page: zlib.decompress(page, wbits=31)):
+        assert read(packed) == b"".join(texts)
+    one = zlib.decompressobj(wbits=31)
+    one.decompress(packed)
+    assert one.eof
+    assert not one.unused_data
+
+
+@given(TEXTS)
+def test_pieces_joined_are_a_piece(texts: list[bytes]) -> None:
+    whole = joined([pack(text) for text in texts])
+    assert unpack(whole) == b"".join(texts)
+    assert member([whole, whole]) == member([pack(text) for text in texts] * 2)
+
+
+def test_the_same_text_gives_the_same_bytes() -> None:
+    text = b"cognito_device_info 1\n" * 1000
+    assert compress(text) == compress(text)
+    assert member([pack(text)]) == member([pack(text)])
+    assert gzip.decompress(compress(text)) == text
+
+
+def test_the_gzip_program_reads_it() -> None:
+    packed = member([pack(b"one\n"), pack(b""), pack(b"two\n" * 100_000)])
+    done = subprocess.run([required_tool("gzip"), "-dc"], input=packed, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"one\n" + b"two\n" * 100_000
+
+
+def test_a_damaged_page_is_noticed() -> None:
+    packed = bytearray(member([pack(b"one\n")]))
+    packed[-8] ^= 1
+    with pytest.raises(gzip.BadGzipFile):
+        gzip.decompress(packed)
