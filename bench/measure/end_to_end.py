@@ -93,5 +93,6 @@ def _window(lab: Lab, sides: list[_Side]) -> list[_Cost]:
         for cpu, window in zip(spent, (first, second), strict=True)
     ]
     if not lab.tolerant and min(cost.share for cost in costs) < LEAST_SHARE:
-        raise NotMeasured(f"only {min(cost.share for cost in costs):.0%} of {RATE} calls/s were made")
+        ours, theirs = (f"{cost.share:.0%}" for cost in costs)
+        raise NotMeasured(f"of {RATE} calls/s the exporter made {ours}, the naive peer {theirs}")
     return costs

@@ -91,9 +91,9 @@ class Sweeper:
         )
 
     def sweep(self, pool_id: str) -> None:
-        """List the users, then ask for the devices of each."""
+        """Ask for the devices of each user as the pages of users come in."""
         pages = self._client.get_paginator("list_users").paginate(UserPoolId=pool_id, PaginationConfig={"PageSize": 60})
-        users = [user["Username"] for page in pages for user in page["Users"]]
+        users = (user["Username"] for page in pages for user in page["Users"])
         with ThreadPoolExecutor(self._threads) as threads:
             found = list(threads.map(lambda user: self._read(pool_id, user), users))
         show_pool(pool_id, [last for of_user in found for last in of_user])
