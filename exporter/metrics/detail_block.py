@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _order = attrgetter("order")
 
-USERS_PER_BLOCK = 16
+USERS_PER_BLOCK = 11
 """About how many users share a block: few, as a changed user costs all of them; not one, as each block costs too."""
 
 
