@@ -52,7 +52,7 @@ class Schedule:
         self._overrun: set[str] = set()
         self._beat = clock.monotonic()
         self._scheduler = BackgroundScheduler(
-            executors={"default": _DaemonThreads(self._missed)},
+            executors={"default": _DaemonThreads(self._missed, self._failed)},
             # However late, a run is started; of several that are due, one is, and the others were missed.
             job_defaults={"coalesce": False, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
@@ -120,9 +120,12 @@ class Schedule:
                 self._observer.sweep_missed(job_id)
             log.warning("sweeps missed their time; starting one now", user_pool_id=job_id, missed=runs)
 
+    def _failed(self) -> None:
+        self._observer.failed_unexpectedly("schedule")
+
     def _raised(self, event: events.JobExecutionEvent) -> None:
         """A job is built never to raise."""
-        self._observer.failed_unexpectedly("schedule")
+        self._failed()
         log.error("a scheduled job raised", job=event.job_id, exc_info=event.exception)
 
     def _run_in(self, pool_id: str, seconds: float) -> None:
@@ -138,10 +141,14 @@ class Schedule:
 class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no annotations
     """A daemon thread per run: a sweep may last for hours, and one stalled call must not hold up the exit."""
 
-    def __init__(self, missed: Callable[[str, int], None]) -> None:
-        """`missed` hears of a job and how many of its runs were due and will not be started."""
+    def __init__(self, missed: Callable[[str, int], None], failed: Callable[[], None]) -> None:
+        """`missed` hears of a job and how many of its runs were due and will not be started.
+
+        `failed` hears of a run that failed outside of its job.
+        """
         super().__init__()
         self._missed = missed
+        self._failed = failed
 
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         if len(run_times) > 1:
@@ -152,8 +159,9 @@ class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no a
     def _run(self, job: Any, run_times: list[datetime]) -> None:
         try:
             happened = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001 - the executor interface
-        except Exception:  # noqa: BLE001 - handed on to the scheduler, which tells _raised
-            self._run_job_error(job.id, *sys.exc_info()[1:])
+        except Exception:  # noqa: BLE001 - run_job deals with what jobs raise, so this is APScheduler's own fault
+            self._failed()
+            self._run_job_error(job.id, *sys.exc_info()[1:])  # logs it, and lets the next run begin
         else:
             self._run_job_success(job.id, happened)
 

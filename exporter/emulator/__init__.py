@@ -23,7 +23,7 @@ when it is closed.
 
 from exporter.emulator.emulator import Emulator, PoolTruth
 from exporter.emulator.faults import ANY_OPERATION, Chain, Fault, Faults, Paging, Rule
-from exporter.emulator.request_log import Request, most_in_one_second
+from exporter.emulator.request_log import Request
 from exporter.emulator.seed import SEED_PASSWORD, AgeDistribution, AgeGroup, DeviceMix
 
 __all__ = [
@@ -40,5 +40,4 @@ __all__ = [
     "PoolTruth",
     "Request",
     "Rule",
-    "most_in_one_second",
 ]

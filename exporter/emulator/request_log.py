@@ -37,13 +37,3 @@ class RequestLog:
     def read(self) -> tuple[Request, ...]:
         """Every request kept, in order of arrival; one still being answered is not among them."""
         return tuple(sorted(self._requests.copy(), key=lambda request: request.arrived))
-
-
-def most_in_one_second(requests: tuple[Request, ...]) -> int:
-    """The most requests that any window of one second holds; they must be in order of arrival."""
-    most, start = 0, 0
-    for end, request in enumerate(requests):
-        while requests[start].arrived <= request.arrived - 1.0:
-            start += 1
-        most = max(most, end - start + 1)
-    return most

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -249,3 +250,17 @@ def test_the_scheduler_shows_life_as_long_as_it_runs_jobs(observer: Remembering)
     schedule.stop()
     clock.turn(30)
     assert schedule.silent_seconds() == 30
+
+
+def test_a_run_that_fails_outside_of_its_job_is_counted_and_the_next_may_begin() -> None:
+    observer = Remembering()
+    schedule = Schedule(observer, SystemClock())
+    schedule.start()
+    try:
+        executor = schedule._scheduler._lookup_executor("default")
+        executor._instances["pool"] = 1
+        executor._run(SimpleNamespace(id="pool", _jobstore_alias=None), [datetime.now(UTC)])
+    finally:
+        schedule.stop()
+    assert observer.heard["unexpected", "schedule"] == 1
+    assert "pool" not in executor._instances
