@@ -53,7 +53,7 @@ dashboards: $(SETUP) ## Write Grafana's dashboards anew from their code
 
 lock: $(SETUP) ## Resolve the dependencies anew into the two lock files
 	@$(LOCK) --upgrade --output-file requirements.lock
-	@$(LOCK) --upgrade --extra emulator --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(LOCK) --upgrade --extra emulator --extra tracing --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 tools: ## Install the real programs that tests run, where root allows
 	@tools/install_tools.sh
