@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
+import ssl
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 from exporter.errors import ExporterError
 from exporter.options import ListenAddress, ServeOptions
 
 TIMEOUT_SECONDS = 5.0
 
+_PATH = "/-/healthy"
 _EVERY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+_WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
+"""How the reason ends that OpenSSL gives when a server ends a handshake for want of a certificate: TLS 1.3 and 1.2."""
 
 
 class Unhealthy(ExporterError):
@@ -20,25 +22,19 @@ class Unhealthy(ExporterError):
 
 
 def check_health(address: ListenAddress, timeout: float = TIMEOUT_SECONDS) -> None:
-    """Ask `/-/healthy`; `timeout` in seconds.
+    """Ask `/-/healthy`, in HTTP and, where that is answered with 400, in HTTPS; `timeout` in seconds for each.
 
     Raises `Unhealthy`, whose text says why.
     """
-    url = f"http://{local(address)}/-/healthy"
-    # A proxy of the environment is not the way to this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=timeout) as answer:
-            status = answer.status
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise Unhealthy(f"{url} answers {error.code}") from None
-    except urllib.error.URLError as error:
-        raise Unhealthy(f"{url} does not answer: {error.reason}") from None
-    except (OSError, HTTPException) as error:
-        raise Unhealthy(f"{url} does not answer: {type(error).__name__}") from None
+    where = local(address)
+    status = _asked(HTTPConnection(where.host, where.port, timeout=timeout), f"http://{where}{_PATH}")
+    scheme = "http"
+    if status == HTTPStatus.BAD_REQUEST:  # what a port that speaks TLS says to plain HTTP
+        scheme = "https"
+        secure = HTTPSConnection(where.host, where.port, timeout=timeout, context=_unverified())
+        status = _asked(secure, f"https://{where}{_PATH}")
     if status != HTTPStatus.OK:
-        raise Unhealthy(f"{url} answers {status}")
+        raise Unhealthy(f"{scheme}://{where}{_PATH} answers {status}")
 
 
 def health_address(options: ServeOptions) -> ListenAddress:
@@ -49,3 +45,32 @@ def health_address(options: ServeOptions) -> ListenAddress:
 def local(address: ListenAddress) -> ListenAddress:
     """The address as seen from this machine."""
     return ListenAddress(_EVERY_INTERFACE.get(address.host, address.host), address.port)
+
+
+def _asked(connection: HTTPConnection, url: str) -> int:
+    try:
+        connection.request("GET", _PATH)
+        return connection.getresponse().status
+    except ssl.SSLError as error:
+        if error.reason and error.reason.endswith(_WANTS_CERTIFICATE):
+            raise Unhealthy(
+                f"{url} wants a client certificate, which healthcheck has none of: give the exporter and healthcheck a "
+                "--web.probe-listen-address"
+            ) from None
+        raise Unhealthy(f"{url} does not answer: {error.reason}") from None
+    except (OSError, HTTPException) as error:
+        raise Unhealthy(f"{url} does not answer: {_reason(error)}") from None
+    finally:
+        connection.close()
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) and error.errno else type(error).__name__
+
+
+def _unverified() -> ssl.SSLContext:
+    """TLS with whoever answers on this machine: its certificate is for another name, and nothing secret is sent."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -15,10 +15,11 @@ MAX_DEPTH = 16
 
 _MAX_SHOWN = 60
 _TAG = "tag:yaml.org,2002:"
-_SCALARS = {_TAG + "str": "", _TAG + "int": "the number ", _TAG + "float": "the number ", _TAG + "bool": "the boolean "}
+_NUMBER = "the number "
+_SCALARS = {_TAG + "str": "", _TAG + "int": _NUMBER, _TAG + "float": _NUMBER, _TAG + "bool": "the boolean "}
 
-_SECRET_KEYS = frozenset({"external_id", "endpoint_url", "usernames", "filter"})
-"""Keys whose values may hold a secret or a user's name: their values are never shown."""
+SECRET_KEYS = frozenset({"external_id", "endpoint_url", "role_arn", "users", "usernames", "filter"})
+"""Keys whose values may hold a secret, an ARN or a user's name: these and all below them are never shown."""
 
 
 class YamlFault(Exception):
@@ -83,8 +84,10 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_document(text: str) -> Document:
-    """Read one YAML document.
+def read_document(
+    text: str, *, secret_keys: frozenset[str] = SECRET_KEYS, expected: str = "a mapping with the key pools"
+) -> Document:
+    """Read one YAML document; values of `secret_keys` are never shown, and `expected` is what should be there.
 
     Raises `YamlFault` when it is none; keys that stand twice are faults of the document.
     """
@@ -101,16 +104,17 @@ def read_document(text: str) -> Document:
             f"not YAML: {problem}", mark.line + 1 if mark else 1, mark.column + 1 if mark else None
         ) from None
     if node is None:
-        raise YamlFault("empty, expected a mapping with the key pools", 1)
-    reader = _Reader(loader)
+        raise YamlFault(f"empty, expected {expected}", 1)
+    reader = _Reader(loader, secret_keys)
     return Document(reader.value(node, ()), reader.places, tuple(reader.faults))
 
 
 class _Reader:
     """Walks the nodes of one document."""
 
-    def __init__(self, loader: _Loader) -> None:
+    def __init__(self, loader: _Loader, secret_keys: frozenset[str]) -> None:
         self._loader = loader
+        self._secret_keys = secret_keys
         self.places: dict[KeyPath, Place] = {}
         self.faults: list[Fault] = []
 
@@ -153,7 +157,10 @@ class _Reader:
             return None
         if node.tag not in _SCALARS:
             raise _fault_at("a tag, expected plain values", node.start_mark)
-        self._put(node, path, _shown(node, path), scalar=True)
+        if _SCALARS[node.tag] == _NUMBER and ":" in node.value:
+            # YAML 1.1 takes 1:30 for 90, and needs minutes for a number that is long enough.
+            raise _fault_at("a number to base 60, expected a plain number, or text in quotes", node.start_mark)
+        self._put(node, path, _shown(node, path, self._secret_keys), scalar=True)
         try:
             value: Hashable = self._loader.construct_object(node)
         except (ValueError, KeyError, OverflowError):
@@ -167,15 +174,15 @@ class _Reader:
         self.places[path] = Place(node.start_mark.line + 1, found, scalar)
 
 
-def _shown(node: yaml.ScalarNode, path: KeyPath) -> str:
+def _shown(node: yaml.ScalarNode, path: KeyPath, secret_keys: frozenset[str]) -> str:
     """A scalar as a fault shows it.
 
     Text over several lines is never shown, nor is text with the name of a secret key in it: an indent too
     far or a forgotten colon makes such text of a key and its secret.
     """
     kind = _SCALARS[node.tag]
-    swallowed = node.start_mark.line != node.end_mark.line or any(name in node.value for name in _SECRET_KEYS)
-    if swallowed or not _SECRET_KEYS.isdisjoint(path):
+    swallowed = node.start_mark.line != node.end_mark.line or any(name in node.value for name in secret_keys)
+    if swallowed or not secret_keys.isdisjoint(path):
         return f"{kind or 'text '}that is not shown here"
     text = node.value if len(node.value) <= _MAX_SHOWN else node.value[:_MAX_SHOWN] + "…"
     return kind + (text if kind and text.isascii() else json.dumps(text))

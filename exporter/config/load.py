@@ -7,8 +7,8 @@ from pathlib import Path
 from exporter.config.crosscheck import crosscheck
 from exporter.config.document import Document, YamlFault, read_document
 from exporter.config.faults import Fault, dotted
-from exporter.config.layers import LayeredPool
-from exporter.config.resolve import resolve_limits, resolve_pool, resolve_state
+from exporter.config.layers import LayeredPool, LayeredRule
+from exporter.config.resolve import resolve_limits, resolve_pool, resolve_rule, resolve_state
 from exporter.config.settings import Settings
 from exporter.config.validate import Checked, check_document, key_of
 from exporter.config.wire import Defaults
@@ -16,6 +16,9 @@ from exporter.errors import ConfigError
 
 MAX_BYTES = 1 << 20
 """A larger file is no configuration."""
+
+MAX_FAULTS = 1000
+"""More are only counted: a large file of another kind would fill the log."""
 
 
 def load_settings(path: Path) -> Settings:
@@ -49,32 +52,38 @@ def parse_settings(text: str, file: str) -> Settings:
         column = "" if fault.column is None else f":{fault.column}"
         raise ConfigError([f"{file}:{fault.line}{column}: {fault}"]) from None
     checked = check_document(document)
-    pools = _layered(checked)
+    pools, rules = _layered(checked)
     base = Path(file).parent
     bad = frozenset(key_of(fault.path) for fault in checked.faults)
     state_path = resolve_state(checked.root.state, base) if checked.root else None
-    faults = [*document.faults, *checked.faults, *crosscheck(pools, state_path, base, bad)]
+    faults = [*document.faults, *checked.faults, *crosscheck(pools, rules, state_path, base, bad)]
     if faults or checked.root is None:
-        raise ConfigError(_rendered(file, document, faults))
+        raise ConfigError(rendered(file, document, faults))
     return Settings(
         pools=tuple(resolve_pool(pool, base) for pool in pools),
+        discovery=tuple(resolve_rule(rule, base) for rule in rules),
         limits=resolve_limits(checked.root.limits),
         state_path=state_path,
     )
 
 
-def _layered(checked: Checked) -> list[LayeredPool]:
+def _layered(checked: Checked) -> tuple[list[LayeredPool], list[LayeredRule]]:
     if checked.root is None:
-        return []
+        return [], []
     defaults = checked.root.defaults or Defaults()
-    return [LayeredPool(*pair, defaults) for pair in zip(checked.indexes, checked.root.pools, strict=True)]
+    return (
+        [LayeredPool(*pair, defaults) for pair in zip(checked.pools, checked.root.pools or (), strict=True)],
+        [LayeredRule(*pair, defaults) for pair in zip(checked.rules, checked.root.discovery or (), strict=True)],
+    )
 
 
-def _rendered(file: str, document: Document, faults: list[Fault]) -> list[str]:
-    """The faults in the order of the file."""
+def rendered(file: str, document: Document, faults: list[Fault]) -> list[str]:
+    """The faults in the order of the file, so many that people can read them."""
     lines = [(fault.line or document.line(fault.path), fault) for fault in faults]
     lines.sort(key=lambda pair: pair[0])
-    return [f"{file}:{line}: {_located(fault)}" for line, fault in lines]
+    shown = [f"{file}:{line}: {_located(fault)}" for line, fault in lines[:MAX_FAULTS]]
+    more = len(lines) - len(shown)
+    return [*shown, f"{file}: {more} more faults"] if more else shown
 
 
 def _located(fault: Fault) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +13,25 @@ from pydantic_core import ErrorDetails
 
 from exporter.config.document import Document
 from exporter.config.faults import Fault, KeyPath
-from exporter.config.wire import Pool, Root, expected_of, fields_of, model_in
+from exporter.config.wire import Defaults, Pool, Root, Rule, expected_of, fields_of, model_in
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What could be read of the configuration, for the checks that look at several keys at once.
 
-    `root` lacks every key that is at fault; it is None when no pool is left. `indexes` tells where each
-    of its pools stands in the file.
+    `root` lacks every key that is at fault; it is None when no pool and no rule is left. `pools` and `rules` tell where
+    each of those of `root` stands in the file.
     """
 
     root: Root | None
-    indexes: tuple[int, ...]
+    pools: tuple[int, ...]
+    rules: tuple[int, ...]
     faults: tuple[Fault, ...]
+
+
+_REQUIRED = {"pools": "id", "discovery": "regions"}
+"""The lists of the file that hold mappings, each with the key that these cannot do without."""
 
 
 def check_document(document: Document) -> Checked:
@@ -33,33 +39,56 @@ def check_document(document: Document) -> Checked:
     try:
         root = Root.model_validate(document.values)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-        faults = tuple(_fault(document, details) for details in errors)
-        return _without_faulty(document, [details["loc"] for details in errors], faults)
-    return Checked(root, tuple(range(len(root.pools))), ())
+        faults = (*_nothing_to_read(document), *faults_of(document, error, Root))
+        return _without_faulty(document, [fault.path for fault in faults], faults)
+    faults = tuple(_nothing_to_read(document))
+    if faults:
+        return Checked(None, (), (), faults)
+    pools, rules = (tuple(range(len(found or ()))) for found in (root.pools, root.discovery))
+    return Checked(root, pools, rules, ())
+
+
+def _nothing_to_read(document: Document) -> Iterator[Fault]:
+    values = document.values
+    if isinstance(values, dict) and values.get("pools") is None and values.get("discovery") is None:
+        yield Fault(("pools",), "missing, expected a list of at least one pool, or discovery in its place")
 
 
 def _without_faulty(document: Document, paths: list[KeyPath], faults: tuple[Fault, ...]) -> Checked:
     """What is left when every key at fault is taken out."""
     values = document.values
-    if not isinstance(values, dict) or not isinstance(values.get("pools"), list):
-        return Checked(None, (), faults)
+    if not isinstance(values, dict):
+        return Checked(None, (), (), faults)
     bad_keys = {key_of(path) for path in paths}
-    kept = [
-        index
-        for index, pool in enumerate(values["pools"])
-        if isinstance(pool, dict) and "id" in pool and ("pools", index, "id") not in bad_keys
-    ]
-    if not kept:
-        return Checked(None, (), faults)
+    kept = {section: _usable(values, section, bad_keys) for section in _REQUIRED}
+    if not any(kept.values()):
+        return Checked(None, (), (), faults)
     pruned = _pruned(values, (), bad_keys)
-    pools = _pruned(values["pools"], ("pools",), bad_keys)
-    root = Root.model_validate({**pruned, "pools": [pools[index] for index in kept]})
-    return Checked(root, tuple(kept), faults)
+    for section, indexes in kept.items():
+        items = _pruned(values.get(section), (section,), bad_keys)
+        pruned[section] = [items[index] for index in indexes] or None
+    return Checked(Root.model_validate(pruned), tuple(kept["pools"]), tuple(kept["discovery"]), faults)
+
+
+def _usable(values: dict[str, Any], section: str, bad_keys: set[KeyPath]) -> list[int]:
+    """Where the mappings of a list stand that have what they need."""
+    items, required = values.get(section), _REQUIRED[section]
+    if not isinstance(items, list):
+        return []
+    return [
+        index
+        for index, item in enumerate(items)
+        if isinstance(item, dict) and required in item and (section, index, required) not in bad_keys
+    ]
 
 
 def key_of(path: KeyPath) -> KeyPath:
-    """The path up to its last key: a list with a bad item is bad as a whole, but for the list of pools."""
+    """The path up to its last key: a list with a bad item is bad as a whole, but for those of pools and rules.
+
+    So are tags, which are no keys of ours.
+    """
+    if path[:1] == ("discovery",):
+        path = path[:3]
     while len(path) > 2 and isinstance(path[-1], int):
         path = path[:-1]
     return path
@@ -73,23 +102,29 @@ def _pruned(value: Any, path: KeyPath, bad: set[KeyPath]) -> Any:
     return value
 
 
-def _fault(document: Document, details: ErrorDetails) -> Fault:
+def faults_of(document: Document, error: ValidationError, root: type[BaseModel]) -> tuple[Fault, ...]:
+    """What pydantic found in a document of which `root` is the whole, each in the words of its key."""
+    errors = error.errors(include_url=False, include_input=False)
+    return tuple(_fault(document, details, root) for details in errors)
+
+
+def _fault(document: Document, details: ErrorDetails, root: type[BaseModel]) -> Fault:
     path = details["loc"]
     match details["type"]:
         case "extra_forbidden":
-            return Fault(path, f"unknown key, expected {_known_keys(path)}")
+            return Fault(path, f"unknown key, expected {_known_keys(path, root)}")
         case "missing":
-            return Fault(path, f"missing, expected {_expected(path)}")
+            return Fault(path, f"missing, expected {_expected(path, root)}")
         case "check":
             problem, show = details["ctx"]["problem"], _is_scalar(document, path)
         case "literal_error":
             problem, show = "unknown value", True
         case _:
             problem, show = "wrong type", True
-    return Fault(path, with_found(f"{problem}, expected {_expected(path)}", document, path, show=show))
+    return Fault(path, with_found(f"{problem}, expected {_expected(path, root)}", document, path, show=show))
 
 
-def with_found(text: str, document: Document, path: KeyPath, *, show: bool = True) -> str:
+def with_found(text: str, document: Document, path: KeyPath, *, show: bool) -> str:
     """The text of a fault and the value found, where there is one to show."""
     place = document.place(path)
     return f"{text} (found {place.found})" if show and place else text
@@ -100,19 +135,19 @@ def _is_scalar(document: Document, path: KeyPath) -> bool:
     return place is not None and place.scalar
 
 
-def _expected(path: KeyPath) -> str:
+def _expected(path: KeyPath, root: type[BaseModel]) -> str:
     """In words, what the key at a path expects; for an item of a list, what the list expects."""
     if not path:
-        return "a mapping with the key pools"
-    if len(path) == 2 and path[0] == "pools":
-        return "a mapping with the key id"
-    info = _field(path)
+        return "a mapping with the key pools" if root is Root else "a mapping"
+    if len(path) == 2 and path[0] in _REQUIRED:
+        return f"a mapping with the key {_REQUIRED[str(path[0])]}"
+    info = _field(path, root)
     return expected_of(info) if info else "another value"
 
 
-def _field(path: KeyPath) -> FieldInfo | None:
+def _field(path: KeyPath, root: type[BaseModel]) -> FieldInfo | None:
     found = None
-    model: type[BaseModel] | None = Root
+    model: type[BaseModel] | None = root
     for part in path:
         if isinstance(part, str) and model is not None:
             found = fields_of(model)[part]
@@ -120,13 +155,14 @@ def _field(path: KeyPath) -> FieldInfo | None:
     return found
 
 
-def _known_keys(path: KeyPath) -> str:
+def _known_keys(path: KeyPath, root: type[BaseModel]) -> str:
     """The keys that may stand where an unknown one was found, or the one that was probably meant."""
-    parent = _field(path[:-1])
-    model = model_in(parent.annotation) if parent else Root
+    parent = _field(path[:-1], root)
+    model = model_in(parent.annotation) if parent else root
     known = list(fields_of(model)) if model else []
-    own = [name for name in known if model is not Pool or name in {"id", "users"}]
-    also = " or a key of defaults" if model is Pool else ""
+    layered = model in {Pool, Rule}
+    own = [name for name in known if not layered or name not in fields_of(Defaults)]
+    also = " or a key of defaults" if layered else ""
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
     hint = f"; perhaps {close[0]} was meant" if close else ""
     return f"one of {', '.join(own)}{also}{hint}"

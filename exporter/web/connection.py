@@ -7,16 +7,20 @@ a deadline as a whole, so that a client who sends a byte now and then does not h
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
 import h11
 import structlog
 
 from exporter.clock import Clock
+from exporter.config.web_settings import WebSettings
+from exporter.web.gate import admits_client
 from exporter.web.messages import Request, Response, parse_target, text
+from exporter.web.stream import NotTls, Stream
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -28,8 +32,6 @@ HEADERS = (
 )
 """Sent with every answer."""
 
-_CHUNK = 16 * 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -39,7 +41,7 @@ class Bounds:
     headers: int = 100
     body_bytes: int = 64 * 1024
     read_seconds: float = 5.0
-    """For a whole request, from its first byte on; for the first one, from the connection on."""
+    """For a whole request, from its first byte on; for the first one, from the connection on, with its handshake."""
     idle_seconds: float = 120.0
     """Between two requests; longer than the usual scrape intervals, so that Prometheus can keep its connection."""
     write_seconds: float = 30.0
@@ -56,37 +58,78 @@ class TooLarge(Exception):
         self.status = status
 
 
+class Site(Protocol):
+    """What a connection serves, and to whom."""
+
+    def current(self) -> WebSettings:
+        """What protects the site now."""
+        ...
+
+    def refusal(self, request: Request, settings: WebSettings) -> Response | None:
+        """Why a request is not let in, decided on its head alone; None when it is."""
+        ...
+
+    def answer(self, request: Request) -> Response:
+        """The answer to a request that was let in."""
+        ...
+
+
 class Connection:
     """Serves the requests of one connection, one after the other."""
 
-    def __init__(
-        self, sock: socket.socket, handle: Callable[[Request], Response], clock: Clock, bounds: Bounds
-    ) -> None:
-        self._sock = sock
-        self._handle = handle
+    def __init__(self, sock: socket.socket, site: Site, clock: Clock, bounds: Bounds) -> None:
+        self._stream = Stream(sock, clock)
+        self._site = site
+        self._settings = WebSettings()
         self._clock = clock
         self._bounds = bounds
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=bounds.head_bytes)
         self._deadline = clock.monotonic() + bounds.read_seconds
+        self._last = False
         self.idle = False
         """Between two requests: nobody waits for an answer."""
 
     def serve(self) -> None:
         """Answer until either side closes; returns when the connection is of no more use."""
         try:
-            while self._serve_one():
-                self._http.start_next_cycle()
-                self._wait_for_more()
-            self._linger()
-        except OSError:
-            return  # gone or too slow: there is nobody to tell
+            if self._open():
+                while self._serve_one():
+                    self._http.start_next_cycle()
+                    self._wait_for_more()
+            self._stream.finish(self._clock.monotonic() + self._bounds.linger_seconds)
+        except OSError as error:
+            # Gone, too slow, or not to be agreed with on TLS: there is nobody to tell.
+            log.debug("connection ended", reason=getattr(error, "reason", None) or type(error).__name__)
+
+    def _open(self) -> bool:
+        """Shake hands where TLS is spoken; whether the client may ask anything."""
+        self._settings = self._site.current()
+        tls = self._settings.tls
+        try:
+            return tls is None or admits_client(tls, self._stream.secure(tls.context, self._deadline))
+        except NotTls:
+            return False
+
+    def _is_outdated(self) -> bool:
+        """Take over what is in force now; whether a client that connected before must prove anew that it may."""
+        before, self._settings = self._settings.tls, self._site.current()
+        now = self._settings.tls
+        if before == now:
+            return False
+        self._last = True
+        return before is None or now is None or before.demands != now.demands
 
     def _serve_one(self) -> bool:
         try:
             head = self._next()
             if not isinstance(head, h11.Request):
                 return False
+            if self._is_outdated():
+                return False  # unanswered and closed in between, it is for clients to ask again
             request = self._request(head)
+            refused = self._site.refusal(request, self._settings)
+            if refused is None:
+                self._drop_body()
         except h11.RemoteProtocolError as error:
             self._send(text(HTTPStatus(error.error_status_hint), "bad request"), head_only=False)
             return False
@@ -96,16 +139,13 @@ class Connection:
         except ValueError:
             self._send(text(HTTPStatus.BAD_REQUEST, "bad request"), head_only=False)
             return False
-        response = self._handle(request)
+        response = self._site.answer(request) if refused is None else refused
         self._send(response, head_only=request.method == "HEAD")
         log.debug("request answered", method=request.method, path=request.path, status=response.status.value)
-        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._last
 
     def _request(self, head: h11.Request) -> Request:
-        """The request with its body read and dropped: no route takes one.
-
-        Raises `TooLarge`, `ValueError` and h11's errors.
-        """
+        """The request by its head. Raises `TooLarge` and `ValueError`."""
         if len(head.headers) > self._bounds.headers:
             raise TooLarge(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         method = head.method.decode("ascii")
@@ -114,10 +154,10 @@ class Connection:
         for name, value in head.headers:
             key, shown = name.decode("ascii"), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {shown}" if key in headers else shown
-        self._drop_body()
         return Request(method, path, query, headers)
 
     def _drop_body(self) -> None:
+        """Read the body and forget it: no route takes one. Raises `TooLarge` and h11's errors."""
         if self._http.they_are_waiting_for_100_continue:
             return
         size = 0
@@ -132,47 +172,37 @@ class Connection:
         Raises `TimeoutError` when the deadline passes and h11's errors when it is not HTTP.
         """
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(self._receive())
+            self._http.receive_data(self._stream.receive(self._deadline))
         return event  # type: ignore[return-value] # mypy does not see that NEED_DATA is ruled out
-
-    def _receive(self) -> bytes:
-        left = self._deadline - self._clock.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-        return self._sock.recv(_CHUNK)
 
     def _wait_for_more(self) -> None:
         """Wait for the next request to begin; only then does its own deadline run."""
         if not self._http.trailing_data[0]:
             self._deadline = self._clock.monotonic() + self._bounds.idle_seconds
             self.idle = True
-            self._http.receive_data(self._receive())
+            self._http.receive_data(self._stream.receive(self._deadline))
             self.idle = False
         self._deadline = self._clock.monotonic() + self._bounds.read_seconds
-
-    def _linger(self) -> None:
-        """Read what the client still sends, for a moment: closing before would take the answer back."""
-        self._sock.shutdown(socket.SHUT_WR)
-        self._deadline = self._clock.monotonic() + self._bounds.linger_seconds
-        while self._receive():
-            pass
 
     def _send(self, response: Response, *, head_only: bool) -> None:
         headers = [
             ("Date", formatdate(self._clock.wall(), usegmt=True)),
             ("Content-Type", response.content_type),
             ("Content-Length", str(len(response.body))),
-            *HEADERS,
-            *response.headers,
+            *_overridden((*HEADERS, *response.headers), self._settings.headers),
         ]
-        if self._http.their_state is not h11.DONE:
+        if self._http.their_state is not h11.DONE or self._last:
             headers.append(("Connection", "close"))
         head = h11.Response(status_code=response.status.value, headers=headers, reason=response.status.phrase)
         pieces = [self._http.send(head)]
         if not head_only:
             pieces.append(self._http.send(h11.Data(data=response.body)))
         pieces.append(self._http.send(h11.EndOfMessage()))
-        # The time a socket gives sendall is for all of it, however slowly the client reads.
-        self._sock.settimeout(self._bounds.write_seconds)
-        self._sock.sendall(b"".join(piece for piece in pieces if piece))
+        deadline = self._clock.monotonic() + self._bounds.write_seconds
+        self._stream.send(b"".join(piece for piece in pieces if piece), deadline)
+
+
+def _overridden(headers: tuple[tuple[str, str], ...], configured: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers, with those that the operator has configured in the place of ours."""
+    theirs = {name.lower() for name in configured}
+    return [*((name, value) for name, value in headers if name.lower() not in theirs), *configured.items()]

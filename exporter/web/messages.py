@@ -37,6 +37,8 @@ class Route:
 
     handler: Callable[[Request], Response]
     methods: tuple[str, ...] = ("GET", "HEAD")
+    public: bool = False
+    """Whether whoever asks is answered; every other path, known or not, wants the credentials that are configured."""
 
 
 Routes = Mapping[str, Route]
@@ -52,7 +54,7 @@ def parse_target(target: str) -> tuple[str, dict[str, list[str]]]:
 
     Raises `ValueError` when it is none.
     """
-    if target.startswith("/"):
+    if target.startswith("/") or "://" not in target:
         path, _, query = target.partition("?")
     else:  # the absolute form, as a proxy is asked
         parts = urlsplit(target)
@@ -60,9 +62,14 @@ def parse_target(target: str) -> tuple[str, dict[str, list[str]]]:
     return path, parse_qs(query, keep_blank_values=True, max_num_fields=1000)
 
 
+def route_of(routes: Routes, request: Request) -> Route | None:
+    """The one reading of a path: who may ask and what answers are decided on the same."""
+    return routes.get(request.path)
+
+
 def dispatch(routes: Routes, request: Request) -> Response:
     """The answer of the route for the path, or why there is none."""
-    route = routes.get(request.path)
+    route = route_of(routes, request)
     if route is None:
         return text(HTTPStatus.NOT_FOUND, "not found")
     if request.method not in route.methods:

@@ -8,16 +8,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from threading import Event, Lock, Thread
+from typing import TypeVar
 
 import structlog
 
 from exporter.clock import Clock
+from exporter.config.web_settings import WebSettings
 from exporter.options import ListenAddress
 from exporter.web.address import bound, listen
 from exporter.web.connection import Bounds, Connection
-from exporter.web.messages import Request, Response, Routes, dispatch, text
+from exporter.web.gate import Gate
+from exporter.web.messages import Request, Response, Routes, dispatch, route_of, text
 
 log = structlog.stdlib.get_logger(__name__)
+
+T = TypeVar("T")
 
 MAX_CONNECTIONS = 100
 
@@ -27,13 +32,16 @@ STOP_GRACE_SECONDS = 1.0
 ACCEPT_PAUSE_SECONDS = 0.1
 """After a failure to accept: without descriptors left, trying at once would only burn CPU."""
 
+_OPEN = WebSettings()
+
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class WebServer:
     """Serves routes on several addresses.
 
-    `on_failure` hears of each error that a handler did not foresee.
+    `on_failure` hears of each error that a handler did not foresee. Without a `gate` it serves everybody, in plain
+    HTTP.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class WebServer:
         clock: Clock,
         *,
         on_failure: Callable[[], None],
+        gate: Gate | None = None,
         bounds: Bounds | None = None,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
@@ -50,6 +59,7 @@ class WebServer:
         self._routes = routes
         self._clock = clock
         self._on_failure = on_failure
+        self._gate = gate
         self._bounds = bounds or Bounds()
         self._max_connections = max_connections
         self._listeners: list[socket.socket] = []
@@ -118,14 +128,14 @@ class WebServer:
             log.debug("connection not accepted", error=str(error))
             self._stopping.wait(ACCEPT_PAUSE_SECONDS)
             return
-        connection = Connection(sock, self._handle, self._clock, self._bounds)
+        connection = Connection(sock, self, self._clock, self._bounds)
         thread = Thread(target=self._serve, args=(sock, connection), name="web-connection", daemon=True)
         with self._lock:
             full = len(self._connections) >= self._max_connections
             if not full:
                 self._connections[sock] = (connection, thread)
         if full:
-            _refuse(sock)
+            _refuse(sock, in_plain=self._gate is None or self._gate.in_force.tls is None)
         else:
             thread.start()
 
@@ -140,23 +150,50 @@ class WebServer:
             with self._lock:
                 del self._connections[sock]
 
-    def _handle(self, request: Request) -> Response:
+    def current(self) -> WebSettings:
+        """What protects the pages now."""
+        gate = self._gate
+        if gate is None:
+            return _OPEN
+        return self._safely(gate.current, lambda: gate.in_force, path=None)
+
+    def refusal(self, request: Request, settings: WebSettings) -> Response | None:
+        """Why a request is not let in, and nothing about what there would be; None when it is."""
+        gate = self._gate
+        if gate is None:
+            return None
+        route = route_of(self._routes, request)
+        if route is not None and route.public:
+            return None
+        return self._safely(lambda: gate.refusal(request, settings), _internal_error, path=request.path)
+
+    def answer(self, request: Request) -> Response:
+        """The answer to a request that was let in."""
+        return self._safely(lambda: dispatch(self._routes, request), _internal_error, path=request.path)
+
+    def _safely(self, act: Callable[[], T], instead: Callable[[], T], *, path: str | None) -> T:
+        """What comes of an act; a failure that nobody foresaw is counted and logged, and something else comes."""
         try:
-            return dispatch(self._routes, request)
+            return act()
         except Exception:
             self._on_failure()
-            log.exception("request failed", path=request.path)
-            return text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
+            log.exception("request failed", path=path)
+            return instead()
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
             listener.close()
 
 
-def _refuse(sock: socket.socket) -> None:
+def _internal_error() -> Response:
+    return text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
+
+
+def _refuse(sock: socket.socket, *, in_plain: bool) -> None:
     with sock, suppress(OSError):
         sock.settimeout(0)
-        sock.send(_BUSY)
+        if in_plain:
+            sock.send(_BUSY)
         # Reading what is there keeps the kernel from answering with a reset, which would drop the 503.
         sock.shutdown(socket.SHUT_WR)
         sock.recv(4096)

@@ -15,7 +15,7 @@ from exporter.clock import SystemClock
 from exporter.options import ListenAddress
 from exporter.web.connection import Bounds
 from exporter.web.messages import Request, Response, Route, text
-from exporter.web.server import WebServer
+from exporter.web.server import WebServer, _refuse
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 HASTY = Bounds(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
@@ -206,6 +206,18 @@ def test_more_connections_than_allowed_are_told_to_come_back() -> None:
             refused = third.recv(65536)
             assert refused.startswith(b"HTTP/1.1 503 ")
             assert b"Retry-After: 1" in refused
+
+
+def test_who_is_told_to_come_back_reads_it_to_its_end_though_a_request_was_sent_already() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname(), timeout=10) as client,
+    ):
+        accepted, _ = listener.accept()
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert accepted.recv(1, socket.MSG_PEEK) == b"G"
+        _refuse(accepted, in_plain=True)
+        assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 503 ")
 
 
 def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:

@@ -1,0 +1,201 @@
+"""The keys of `tls_server_config` → an SSL context that has proved to work."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_address
+from tempfile import NamedTemporaryFile
+
+from exporter.config.faults import Fault, KeyPath
+from exporter.config.web_checks import CIPHERS, CURVES
+from exporter.config.web_settings import Tls
+from exporter.config.web_wire import TlsServer
+
+SECTION: KeyPath = ("tls_server_config",)
+
+_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_VERIFY = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_ANOTHERS_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+"""How OpenSSL calls it; the last where the two are of different kinds."""
+
+_ROUNDS = 10
+"""A handshake is over after three."""
+
+
+class TlsFault(Exception):
+    """The material does not make a working server."""
+
+    def __init__(self, key: str | None, text: str) -> None:
+        super().__init__(text)
+        self.fault = Fault(SECTION if key is None else (*SECTION, key), text)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The contents that the keys point to or hold; `*_key` is the key of the file that each stands under."""
+
+    cert: bytes
+    cert_key: str
+    private: bytes
+    private_key: str
+    client_ca: bytes | None
+    client_ca_key: str
+
+
+def make_tls(wire: TlsServer, material: Material) -> tuple[Tls, tuple[str, ...]]:
+    """The TLS of a server, and doubts about its certificate.
+
+    Raises `TlsFault`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = _VERSIONS[wire.min_version], _VERSIONS[wire.max_version]
+    context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    # A resumed session would carry a client's proof on; scrapes come too seldom to gain by it.
+    context.num_tickets = 0
+    _choose(context, wire)
+    _load_chain(context, material)
+    doubts = _try_out(context, material)
+    _ask_clients(context, wire, material)
+    sans = None if wire.client_allowed_sans is None else frozenset(map(canonical_san, wire.client_allowed_sans))
+    demands = _digest(wire.client_auth_type, repr(sorted(sans) if sans else sans), material.client_ca or b"")
+    return (
+        Tls(
+            context,
+            fingerprint=_digest(wire.model_dump_json(), material.cert, material.private, demands),
+            demands=demands,
+            requires_certificate=context.verify_mode is ssl.CERT_REQUIRED,
+            allowed_sans=sans,
+        ),
+        doubts,
+    )
+
+
+def canonical_san(name: str) -> str:
+    """A name as it is compared: an IP address in its shortest form, anything else as it is."""
+    try:
+        return str(ip_address(name.strip()))
+    except ValueError:
+        return name
+
+
+def _choose(context: ssl.SSLContext, wire: TlsServer) -> None:
+    suites = [CIPHERS[name] for name in wire.cipher_suites if name in CIPHERS]
+    try:
+        if suites:
+            context.set_ciphers(":".join(suites))
+        if wire.curve_preferences:
+            context.set_ecdh_curve(CURVES[wire.curve_preferences[0]])
+    except (ssl.SSLError, ValueError) as error:
+        raise TlsFault(None, f"not what this OpenSSL can do: {_reason(error)}") from None
+    if not wire.prefer_server_cipher_suites:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+
+
+def _load_chain(context: ssl.SSLContext, material: Material) -> None:
+    if not _CERTIFICATE.search(material.cert):
+        raise TlsFault(material.cert_key, "no certificate in it, expected PEM")
+    if not _PRIVATE_KEY.search(material.private):
+        raise TlsFault(material.private_key, "no private key in it, expected PEM")
+    asked: list[bool] = []
+
+    def password() -> str:
+        asked.append(True)
+        return ""
+
+    try:
+        with ExitStack() as stack:
+            cert, private = (stack.enter_context(_as_file(text)) for text in (material.cert, material.private))
+            context.load_cert_chain(cert, private, password)
+    except (ssl.SSLError, ValueError, OSError) as error:
+        if asked:
+            raise TlsFault(material.private_key, "encrypted, expected a key without a password") from None
+        if getattr(error, "reason", None) in _ANOTHERS_KEY:
+            raise TlsFault(material.private_key, "not the key of the certificate, expected its key") from None
+        raise TlsFault(
+            material.cert_key, f"cannot be used with its key, expected both in PEM ({_reason(error)})"
+        ) from None
+
+
+def _ask_clients(context: ssl.SSLContext, wire: TlsServer, material: Material) -> None:
+    context.verify_mode = _VERIFY[wire.client_auth_type]
+    if material.client_ca is None:
+        return
+    # As in Go, each certificate given is trusted for itself, whoever signed it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    blocks = _CERTIFICATE.findall(material.client_ca)
+    if not blocks:
+        raise TlsFault(material.client_ca_key, "no certificate in it, expected PEM")
+    try:
+        context.load_verify_locations(cadata=b"\n".join(blocks).decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise TlsFault(material.client_ca_key, f"not certificates, expected PEM ({_reason(error)})") from None
+
+
+def _try_out(server: ssl.SSLContext, material: Material) -> tuple[str, ...]:
+    """Shake hands with ourselves in memory: what only then comes out would else come out at the first scrape."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
+    try:
+        leaf = _CERTIFICATE.findall(material.cert)[0].decode("ascii")
+        client.load_verify_locations(cadata=leaf)
+        for _ in range(_ROUNDS):
+            for side in sides:
+                with suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        return (f"clients will not accept the certificate: {error.verify_message}",)
+    except (ssl.SSLError, ValueError) as error:
+        raise TlsFault(
+            None,
+            f"no client could connect, expected suites and a curve that go with the certificate ({_reason(error)})",
+        ) from None
+    return ()
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A path of content in memory: `load_cert_chain` takes nothing but paths, and a key belongs on no disk."""
+    if sys.platform != "linux":
+        with NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            yield file.name
+        return
+    descriptor = os.memfd_create("pem")
+    try:
+        with open(descriptor, "wb", closefd=False) as memory:
+            memory.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    """OpenSSL's word for it; it names no content."""
+    return str(getattr(error, "reason", None) or type(error).__name__).lower().replace("_", " ")
+
+
+def _digest(*parts: str | bytes) -> bytes:
+    digest = sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        digest.update(len(content).to_bytes(8, "big"))
+        digest.update(content)
+    return digest.digest()

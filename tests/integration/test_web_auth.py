@@ -1,0 +1,349 @@
+"""Nobody reads a protected page without a password, however the request is written."""
+
+from __future__ import annotations
+
+import re
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from exporter.web.passwords import MAX_PASSWORD
+from tests.integration.web_serving import PASSWORD, SECRET, USERS, Guarded, basic, curl, guarded, hashed
+from tests.unit.web.slow_gate import SlowGate
+
+RIGHT = basic().encode()
+CREDENTIALS = RIGHT.removeprefix(b"Basic ")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    long_password = "p" * MAX_PASSWORD
+    users = {"alice": hashed(), "carol": hashed(long_password), "dora": hashed("")}
+    with guarded(tmp_path_factory.mktemp("auth"), basic_auth_users=users) as site:
+        yield site
+
+
+def request(
+    target: bytes = b"/metrics",
+    *headers: bytes,
+    method: bytes = b"GET",
+    version: bytes = b" HTTP/1.1",
+    host: bytes = b"Host: x",
+) -> bytes:
+    return b"\r\n".join([method + b" " + target + version, host, *headers, b"", b""])
+
+
+def authorized(value: bytes) -> bytes:
+    return request(b"/metrics", b"Authorization: " + value)
+
+
+def encoded(text: bytes) -> bytes:
+    return b"Basic " + b64encode(text)
+
+
+PATHS = [
+    b"/metrics",
+    b"/",
+    b"/-/reload",
+    b"/none",
+    b"//metrics",
+    b"/./metrics",
+    b"/-/../metrics",
+    b"/-/healthy/../../metrics",
+    b"/-/healthy/",
+    b"/-/healthy//",
+    b"//-/healthy",
+    b"/-//healthy",
+    b"/./-/healthy",
+    b"/-/healthy/.",
+    b"/-/Healthy",
+    b"/-/HEALTHY",
+    b"/%2d/healthy",
+    b"/-%2fhealthy",
+    b"/%2F-/healthy",
+    b"/-/healthy%00",
+    b"/-/healthy%2f..%2f..%2fmetrics",
+    b"/-/healthy;/metrics",
+    b"/-/healthy;jsessionid=1",
+    b"/metrics;/-/healthy",
+    b"/metrics/-/healthy",
+    b"/metrics#/-/healthy",
+    b"/metrics?/-/healthy",
+    b"/metrics?path=/-/healthy",
+    b"/metrics%3f/-/healthy",
+    b"/-/healthy#/metrics",
+    b"/-/healthy\\..\\metrics",
+    b"\\-\\healthy",
+    b"-/healthy",
+    b"*",
+    b"x:443",
+    b"http://x/metrics",
+    b"http:///metrics",
+    b"http:/-/healthy",
+    b"http:-/healthy",
+    b"HTTP://x/metrics",
+    b"http://x/-/healthy/../metrics",
+    b"http://-/healthy",
+    b"http://x:80/metrics?/-/healthy",
+    b"?/-/healthy",
+    b"http://alice:correct%20horse@x/metrics",
+    b"file:///metrics",
+    b"x-/healthy",
+    b"http://[/-/healthy",
+    b"http://x//-/healthy",
+]
+
+
+@pytest.mark.parametrize("target", PATHS)
+@pytest.mark.parametrize("version", [b" HTTP/1.1", b" HTTP/1.0"])
+def test_no_way_to_write_a_path_leads_past_the_password(site: Guarded, target: bytes, version: bytes) -> None:
+    answer = site.raw(request(target, version=version))
+    assert answer.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 400 "))
+    assert SECRET not in answer
+    assert b"healthy\n" not in answer
+
+
+REQUESTS = [
+    request(version=b""),
+    request(version=b" HTTP/0.9"),
+    request(version=b" HTTP/2.0"),
+    request(version=b" http/1.1"),
+    b"GET /metrics\r\n",
+    b"GET /metrics\n\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    request(method=b"get"),
+    request(method=b"HEAD"),
+    request(method=b"POST"),
+    request(method=b"OPTIONS"),
+    request(method=b"TRACE"),
+    request(method=b"CONNECT"),
+    request(method=b"PUBLIC"),
+    request(method=b"G\tET"),
+    request(b"/-/reload", method=b"POST"),
+    request(b"/metrics", b"X-HTTP-Method-Override: GET", method=b"POST"),
+    request(b"/metrics", b"X-Original-URL: /-/healthy"),
+    request(b"/metrics", b"X-Rewrite-URL: /-/healthy", b"X-Forwarded-For: 127.0.0.1", b"X-Real-IP: 127.0.0.1"),
+    request(b"/-/healthy", b"X-Original-URL: /metrics"),
+    request(host=b"Host: localhost"),
+    request(host=b"Host: 127.0.0.1:10617"),
+    request(host=b"Host: /-/healthy"),
+    request(host=b"Host: a\r\nHost: b"),
+    request(host=b"Host: x\r\n /-/healthy"),
+    request(b"/metrics /-/healthy"),
+    request(b"/-/healthy /metrics"),
+    request(b"/metrics\0/-/healthy"),
+    request(b"/metrics\xff"),
+    b"\r\n\r\n" + request(),
+    request(b"/metrics", b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAMAAABk"),
+    request(b"/-/healthy", b"Content-Length: 37") + request()[:37],
+    request(b"/-/healthy", b"Transfer-Encoding: chunked", b"Content-Length: 4") + b"0\r\n\r\n" + request(),
+    request(b"/-/healthy", b"Content-Length : 10") + request(),
+    request(b"/-/healthy") + request(),
+    authorized(RIGHT).replace(b"Authorization", b"Proxy-Authorization"),
+    authorized(RIGHT).replace(b"Authorization", b"X-Authorization"),
+    authorized(RIGHT).replace(b"Authorization", b"Author\xc4\xb1zation"),
+    authorized(RIGHT).replace(b"Authorization:", b"Authorization :"),
+    request(b"/metrics", b"Cookie: Authorization=" + RIGHT),
+    request(b"/metrics?Authorization=" + CREDENTIALS),
+    authorized(b""),
+    authorized(b"Basic"),
+    authorized(b"Basic "),
+    authorized(b"Basic Og=="),
+    authorized(b"Basic ===="),
+    authorized(b"Basic =" + CREDENTIALS),
+    authorized(b"Basic " + CREDENTIALS[:-2]),
+    authorized(b"Basic " + CREDENTIALS + b"="),
+    authorized(b"Basic " + CREDENTIALS + b"!"),
+    authorized(b"Basic " + CREDENTIALS[:8] + b"\t" + CREDENTIALS[8:]),
+    authorized(b"Basic " + CREDENTIALS[:8] + b" " + CREDENTIALS[8:]),
+    authorized(b"Basic\t" + CREDENTIALS),
+    authorized(b"Basic:" + CREDENTIALS),
+    authorized(b"BasicX " + CREDENTIALS),
+    authorized(b"Bearer " + CREDENTIALS),
+    authorized(b"Digest " + CREDENTIALS),
+    authorized(b"Basic alice:correct horse"),
+    authorized(b"Basic \xff\xfe"),
+    authorized(b"Basic\x00 " + CREDENTIALS),
+    authorized(RIGHT + b", " + RIGHT),
+    authorized(b"Basic x, " + RIGHT),
+    request(b"/metrics", b"Authorization: Basic x", b"Authorization: " + RIGHT),
+    request(b"/metrics", b"Authorization: " + RIGHT, b"authorization: " + RIGHT),
+    authorized(encoded(b"alice:")),
+    authorized(encoded(b"alice")),
+    authorized(encoded(b":")),
+    authorized(encoded(b":correct horse")),
+    authorized(encoded(b"alice:correct horse ")),
+    authorized(encoded(b"alice:Correct Horse")),
+    authorized(encoded(b"alice :correct horse")),
+    authorized(encoded(b"ALICE:correct horse")),
+    authorized(encoded(b"alice\0:correct horse")),
+    authorized(encoded(b"alice:correct horse\0")),
+    authorized(encoded(b"alice:correct horse\0correct horse")),
+    authorized(encoded(b"alice:\0")),
+    authorized(encoded(b"bob:correct horse")),
+    authorized(encoded(b"a" * 2000 + b":correct horse")),
+    authorized(encoded(b"alice:" + b"correct horse" * 200)),
+    authorized(encoded(b"carol:" + b"p" * (MAX_PASSWORD - 1))),
+    authorized(encoded(b"carol:" + b"p" * (MAX_PASSWORD + 1))),
+    authorized(encoded(b"alice:" + hashed().encode())),
+    authorized(encoded(hashed().encode() + b":" + hashed().encode())),
+    authorized(encoded("alice:c\N{LATIN SMALL LETTER O WITH DIAERESIS}rrect horse".encode("latin-1"))),
+    authorized(encoded("\N{CYRILLIC SMALL LETTER A}lice:correct horse".encode())),
+]
+
+
+@pytest.mark.parametrize("sent", REQUESTS)
+def test_no_way_to_write_a_request_leads_past_the_password(site: Guarded, sent: bytes) -> None:
+    answer = site.raw(sent)
+    assert SECRET not in answer
+    last = re.findall(rb"^HTTP/1.1 ([0-9]+) ", answer, re.MULTILINE)
+    assert not last or last[-1] in {b"401", b"400", b"405"} or b"healthy\n" in answer
+    assert site.failures == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        authorized(RIGHT),
+        authorized(b"basic " + CREDENTIALS),
+        authorized(b"BASIC " + CREDENTIALS),
+        authorized(RIGHT).replace(b"Authorization", b"aUTHORIZATION"),
+        authorized(RIGHT).replace(b"Authorization: ", b"Authorization:\t  "),
+        authorized(RIGHT).replace(b"Authorization: Basic ", b"Authorization: Basic\r\n "),
+        authorized(encoded(b"carol:" + b"p" * MAX_PASSWORD)),
+        authorized(encoded(b"dora:")),
+        request(b"http://any/metrics?x=1", b"Authorization: " + RIGHT, version=b" HTTP/1.0"),
+        request(b"/-/reload", b"Authorization: " + RIGHT, method=b"POST"),
+    ],
+)
+def test_the_right_password_is_let_in_as_rfc_7617_has_it(site: Guarded, sent: bytes) -> None:
+    assert SECRET in site.raw(sent)
+
+
+@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready", "/-/healthy?x=/metrics"])
+def test_the_probes_ask_for_nothing(site: Guarded, path: str) -> None:
+    assert curl(site.url(path, "http")).status == 200
+    assert curl(site.url(path, "http"), "--user", "alice:wrong").status == 200
+
+
+def test_what_is_refused_does_not_tell_what_exists(site: Guarded) -> None:
+    answers = {
+        re.sub(rb"Date: [^\r]*\r\n", b"", site.raw(request(target, *authorization, method=method)))
+        for target in (b"/metrics", b"/none", b"/-/reload", b"/")
+        for method in (b"GET", b"POST", b"BREW")
+        for authorization in (
+            (),
+            (b"Authorization: " + encoded(b"alice:no"),),
+            (b"Authorization: " + encoded(b"x:no"),),
+        )
+    }
+    (answer,) = answers
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'\r\nWWW-Authenticate: Basic realm="' in answer
+
+
+def test_the_body_of_a_refused_request_is_not_waited_for(site: Guarded) -> None:
+    head = request(b"/metrics", b"Content-Length: 1000000000", method=b"POST")
+    answer = site.raw(head)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"\r\nConnection: close" in answer
+
+
+def test_names_and_passwords_are_not_logged(site: Guarded) -> None:
+    with capture_logs() as logs:
+        for credentials in (b"alice:guess-1", b"mallory:guess-2"):
+            site.raw(authorized(encoded(credentials)))
+        site.raw(authorized(RIGHT))
+    assert not re.search(f"alice|mallory|guess|{PASSWORD}|Basic", str(logs))
+
+
+def test_guesses_do_not_hold_up_a_password_that_has_been_right(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with guarded(tmp_path_factory.mktemp("busy"), gate=SlowGate, **USERS) as site:
+        assert SECRET in site.raw(authorized(RIGHT))
+        SlowGate.hold.clear()
+        guesses = [threading.Thread(target=site.raw, args=(authorized(encoded(b"alice:no")),)) for _ in range(8)]
+        try:
+            for guess in guesses:
+                guess.start()
+            assert SlowGate.begun.wait(10)
+            assert SECRET in site.raw(authorized(RIGHT))
+        finally:
+            SlowGate.hold.set()
+            for guess in guesses:
+                guess.join(10)
+        assert SlowGate.most_at_once == 1
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        b"/",
+        b"metrics",
+        b"-",
+        b"healthy",
+        b"ready",
+        b"reload",
+        b"%2f",
+        b"%2d",
+        b"%00",
+        b"..",
+        b".",
+        b";",
+        b"?",
+        b"#",
+        b"\\",
+        b"http://",
+        b"x",
+        b"//",
+        b"*",
+        b" ",
+        b"\0",
+        b"\xff",
+        b":",
+    ]
+)
+TARGETS = st.lists(FRAGMENTS, max_size=8).map(b"".join)
+VALUES = st.one_of(
+    st.binary(max_size=40).map(encoded),
+    st.binary(max_size=60),
+    st.sampled_from([b"Basic", b"basic Og==", b"Basic =", b""]),
+)
+NAMES = st.sampled_from(
+    [
+        b"Authorization",
+        b"authorization",
+        b"Host",
+        b"Content-Length",
+        b"Transfer-Encoding",
+        b"Connection",
+        b"Expect",
+        b"X",
+    ]
+)
+ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b" \r\n", b"\r\n "])
+
+
+@st.composite
+def like_requests(draw: st.DrawFn) -> bytes:
+    method = draw(st.sampled_from([b"GET", b"GET", b"POST", b"HEAD", b"get", b"", b"OPTIONS"]))
+    version = draw(st.sampled_from([b" HTTP/1.1", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0", b"", b" HTTP/1.1 "]))
+    lines = [method + b" " + draw(TARGETS) + version]
+    for name, value in draw(st.lists(st.tuples(NAMES, VALUES), max_size=4)):
+        lines.append(name + b": " + value)
+    text = b"".join(line + draw(ENDS) for line in lines)
+    return text + draw(ENDS) + draw(st.binary(max_size=20))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sent=st.lists(st.one_of(like_requests(), st.binary(max_size=200)), min_size=1, max_size=3).map(b"".join))
+def test_nothing_that_is_sent_leads_past_the_password_or_breaks_the_server(site: Guarded, sent: bytes) -> None:
+    assert SECRET not in site.raw(sent)
+    assert site.failures == []
+
+
+def test_after_all_of_that_the_server_goes_on(site: Guarded) -> None:
+    assert SECRET in site.raw(authorized(RIGHT))

@@ -1,0 +1,198 @@
+"""The exporter as a whole behind a web configuration: Prometheus scrapes it, and what it exposes is told."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.app import App
+from exporter.config.settings import Detail, Limits, Settings
+from exporter.emulator import Emulator
+from exporter.errors import ConfigError
+from exporter.options import ListenAddress, ServeOptions
+from exporter.web.live import LOOK_SECONDS
+from tests.e2e.prometheus import prometheus
+from tests.fakes import FakeCognito, FakePool, TurnedClock
+from tests.harness import config, environment, free_port, pool, program, serving_program, shown
+from tests.integration.web_serving import (
+    LOOPBACK,
+    MUTUAL,
+    PASSWORD,
+    TLS,
+    USERS,
+    basic,
+    curl,
+    hashed,
+    write_certificate,
+    write_web,
+)
+from tests.tools import required_tool
+from tests.unit.collect.pools import POOL_ID, settings
+
+EVERYWHERE = ListenAddress("", 0)
+EXPOSURE = "raw user names are served without authentication beyond loopback"
+RATES = dict.fromkeys(("UserResourceRead", "UserList", "UserPoolRead", "UserPoolResourceRead"), 1000.0)
+RAW = Settings((settings(detail=Detail.USER),), Limits(dict(RATES), series=1000))
+
+
+def app(web: Path | None, *, clock: TurnedClock | None = None, probe: ListenAddress | None = None) -> App:
+    options = ServeOptions(Path(), (EVERYWHERE,), probe_listen_address=probe, web_config_file=web)
+    return App(RAW, options, make_api=lambda _: FakeCognito({POOL_ID: FakePool()}), clock=clock)
+
+
+@contextmanager
+def running(started: App) -> Iterator[App]:
+    started.start()
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def exposed(of: App) -> float | None:
+    return of._own.registry.get_sample_value("cognito_exporter_identity_exposed")
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({}, 1),
+        ({"tls_server_config": TLS}, 1),
+        ({"tls_server_config": {**MUTUAL, "client_auth_type": "VerifyClientCertIfGiven"}}, 1),
+        ({"tls_server_config": MUTUAL}, 0),
+        (USERS, 0),
+    ],
+)
+def test_raw_names_are_exposed_unless_somebody_must_prove_who_they_are(
+    tmp_path: Path, sections: dict[str, Any], expected: float
+) -> None:
+    write_certificate(tmp_path)
+    with capture_logs() as logs:
+        assert exposed(app(write_web(tmp_path, **sections))) == expected
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [EXPOSURE] * int(expected)
+
+
+def test_what_is_exposed_follows_the_file(tmp_path: Path) -> None:
+    clock = TurnedClock()
+    with running(app(write_web(tmp_path, **USERS), clock=clock)) as daemon:
+        url = f"http://127.0.0.1:{daemon.addresses[0].port}/metrics"
+        assert curl(url).status == 401
+        assert exposed(daemon) == 0
+        (tmp_path / "web.yml").write_text("{}")
+        clock.turn(LOOK_SECONDS)
+        page = curl(url)
+        assert page.status == 200
+        assert "\ncognito_exporter_identity_exposed 1" in page.body
+        write_web(tmp_path, **USERS)
+        clock.turn(LOOK_SECONDS)
+        assert curl(url).status == 401
+        assert exposed(daemon) == 0
+
+
+def test_a_wrong_file_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"web\.yml:1: tls_server_config\.cert_file: missing"):
+        app(write_web(tmp_path, tls_server_config={"key_file": "x"}))
+
+
+def test_the_probe_address_needs_neither_tls_nor_certificate_nor_password(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    with running(app(write_web(tmp_path, tls_server_config=MUTUAL, **USERS), probe=LOOPBACK)) as daemon:
+        (address,) = daemon._servers[1].bound
+        assert curl(f"http://{address}/-/healthy").status == 200
+        assert curl(f"http://{address}/-/ready").status in {200, 503}
+        assert curl(f"http://{address}/metrics").status == 404
+        assert curl(f"https://127.0.0.1:{daemon.addresses[0].port}/-/healthy", "--insecure").status == 0
+
+
+def test_a_reload_takes_the_web_configuration_along(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
+    web = write_web(tmp_path, **USERS)
+    options = ServeOptions(file, (LOOPBACK,), web_config_file=web, enable_lifecycle=True)
+    daemon = App(RAW, options, make_api=lambda _: FakeCognito({POOL_ID: FakePool()}), clock=TurnedClock())
+    with running(daemon):
+        url, user = f"http://{daemon.addresses[0]}/-/reload", ("--user", f"alice:{PASSWORD}")
+        assert curl(url, "-X", "POST").status == 401
+        web.write_text("basic_auth_users: {}")
+        refused = curl(url, "-X", "POST", *user)
+        assert refused.status == 500
+        assert "basic_auth_users: empty" in refused.body
+        write_web(tmp_path, basic_auth_users={"bob": hashed()})
+        assert curl(url, "-X", "POST", *user).status == 200
+        assert curl(url, "-X", "POST", *user).status == 401
+
+
+def test_the_program_refuses_a_wrong_file_with_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
+    (tmp_path / "web.yml").write_text("basic_auth_users:\n  alice: secret-of-alice\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "exporter",
+            f"--config.file={tmp_path}/config.yaml",
+            f"--web.config.file={tmp_path}/web.yml",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        env=environment("http://127.0.0.1:9"),
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{tmp_path}/web.yml:2: basic_auth_users: the hash of user 1 is not a bcrypt hash")
+    assert "alice" not in done.stderr
+
+
+def test_prometheus_scrapes_over_tls_with_certificate_and_password_and_sigterm_ends_all(tmp_path: Path) -> None:
+    tool = required_tool("prometheus")
+    write_certificate(tmp_path, "scraper.example", stem="client")
+    write_certificate(tmp_path)
+    web = write_web(tmp_path, tls_server_config={**MUTUAL, "client_allowed_sans": ["scraper.example"]}, **USERS)
+    scrape = {
+        "scheme": "https",
+        "tls_config": {
+            "ca_file": str(tmp_path / "ca.crt"),
+            "cert_file": str(tmp_path / "client.crt"),
+            "key_file": str(tmp_path / "client.key"),
+        },
+        "basic_auth": {"username": "alice", "password": PASSWORD},
+    }
+    with Emulator() as emulator:
+        text = config(emulator.url, pool(emulator.seed_pool("pool", users=20, seed=2), detail="pool"))
+        probe = free_port()
+        flags = (f"--web.config.file={web}", f"--web.probe-listen-address=127.0.0.1:{probe}")
+        with serving_program(text, tmp_path, emulator.url, *flags) as running_program:
+            target = {"guarded": running_program.url}
+            with prometheus(tool, tmp_path, free_port(), target, **scrape) as asked:
+                assert shown(lambda: asked.values('sum(up{job="guarded"})') == {(): 1.0})
+                assert shown(lambda: bool(asked.query('cognito_user_pool_users{job="guarded"} == 20')))
+                write_certificate(tmp_path)
+                assert shown(lambda: len(running_program.events("web configuration read again")) >= 1)
+                assert asked.values('min_over_time(up{job="guarded"}[1m])', "job") == {"guarded": 1.0}
+            healthy = healthcheck(tmp_path, emulator.url, f"--web.probe-listen-address=127.0.0.1:{probe}")
+            assert healthy == (0, "")
+            port = running_program.url.rpartition(":")[2]
+            code, told = healthcheck(tmp_path, emulator.url, f"--web.listen-address=127.0.0.1:{port}")
+            assert (code, "--web.probe-listen-address" in told) == (1, True)
+            with socket.create_connection(("127.0.0.1", int(port)), timeout=10):
+                assert running_program.end(signal.SIGTERM) == 0
+            assert "Traceback" not in running_program.log_text
+            assert basic() not in running_program.log_text
+
+
+def healthcheck(directory: Path, sts_url: str, flag: str) -> tuple[int, str]:
+    place = directory / "healthcheck"
+    place.mkdir(exist_ok=True)
+    with program(["healthcheck", flag], place, sts_url) as asked:
+        code = asked.process.wait(20)
+        return code, asked.log_text

@@ -1,0 +1,258 @@
+"""Certificates and users change while scrapes go on: none of them fails."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.web.live import LOOK_SECONDS
+from tests.fakes import TurnedClock, eventually
+from tests.integration.web_serving import (
+    MUTUAL,
+    PASSWORD,
+    SECRET,
+    TLS,
+    USERS,
+    Guarded,
+    authority,
+    basic,
+    guarded,
+    hashed,
+    write_certificate,
+    write_web,
+)
+
+
+@dataclass
+class Scraper:
+    """Scrapes one after the other, over one connection or over a new one each time."""
+
+    site: Guarded
+    context: ssl.SSLContext
+    keep: bool
+    authorization: str | None = None
+    serials: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    scrapes: int = 0
+
+    def run(self, stop: threading.Event) -> None:
+        client = self._client()
+        while not stop.is_set():
+            try:
+                self._scrape(client)
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+            if not self.keep:
+                client.close()
+            self.scrapes += 1
+        client.close()
+
+    def _client(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(*self.site.address, timeout=10, context=self.context)
+
+    def _scrape(self, client: http.client.HTTPSConnection) -> None:
+        client.request("GET", "/metrics", headers={"Authorization": self.authorization} if self.authorization else {})
+        sock: Any = client.sock
+        shown = sock.getpeercert()["serialNumber"]
+        response = client.getresponse()
+        if (response.status, response.read()) != (200, SECRET):
+            self.failures.append(str(response.status))
+        if shown not in self.serials:
+            self.serials.append(shown)
+
+
+@contextmanager
+def scraping(*scrapers: Scraper) -> Iterator[Callable[[], bool]]:
+    """Scrape all the while; gives what waits until each has scraped some times more."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=scraper.run, args=(stop,)) for scraper in scrapers]
+
+    def go_on() -> bool:
+        wanted = [scraper.scrapes + 5 for scraper in scrapers]
+        return eventually(lambda: all(s.scrapes >= n for s, n in zip(scrapers, wanted, strict=True)))
+
+    for thread in threads:
+        thread.start()
+    try:
+        yield go_on
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+
+
+def context(directory: Path, *, cert: str | None = None) -> ssl.SSLContext:
+    made = ssl.create_default_context(cafile=directory / "ca.crt")
+    if cert:
+        made.load_cert_chain(directory / f"{cert}.crt", directory / f"{cert}.key")
+    return made
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_certificate_and_users_are_rotated_and_no_scrape_fails(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    write_certificate(tmp_path)
+    clock = TurnedClock()
+    with guarded(tmp_path, clock=clock, tls_server_config=TLS, **USERS) as site:
+        trust = context(tmp_path)
+        trust.maximum_version = version
+        scrapers = [Scraper(site, trust, keep, basic()) for keep in (True, False)]
+        with scraping(*scrapers) as go_on:
+            assert go_on()
+            write_certificate(tmp_path)
+            clock.turn(LOOK_SECONDS)
+            assert go_on()
+            write_web(tmp_path, tls_server_config=TLS, basic_auth_users={"alice": hashed(), "bob": hashed("new")})
+            clock.turn(LOOK_SECONDS)
+            assert go_on()
+            for scraper in scrapers:
+                scraper.authorization = basic("bob", "new")
+            assert go_on()
+            write_web(tmp_path, tls_server_config=TLS, basic_auth_users={"bob": hashed("new")})
+            clock.turn(LOOK_SECONDS)
+            assert go_on()
+        for scraper in scrapers:
+            assert scraper.failures == []
+            assert len(scraper.serials) == 2
+        alice = Scraper(site, trust, keep=False, authorization=basic())
+        with scraping(alice) as go_on:
+            assert go_on()
+        assert set(alice.failures) == {"401"}
+        assert site.failures == []
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_wrong_file_leaves_what_was_in_force_and_is_told_once(tmp_path: Path, keep: bool) -> None:
+    write_certificate(tmp_path)
+    clock = TurnedClock()
+    with guarded(tmp_path, clock=clock, tls_server_config=TLS, **USERS) as site:
+        scraper = Scraper(site, context(tmp_path), keep, basic())
+        good = (tmp_path / "server.key").read_bytes()
+        with capture_logs() as logs, scraping(scraper) as go_on:
+            assert go_on()
+            write_certificate(tmp_path, stem="other")
+            (tmp_path / "server.key").write_bytes((tmp_path / "other.key").read_bytes())
+            for _ in range(3):
+                clock.turn(LOOK_SECONDS)
+                assert go_on()
+            (tmp_path / "web.yml").write_text("")
+            for _ in range(3):
+                clock.turn(LOOK_SECONDS)
+                assert go_on()
+            (tmp_path / "server.key").write_bytes(good)
+            write_web(tmp_path, tls_server_config=TLS, **USERS)
+            clock.turn(LOOK_SECONDS)
+            assert go_on()
+        assert scraper.failures == []
+        assert len(scraper.serials) == 1
+        errors = [entry["error"] for entry in logs if entry["log_level"] == "error"]
+        assert len(errors) == 2
+        assert "web.yml:" in errors[0]
+        assert "tls_server_config.key_file: not the key of the certificate" in errors[0]
+        assert "empty, expected a mapping" in errors[1]
+        assert [entry["event"] for entry in logs if entry["log_level"] == "info"] == ["web configuration read again"]
+
+
+def test_a_file_that_is_named_and_comes_later_is_found(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    clock = TurnedClock()
+    with guarded(tmp_path, clock=clock, tls_server_config=TLS) as site:
+        write_web(tmp_path, tls_server_config={"cert_file": "late.crt", "key_file": "late.key"})
+        before = site.config.current().tls
+        clock.turn(LOOK_SECONDS)
+        assert site.config.current().tls == before
+        write_certificate(tmp_path, stem="late")
+        clock.turn(LOOK_SECONDS)
+        assert site.config.current().tls != before
+
+
+def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_changes(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    for generation in ("..first", "..second"):
+        (secret / generation).mkdir(parents=True)
+        write_certificate(secret / generation)
+    (secret / "..data").symlink_to("..first")
+    for name in ("server.crt", "server.key", "ca.crt"):
+        (secret / name).symlink_to(Path("..data") / name)
+    clock = TurnedClock()
+    web = {"cert_file": "secret/server.crt", "key_file": "secret/server.key"}
+    with guarded(tmp_path, clock=clock, tls_server_config=web) as site:
+        scraper = Scraper(site, context(secret), keep=True)
+        with scraping(scraper) as go_on:
+            assert go_on()
+            (secret / "..next").symlink_to("..second")
+            (secret / "..next").replace(secret / "..data")
+            clock.turn(LOOK_SECONDS)
+            assert go_on()
+        assert (scraper.failures, len(scraper.serials)) == ([], 2)
+
+
+def test_a_connection_whose_client_would_not_be_admitted_any_more_is_closed_unanswered(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    write_certificate(tmp_path, "scraper.example", stem="client")
+    clock = TurnedClock()
+    with guarded(tmp_path, clock=clock, tls_server_config=MUTUAL) as site:
+        client = http.client.HTTPSConnection(*site.address, timeout=10, context=context(tmp_path, cert="client"))
+        client.request("GET", "/metrics")
+        assert client.getresponse().read() == SECRET
+        write_web(tmp_path, tls_server_config={**MUTUAL, "client_allowed_sans": ["other.example"]})
+        clock.turn(LOOK_SECONDS)
+        client.request("GET", "/metrics")
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            client.getresponse()
+        client.close()
+
+
+def test_a_plain_connection_does_not_outlive_the_day_when_certificates_are_asked_for(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    clock = TurnedClock()
+    with guarded(tmp_path, clock=clock) as site:
+        client = http.client.HTTPConnection(*site.address, timeout=10)
+        client.request("GET", "/metrics")
+        assert client.getresponse().read() == SECRET
+        write_web(tmp_path, tls_server_config=MUTUAL)
+        clock.turn(LOOK_SECONDS)
+        client.request("GET", "/metrics")
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            client.getresponse()
+        client.close()
+        assert site.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_ca_is_rotated(tmp_path: Path) -> None:
+    write_certificate(tmp_path, "scraper.example", ca=authority("next"), stem="next")
+    next_ca = (tmp_path / "ca.crt").read_bytes()
+    write_certificate(tmp_path, "scraper.example", stem="client")
+    write_certificate(tmp_path)
+    clock = TurnedClock()
+    with guarded(tmp_path, clock=clock, tls_server_config=MUTUAL) as site:
+        ours = context(tmp_path, cert="client")
+        theirs = context(tmp_path, cert="next")
+        before, after = Scraper(site, ours, keep=False), Scraper(site, theirs, keep=False)
+        with scraping(before) as go_on:
+            assert go_on()
+        (tmp_path / "ca.crt").write_bytes(next_ca)
+        clock.turn(LOOK_SECONDS)
+        with scraping(after) as go_on:
+            assert go_on()
+        assert (before.failures, after.failures) == ([], [])
+        rejected = Scraper(site, ours, keep=False)
+        with scraping(rejected) as go_on:
+            assert go_on()
+        assert len(rejected.failures) == rejected.scrapes
+
+
+def test_with_the_real_clock_a_change_is_in_force_two_seconds_later(tmp_path: Path) -> None:
+    with guarded(tmp_path, **USERS) as site:
+        request = f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: {basic('bob', PASSWORD)}\r\n\r\n".encode()
+        write_web(tmp_path, basic_auth_users={"bob": hashed()})
+        assert site.raw(request).startswith(b"HTTP/1.1 401 ")
+        assert eventually(lambda: SECRET in site.raw(request), within=4)

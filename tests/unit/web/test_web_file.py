@@ -1,0 +1,553 @@
+"""Every mistake in a web configuration has its line, its key and what was expected."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import trustme
+import yaml
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from exporter.config.faults import Fault
+from exporter.config.web_file import load_web_settings
+from exporter.config.web_settings import RateLimit, WebSettings
+from exporter.config.web_tls import TlsFault, _choose
+from exporter.config.web_wire import Headers, HttpServer, RateLimits, TlsServer, WebRoot
+from exporter.config.wire import fields_of
+from exporter.errors import ConfigError
+
+HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
+CERT = "  cert_file: server.crt\n  key_file: server.key\n"
+TLS = f"tls_server_config:\n{CERT}"
+CA = "  client_ca_file: ca.crt\n"
+POLICY = "tls_server_config.client_auth_type"
+VERIFY = "  client_auth_type: RequireAndVerifyClientCert\n"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates of every kind that a file can point to."""
+    directory = tmp_path_factory.mktemp("web")
+    ca = trustme.CA()
+    for stem in ("server", "other"):
+        issued = ca.issue_cert("localhost")
+        (directory / f"{stem}.crt").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        (directory / f"{stem}.key").write_bytes(issued.private_key_pem.bytes())
+    rsa = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.RSA)
+    (directory / "rsa.key").write_bytes(rsa.private_key_pem.bytes())
+    (directory / "ca.crt").write_bytes(ca.cert_pem.bytes())
+    key = load_pem_private_key((directory / "server.key").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+    (directory / "locked.key").write_bytes(locked)
+    (directory / "empty").write_bytes(b"")
+    (directory / "broken.crt").write_bytes(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    (directory / "odd.crt").write_bytes(b"-----BEGIN CERTIFICATE-----\n\xff\xfe\n-----END CERTIFICATE-----\n")
+    (directory / "broken.key").write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    (directory / "large.crt").write_bytes(b" " * ((1 << 20) + 1))
+    return directory
+
+
+def load(directory: Path, text: str) -> WebSettings:
+    path = directory / "web.yml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return load_web_settings(path)
+
+
+def faults(directory: Path, text: str) -> list[str]:
+    """What is wrong, without the name of the file."""
+    with pytest.raises(ConfigError) as caught:
+        load(directory, text)
+    prefix = f"{directory / 'web.yml'}:"
+    assert all(fault.startswith(prefix) for fault in caught.value.faults)
+    return [fault.removeprefix(prefix) for fault in caught.value.faults]
+
+
+ONE_FAULT = {
+    "empty": ("", "1: empty, expected a mapping such as {} for no protection"),
+    "only a comment": ("# nothing\n", "1: empty, expected a mapping such as {} for no protection"),
+    "a list": ("- a\n", "1: wrong type, expected a mapping (found a list)"),
+    "no YAML": ("a: [", "1:5: not YAML: while parsing a flow node"),
+    "no text": ("a: \udcff", "1: not text, expected UTF-8"),
+    "no text further down": ("\na: b\nc: \udcff\n", "3: not text, expected UTF-8"),
+    "a name of half a character": (
+        'basic_auth_users: {"\\ud800": x}\n',
+        "1: basic_auth_users: the hash of user 1 is not",
+    ),
+    "a hash of half a character": (
+        'basic_auth_users: {a: "\\ud800"}\n',
+        "1: basic_auth_users: the hash of user 1 is not",
+    ),
+    "unknown key": ("tls_config: {}\n", "1: tls_config: unknown key, expected one of tls_server_config, "),
+    "unknown key inside": (f"{TLS}  cert_filse: x\n", "4: tls_server_config.cert_filse: unknown key, expected one of "),
+    "twice": ("rate_limit: {interval: 1s, burst: 1}\nrate_limit: {}\n", "2: rate_limit: twice, expected once"),
+    "section without content": (
+        "tls_server_config:\n",
+        "1: tls_server_config: wrong type, expected a mapping with a certificate and a key (found nothing)",
+    ),
+    "users without content": ("basic_auth_users:\n", "1: basic_auth_users: wrong type, expected a mapping of user"),
+    "no users": ("basic_auth_users: {}\n", "1: basic_auth_users: empty, expected at least one user, or the key to be"),
+    "users as a list": ("basic_auth_users: [a]\n", "1: basic_auth_users: wrong type, expected a mapping of user names"),
+    "a bad hash": (
+        f"basic_auth_users:\n  alice: {HASH}\n  bob: hunter2\n",
+        "3: basic_auth_users: the hash of user 2 is not a bcrypt hash, expected a bcrypt hash such as htpasswd -nB",
+    ),
+    "an MD5 hash": ("basic_auth_users: {a: $apr1$x$y}\n", "1: basic_auth_users: the hash of user 1 is not a bcrypt"),
+    "a short hash": (f"basic_auth_users: {{a: {HASH[:-1]}}}\n", "1: basic_auth_users: the hash of user 1 is not"),
+    "a hash with more behind": (f'basic_auth_users: {{a: "{HASH}\\n"}}\n', "1: basic_auth_users: the hash of user 1"),
+    "a hash of the bad variant": (f"basic_auth_users: {{a: {HASH.replace('2y', '2x')}}}\n", "1: basic_auth_users: the"),
+    "a cheap hash": (f"basic_auth_users: {{a: {HASH.replace('$10$', '$03$')}}}\n", "1: basic_auth_users: the hash of"),
+    "a dear hash": (
+        f"basic_auth_users: {{a: {HASH.replace('$10$', '$19$')}}}\n",
+        "1: basic_auth_users: the hash of user 1 is a bcrypt hash of a cost that is out of bounds, expected",
+    ),
+    "a hash that is none": ("basic_auth_users: {a: }\n", "1: basic_auth_users: the hash of user 1 is not a bcrypt"),
+    "a colon in a name": (
+        f'basic_auth_users: {{"a:b": {HASH}}}\n',
+        "1: basic_auth_users: the name of user 1 cannot be sent, expected one without a colon",
+    ),
+    "a user twice": (f"basic_auth_users:\n  ann: {HASH}\n  ann: {HASH}\n", "3: basic_auth_users: a user: twice, "),
+    "no certificate": (
+        "tls_server_config:\n  key_file: server.key\n",
+        "1: tls_server_config.cert_file: missing, expected cert_file or cert",
+    ),
+    "no key": (
+        "tls_server_config:\n  cert_file: server.crt\n",
+        "1: tls_server_config.key_file: missing, expected key_file or key",
+    ),
+    "a blank path": (
+        "tls_server_config:\n  cert_file: ''\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: ",
+    ),
+    "both": (f"{TLS}  cert: x\n", "4: tls_server_config.cert: not together with cert_file, expected one of the two"),
+    "no such file": (
+        "tls_server_config:\n  cert_file: none.crt\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: cannot be read, expected a readable file (No such file or directory)",
+    ),
+    "a directory": (
+        "tls_server_config:\n  cert_file: .\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: cannot be read, expected a readable file (Is a directory)",
+    ),
+    "a large file": (
+        "tls_server_config:\n  cert_file: large.crt\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: too large, expected at most 1 MiB",
+    ),
+    "an empty certificate": (
+        "tls_server_config:\n  cert_file: empty\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: no certificate in it, expected PEM",
+    ),
+    "a broken certificate": (
+        "tls_server_config:\n  cert_file: broken.crt\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: cannot be used with its key, expected both in PEM (",
+    ),
+    "a key for a certificate": (
+        "tls_server_config:\n  cert_file: server.key\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: no certificate in it, expected PEM",
+    ),
+    "an empty key": (
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: empty\n",
+        "3: tls_server_config.key_file: no private key in it, expected PEM",
+    ),
+    "a broken key": (
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: broken.key\n",
+        "2: tls_server_config.cert_file: cannot be used with its key, expected both in PEM (",
+    ),
+    "another's key": (
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: other.key\n",
+        "3: tls_server_config.key_file: not the key of the certificate, expected its key",
+    ),
+    "another kind of key": (
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: rsa.key\n",
+        "3: tls_server_config.key_file: not the key of the certificate, expected its key",
+    ),
+    "a key with a password": (
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: locked.key\n",
+        "3: tls_server_config.key_file: encrypted, expected a key without a password",
+    ),
+    "nobody asked": (
+        f"{TLS}{CA}",
+        f"1: {POLICY}: asks for no certificates, expected one that does, as there is a client CA",
+    ),
+    "nothing to verify with": (f"{TLS}{VERIFY}", "4: tls_server_config.client_auth_type: nothing to verify with, exp"),
+    "an unknown policy": (
+        f"{TLS}  client_auth_type: Maybe\n",
+        "4: tls_server_config.client_auth_type: unknown value, expected NoClientCert, VerifyClientCertIfGiven or Req",
+    ),
+    "a policy that asks and does not verify": (
+        f"{TLS}  client_auth_type: RequestClientCert\n",
+        "4: tls_server_config.client_auth_type: Python verifies every certificate that it asks for, expected",
+    ),
+    "a policy that demands and does not verify": (
+        f"{TLS}  client_auth_type: RequireAnyClientCert\n",
+        "4: tls_server_config.client_auth_type: Python verifies every certificate that it asks for, expected",
+    ),
+    "a client CA that is none": (
+        f"{TLS}{VERIFY}  client_ca_file: server.key\n",
+        "5: tls_server_config.client_ca_file: no certificate in it, expected PEM",
+    ),
+    "a broken client CA": (
+        f"{TLS}{VERIFY}  client_ca_file: broken.crt\n",
+        "5: tls_server_config.client_ca_file: not certificates, expected PEM (",
+    ),
+    "a client CA that is no text": (
+        f"{TLS}{VERIFY}  client_ca_file: odd.crt\n",
+        "5: tls_server_config.client_ca_file: not certificates, expected PEM (",
+    ),
+    "both client CAs": (f"{TLS}{VERIFY}{CA}  client_ca: x\n", "6: tls_server_config.client_ca: not together with"),
+    "no name allowed": (
+        f"{TLS}{VERIFY}{CA}  client_allowed_sans: []\n",
+        "6: tls_server_config.client_allowed_sans: empty, expected a list of at least one name",
+    ),
+    "names of nobody": (
+        f"{TLS}  client_allowed_sans: [a]\n",
+        "4: tls_server_config.client_allowed_sans: no certificate is asked for, expected a client_auth_type that",
+    ),
+    "an old version": (
+        f"{TLS}  min_version: TLS10\n",
+        "4: tls_server_config.min_version: OpenSSL speaks this version no more, expected TLS12 or TLS13",
+    ),
+    "an unknown version": (f"{TLS}  max_version: TLS14\n", "4: tls_server_config.max_version: unknown value, expected"),
+    "versions the wrong way round": (
+        f"{TLS}  min_version: TLS13\n  max_version: TLS12\n",
+        "4: tls_server_config.min_version: above max_version, expected at most TLS12",
+    ),
+    "an invented suite": (f"{TLS}  cipher_suites: [TLS_X]\n", "4: tls_server_config.cipher_suites[0]: unknown value"),
+    "an insecure suite": (
+        f"{TLS}  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n",
+        "4: tls_server_config.cipher_suites[0]: unknown value, expected names of Go's secure cipher suites, each once",
+    ),
+    "suites of TLS 1.3 only": (
+        f"{TLS}  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
+        "4: tls_server_config.cipher_suites: none of them is for TLS12, expected one, or min_version TLS13",
+    ),
+    "suites that do not go with the key": (
+        f"{TLS}  max_version: TLS12\n  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n",
+        "1: tls_server_config: no client could connect, expected suites and a curve that go with the certificate (no",
+    ),
+    "an invented curve": (
+        f"{TLS}  curve_preferences: [CurveP1]\n",
+        "4: tls_server_config.curve_preferences[0]: unknown value, expected one of CurveP256, CurveP384, CurveP521",
+    ),
+    "several curves": (
+        f"{TLS}  curve_preferences: [CurveP256, X25519]\n",
+        "4: tls_server_config.curve_preferences: Python can be told one curve and not several, expected one of",
+    ),
+    "an unknown header": (
+        "http_server_config:\n  headers:\n    Server: x\n",
+        "3: http_server_config.headers.Server: unknown key, expected one of Content-Security-Policy, X-Frame-Options",
+    ),
+    "a header's case": (
+        "http_server_config:\n  headers:\n    x-frame-options: deny\n",
+        "3: http_server_config.headers.x-frame-options: unknown key",
+    ),
+    "a header's value": (
+        "http_server_config:\n  headers:\n    X-Frame-Options: allow\n",
+        '3: http_server_config.headers.X-Frame-Options: unknown value, expected deny or sameorigin (found "allow")',
+    ),
+    "another header's value": (
+        "http_server_config: {headers: {X-Content-Type-Options: sniff}}\n",
+        "1: http_server_config.headers.X-Content-Type-Options: unknown value, expected nosniff",
+    ),
+    "a line break in a header": (
+        'http_server_config: {headers: {X-XSS-Protection: "1\\r\\nX: y"}}\n',
+        "1: http_server_config.headers.X-XSS-Protection: more than a header can hold, expected text of one line",
+    ),
+    "a boolean in a header": (
+        "http_server_config: {headers: {X-XSS-Protection: true}}\n",
+        "1: http_server_config.headers.X-XSS-Protection: wrong type, expected text of one line",
+    ),
+    "a list in a header": (
+        "http_server_config: {headers: {X-XSS-Protection: [a]}}\n",
+        "1: http_server_config.headers.X-XSS-Protection: wrong type, expected text of one line",
+    ),
+    "http2 as text": ("http_server_config: {http2: 'yes'}\n", "1: http_server_config.http2: wrong type, expected true"),
+    "a pause of no unit": ("rate_limit: {interval: 5, burst: 1}\n", "1: rate_limit.interval: wrong type, expected a"),
+    "a pause that is none": ("rate_limit: {interval: soon, burst: 1}\n", "1: rate_limit.interval: not a duration, exp"),
+    "a limit that lets nothing through": (
+        "rate_limit: {interval: 1s}\n",
+        "1: rate_limit.burst: lets nothing through, expected a whole number from 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), ONE_FAULT.values(), ids=ONE_FAULT.keys())
+def test_a_mistake_is_named(directory: Path, text: str, expected: str) -> None:
+    (fault,) = faults(directory, text)
+    assert fault.startswith(expected)
+
+
+def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(directory: Path) -> None:
+    text = (
+        "tls_server_config:\n  cert_file: none.crt\n  key_file: none.key\n  min_version: TLS13\n  max_version: TLS12\n"
+        "basic_auth_users:\n  ann: x\n  ben: y\nrate_limit:\n  interval: 1s\n"
+    )
+    places = [re.sub(r" .*", "", fault) for fault in faults(directory, text)]
+    assert places == ["2:", "3:", "4:", "7:", "8:", "9:"]
+
+
+def test_mistakes_of_every_kind_are_named_together(directory: Path) -> None:
+    text = f"basic_auth_users:\n  ann: {HASH}\n  'b:c': {HASH}\n  ann: {HASH}\nrate: 1\n"
+    assert [re.sub(r",.*", "", fault) for fault in faults(directory, text)] == [
+        "3: basic_auth_users: the name of user 2 cannot be sent",
+        "4: basic_auth_users: a user: twice",
+        "5: rate: unknown key",
+    ]
+
+
+def test_a_file_may_have_one_mebibyte_and_no_more_is_read(directory: Path) -> None:
+    assert load(directory, "{}\n#" + "x" * ((1 << 20) - 4)).users == {}
+    with pytest.raises(ConfigError, match="too large, expected at most 1 MiB"):
+        load(directory, "{}\n#" + "x" * ((1 << 20) - 3))
+    os.truncate(directory / "web.yml", 1 << 26)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="too large"):
+            load_web_settings(directory / "web.yml")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yml: cannot be read, expected a readable file"):
+        load_web_settings(tmp_path / "none.yml")
+
+
+SECRETS = [
+    f"basic_auth_users:\n  mallory: {HASH[:-1]}\n",
+    f"basic_auth_users:\n  mallory: {HASH}\n  mallory: {HASH}\n",
+    f"basic_auth_users: mallory {HASH}\n",
+    f"basic_auth_users:\n  mallory: [{HASH}]\n",
+    f"basic_auth_users:\n  'mallory:': {HASH}\n",
+    f"tls_server_config:\n  key: {HASH} mallory\n  cert: {HASH} mallory\n",
+    f"tls_server_config:\n  key: [{HASH}, mallory]\n",
+    f"rate_limit: 'basic_auth_users: mallory {HASH}'\n",
+    "tls_server_config: 'key: mallory'\n",
+    "tls_server_config: 'cert: mallory'\n",
+    "tls_server_config: 'client_ca: mallory'\n",
+    "rate_limit: |\n  mallory\n  and more\n",
+    "rate_limit: >-\n  mallory\n",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_no_fault_shows_a_name_a_hash_or_a_key(directory: Path, text: str) -> None:
+    assert not re.search(rf"mallory|{re.escape(HASH[:12])}", "".join(faults(directory, text)))
+
+
+def test_the_whole_file(directory: Path) -> None:
+    settings = load(
+        directory,
+        f"{TLS}{VERIFY}{CA}  client_allowed_sans: [scraper, '::1']\n  cipher_suites: [TLS_AES_128_GCM_SHA256, "
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]\n  curve_preferences: [X25519]\n"
+        "  prefer_server_cipher_suites: false\nhttp_server_config:\n  http2: true\n  headers:\n"
+        "    X-Frame-Options: deny\n    X-XSS-Protection: 0\n"
+        "    X-Content-Type-Options: ''\n"
+        f"basic_auth_users:\n  alice: {HASH}\nrate_limit:\n  interval: 500ms\n  burst: 20\n",
+    )
+    assert settings.tls is not None
+    assert settings.tls.context.verify_mode is ssl.CERT_REQUIRED
+    assert settings.tls.allowed_sans == frozenset({"scraper", "::1"})
+    assert settings.authenticates
+    assert settings.headers == {"X-Frame-Options": "deny", "X-XSS-Protection": "0"}
+    assert settings.users == {b"alice": HASH.encode()}
+    assert settings.rate_limit == RateLimit(0.5, 20)
+    assert sorted(path.name for path in settings.stamps) == ["ca.crt", "server.crt", "server.key", "web.yml"]
+    assert settings.doubts == ()
+    assert HASH not in repr(settings)
+
+
+def test_neither_a_renegotiation_nor_a_resumed_session_carries_the_proof_of_a_client_on(directory: Path) -> None:
+    tls = load(directory, TLS).tls
+    assert tls is not None
+    assert tls.context.options & ssl.OP_NO_RENEGOTIATION
+    assert tls.context.num_tickets == 0
+
+
+@pytest.mark.parametrize("text", ["{}\n", "rate_limit: {interval: 0, burst: 0}\n", "http_server_config: {}\n"])
+def test_a_file_that_protects_nothing_may_say_so(directory: Path, text: str) -> None:
+    settings = load(directory, text)
+    assert (settings.tls, settings.users, settings.rate_limit) == (None, {}, None)
+    assert not settings.authenticates
+
+
+@pytest.mark.parametrize(("policy", "authenticates"), [("VerifyClientCertIfGiven", False), (None, False)])
+def test_a_certificate_that_may_be_missing_authenticates_nobody(
+    directory: Path, policy: str | None, authenticates: bool
+) -> None:
+    asked = f"{CA}  client_auth_type: {policy}\n" if policy else ""
+    assert load(directory, TLS + asked).authenticates is authenticates
+
+
+def test_equal_files_make_equal_tls_and_what_is_asked_of_clients_is_told_apart(directory: Path) -> None:
+    one, same = load(directory, TLS + VERIFY + CA).tls, load(directory, TLS + VERIFY + CA).tls
+    other_key = load(directory, TLS.replace("server.", "other.") + VERIFY + CA).tls
+    other_names = load(directory, TLS + VERIFY + CA + "  client_allowed_sans: [a]\n").tls
+    assert one == same
+    assert one is not None
+    assert other_key is not None
+    assert other_names is not None
+    assert one != other_key
+    assert one.demands == other_key.demands
+    assert one.demands != other_names.demands
+
+
+def test_whatever_changes_in_the_files_makes_another_tls(directory: Path, tmp_path: Path) -> None:
+    for name in ("server.crt", "server.key", "ca.crt"):
+        (tmp_path / name).write_bytes((directory / name).read_bytes())
+    seen = [load(tmp_path, TLS + VERIFY + CA).tls]
+    seen.append(load(tmp_path, TLS + VERIFY + CA + "  min_version: TLS13\n").tls)
+    with (tmp_path / "server.crt").open("ab") as chain:
+        chain.write((directory / "ca.crt").read_bytes())
+    seen.append(load(tmp_path, TLS + VERIFY + CA).tls)
+    (tmp_path / "ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
+    seen.append(load(tmp_path, TLS + VERIFY + CA).tls)
+    assert None not in seen
+    assert all(one != other for place, one in enumerate(seen) for other in seen[:place])
+    assert [one.demands == seen[0].demands for one in seen if one and seen[0]] == [True, True, True, False]
+
+
+def test_what_is_asked_of_clients_is_the_policy_and_the_names_in_whatever_order(directory: Path) -> None:
+    names = [f"scraper-{number}" for number in range(50)]
+    one, turned = (
+        load(directory, f"{TLS}{VERIFY}{CA}  client_allowed_sans: [{', '.join(order)}]\n").tls
+        for order in (names, names[::-1])
+    )
+    required = load(directory, TLS + VERIFY + CA).tls
+    given_only = load(directory, TLS + VERIFY.replace("RequireAndVerify", "Verify").rstrip() + "IfGiven\n" + CA).tls
+    assert one is not None
+    assert turned is not None
+    assert required is not None
+    assert given_only is not None
+    assert one.demands == turned.demands
+    assert required.demands != given_only.demands
+
+
+def test_what_openssl_guards_by_default_stays_guarded(directory: Path) -> None:
+    fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours, theirs = (
+        load(directory, f"{TLS}{VERIFY}{CA}  prefer_server_cipher_suites: {prefer}\n").tls
+        for prefer in ("true", "false")
+    )
+    assert ours is not None
+    assert theirs is not None
+    assert ours.context.options == fresh.options | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    assert theirs.context.options == ours.context.options & ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    assert ours.context.verify_flags == fresh.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+def test_every_suite_and_every_client_ca_of_the_file_is_taken(directory: Path, tmp_path: Path) -> None:
+    for name in ("server.crt", "server.key"):
+        (tmp_path / name).write_bytes((directory / name).read_bytes())
+    (tmp_path / "ca.crt").write_bytes(b"".join(trustme.CA().cert_pem.bytes() for _ in range(2)))
+    suites = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+    tls = load(tmp_path, f"{TLS}{VERIFY}{CA}  cipher_suites: [{suites}]\n").tls
+    assert tls is not None
+    chosen = [suite["name"] for suite in tls.context.get_ciphers() if suite["protocol"] != "TLSv1.3"]
+    assert chosen == ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256"]
+    assert len(tls.context.get_ca_certs()) == 2
+
+
+class PoorContext(ssl.SSLContext):
+    """Of an OpenSSL that was built without what is asked for."""
+
+    def set_ciphers(self, _suites: str, /) -> None:
+        error = ssl.SSLError()
+        error.reason = "NO_CIPHER_MATCH"
+        raise error
+
+    def set_ecdh_curve(self, _name: str, /) -> None:
+        raise ValueError("unknown elliptic curve name")
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ({"cipher_suites": ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]}, "no cipher match"),
+        ({"curve_preferences": ["X25519"]}, "valueerror"),
+    ],
+)
+def test_what_this_openssl_cannot_do_is_a_fault_of_the_section(keys: dict[str, list[str]], why: str) -> None:
+    with pytest.raises(TlsFault) as caught:
+        _choose(PoorContext(ssl.PROTOCOL_TLS_SERVER), TlsServer.model_validate(keys))
+    assert caught.value.fault == Fault(("tls_server_config",), f"not what this OpenSSL can do: {why}")
+
+
+@pytest.mark.parametrize("which", ["a broken certificate", "a broken client CA", "suites that do not go with the key"])
+def test_a_fault_says_what_openssl_found(directory: Path, which: str) -> None:
+    (fault,) = faults(directory, ONE_FAULT[which][0])
+    reason = re.search(r"\(([a-z0-9 ]+)\)$", fault)
+    assert reason is not None
+    assert reason[1] != "nonetype"
+
+
+@pytest.mark.parametrize("cost", ["04", "05", "17", "18"])
+def test_hashes_of_every_cost_that_can_be_borne_are_taken(directory: Path, cost: str) -> None:
+    hashed = HASH.replace("$10$", f"${cost}$")
+    assert load(directory, f"basic_auth_users: {{alice: {hashed}}}\n").users == {b"alice": hashed.encode()}
+
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "web-configuration.md"
+
+
+def test_the_example_of_the_documentation_is_what_it_says(directory: Path) -> None:
+    example = DOCUMENT.read_text(encoding="utf-8").split("```yaml\n")[1].partition("```")[0]
+    for written, here in (("tls.crt", "server.crt"), ("tls.key", "server.key"), ("clients-ca.crt", "ca.crt")):
+        example = example.replace(written, here)
+    settings = load(directory, example)
+    assert settings.authenticates
+    assert list(settings.users) == [b"prometheus"]
+    assert settings.rate_limit == RateLimit(0.1, 20)
+
+
+@pytest.mark.parametrize("model", [WebRoot, TlsServer, HttpServer, Headers, RateLimits])
+def test_every_key_is_documented(model: type[BaseModel]) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert [name for name in fields_of(model) if not re.search(rf"[`.]{name}\b", text)] == []
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from([HASH, "server.crt", "TLS13", "1s"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(
+    [
+        "tls_server_config",
+        "basic_auth_users",
+        "rate_limit",
+        "http_server_config",
+        "headers",
+        "cert_file",
+        "key_file",
+        "cert",
+    ]
+)
+
+
+@given(
+    document=st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES, max_size=4), max_size=4),
+    style=st.sampled_from([None, '"']),
+)
+def test_whatever_the_file_holds_it_is_read_or_refused(directory: Path, document: object, style: str | None) -> None:
+
+    try:
+        load(directory, yaml.safe_dump(document, default_style=style))
+    except ConfigError:
+        return
