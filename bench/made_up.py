@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import md5
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation, Pa
 from exporter.config.load import load_settings
 from exporter.config.settings import TargetSettings
 from exporter.logs import LogFormat, LogLevel, configure_logging
-from exporter.model import Device, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
+from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
 from exporter.options import ListenAddress, ServeOptions
 
 PAGE = 60
@@ -44,6 +44,14 @@ class MadeUpCognito:
             mfa_bypass=True,
             estimated_users=None,
         )
+
+    def list_user_pools(self, *, token: str | None) -> Page[ListedPool]:
+        """The bench has no rules."""
+        raise NotImplementedError
+
+    def pool_tags(self, pool_arn: str) -> Mapping[str, str]:
+        """As above."""
+        raise NotImplementedError
 
     def list_users(self, _pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
         """The next sixty."""

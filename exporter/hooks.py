@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from exporter.errors import Reason
 
+UNKNOWN_ACCOUNT = "unknown"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One account and Region; the account is `unknown` until something names it."""
+    """One account and Region; the account is `UNKNOWN_ACCOUNT` until something names it."""
 
     account_id: str
     region: str
 
 
-class AwsObserver(Protocol):
-    """Hears of every account and Region in use, and of every request to AWS."""
-
-    def target_added(self, target: Target) -> None:
-        """One more way to reach this account and Region is configured."""
-        ...
-
-    def target_removed(self, target: Target) -> None:
-        """One way less."""
-        ...
-
-    def target_named(self, unknown: Target, known: Target) -> None:
-        """The account behind a target was not known until now."""
-        ...
+class RequestObserver(Protocol):
+    """Hears of every request to AWS."""
 
     def request_finished(
         self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
@@ -45,12 +36,104 @@ class AwsObserver(Protocol):
         ...
 
 
+class AwsObserver(RequestObserver, Protocol):
+    """Hears of every account and Region in use, too."""
+
+    def target_added(self, target: Target) -> None:
+        """One more way to reach this account and Region is configured."""
+        ...
+
+    def target_removed(self, target: Target) -> None:
+        """One way less."""
+        ...
+
+    def target_named(self, unknown: Target, known: Target) -> None:
+        """The account behind a target was not known until now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Spending:
     """What one sweep has asked of AWS so far."""
 
     calls: int
     throttled: int
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """What a sweep came to."""
+
+    reason: Reason | None
+    """None when every user was read; else the failure, or the most frequent of them."""
+    complete: bool
+    """Every user was asked, even if some could not be read."""
+    users: int | None = None
+    """Users and devices that are shown now; None without data."""
+    devices: int | None = None
+    users_not_read: int = 0
+    spending: Spending = Spending(0, 0)
+
+
+class SweepTrace(RequestObserver, Protocol):
+    """Follows one sweep of one pool: hears of its requests only, from many threads."""
+
+    def came_to(self, result: SweepResult) -> None:
+        """The sweep came to its end; not told when it was told to stop."""
+        ...
+
+    def ended(self) -> None:
+        """Nothing more is told of the sweep."""
+        ...
+
+
+class Tracer(Protocol):
+    """Follows sweeps."""
+
+    def sweep_began(self, pool_id: str) -> SweepTrace:
+        """A sweep of a pool begins."""
+        ...
+
+
+class NoTraces:
+    """A `Tracer` and `SweepTrace` that follows nothing."""
+
+    def sweep_began(self, pool_id: str) -> SweepTrace:  # noqa: ARG002 - not heard
+        """Not followed."""
+        return self
+
+    def request_finished(
+        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
+    ) -> None:
+        """Not heard."""
+
+    def waited(self, target: Target, category: str, seconds: float) -> None:
+        """Not heard."""
+
+    def came_to(self, result: SweepResult) -> None:
+        """Not heard."""
+
+    def ended(self) -> None:
+        """Not heard."""
+
+
+NO_TRACES = NoTraces()
+
+
+class DiscoveryObserver(Protocol):
+    """Hears of rules and of how they are gone by; a rule is its index in the configuration."""
+
+    def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
+        """From now on pools are looked for in these places and in no others: pairs of rule and Region."""
+        ...
+
+    def look_ended(self, rule: str, region: str, reason: Reason | None) -> None:
+        """A Region was looked at; `reason` is None when everything could be seen."""
+        ...
+
+    def failed_unexpectedly(self, component: str) -> None:
+        """Something failed in a way that nobody foresaw; the log has the traceback."""
+        ...
 
 
 class SweepObserver(Protocol):

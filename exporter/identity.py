@@ -78,8 +78,11 @@ class RawIdentity:
         return _encoded(username)
 
     def label(self, identity: bytes) -> str:
-        """The name; what UTF-8 cannot carry is replaced."""
-        return identity.decode("utf-8", "replace")
+        """The name. Of one that UTF-8 cannot carry a stand-in, with a digest that keeps two such names apart."""
+        try:
+            return identity.decode()
+        except UnicodeDecodeError:
+            return f"{identity.decode('utf-8', 'replace')} {self.order(identity).hex()}"
 
     def order(self, identity: bytes) -> bytes:
         """A hash without a key: the name itself is no even order."""
@@ -90,15 +93,26 @@ def read_key(path: Path) -> bytes:
     """The key in a file: all of its bytes, but for line ends at the close.
 
     Raises `OSError` when the file cannot be read and `ValueError`, whose text says what was expected,
-    when others may read it or it is too short.
+    when others may reach it or it is too short.
     """
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise ValueError(f"expected mode 0600 or stricter, found {mode:04o}: others could read the key")
+    status = path.stat()
+    mode, allowed = status.st_mode & 0o777, allowed_mode(status.st_uid)
+    if mode & 0o077 & ~allowed:
+        raise ValueError(f"expected mode {allowed:04o} or stricter, found {mode:04o}: others could read the key")
     key = path.read_bytes().rstrip(b"\r\n")
     if len(key) < KEY_BYTES_MIN:
         raise ValueError(f"expected a key of at least {KEY_BYTES_MIN} bytes, found {len(key)}")
     return key
+
+
+def allowed_mode(owner: int) -> int:
+    """The most that a key file's mode may permit, by the id of its owner.
+
+    A Secret that Kubernetes mounts belongs to root, and a process without root reads it through the pod's
+    `fsGroup`, for which the kubelet makes 0400 into 0440: root chose that group. PostgreSQL draws the same line for
+    its keys.
+    """
+    return 0o640 if owner == 0 else 0o600
 
 
 def _encoded(text: str) -> bytes:

@@ -88,6 +88,14 @@ class ListedUser:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedPool:
+    """One pool of a listing."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PoolDescription:
     """What DescribeUserPool says about a pool."""
 

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from exporter.aws.paced import PacedReader
 from exporter.clock import Clock, SystemClock
 from exporter.errors import AwsError, InvalidRequest, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.hooks import Target
-from exporter.model import Device, ListedUser, Mfa, PoolDescription, Tracking, region_of
+from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, Tracking, region_of
 
 T = TypeVar("T")
 
@@ -41,6 +41,29 @@ class TurnedClock:
         self._monotonic += seconds
 
 
+class SteppedClock:
+    """The clock of the machine, as far as a test has not moved it: it runs, so that schedules run by it."""
+
+    def __init__(self) -> None:
+        self._system = SystemClock()
+        self._wall_ahead = 0.0
+        self._ahead = 0.0
+
+    def wall(self) -> float:
+        return self._system.wall() + self._ahead + self._wall_ahead
+
+    def monotonic(self) -> float:
+        return self._system.monotonic() + self._ahead
+
+    def turn(self, seconds: float) -> None:
+        """So much time has passed."""
+        self._ahead += seconds
+
+    def set_wall(self, seconds: float) -> None:
+        """Somebody has set the wall clock forward by so much, or back."""
+        self._wall_ahead += seconds
+
+
 @dataclass
 class FakePool:
     name: str = "pool"
@@ -50,6 +73,7 @@ class FakePool:
     users: dict[str, tuple[Device, ...]] = field(default_factory=dict)
     federated: set[str] = field(default_factory=set)
     groups: dict[str, list[str]] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 Fault = Callable[[Operation, str], AwsError | None]
@@ -92,6 +116,18 @@ class FakeCognito:
             mfa_bypass=tracked and pool.challenge and pool.mfa is not Mfa.OFF,
             estimated_users=len(pool.users),
         )
+
+    def list_user_pools(self, *, token: str | None) -> Page[ListedPool]:
+        self._ask(Operation.LIST_USER_POOLS, ACCOUNT)
+        pools = [ListedPool(pool_id, pool.name) for pool_id, pool in self.pools.items()]
+        return self._page(Operation.LIST_USER_POOLS, (), pools, token)
+
+    def pool_tags(self, pool_arn: str) -> Mapping[str, str]:
+        pool_id = pool_arn.rpartition("/")[2]
+        tags = self._pool(Operation.LIST_TAGS_FOR_RESOURCE, pool_id, pool_id).tags
+        if pool_arn != f"arn:aws:cognito-idp:{region_of(pool_id)}:{ACCOUNT}:userpool/{pool_id}":
+            raise InvalidRequest(Operation.LIST_TAGS_FOR_RESOURCE, "InvalidParameterException")
+        return dict(tags)
 
     def list_users(self, pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
         pool = self._pool(Operation.LIST_USERS, pool_id, pool_id)
@@ -214,6 +250,12 @@ class Remembering:
     def waited(self, target: Target, category: str, seconds: float) -> None:
         assert seconds >= 0
         self._hear("waited", target.account_id, category)
+
+    def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
+        self._hear("rules", *(f"{rule} in {region}" for rule, region in sorted(places)))
+
+    def look_ended(self, rule: str, region: str, reason: Reason | None) -> None:
+        self._hear("looked", rule, region, str(reason))
 
     def pool_added(self, pool_id: str) -> None:
         self._hear("added", pool_id)

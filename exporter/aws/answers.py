@@ -5,16 +5,19 @@ As there, absence is forgiven and a wrong type is not. A date is a JSON number, 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from exporter.aws import parse
 from exporter.aws.api import Operation, Page
 from exporter.errors import Malformed
-from exporter.model import Device, ListedUser, PoolDescription
+from exporter.model import Device, ListedPool, ListedUser, PoolDescription
 
 T = TypeVar("T")
+
+_Few = msgspec.Meta(max_length=parse.MAX_ITEMS)
 
 
 class _Attribute(msgspec.Struct, rename="pascal"):
@@ -31,7 +34,7 @@ class _Device(msgspec.Struct, rename="pascal"):
 
 
 class _Devices(msgspec.Struct, rename="pascal"):
-    devices: list[_Device] | None = None
+    devices: Annotated[list[_Device], _Few] | None = None
     pagination_token: str | None = None
 
 
@@ -41,7 +44,7 @@ class _User(msgspec.Struct, rename="pascal"):
 
 
 class _Users(msgspec.Struct, rename="pascal"):
-    users: list[_User] | None = None
+    users: Annotated[list[_User], _Few] | None = None
     pagination_token: str | None = None
     next_token: str | None = None
 
@@ -60,6 +63,18 @@ def pool_description(pool_id: str, body: bytes) -> PoolDescription:
     """The answer of DescribeUserPool; asked so seldom that the dicts of `parse` will do."""
     answer = _decoded(_document, Operation.DESCRIBE_USER_POOL, body)
     return parse.pool_description(pool_id, answer)
+
+
+def pools_page(body: bytes) -> Page[ListedPool]:
+    """A page of ListUserPools; as above."""
+    answer = _decoded(_document, Operation.LIST_USER_POOLS, body)
+    return parse.pools_page(answer)
+
+
+def pool_tags(body: bytes) -> Mapping[str, str]:
+    """The answer of ListTagsForResource; as above."""
+    answer = _decoded(_document, Operation.LIST_TAGS_FOR_RESOURCE, body)
+    return parse.pool_tags(answer)
 
 
 def devices_page(body: bytes, *, attributes: frozenset[str]) -> Page[Device]:
@@ -96,7 +111,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], operation: str, body: bytes) -> T
     try:
         return decoder.decode(body.decode())  # msgspec would not look at the bytes of fields that nobody reads
     except msgspec.ValidationError as error:
-        raise Malformed(operation, "a field has a wrong type") from error
+        raise Malformed(operation, "a field has a wrong type, or too many entries") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(operation, "the body is no JSON") from error
 

@@ -7,24 +7,26 @@ each attempt can be counted, limited and repeated on its own. Every failure is a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from exporter.hooks import Spending
-from exporter.model import Device, ListedUser, PoolDescription
+from exporter.hooks import RequestObserver, Spending
+from exporter.model import Device, ListedPool, ListedUser, PoolDescription
 
 T = TypeVar("T")
 
 PAGE_SIZE = 60
-"""The largest page that ListUsers, ListUsersInGroup and AdminListDevices give."""
+"""The largest page that ListUserPools, ListUsers, ListUsersInGroup and AdminListDevices give."""
 
 
 class Operation(StrEnum):
     """The value of the label `operation`: AWS's own names."""
 
     DESCRIBE_USER_POOL = "DescribeUserPool"
+    LIST_USER_POOLS = "ListUserPools"
+    LIST_TAGS_FOR_RESOURCE = "ListTagsForResource"
     LIST_USERS = "ListUsers"
     LIST_USERS_IN_GROUP = "ListUsersInGroup"
     ADMIN_LIST_DEVICES = "AdminListDevices"
@@ -71,6 +73,17 @@ class CognitoApi(Protocol):
 
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
         """Describe a pool.
+
+        Raises `ResourceNotFound` when there is no such pool.
+        """
+        ...
+
+    def list_user_pools(self, *, token: str | None) -> Page[ListedPool]:
+        """One page of the pools, unordered."""
+        ...
+
+    def pool_tags(self, pool_arn: str) -> Mapping[str, str]:
+        """The tags of a pool, by ListTagsForResource.
 
         Raises `ResourceNotFound` when there is no such pool.
         """
@@ -134,4 +147,23 @@ class PoolReader(Protocol):
 
     def spending(self) -> Spending:
         """What this reader has asked so far."""
+        ...
+
+    def watched_by(self, observer: RequestObserver) -> None:
+        """Tell this observer too, from now on and of this reader's requests only."""
+        ...
+
+
+class PoolDirectory(Protocol):
+    """The pools of one account and Region as a rule looks for them: every request waits for its turn before it leaves.
+
+    Every call raises as those of `PoolReader`.
+    """
+
+    def pools(self, *, token: str | None) -> Page[ListedPool]:
+        """As `CognitoApi.list_user_pools`."""
+        ...
+
+    def tags(self, pool_id: str) -> Mapping[str, str]:
+        """The tags of a pool; where nothing has named the account yet, the pool is described before, for its ARN."""
         ...

@@ -43,6 +43,9 @@ RECOVERY_SHARE = 0.05
 
 CANCEL_CHECK_SECONDS = 0.2
 
+METER_SECONDS = 5.0
+"""The rate in use is counted over so long."""
+
 
 class RateBudget:
     """Lets one request go at a time; safe to use from many threads."""
@@ -58,6 +61,7 @@ class RateBudget:
         self._throttled_at = float("-inf")
         self._lowered_at = float("-inf")
         self._adjusted_at = clock.monotonic()
+        self._meter = _Meter(clock.monotonic())
 
     @property
     def configured(self) -> float:
@@ -69,6 +73,12 @@ class RateBudget:
         """Requests per second at the moment: lower than configured after throttling."""
         with self._lock:
             return self._recovered(self._clock.monotonic())
+
+    @property
+    def used(self) -> float:
+        """Requests per second that took their turn in the last METER_SECONDS."""
+        with self._lock:
+            return self._meter.rate(self._clock.monotonic())
 
     def configure(self, rate: float) -> None:
         """Allow another rate from now on; how far throttling has lowered it stays in proportion."""
@@ -116,6 +126,7 @@ class RateBudget:
     def _take_turn(self, now: float) -> None:
         due = self._next_turn if now - self._next_turn <= LATENESS else now
         self._next_turn = due + (1 + SLACK) / self._recovered(now)
+        self._meter.count(now)
 
     def _recovered(self, now: float) -> float:
         calm_since = max(self._adjusted_at, self._throttled_at + CALM_SECONDS)
@@ -124,6 +135,36 @@ class RateBudget:
             self._current = min(self._configured, self._current + regained)
             self._adjusted_at = now
         return self._current
+
+
+class _Meter:
+    """How many turns were taken lately, from two counts: of the stretch under way, and of the one before.
+
+    The older one counts for the part of it that still lies within the last METER_SECONDS.
+    """
+
+    __slots__ = ("_before", "_began", "_count")
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._before = 0
+        self._count = 0
+
+    def count(self, now: float) -> None:
+        self._move_on(now)
+        self._count += 1
+
+    def rate(self, now: float) -> float:
+        self._move_on(now)
+        part = 1 - (now - self._began) / METER_SECONDS
+        return (self._before * part + self._count) / METER_SECONDS
+
+    def _move_on(self, now: float) -> None:
+        stretches = int((now - self._began) / METER_SECONDS)
+        if stretches:
+            self._before = self._count if stretches == 1 else 0
+            self._count = 0
+            self._began += stretches * METER_SECONDS
 
 
 class _Waiter:

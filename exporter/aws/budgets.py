@@ -28,6 +28,8 @@ class BudgetState:
     """What AWS grants all callers together."""
     provisioned: bool
     """Whether AWS has told the quota; else it is the documented default."""
+    used: float = 0.0
+    """What was asked of AWS in the last seconds."""
 
 
 @dataclass(slots=True)
@@ -114,6 +116,7 @@ class Budgets:
                 current=budget.current,
                 quota=quotas.get(category, DEFAULT_QUOTAS[category]),
                 provisioned=category in quotas,
+                used=budget.used,
             )
             for target, budgets, quotas in known
             for category, budget in budgets.items()

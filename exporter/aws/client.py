@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -16,9 +16,10 @@ from botocore.parsers import ResponseParserError
 
 from exporter.aws import parse
 from exporter.aws.api import PAGE_SIZE, Category, Operation, Page
+from exporter.aws.bounded import bound
 from exporter.aws.failures import translated
 from exporter.errors import AwsError, Malformed
-from exporter.model import Device, ListedUser, PoolDescription
+from exporter.model import Device, ListedPool, ListedUser, PoolDescription
 
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
@@ -54,6 +55,7 @@ class BotoCognito:
         self._sts = sts
         self._departures = _Departures()
         self._departures.watch(cognito)
+        bound(cognito)
         cognito.meta.events.register("before-parse.cognito-identity-provider", _refuse_broken_json)
 
     def prepare(self, operation: Operation) -> None:
@@ -63,6 +65,18 @@ class BotoCognito:
         """One DescribeUserPool."""
         answer = self._call(Operation.DESCRIBE_USER_POOL, self._cognito.describe_user_pool, UserPoolId=pool_id)
         return parse.pool_description(pool_id, answer)
+
+    def list_user_pools(self, *, token: str | None) -> Page[ListedPool]:
+        """One page of ListUserPools."""
+        wanted: dict[str, Any] = {"MaxResults": PAGE_SIZE}
+        if token is not None:
+            wanted["NextToken"] = token
+        return parse.pools_page(self._call(Operation.LIST_USER_POOLS, self._cognito.list_user_pools, **wanted))
+
+    def pool_tags(self, pool_arn: str) -> Mapping[str, str]:
+        """One ListTagsForResource."""
+        method = self._cognito.list_tags_for_resource
+        return parse.pool_tags(self._call(Operation.LIST_TAGS_FOR_RESOURCE, method, ResourceArn=pool_arn))
 
     def list_users(self, pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
         """One page of ListUsers, asking for no attribute but `sub`: the rest is personal data."""
@@ -96,13 +110,14 @@ class BotoCognito:
         """One GetCallerIdentity."""
         answer = self._call(Operation.GET_CALLER_IDENTITY, self._get_caller_identity)
         account = answer.get("Account")
-        if not isinstance(account, str) or not account.isdigit():
+        if not isinstance(account, str) or parse.account_of(account) is None:
             raise Malformed(Operation.GET_CALLER_IDENTITY, "no account id in the answer")
         return account
 
     def _get_caller_identity(self) -> Any:
         sts = self._sts()
         self._departures.watch(sts)
+        bound(sts)
         return sts.get_caller_identity()
 
     def provisioned_quota(self, category: Category) -> float:

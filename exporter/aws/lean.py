@@ -7,6 +7,7 @@ fraction of its cost (docs/decisions/0008-lean-client.md). What a client is aske
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from exporter.aws.signature import Signer
 from exporter.aws.transport import Answer, TooLong, Transport
 from exporter.clock import Clock
 from exporter.errors import AwsError, Malformed
-from exporter.model import Device, ListedUser, PoolDescription
+from exporter.model import Device, ListedPool, ListedUser, PoolDescription
 
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
@@ -59,7 +60,7 @@ class LeanCognito:
         """
         requests = prototypes(cognito)
         self._signers = {operation: Signer(prototype) for operation, prototype in requests.items()}
-        self._transport = Transport(requests[Operation.ADMIN_LIST_DEVICES].url, cognito.meta.config, ca_bundle)
+        self._transport = Transport(requests[Operation.ADMIN_LIST_DEVICES].url, cognito.meta.config, ca_bundle, clock)
         self._credentials = credentials
         self._plain = plain
         self._time = _ServerTime(clock)
@@ -71,6 +72,17 @@ class LeanCognito:
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
         """One DescribeUserPool."""
         return answers.pool_description(pool_id, self._ask(Operation.DESCRIBE_USER_POOL, {"UserPoolId": pool_id}))
+
+    def list_user_pools(self, *, token: str | None) -> Page[ListedPool]:
+        """One page of ListUserPools."""
+        wanted: dict[str, Any] = {"MaxResults": PAGE_SIZE}
+        if token is not None:
+            wanted["NextToken"] = token
+        return answers.pools_page(self._ask(Operation.LIST_USER_POOLS, wanted))
+
+    def pool_tags(self, pool_arn: str) -> Mapping[str, str]:
+        """One ListTagsForResource."""
+        return answers.pool_tags(self._ask(Operation.LIST_TAGS_FOR_RESOURCE, {"ResourceArn": pool_arn}))
 
     def list_users(self, pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
         """One page of ListUsers, asking for no attribute but `sub`: the rest is personal data."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from exporter.aws.api import Category, CognitoApi, Operation, Page
+from exporter.aws.arns import pool_arn
 from exporter.aws.budget import RateBudget
 from exporter.clock import Clock
-from exporter.errors import AwsError, Reason, Throttled
-from exporter.hooks import AwsObserver, Spending, Target
-from exporter.model import Device, ListedUser, PoolDescription
+from exporter.errors import AwsError, Malformed, Reason, Throttled
+from exporter.hooks import UNKNOWN_ACCOUNT, RequestObserver, Spending, Target
+from exporter.model import Device, ListedPool, ListedUser, PoolDescription
 
 T = TypeVar("T")
 
@@ -33,7 +35,117 @@ class Account(Protocol):
         ...
 
 
-class PacedReader:
+@dataclass(frozen=True, slots=True)
+class _Both:
+    first: RequestObserver
+    second: RequestObserver
+
+    def request_finished(
+        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
+    ) -> None:
+        """Tell both."""
+        self.first.request_finished(target, operation, seconds, reason, attempted=attempted)
+        self.second.request_finished(target, operation, seconds, reason, attempted=attempted)
+
+    def waited(self, target: Target, category: str, seconds: float) -> None:
+        """Tell both."""
+        self.first.waited(target, category, seconds)
+        self.second.waited(target, category, seconds)
+
+
+class _Paced:
+    """Makes requests of one account and Region, in turns with all others there."""
+
+    def __init__(
+        self,
+        api: CognitoApi,
+        turn: str,
+        account: Account,
+        observer: RequestObserver,
+        clock: Clock,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        """Who names the same `turn` has equal turns with who names another."""
+        self._api = api
+        self._turn = turn
+        self._account = account
+        self._observer = observer
+        self._clock = clock
+        self._cancelled = cancelled
+        self._counting = threading.Lock()
+        self._calls = 0
+        self._throttled = 0
+
+    def watched_by(self, observer: RequestObserver) -> None:
+        """Tell this observer of every request, beside the one given at first."""
+        self._observer = _Both(self._observer, observer)
+
+    def spending(self) -> Spending:
+        """Calls made, and how many of them were throttled."""
+        with self._counting:
+            return Spending(self._calls, self._throttled)
+
+    def _described(self, pool_id: str) -> PoolDescription:
+        """One DescribeUserPool; its answer may be the first to name the account."""
+
+        def ask() -> PoolDescription:
+            description = self._api.describe_user_pool(pool_id)
+            if description.account_id is not None:
+                # Within the request, so that it is counted under the account that it has named.
+                self._account.named(description.account_id)
+            return description
+
+        return self._paced(Category.USER_POOL_READ, Operation.DESCRIBE_USER_POOL, ask)
+
+    def _paced(self, category: Category, operation: Operation, ask: Callable[[], T]) -> T:
+        self._prepare(operation)
+        budget = self._account.budget(category)
+        waited = budget.acquire(self._turn, self._cancelled)
+        self._observer.waited(self._account.target, category, waited)
+        with self._counting:
+            self._calls += 1
+        try:
+            return observed(self._account, self._observer, self._clock, operation, ask)
+        except Throttled:
+            budget.throttled()
+            with self._counting:
+                self._throttled += 1
+            raise
+
+    def _prepare(self, operation: Operation) -> None:
+        try:
+            self._api.prepare(operation)
+        except AwsError as error:
+            self._observer.request_finished(self._account.target, operation, 0.0, error.reason, attempted=False)
+            raise
+
+
+class PacedDirectory(_Paced):
+    """`exporter.aws.api.PoolDirectory` over any `CognitoApi`."""
+
+    def pools(self, *, token: str | None) -> Page[ListedPool]:
+        """One ListUserPools."""
+        return self._paced(
+            Category.USER_POOL_READ, Operation.LIST_USER_POOLS, lambda: self._api.list_user_pools(token=token)
+        )
+
+    def tags(self, pool_id: str) -> Mapping[str, str]:
+        """One ListTagsForResource."""
+        arn = pool_arn(self._account.target.region, self._account_id(pool_id), pool_id)
+        return self._paced(
+            Category.USER_POOL_RESOURCE_READ, Operation.LIST_TAGS_FOR_RESOURCE, lambda: self._api.pool_tags(arn)
+        )
+
+    def _account_id(self, pool_id: str) -> str:
+        account_id: str | None = self._account.target.account_id
+        if account_id == UNKNOWN_ACCOUNT:
+            account_id = self._described(pool_id).account_id
+        if account_id is None:
+            raise Malformed(Operation.DESCRIBE_USER_POOL, "no account id in the answer")
+        return account_id
+
+
+class PacedReader(_Paced):
     """`exporter.aws.api.PoolReader` over any `CognitoApi`."""
 
     def __init__(
@@ -41,35 +153,20 @@ class PacedReader:
         api: CognitoApi,
         pool_id: str,
         account: Account,
-        observer: AwsObserver,
+        observer: RequestObserver,
         clock: Clock,
         cancelled: Callable[[], bool],
         *,
         attributes: frozenset[str],
     ) -> None:
         """Read one pool; of a device's attributes only `attributes` are kept."""
-        self._api = api
+        super().__init__(api, pool_id, account, observer, clock, cancelled)
         self._pool_id = pool_id
-        self._account = account
-        self._observer = observer
-        self._clock = clock
-        self._cancelled = cancelled
         self._attributes = attributes
-        self._counting = threading.Lock()
-        self._calls = 0
-        self._throttled = 0
 
     def describe(self) -> PoolDescription:
-        """One DescribeUserPool; its answer may be the first to name the account."""
-
-        def ask() -> PoolDescription:
-            description = self._api.describe_user_pool(self._pool_id)
-            if description.account_id is not None:
-                # Within the request, so that it is counted under the account that it has named.
-                self._account.named(description.account_id)
-            return description
-
-        return self._paced(Category.USER_POOL_READ, Operation.DESCRIBE_USER_POOL, ask)
+        """One DescribeUserPool."""
+        return self._described(self._pool_id)
 
     def users(self, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
         """One ListUsers."""
@@ -96,37 +193,10 @@ class PacedReader:
 
         return self._paced(Category.USER_RESOURCE_READ, Operation.ADMIN_LIST_DEVICES, ask)
 
-    def spending(self) -> Spending:
-        """Calls made, and how many of them were throttled."""
-        with self._counting:
-            return Spending(self._calls, self._throttled)
-
-    def _paced(self, category: Category, operation: Operation, ask: Callable[[], T]) -> T:
-        self._prepare(operation)
-        budget = self._account.budget(category)
-        waited = budget.acquire(self._pool_id, self._cancelled)
-        self._observer.waited(self._account.target, category, waited)
-        with self._counting:
-            self._calls += 1
-        try:
-            return observed(self._account, self._observer, self._clock, operation, ask)
-        except Throttled:
-            budget.throttled()
-            with self._counting:
-                self._throttled += 1
-            raise
-
-    def _prepare(self, operation: Operation) -> None:
-        try:
-            self._api.prepare(operation)
-        except AwsError as error:
-            self._observer.request_finished(self._account.target, operation, 0.0, error.reason, attempted=False)
-            raise
-
 
 def observed(
     account: Account,
-    observer: AwsObserver,
+    observer: RequestObserver,
     clock: Clock,
     operation: Operation,
     ask: Callable[[], T],

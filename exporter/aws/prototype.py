@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _BEFORE_CALL = "before-call.cognito-identity-provider"
 _ANY = "any"
+_ANY_ARN = "arn:aws:cognito-idp:any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,14 @@ class Prototype:
 
 
 def prototypes(cognito: CognitoIdentityProviderClient) -> dict[Operation, Prototype]:
-    """The requests of all that a sweep asks; nothing leaves the process.
+    """The requests of all that sweeps and rules ask; nothing leaves the process.
 
     Raises what botocore raises when there is no endpoint for the client's settings.
     """
     calls: dict[Operation, Callable[[], object]] = {
         Operation.DESCRIBE_USER_POOL: lambda: cognito.describe_user_pool(UserPoolId=_ANY),
+        Operation.LIST_USER_POOLS: lambda: cognito.list_user_pools(MaxResults=1),
+        Operation.LIST_TAGS_FOR_RESOURCE: lambda: cognito.list_tags_for_resource(ResourceArn=_ANY_ARN),
         Operation.ADMIN_LIST_DEVICES: lambda: cognito.admin_list_devices(UserPoolId=_ANY, Username=_ANY),
         Operation.LIST_USERS: lambda: cognito.list_users(UserPoolId=_ANY),
         Operation.LIST_USERS_IN_GROUP: lambda: cognito.list_users_in_group(UserPoolId=_ANY, GroupName=_ANY),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import structlog
 import tenacity
+from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
@@ -26,21 +26,20 @@ from botocore.session import Session as BotocoreSession
 
 import exporter
 from exporter.aws.api import Category, CognitoApi, Operation
+from exporter.aws.bounded import bound
 from exporter.aws.budget import RateBudget
-from exporter.aws.budgets import Budgets
+from exporter.aws.budgets import Budgets, Rates
 from exporter.aws.client import ONE_ATTEMPT, BotoCognito
 from exporter.aws.failures import translated
 from exporter.aws.lean import LeanCognito
-from exporter.aws.paced import PacedReader, observed
+from exporter.aws.paced import PacedDirectory, PacedReader, observed
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import PoolSettings, TargetSettings
-from exporter.errors import AwsError
-from exporter.hooks import AwsObserver, Target
+from exporter.errors import AwsError, Cancelled, Reason
+from exporter.hooks import UNKNOWN_ACCOUNT, AwsObserver, Target
 
 if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
-
-UNKNOWN_ACCOUNT = "unknown"
 
 LIMIT_MANAGEMENT_SECONDS = 1.1
 """Between two requests of the category LimitManagement, of which AWS grants one per second."""
@@ -72,6 +71,8 @@ class Connection:
         self._api: CognitoApi | None = None
         self._naming = threading.Lock()
         self.closed = False
+        self.asking = 0
+        """The number of the thread that asks for quotas; an earlier one ends."""
         self.naming_over = threading.Event()
         """Set once the account is known, or STS has been asked in vain."""
         self._target = Target(account_of_role(settings.role_arn) or UNKNOWN_ACCOUNT, settings.region)
@@ -90,6 +91,11 @@ class Connection:
     def granted(self, category: Category, quota: float) -> None:
         """AWS has told how many requests per second it grants."""
         self._all_budgets.granted(self._target, category, quota)
+
+    def made_api(self) -> CognitoApi | None:
+        """The client; None where none was needed yet."""
+        with self._lock:
+            return self._api
 
     def api(self, made: Callable[[CognitoApi], None]) -> CognitoApi:
         """The client; `made` is called with a new one.
@@ -119,9 +125,25 @@ class Connection:
             self._all_budgets.release(self._target)
             self._observer.target_removed(self._target)
 
+    # RequestObserver of what is asked over this connection: what ends after its close brings no metric back.
+
+    def request_finished(
+        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
+    ) -> None:
+        """Tell who listens."""
+        with self._naming:
+            if not self.closed:
+                self._observer.request_finished(target, operation, seconds, reason, attempted=attempted)
+
+    def waited(self, target: Target, category: str, seconds: float) -> None:
+        """Tell who listens."""
+        with self._naming:
+            if not self.closed:
+                self._observer.waited(target, category, seconds)
+
 
 class Connections:
-    """Makes a reader for a pool; pools that are reached alike share a client."""
+    """Makes readers for pools and directories for rules; who reaches AWS alike shares a client."""
 
     def __init__(
         self,
@@ -146,23 +168,49 @@ class Connections:
         for settings in set(wanted).difference(self._connections):
             self._connections[settings] = Connection(settings, self._make_api, self._budgets, self._observer)
 
+    def configure(self, rates: Rates) -> None:
+        """Spend by other rates from now on; where one became a share, its quota is asked for at once."""
+        shared = set(self._budgets.shared_categories())
+        self._budgets.configure(rates)
+        if shared.issuperset(self._budgets.shared_categories()):
+            return
+        for connection in tuple(self._connections.values()):
+            api = connection.made_api()
+            if api is not None:
+                threading.Thread(target=self._ask_quotas, args=(connection, api), name="account", daemon=True).start()
+
     def reader(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PacedReader:
         """A reader for one sweep of a pool whose target is retained.
 
-        Raises `exporter.errors.AwsError` when boto3 cannot make a client.
+        Raises `exporter.errors.AwsError` when boto3 cannot make a client, `Cancelled` when the target is retained no
+        more.
         """
-        connection = self._connections[pool.target]
-        api = connection.api(lambda api: self._learn(connection, api))
-        connection.naming_over.wait(NAMING_PATIENCE)
+        connection, api = self._connected(pool.target)
         return PacedReader(
             api,
             pool.id,
             connection,
-            self._observer,
+            connection,
             self._clock,
             cancelled,
             attributes=frozenset(pool.device_attributes),
         )
+
+    def directory(self, target: TargetSettings, turn: str, cancelled: Callable[[], bool]) -> PacedDirectory:
+        """The pools of a retained target; `turn` is whose turns its requests take in the budgets.
+
+        Raises as `reader`.
+        """
+        connection, api = self._connected(target)
+        return PacedDirectory(api, turn, connection, connection, self._clock, cancelled)
+
+    def _connected(self, target: TargetSettings) -> tuple[Connection, CognitoApi]:
+        connection = self._connections.get(target)
+        if connection is None:
+            raise Cancelled("nothing is read there any more, or it is reached in another way")
+        api = connection.api(lambda api: self._learn(connection, api))
+        connection.naming_over.wait(NAMING_PATIENCE)
+        return connection, api
 
     def _learn(self, connection: Connection, api: CognitoApi) -> None:
         """Ask beside the sweep for what it can do without: the account's name, and its quotas."""
@@ -173,8 +221,12 @@ class Connections:
     def _ask_sts_and_quotas(self, connection: Connection, api: CognitoApi) -> None:
         if not connection.naming_over.is_set():
             self._ask_sts(connection, api)
-        shared = self._budgets.shared_categories()
-        while shared and not connection.closed:
+        self._ask_quotas(connection, api)
+
+    def _ask_quotas(self, connection: Connection, api: CognitoApi) -> None:
+        connection.asking += 1
+        turn = connection.asking
+        while (shared := self._budgets.shared_categories()) and not connection.closed and connection.asking == turn:
             for category in shared:
                 self._ask_quota(connection, api, category)
             self._pause(QUOTA_REFRESH_SECONDS)
@@ -185,7 +237,7 @@ class Connections:
             connection.named(api.account_id())
 
         try:
-            observed(connection, self._observer, self._clock, Operation.GET_CALLER_IDENTITY, name)
+            observed(connection, connection, self._clock, Operation.GET_CALLER_IDENTITY, name)
         except AwsError as error:
             # Counted by the observer; the ARN of the first described pool will name the account.
             log.info("STS does not tell the account id", region=connection.target.region, error=str(error))
@@ -195,7 +247,7 @@ class Connections:
         def ask() -> float:
             return observed(
                 connection,
-                self._observer,
+                connection,
                 self._clock,
                 Operation.GET_PROVISIONED_LIMIT,
                 lambda: api.provisioned_quota(category),
@@ -315,12 +367,19 @@ class _RoleProvider(CredentialProvider):
             raise NoCredentialsError
         fetcher = AssumeRoleCredentialFetcher(
             # botocore's own timeouts and retries could hold up a sweep for minutes.
-            client_creator=partial(self._source.create_client, region_name=self._settings.region, config=self._config),
+            client_creator=self._create_client,
             source_credentials=source,
             role_arn=self._role_arn,
             extra_args=self._extra_arguments(),
         )
         return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=fetcher.fetch_credentials)
+
+    def _create_client(self, service_name: str, **credentials: Any) -> BaseClient:
+        client: BaseClient = self._source.create_client(
+            service_name, region_name=self._settings.region, config=self._config, **credentials
+        )
+        bound(client)
+        return client
 
     def _extra_arguments(self) -> dict[str, str]:
         extra = {"RoleSessionName": "cognito-device-exporter"}

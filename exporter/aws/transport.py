@@ -15,8 +15,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from urllib3.connection import HTTPConnection
 
 from exporter.aws.connections import Connections
+from exporter.clock import Clock
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_BODY_BYTES = 4 * 1024 * 1024
 """Far beyond the largest page; more than that is no answer of Cognito, and must not fill the memory."""
 
 _RECEIVED_BYTES = 65_536
@@ -40,11 +41,14 @@ class Answer:
 class Transport:
     """Connections to one URL; safe to use from many threads."""
 
-    def __init__(self, url: str, config: Any, ca_bundle: str | None) -> None:
+    def __init__(self, url: str, config: Any, ca_bundle: str | None, clock: Clock) -> None:
         """Connect as the boto3 client of this `botocore.config.Config` would; `ca_bundle` is boto3's setting.
 
-        Raises botocore's `SSLError` when the CA bundle cannot be read.
+        The read timeout is the time until an answer begins, and then until it has come whole. Raises botocore's
+        `SSLError` when the CA bundle cannot be read.
         """
+        self._clock = clock
+        self._read_timeout: float = config.read_timeout
         self._connections = Connections(url, config, ca_bundle)
         own = {"accept-encoding": "identity", **self._connections.headers}
         self._start = f"POST {self._connections.target} HTTP/1.1\r\n{_lines(own)}"
@@ -69,7 +73,7 @@ class Transport:
     def _exchange(self, connection: HTTPConnection, request: bytes, answer: _Incoming) -> None:
         try:
             connection.sock.sendall(request)
-            answer.read(connection)
+            answer.read(connection, self._clock, self._read_timeout)
         except TimeoutError as error:
             raise http.ReadTimeoutError(self._connections.pool, None, "Read timed out.") from error
         except (OSError, HttpParserError, HttpParserUpgrade) as error:
@@ -85,21 +89,35 @@ class _Incoming:
         self.parts: list[bytes] = []
         self.keep_alive = False
         self.complete = False
+        self._received = 0
         self._parser = HttpResponseParser(self)
 
-    def read(self, connection: HTTPConnection) -> None:
-        """Receive until the answer is complete."""
-        received = 0
-        while not self.complete:
-            data = connection.sock.recv(_RECEIVED_BYTES)
-            if not data:
-                self._end()
-                return
-            received += len(data)
-            if received > MAX_BODY_BYTES:  # headers count too: nothing else bounds them
-                raise TooLong
-            self._parser.feed_data(data)
+    def read(self, connection: HTTPConnection, clock: Clock, seconds: float) -> None:
+        """Receive until the answer is complete, for so many seconds after its first piece at most.
+
+        The connection's own timeout is for one piece: a server that sends a byte now and then would never meet it.
+        """
+        self._receive(connection)
+        if not self.complete:
+            deadline = clock.monotonic() + seconds
+            while not self.complete:
+                left = deadline - clock.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                connection.sock.settimeout(left)
+                self._receive(connection)
+            connection.sock.settimeout(seconds)
         del self._parser  # the two hold each other, and would hold the body until the next garbage collection
+
+    def _receive(self, connection: HTTPConnection) -> None:
+        data = connection.sock.recv(_RECEIVED_BYTES)
+        if not data:
+            self._end()
+            return
+        self._received += len(data)
+        if self._received > MAX_BODY_BYTES:  # headers count too: nothing else bounds them
+            raise TooLong
+        self._parser.feed_data(data)
 
     def _end(self) -> None:
         """The server has closed the connection: that ends an answer that does not tell its length."""

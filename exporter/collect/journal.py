@@ -7,7 +7,7 @@ stays collected and is tried again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -137,6 +137,8 @@ class Journal:
     def __init__(self, file: StateFile, failures: Failures) -> None:
         self._file = file
         self._failures = failures
+        self._writing = threading.Lock()
+        """Held while a batch is under way, so that nothing of a pool is written after the journal let go of it."""
         self._lock = threading.Lock()
         self._pools: dict[PoolKey, _Pending] = {}
         self._stopping = threading.Event()
@@ -144,9 +146,17 @@ class Journal:
         self._thread = threading.Thread(target=self._write_until_stopped, name="state", daemon=True)
 
     def of(self, key: PoolKey) -> PoolJournal:
-        """The journal of one pool."""
-        with self._lock:
+        """The journal of one pool, which is kept in this shape alone from now on."""
+        with self._writing, self._lock:
+            others = [other for other in self._pools if other.pool_id == key.pool_id and other != key]
+            for other in others:
+                del self._pools[other]
             return self._pools.setdefault(key, _Pending(self._lock))
+
+    def retain(self, pool_ids: Collection[str]) -> None:
+        """Let go of every pool but these: nothing more is written of them, whoever may still tell."""
+        with self._writing, self._lock:
+            self._pools = {key: pending for key, pending in self._pools.items() if key.pool_id in pool_ids}
 
     def start(self) -> None:
         """Begin to write."""
@@ -164,6 +174,10 @@ class Journal:
         self._file.close()
 
     def _flush(self) -> None:
+        with self._writing:
+            self._write_batches()
+
+    def _write_batches(self) -> None:
         with self._lock:
             batches = {key: batch for key, pool in self._pools.items() if (batch := pool.take()) is not None}
         if not batches:
@@ -171,19 +185,24 @@ class Journal:
         try:
             self._file.write(batches)
         except OSError as error:
-            self._failed(batches, error)
+            self._failed(batches, str(error))
+        except Exception as error:
+            # A fault of this program's own: without this thread nothing would ever be written again, unnoticed.
+            if not self._failing:
+                log.exception("state failed unexpectedly")
+            self._failed(batches, type(error).__name__)
         else:
             if self._failing:
                 log.info("state is written again")
             self._failing = False
 
-    def _failed(self, batches: Mapping[PoolKey, Batch], error: OSError) -> None:
+    def _failed(self, batches: Mapping[PoolKey, Batch], error: str) -> None:
         with self._lock:
             for key, batch in batches.items():
                 self._pools[key].give_back(batch)
         self._failures.state_failed()
         if not self._failing:
-            log.error("state cannot be written; going on without, and trying again", error=str(error))
+            log.error("state cannot be written; going on without, and trying again", error=error)
         self._failing = True
 
 

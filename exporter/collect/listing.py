@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from exporter.aws.api import Operation, Page, PoolReader
+from exporter.aws.api import PAGE_SIZE, Operation, Page, PoolReader
 from exporter.config.settings import UserSelection
 from exporter.errors import EndlessListing
-from exporter.model import ListedUser
+from exporter.model import Device, ListedUser
 
 T = TypeVar("T")
 
@@ -18,6 +19,9 @@ MAX_EMPTY_PAGES = 1000
 MAX_DEVICE_PAGES = 200
 """Pages of one user's devices: 12,000 devices are a fault, not a person."""
 
+MAX_USER_PAGES = 1_000_000
+"""Pages of a pool's users: 60 million, where AWS grants 40 million to a pool."""
+
 
 def pages(
     operation: str, fetch: Callable[[str | None], Page[T]], *, most: int | None = None
@@ -25,13 +29,16 @@ def pages(
     """Every page of a listing, each at most once.
 
     Raises `EndlessListing` when a page names itself or one before it as the next, when a thousand pages in a row are
-    empty, and after `most` pages: following such a chain would never end.
+    empty, and after `most` pages or what they hold: following such a chain would never end.
     """
     token: str | None = None
     mark: str | None = None  # the token at page 1, 2, 4, 8 …: every circle is found, and one token is kept
-    empty = count = 0
+    empty = count = items = 0
     while True:
         page = fetch(token)
+        items += len(page.items)
+        if most is not None and items > most * PAGE_SIZE:
+            raise EndlessListing(operation, "more entries than there can be")
         yield page.items
         count += 1
         empty = 0 if page.items else empty + 1
@@ -46,6 +53,23 @@ def pages(
         if count.bit_count() == 1:
             mark = page.token
         token = page.token
+
+
+def distinct(devices: Iterable[Device]) -> tuple[Device, ...]:
+    """Every device once, as it was listed last: one that is used while its pages are read may stand on two of them.
+
+    Devices without a key are told apart by a number, so that they stay as many as they are.
+    """
+    found: dict[str, Device] = {}
+    keyless = 0
+    for device in devices:
+        if device.key:
+            found[device.key] = device
+        else:
+            keyless += 1
+            key = f"(no key {keyless})"
+            found[key] = replace(device, key=key)
+    return tuple(found.values())
 
 
 class Ask(Protocol):
@@ -70,7 +94,7 @@ def _everyone(user_filter: str | None, reader: PoolReader, ask: Ask) -> Iterator
     def fetch(token: str | None) -> Page[ListedUser]:
         return ask(lambda: reader.users(user_filter=user_filter, token=token))
 
-    for page in pages(Operation.LIST_USERS, fetch):
+    for page in pages(Operation.LIST_USERS, fetch, most=MAX_USER_PAGES):
         yield from page
 
 
@@ -90,5 +114,5 @@ def _members_of(group: str, reader: PoolReader, ask: Ask) -> Iterator[ListedUser
     def fetch(token: str | None) -> Page[ListedUser]:
         return ask(lambda: reader.users_in_group(group, token=token))
 
-    for page in pages(Operation.LIST_USERS_IN_GROUP, fetch):
+    for page in pages(Operation.LIST_USERS_IN_GROUP, fetch, most=MAX_USER_PAGES):
         yield from page

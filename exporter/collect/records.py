@@ -10,7 +10,7 @@ import itertools
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import msgspec
@@ -84,6 +84,18 @@ def devices_of(body: bytes) -> tuple[Device, ...]:
         )
         for (code, _), (key, status, created, modified, authenticated, attributes) in zip(gists, rests, strict=True)
     )
+
+
+def reshaped(record: bytes, *, attributes: frozenset[str] | None) -> bytes:
+    """A record that was kept whole, with these attributes of its devices only; None keeps what sums need."""
+    body = record[STAMP_SIZE:]
+    if attributes is None:
+        return record[: STAMP_SIZE + _end_of_gists(body)]
+    devices = [
+        replace(device, attributes=tuple(pair for pair in device.attributes if pair[0] in attributes))
+        for device in devices_of(body)
+    ]
+    return record[:STAMP_SIZE] + body_of(devices, whole=True)
 
 
 def count_of(body: bytes) -> int:

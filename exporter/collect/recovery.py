@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -95,6 +96,8 @@ class FileRecovery:
         A file that turns out to be damaged anywhere is set aside, and nothing restored: half of what it knew,
         written on in a new file, would look like all of it.
         """
+        for pool, identity in pools:
+            self.journal(pool, identity)  # first: what is pending in another shape could undo what is read here
         with self._lock:
             try:
                 return {pool.id: found for pool, identity in pools if (found := self._loaded(pool, identity))}
@@ -105,11 +108,12 @@ class FileRecovery:
         return {}
 
     def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
-        """The pool's journal in the file."""
+        """The pool's journal in the file; what was still to be written of it in another shape is dropped."""
         return self._journal.of(key_of(pool, identity))
 
     def retain(self, pool_ids: Collection[str]) -> None:
-        """Take other pools out of the file."""
+        """Take other pools out of the file, and what was still to be written of them."""
+        self._journal.retain(pool_ids)
         with self._lock, contextlib.suppress(OSError):  # told when the first batch cannot be written either
             self._state.retain(pool_ids)
 
@@ -182,9 +186,21 @@ def recover(path: Path | None, failures: Failures, clock: Clock) -> Recovery:
 
 
 def key_of(pool: PoolSettings, identity: Identity) -> PoolKey:
-    """Under which key a pool is kept: users kept under another key or in another detail cannot be shown."""
-    shape = json.dumps([identity.fingerprint, pool.detail.value, sorted(pool.device_attributes)])
+    """Under which key a pool is kept: users of another selection, key or detail are no answer to what is asked now."""
+    shape = json.dumps(
+        [identity.fingerprint, pool.detail.value, sorted(pool.device_attributes), _selection(pool, identity)]
+    )
     return PoolKey(pool.id, hashlib.sha256(shape.encode()).hexdigest()[:16])
+
+
+def _selection(pool: PoolSettings, identity: Identity) -> str:
+    """Stands for which users are read; the order of names plays no part.
+
+    Made as an identity is: a plain digest would let anybody with the file try names against it.
+    """
+    users = pool.users
+    chosen = [sorted(users.usernames or ()), sorted(users.groups or ()), users.filter, pool.skip_federated_users]
+    return identity.of(pool.id, json.dumps(chosen)).hex()
 
 
 def kept_identity_key(state_path: Path) -> bytes:
@@ -199,11 +215,15 @@ def kept_identity_key(state_path: Path) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Write the key whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    """Write a new key whole or not at all; where another process was faster, its key stays."""
+    # Made under a name that nobody could know, never through a file or link that somebody put there before.
+    number, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     try:
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_hex(KEY_BYTES), encoding="ascii")
-        draft.replace(path)
+        with open(number, "wb") as file:  # noqa: PTH123 - of the descriptor
+            file.write(secrets.token_hex(KEY_BYTES).encode())
+            file.flush()
+            os.fsync(number)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        Path(draft).unlink()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from heapq import merge
 
 from exporter.config.settings import PoolSettings
+from exporter.errors import Reason
 from exporter.model import DateSource, Device, PoolDescription, PoolState, RememberedStatus
 
 
@@ -123,6 +124,15 @@ class SweepProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepFailure:
+    """A sweep that ended before every user was asked."""
+
+    reason: Reason
+    moment: float
+    """Wall time in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class PoolView:
     """Everything that is known about one configured pool; one exposition takes it once."""
 
@@ -141,3 +151,7 @@ class PoolView:
     """Wall time in seconds of the end of the last sweep that read every user."""
     oldest_observation: float | None
     """Wall time in seconds at which the user read longest ago was read."""
+    last_failure: SweepFailure | None = None
+    """The last sweep of this process that failed as a whole, however long ago."""
+    users_not_read: int = 0
+    """Users whom the last finished sweep asked for in vain; they keep their last values."""

@@ -1,13 +1,15 @@
 """The state file: SQLite in WAL mode, one row per user.
 
 Whatever is wrong with the file, the daemon starts: a file that is damaged, or not this program's, is set
-aside under another name and a new one begun.
+aside under another name and a new one begun. SQLite would hand out a changed byte as if nothing were; each row
+carries a checksum, its seal, so that what is restored is what was kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +24,7 @@ from exporter.errors import ExporterError
 APPLICATION_ID = 0x43444558
 """Stands in the header of every file of ours: "CDEX"."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 BUSY_SECONDS = 5.0
 """So long a start waits for another process to let go of the file, such as the one it replaces."""
@@ -34,6 +36,7 @@ _SCHEMA = (
         pool_id TEXT NOT NULL,
         shape TEXT NOT NULL,
         header BLOB NOT NULL,
+        seal INTEGER NOT NULL,
         UNIQUE (pool_id, shape)
     )
     """,
@@ -42,6 +45,7 @@ _SCHEMA = (
         pool INTEGER NOT NULL REFERENCES pools (number) ON DELETE CASCADE,
         identity BLOB NOT NULL,
         record BLOB NOT NULL,
+        seal INTEGER NOT NULL,
         PRIMARY KEY (pool, identity)
     ) WITHOUT ROWID
     """,
@@ -88,7 +92,7 @@ class SqliteState:
         except sqlite3.OperationalError as error:
             self._db.close()
             raise StateUnusable(str(error)) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:  # what SQLite quotes of a damaged file may be no text
             self._db.close()
             raise StateDamaged(str(error)) from error
         except StateDamaged:
@@ -105,7 +109,7 @@ class SqliteState:
             return self._load(key)
         except sqlite3.OperationalError as error:
             raise StateUnusable(str(error)) from error
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+        except (sqlite3.Error, msgspec.MsgspecError, UnicodeError) as error:
             raise StateDamaged(str(error)) from error
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
@@ -142,7 +146,7 @@ class SqliteState:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise OSError(f"SQLite: {error}") from error
 
     def _prepare(self) -> None:
@@ -150,6 +154,7 @@ class SqliteState:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute("PRAGMA secure_delete = ON")  # who is gone is gone from the free space as well
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._check_or_begin()
@@ -170,18 +175,34 @@ class SqliteState:
             raise StateDamaged("it is a database of another program")
         elif version != SCHEMA_VERSION:
             raise StateDamaged(f"it has schema {version}, this version reads schema {SCHEMA_VERSION}")
+        elif (found := self._first_fault()) != "ok":
+            raise StateDamaged(found)
+        elif self._db.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise StateDamaged("a user belongs to no pool")
+
+    def _first_fault(self) -> str:
+        """What SQLite finds wrong, else "ok"; only of the few pools also whether their index finds them all."""
+        checks = ("PRAGMA quick_check(1)", "PRAGMA integrity_check(pools)")
+        found = (str(self._db.execute(check).fetchone()[0]) for check in checks)
+        return next((fault for fault in found if fault != "ok"), "ok")
 
     def _load(self, key: PoolKey) -> Restored | None:
         row = self._db.execute(
-            "SELECT number, header FROM pools WHERE pool_id = ? AND shape = ?", (key.pool_id, key.shape)
+            "SELECT number, header, seal FROM pools WHERE pool_id = ? AND shape = ?", (key.pool_id, key.shape)
         ).fetchone()
         if row is None:
             return None
-        number, header = row
-        users = self._db.execute("SELECT identity, record FROM users WHERE pool = ?", (number,)).fetchall()
-        if not all(type(identity) is bytes and type(record) is bytes for identity, record in users):
+        number, header, seal = row
+        if type(header) is not bytes or seal != _seal(_sealed_with(key), header):
+            raise StateDamaged("a pool is not as it was written")
+        rows = self._db.execute("SELECT identity, record, seal FROM users WHERE pool = ?", (number,)).fetchall()
+        if not all(type(identity) is bytes and type(record) is bytes for identity, record, _ in rows):
             raise StateDamaged("a user has an identity or a record that is no blob")
-        return Restored(msgspec.json.decode(header, type=PoolHeader), users)
+        if not all(seal == _seal(identity, record) for identity, record, seal in rows):
+            raise StateDamaged("a user is not as it was written")
+        return Restored(
+            msgspec.json.decode(header, type=PoolHeader), [(identity, record) for identity, record, _ in rows]
+        )
 
     def _write(self, key: PoolKey, batch: Batch) -> None:
         if batch.header is not None:
@@ -194,20 +215,34 @@ class SqliteState:
         (number,) = row
         if batch.forget:
             self._db.execute("DELETE FROM users WHERE pool = ?", (number,))
-        known = [(number, identity, record) for identity, record in batch.records.items() if record is not None]
+        known = [
+            (number, identity, record, _seal(identity, record))
+            for identity, record in batch.records.items()
+            if record is not None
+        ]
         gone = [(number, identity) for identity, record in batch.records.items() if record is None]
-        self._db.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", known)
+        self._db.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", known)
         self._db.executemany("DELETE FROM users WHERE pool = ? AND identity = ?", gone)
 
     def _write_header(self, key: PoolKey, header: PoolHeader) -> None:
+        encoded = msgspec.json.encode(header)
         self._db.execute(
-            "INSERT INTO pools (pool_id, shape, header) VALUES (?, ?, ?)"
-            " ON CONFLICT (pool_id, shape) DO UPDATE SET header = excluded.header",
-            (key.pool_id, key.shape, msgspec.json.encode(header)),
+            "INSERT INTO pools (pool_id, shape, header, seal) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (pool_id, shape) DO UPDATE SET header = excluded.header, seal = excluded.seal",
+            (key.pool_id, key.shape, encoded, _seal(_sealed_with(key), encoded)),
         )
         if header.complete_once:
             # What another key or detail had left is kept until something complete takes its place.
             self._db.execute("DELETE FROM pools WHERE pool_id = ? AND shape <> ?", (key.pool_id, key.shape))
+
+
+def _sealed_with(key: PoolKey) -> bytes:
+    return f"{key.pool_id} {key.shape}".encode()
+
+
+def _seal(name: bytes, content: bytes) -> int:
+    """A checksum against damage, not against forgery: who can write the file can write anything."""
+    return zlib.crc32(content, zlib.crc32(name))
 
 
 def set_aside(path: Path, reason: str, now: float) -> None:

@@ -13,9 +13,9 @@ import tenacity
 
 from exporter.aws.api import Operation, PoolReader
 from exporter.clock import Clock
-from exporter.collect.listing import MAX_DEVICE_PAGES, pages, selected_users
+from exporter.collect.findings import Findings
+from exporter.collect.listing import MAX_DEVICE_PAGES, distinct, pages, selected_users
 from exporter.collect.readers import PATIENCE, Patience, Readers, ReadTask
-from exporter.collect.store import PoolStore
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.hooks import SweepObserver
@@ -50,7 +50,7 @@ class Sweep:
 
     def __init__(
         self,
-        store: PoolStore,
+        store: Findings,
         reader: PoolReader,
         identity: Identity,
         observer: SweepObserver,
@@ -180,7 +180,7 @@ class Sweep:
                 lambda token: self._reader.devices(task.username, token=token, departed=departed),
                 most=MAX_DEVICE_PAGES,
             )
-            devices = tuple(device for page in chain for device in page)
+            devices = distinct(device for page in chain for device in page)
         except UserNotFound:
             self._vanished(task)
         except ResourceNotFound:

@@ -32,6 +32,10 @@ class Users:
     def __len__(self) -> int:
         return len(self._records)
 
+    def records(self) -> list[tuple[bytes, bytes]]:
+        """Everybody's record, by identity."""
+        return list(self._records.items())
+
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Begin with these records, by identity."""
         self._records = dict(records)

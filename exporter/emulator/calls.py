@@ -44,10 +44,16 @@ def read_call(world: World, request: HttpRequest) -> Call:
         raise Refusal("UnknownOperationException", f"Unknown target {request.target}")
     params = _params(request.body)
     if credential:
-        account_id, pool_id = world.account_of(access_key), params.get("UserPoolId")
+        account_id, pool_id = world.account_of(access_key), params.get("UserPoolId") or _pool_of_arn(params)
     else:
         account_id, region, pool_id = _unsigned(world, params)
     return Call("cognito-idp", operation, params, account_id, region, pool_id, access_key, request.body)
+
+
+def _pool_of_arn(params: dict[str, Any]) -> str | None:
+    """The pool that an operation on tags names."""
+    arn = params.get("ResourceArn")
+    return arn.rpartition(":userpool/")[2] if isinstance(arn, str) else None
 
 
 def _params(body: bytes) -> dict[str, Any]:

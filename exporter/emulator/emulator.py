@@ -134,6 +134,19 @@ class Emulator:
             self._service.operations.created.add(pool_id)
         return pool_id
 
+    def tag(self, pool_id: str, /, **tags: str) -> None:
+        """Give a pool these tags and no others.
+
+        Raises `KeyError` when there is no such pool.
+        """
+        with self._service.lock:
+            self._world.pool_by_id(pool_id).extended_config["UserPoolTags"] = dict(tags)
+
+    def trust(self, role_arn: str, external_id: str) -> None:
+        """Let nobody assume a role without this external id; a role of which nothing is said lets everyone."""
+        with self._service.lock:
+            self._service.operations.external_ids[role_arn] = external_id
+
     def call(
         self,
         operation: str,

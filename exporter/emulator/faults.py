@@ -77,6 +77,8 @@ class Faults:
     """Seconds between arrival and answer, by operation."""
     paging: Mapping[str, Paging] = field(default_factory=dict)
     """By operation."""
+    expired: frozenset[str] = frozenset()
+    """Access key ids whose session is over: every request signed with one is refused."""
     omitted: frozenset[str] = frozenset()
     """Fields and attributes left out of every answer of Cognito, such as `DeviceCreateDate`, `Devices`,
     `dev:device_remembered_status` or `EstimatedNumberOfUsers`."""

@@ -1,4 +1,4 @@
-"""The operations that list: ListUsers, ListUsersInGroup, AdminListDevices and ListDevices.
+"""The operations that list: ListUserPools, ListUsers, ListUsersInGroup, AdminListDevices and ListDevices.
 
 moto answers ListUsers at about 100 requests a second, far below what a sweep asks for; these read the
 same objects and build only what goes out.
@@ -26,6 +26,32 @@ DEFAULT_DEVICES = 10
 _FILTER = re.compile(r'\s*([\w:]+)\s*(\^?=)\s*"(.*)"\s*', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SEARCHABLE = frozenset({"email", "family_name", "given_name", "name", "phone_number", "preferred_username", "sub"})
+
+
+def list_user_pools(
+    pools: Sequence[CognitoIdpUserPool],
+    params: dict[str, Any],
+    listings: Listings[CognitoIdpUserPool],
+    faults: Faults,
+) -> dict[str, Any]:
+    """ListUserPools; `MaxResults` must be given."""
+    limit = params.get("MaxResults")
+    if not isinstance(limit, int) or not 1 <= limit <= PAGE_LIMIT:
+        raise invalid_parameter(
+            f"1 validation error detected: Value '{limit}' at 'maxResults' failed to satisfy constraint: "
+            f"Member must have value between 1 and {PAGE_LIMIT}"
+        )
+    page, token = listings.page(
+        Question.of("ListUserPools", params, "NextToken"),
+        params.get("NextToken"),
+        limit,
+        faults.paging_of("ListUserPools"),
+        lambda: list(pools),
+    )
+    answer: dict[str, Any] = {"UserPools": [{"Id": pool.id, "Name": pool.name} for pool in page]}
+    if token is not None:
+        answer["NextToken"] = token
+    return answer
 
 
 def list_users(

@@ -11,7 +11,7 @@ from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool
 from exporter.aws.api import DEFAULT_QUOTAS, Category
 from exporter.emulator import listings, tracking
 from exporter.emulator.devices import DeviceRecord
-from exporter.emulator.errors import Answer, invalid_parameter, not_authorized
+from exporter.emulator.errors import Answer, Refusal, invalid_parameter, not_authorized
 from exporter.emulator.faults import Faults
 from exporter.emulator.paging import Listings
 from exporter.emulator.world import Call, World
@@ -28,9 +28,14 @@ class Operations:
     def __init__(self, world: World, faults: Faults) -> None:
         self._world = world
         self._faults = faults
+        self._pools: Listings[CognitoIdpUserPool] = Listings()
         self._users: Listings[CognitoIdpUser] = Listings()
         self._devices: Listings[DeviceRecord] = Listings()
         self._own: dict[str, Callable[[Call, float], Content]] = {
+            "ListUserPools": self._list_user_pools,
+            "ListTagsForResource": self._list_tags,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
             "ListUsers": self._list_users,
             "ListUsersInGroup": self._list_users_in_group,
             **dict.fromkeys(("AdminListDevices", "ListDevices"), self._list_devices),
@@ -42,6 +47,8 @@ class Operations:
         }
         self.created: set[str] = set()
         """Ids of the pools that came to be here."""
+        self.external_ids: dict[str, str] = {}
+        """By the ARN of a role, what its trust policy asks for; every other role lets everyone in."""
 
     def answer(self, call: Call, now: float) -> Answer:
         """The answer to a call; `now` is wall time in seconds.
@@ -55,6 +62,8 @@ class Operations:
         return Answer(200, b"" if content is None else json.dumps(content).encode())
 
     def _moto(self, call: Call, now: float) -> Answer:
+        if call.operation == "AssumeRole":
+            self._require_trust(call)
         answer = self._world.ask_moto(call)
         if answer.status >= 400:
             return answer
@@ -75,6 +84,35 @@ class Operations:
         completed = tracking.complete_sign_in(pool, call.params, answer, now)
         self._world.tidy(pool)
         return completed
+
+    def _require_trust(self, call: Call) -> None:
+        role = call.params.get("RoleArn", "")
+        if self.external_ids.get(role) not in {None, call.params.get("ExternalId")}:
+            raise Refusal("AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {role}", 403)
+
+    def _list_user_pools(self, call: Call, _: float) -> Content:
+        pools = list(self._world.backend(call.account_id, call.region).user_pools.values())
+        return listings.list_user_pools(pools, call.params, self._pools, self._faults)
+
+    def _list_tags(self, call: Call, _: float) -> Content:
+        return {"Tags": self._tags(call)}
+
+    def _tag(self, call: Call, _: float) -> Content:
+        self._tags(call).update(call.params.get("Tags") or {})
+        return {}
+
+    def _untag(self, call: Call, _: float) -> Content:
+        for name in call.params.get("TagKeys") or ():
+            self._tags(call).pop(name, None)
+        return {}
+
+    def _tags(self, call: Call) -> dict[str, str]:
+        """Those of the pool that the call names by its ARN, as DescribeUserPool gives them too."""
+        pool = self._world.pool(call)
+        if call.params.get("ResourceArn") != pool.arn:
+            raise invalid_parameter("Invalid ResourceArn")
+        tags: dict[str, str] = pool.extended_config.setdefault("UserPoolTags", {})
+        return tags
 
     def _list_users(self, call: Call, _: float) -> Content:
         return listings.list_users(self._world.pool(call), call.params, self._users, self._faults)

@@ -83,6 +83,8 @@ class Service:
         faults = self._faults
         if not self._quota.grants(faults.quotas, call.account_id, call.region, call.operation, arrived):
             return Fault.THROTTLED
+        if call.access_key in faults.expired:
+            return Fault.EXPIRED_CREDENTIALS
         for rule in faults.rules:
             if rule.covers(call.operation, call.pool_id) and self._random.random() < rule.share:
                 return rule.fault

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, PAGE_SIZE, Category, Page
 from exporter.errors import AwsError, InvalidRequest, ResourceNotFound, TrackingOff, UserNotFound
-from exporter.model import Device, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
+from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
 from tests.contract.worlds import REGION, World
 from tests.fakes import ACCOUNT, FakePool
 
@@ -75,6 +75,41 @@ def test_a_pool_in_every_mode_of_tracking_and_mfa(world: World, tracking: Tracki
         mfa_bypass=challenge and tracking is not Tracking.OFF and mfa is not Mfa.OFF,
         estimated_users=2,
     )
+
+
+def listed_pools(world: World) -> list[tuple[ListedPool, ...]]:
+    """The pages of all pools, those of other tests included."""
+    return all_pages(lambda token: world.api.list_user_pools(token=token), most=1000)
+
+
+def arn(pool_id: str) -> str:
+    return f"arn:aws:cognito-idp:{REGION}:{ACCOUNT}:userpool/{pool_id}"
+
+
+def test_the_pools_of_the_account_and_region_in_pages_of_sixty(world: World) -> None:
+    pools = {ListedPool(world.add(FakePool(f"pool {number}")), f"pool {number}") for number in range(PAGE_SIZE + 1)}
+    pages = listed_pools(world)
+    everyone = [pool for page in pages for pool in page]
+    assert pools <= set(everyone)
+    assert len(set(everyone)) == len(everyone)
+    assert {len(page) for page in pages[:-1]} == {PAGE_SIZE}
+
+
+def test_short_and_empty_pages_of_pools(world: World) -> None:
+    pools = {ListedPool(world.add(FakePool(f"few {number}")), f"few {number}") for number in range(3)}
+    world.cut_pages(2, blank=True)
+    pages = listed_pools(world)
+    assert pools <= {pool for page in pages for pool in page}
+    assert {len(page) for page in pages[:-1]} == {0, 2}
+
+
+def test_the_tags_of_a_pool(world: World) -> None:
+    tagged = world.add(FakePool("shop", tags={"team": "identity", "empty": "", "Ünïcödé": "名前"}))
+    bare = world.add(FakePool("bank"))
+    assert world.api.pool_tags(arn(tagged)) == {"team": "identity", "empty": "", "Ünïcödé": "名前"}
+    assert world.api.pool_tags(arn(bare)) == {}
+    with pytest.raises(ResourceNotFound):
+        world.api.pool_tags(arn(NO_POOL))
 
 
 def test_every_user_and_who_of_them_is_federated(world: World) -> None:

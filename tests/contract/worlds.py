@@ -85,6 +85,7 @@ class EmulatedWorld:
             devices_of(users[name]).confirmed.update((device.key, _record(device)) for device in devices)
         for name in pool.federated:
             users[name].status = FEDERATED
+        self.emulator.tag(pool_id, **pool.tags)
         for group, members in pool.groups.items():
             self._add_group(pool_id, group, members)
         return pool_id

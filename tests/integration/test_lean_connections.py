@@ -23,6 +23,7 @@ from botocore.config import Config
 from exporter.aws.api import CognitoApi, Page
 from exporter.aws.sessions import AwsApis
 from exporter.aws.transport import MAX_BODY_BYTES, Transport
+from exporter.clock import SystemClock
 from exporter.config.settings import TargetSettings
 from exporter.errors import AwsError, ConnectionFailed, CredentialsFault, Malformed, UnexpectedFailure
 from exporter.model import Device
@@ -79,7 +80,7 @@ def bundle(authority: trustme.CA, directory: Path) -> str:
 
 
 def transport(url: str, **settings: Any) -> Transport:
-    return Transport(url, Config(**settings), None)
+    return Transport(url, Config(**settings), None, SystemClock())
 
 
 def failed(kind: type[AwsError], api: CognitoApi) -> AwsError:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.identity import KEY_BYTES_MIN, HmacIdentity, Identity, RawIdentity, read_key
+from exporter.identity import KEY_BYTES_MIN, HmacIdentity, Identity, RawIdentity, allowed_mode, read_key
 
 POOL = "eu-west-1_AbCdEfGhI"
 KEY = b"0123456789abcdef"
@@ -60,8 +61,15 @@ def test_a_raw_label_is_the_name_and_an_hmac_label_never_more_than_digits(name: 
 def test_names_that_utf8_cannot_carry_are_told_apart_and_shown_with_a_stand_in() -> None:
     raw, keyed = RawIdentity(), HmacIdentity(KEY)
     for identity in (raw, keyed):
-        assert identity.of(POOL, LONE) != identity.of(POOL, "\ud801")
-    assert raw.label(raw.of(POOL, f"a{LONE}b")) == "a\ufffd\ufffd\ufffdb"
+        assert identity.label(identity.of(POOL, LONE)) != identity.label(identity.of(POOL, "\ud801"))
+    assert raw.label(raw.of(POOL, f"a{LONE}b")).startswith("a\ufffd\ufffd\ufffdb ")
+
+
+@given(names, names)
+def test_two_names_never_have_one_label(first: str, second: str) -> None:
+    for identity in (RawIdentity(), HmacIdentity(KEY)):
+        labels = {identity.label(identity.of(POOL, name)) for name in (first, second)}
+        assert len(labels) == len({first, second})
 
 
 def test_the_order_is_stable_and_follows_neither_names_nor_pools() -> None:
@@ -82,10 +90,16 @@ def test_the_fingerprint_tells_keys_and_modes_apart_and_gives_no_key_away() -> N
         assert shown not in HmacIdentity(KEY).fingerprint
 
 
+OURS = os.geteuid() or 65532
+"""A user who is not root."""
+
+
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "identity.key"
     path.touch(mode=0o600)
+    if os.geteuid() == 0:
+        os.chown(path, OURS, -1)
     return path
 
 
@@ -108,6 +122,25 @@ def test_a_key_that_others_can_reach_is_refused(key_file: Path, mode: int) -> No
     key_file.write_bytes(KEY)
     key_file.chmod(mode)
     with pytest.raises(ValueError, match=rf"^expected mode 0600 or stricter, found {mode:04o}: others could read"):
+        read_key(key_file)
+
+
+def test_only_root_may_give_its_key_to_a_group() -> None:
+    assert (allowed_mode(0), allowed_mode(OURS)) == (0o640, 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
+@pytest.mark.parametrize(
+    ("mode", "well"), [(0o440, True), (0o640, True), (0o444, False), (0o660, False), (0o450, False)]
+)
+def test_a_key_from_a_secret_of_kubernetes_is_roots_and_its_groups(key_file: Path, mode: int, well: bool) -> None:
+    key_file.write_bytes(KEY)
+    os.chown(key_file, 0, OURS)
+    key_file.chmod(mode)
+    if well:
+        assert read_key(key_file) == KEY
+        return
+    with pytest.raises(ValueError, match=rf"^expected mode 0640 or stricter, found {mode:04o}: others could read"):
         read_key(key_file)
 
 

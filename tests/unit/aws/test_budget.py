@@ -6,7 +6,16 @@ from collections import Counter
 
 import pytest
 
-from exporter.aws.budget import BACKOFF_FACTOR, CALM_SECONDS, FLOOR_SHARE, LATENESS, RECOVERY_SHARE, SLACK, RateBudget
+from exporter.aws.budget import (
+    BACKOFF_FACTOR,
+    CALM_SECONDS,
+    FLOOR_SHARE,
+    LATENESS,
+    METER_SECONDS,
+    RECOVERY_SHARE,
+    SLACK,
+    RateBudget,
+)
 from exporter.clock import SystemClock
 from exporter.errors import Cancelled
 from tests.fakes import TurnedClock, eventually
@@ -167,3 +176,52 @@ def test_the_wait_is_told() -> None:
     budget = RateBudget(20, SystemClock())
     assert budget.acquire("pool", go_on) < 0.02
     assert budget.acquire("pool", go_on) == pytest.approx(0.05, abs=0.04)
+
+
+def test_what_is_used_is_counted_over_the_last_seconds() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(10, clock)
+    assert budget.used == 0
+    for _ in range(100):
+        budget.acquire("pool", go_on)
+        clock.turn(0.1 * (1 + SLACK))
+    assert budget.used == pytest.approx(10, rel=0.05)
+    clock.turn(METER_SECONDS / 2)
+    assert 3 < budget.used < 8
+    clock.turn(2 * METER_SECONDS)
+    assert budget.used == 0
+
+
+def test_a_throttle_answer_a_second_after_the_last_lowers_the_rate_again() -> None:
+    clock = TurnedClock()
+    budget = RateBudget(100, clock)
+    budget.throttled()
+    clock.turn(CALM_SECONDS)
+    budget.throttled()
+    assert budget.current == pytest.approx(100 * BACKOFF_FACTOR**2)
+
+
+def test_who_stands_further_back_is_told_to_stop_as_soon_and_why() -> None:
+    budget = RateBudget(0.01, SystemClock())
+    budget.acquire("first", go_on)
+    stop, stop_all = threading.Event(), threading.Event()
+    said: list[str] = []
+
+    def wait_in_vain(key: str, stopped: threading.Event) -> None:
+        try:
+            budget.acquire(key, stopped.is_set)
+        except Cancelled as error:
+            said.append(f"{key}: {error}")
+
+    ahead = threading.Thread(target=wait_in_vain, args=("ahead", stop_all))
+    ahead.start()
+    assert eventually(lambda: len(budget._queue._keys) == 1)
+    behind = threading.Thread(target=wait_in_vain, args=("behind", stop))
+    behind.start()
+    assert eventually(lambda: len(budget._queue._keys) == 2)
+    stop.set()
+    behind.join(5)
+    assert said == ["behind: told to stop while waiting for the rate budget"]
+    stop_all.set()
+    ahead.join(5)
+    assert not ahead.is_alive()

@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
+from exporter.aws.budget import BACKOFF_FACTOR, METER_SECONDS
 from exporter.aws.budgets import Budgets, Rates
 from exporter.clock import SystemClock
 from exporter.config.settings import Share
 from exporter.hooks import Target
+from tests.fakes import TurnedClock
 
 TARGET = Target("123456789012", "eu-west-1")
 READ, LIST = Category.USER_RESOURCE_READ, Category.USER_LIST
@@ -96,3 +98,22 @@ def test_one_of_two_unnamed_accounts_gets_budgets_of_its_own() -> None:
     some.use(unnamed)
     assert some.rename(unnamed, TARGET) is not shared
     assert {state.target for state in some.states()} == {TARGET, unnamed}
+
+
+def test_other_shares_are_of_the_documented_default_until_aws_tells_the_quota() -> None:
+    some = budgets()
+    some.use(TARGET)
+    some.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
+    assert configured(some, READ) == (0.5 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
+
+
+def test_what_throttling_has_left_and_what_is_used_are_told() -> None:
+    clock = TurnedClock()
+    some = Budgets(dict.fromkeys(Category, 10.0), clock)
+    budget = some.use(TARGET)[READ]
+    budget.acquire("pool", lambda: False)
+    budget.throttled()
+    (state,) = (state for state in some.states() if state.category is READ)
+    assert state.configured == 10
+    assert state.current == 10 * BACKOFF_FACTOR
+    assert state.used == 1 / METER_SECONDS

@@ -15,6 +15,8 @@ from exporter.aws.prototype import prototypes
 
 CALLS: dict[Operation, tuple[str, dict[str, Any]]] = {
     Operation.DESCRIBE_USER_POOL: ("describe_user_pool", {"UserPoolId": "p"}),
+    Operation.LIST_USER_POOLS: ("list_user_pools", {"MaxResults": 60}),
+    Operation.LIST_TAGS_FOR_RESOURCE: ("list_tags_for_resource", {"ResourceArn": "arn:aws:cognito-idp:r"}),
     Operation.ADMIN_LIST_DEVICES: ("admin_list_devices", {"UserPoolId": "p", "Username": "u"}),
     Operation.LIST_USERS: ("list_users", {"UserPoolId": "p"}),
     Operation.LIST_USERS_IN_GROUP: ("list_users_in_group", {"UserPoolId": "p", "GroupName": "g"}),

@@ -10,11 +10,11 @@ import pytest
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation
 from exporter.aws.budgets import Budgets, BudgetState
 from exporter.aws.paced import PacedReader
-from exporter.aws.sessions import NAMING_PATIENCE, UNKNOWN_ACCOUNT, Connections
+from exporter.aws.sessions import NAMING_PATIENCE, Connections
 from exporter.clock import SystemClock
-from exporter.config.settings import TargetSettings
-from exporter.errors import CredentialsFault, ServerError
-from exporter.hooks import Target
+from exporter.config.settings import Share, TargetSettings
+from exporter.errors import Cancelled, CredentialsFault, ServerError
+from exporter.hooks import UNKNOWN_ACCOUNT, Target
 from exporter.model import PoolDescription
 from tests.fakes import ACCOUNT, FakeCognito, FakePool, Remembering, TurnedClock, eventually
 from tests.unit.collect.pools import POOL_ID, settings
@@ -258,3 +258,39 @@ def test_budgets_go_with_their_last_user() -> None:
     budgets.release(target)
     assert budgets.states() == ()
     assert budgets.use(target) is not first
+
+
+def test_a_rate_that_became_a_share_has_the_quota_asked_for_at_once() -> None:
+    world = Connected()
+    world.connections.retain([HERE, BY_ROLE])
+    world.reader().describe()
+    assert eventually(world.is_idle)
+    assert world.apis[HERE].calls[Operation.GET_PROVISIONED_LIMIT] == 0
+    world.apis[HERE].quotas[Category.USER_LIST] = 200.0
+    world.connections.configure({**RATES, Category.USER_LIST.value: Share(0.5)})
+
+    def configured(region: str) -> set[float]:
+        states = world.budgets.states()
+        return {s.configured for s in states if s.category is Category.USER_LIST and s.target.account_id == region}
+
+    assert eventually(lambda: configured(ACCOUNT) == {100.0})
+    assert world.apis[HERE].calls[Operation.GET_PROVISIONED_LIMIT] == 1
+    assert BY_ROLE not in world.apis, "who was not connected asks when it is"
+    world.connections.retain([])
+
+
+def test_other_rates_in_numbers_ask_for_nothing() -> None:
+    world = Connected()
+    world.connections.retain([HERE])
+    world.reader().describe()
+    world.connections.configure({**RATES, Category.USER_LIST.value: 3.0})
+    assert eventually(world.is_idle)
+    assert world.apis[HERE].calls[Operation.GET_PROVISIONED_LIMIT] == 0
+    assert {s.configured for s in world.budgets.states() if s.category is Category.USER_LIST} == {3.0}
+
+
+def test_a_target_that_is_retained_no_more_has_no_reader() -> None:
+    world = Connected()
+    world.connections.retain([])
+    with pytest.raises(Cancelled):
+        world.reader()

@@ -132,3 +132,69 @@ def test_forgetting_while_the_disk_is_full_is_not_undone_by_what_waits() -> None
     file.full = False
     assert eventually(lambda: file.users == {ONE: {b"bob": b"2"}})
     journal.stop()
+
+
+def test_of_a_pool_that_was_let_go_nothing_is_written_whoever_tells() -> None:
+    file = File()
+    journal = Journal(file, Counting())
+    one, other = journal.of(ONE), journal.of(OTHER)
+    one.put(b"ann", b"1")
+    other.put(b"bob", b"2")
+    journal.retain({OTHER.pool_id})
+    one.header(HEADER)
+    one.put(b"ann", b"3")
+    journal.start()
+    journal.stop()
+    assert file.users == {OTHER: {b"bob": b"2"}}
+    assert journal.of(ONE) is not one
+
+
+def test_a_pool_has_one_shape_at_a_time() -> None:
+    file = File()
+    journal = Journal(file, Counting())
+    old, new = journal.of(PoolKey("one", "old")), journal.of(PoolKey("one", "new"))
+    old.put(b"ann", b"1")
+    new.put(b"ann", b"2")
+    assert journal.of(PoolKey("one", "new")) is new
+    journal.start()
+    journal.stop()
+    assert file.users == {PoolKey("one", "new"): {b"ann": b"2"}}
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_who_lets_a_pool_go_waits_for_the_batch_under_way(full: bool) -> None:
+    file, writes_before = Slow(full=full), []
+    journal = Journal(file, Counting())
+    journal.of(ONE).put(b"ann", b"1")
+    journal.start()
+    assert file.begun.wait(10)
+
+    def let_go() -> None:
+        journal.retain(())
+        writes_before.append(file.ended)
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    file.go_on.set()
+    thread.join(10)
+    journal.stop()
+    assert writes_before == [file.ended] == [1]
+
+
+class Slow:
+    """A state file whose write ends when a test says so, well or not."""
+
+    def __init__(self, *, full: bool) -> None:
+        self.full = full
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.ended = 0
+
+    def write(self, batches: Mapping[PoolKey, Batch]) -> None:  # noqa: ARG002 - they go nowhere
+        self.begun.set()
+        assert self.go_on.wait(10)
+        self.ended += 1
+        if self.full:
+            raise OSError("disk full")
+
+    def close(self) -> None:
+        pass

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from exporter.collect.recovery import NO_RECOVERY, kept_identity_key, recover
+from exporter.collect.recovery import NO_RECOVERY, _selection, kept_identity_key, recover
 from exporter.collect.store import PoolStore
-from exporter.config.settings import Detail, PoolSettings
+from exporter.config.settings import Detail, PoolSettings, UserSelection
 from exporter.errors import Reason
 from exporter.identity import HmacIdentity, Identity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
@@ -298,6 +302,74 @@ def test_the_same_pool_in_another_detail_starts_from_nothing(path: Path, clock: 
     second.end()
 
 
+SELECTED = settings(detail=Detail.DEVICE, users=UserSelection(usernames=("ann", "bob")))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"users": UserSelection()},
+        {"users": UserSelection(usernames=("ann",))},
+        {"users": UserSelection(groups=("ann", "bob"))},
+        {"users": UserSelection(filter='username ^= "a"')},
+        {"skip_federated_users": False},
+    ],
+)
+def test_another_selection_of_users_starts_from_nothing(
+    path: Path, clock: TurnedClock, changes: dict[str, Any]
+) -> None:
+    first = Process(path, clock, pool=SELECTED)
+    first.sweep(ANN, BOB)
+    first.end()
+    second = Process(path, clock, pool=replace(SELECTED, **changes))
+    assert (second.restored, second.store.view().data) == (None, None)
+    second.end()
+
+
+def test_the_same_selection_in_another_order_is_the_same(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock, pool=SELECTED)
+    first.sweep(ANN, BOB)
+    first.end()
+    second = Process(path, clock, pool=replace(SELECTED, users=UserSelection(usernames=("bob", "ann"))))
+    assert second.shown() == labels(ANN, BOB)
+    second.end()
+
+
+def test_the_names_of_a_selection_cannot_be_tried_against_the_file_without_the_key() -> None:
+    def stand_in(key: bytes) -> str:
+        return _selection(SELECTED, HmacIdentity(key))
+
+    assert stand_in(b"0123456789abcdef") == stand_in(b"0123456789abcdef") != stand_in(b"another key here")
+
+
+def test_a_removed_pool_is_not_brought_back_by_what_was_still_to_be_written(path: Path, clock: TurnedClock) -> None:
+    process = Process(path, clock)
+    process.sweep(ANN)  # the journal has had no time to write
+    process.recovery.retain(())
+    process.sweep(BOB)
+    process.end()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT (SELECT count(*) FROM pools), (SELECT count(*) FROM users)").fetchall() == [(0, 0)]
+
+
+def test_what_was_pending_in_another_shape_takes_nothing_from_this_one(path: Path, clock: TurnedClock) -> None:
+    there = Process(path, clock, pool=SELECTED)
+    there.sweep(ANN, BOB)
+    there.end()
+    recovery = recover(path, Counting(), clock)
+    away = replace(SELECTED, users=UserSelection())
+    elsewhere = PoolStore(away, IDENTITY, clock, recovery.journal(away, IDENTITY))
+    elsewhere.sweep_started()
+    elsewhere.sweep_completed(every_user_read=True)  # complete: once written, it takes the other shape's place
+    back = recovery.restored([(SELECTED, IDENTITY)])
+    recovery.start()
+    recovery.stop()
+    assert len(back[POOL_ID].records) == 2
+    again = Process(path, clock, pool=SELECTED)
+    assert again.shown() == labels(ANN, BOB)
+    again.end()
+
+
 def test_another_number_of_shards_keeps_what_is_known_but_shows_it_only_after_a_sweep(
     path: Path, clock: TurnedClock
 ) -> None:
@@ -355,8 +427,56 @@ def test_where_no_file_can_be_had_the_daemon_goes_on_without(tmp_path: Path) -> 
 
 def test_the_identity_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    key = kept_identity_key(path)
+    before = os.umask(0)
+    try:
+        key = kept_identity_key(path)
+    finally:
+        os.umask(before)
     assert len(key) == 64
     assert kept_identity_key(path) == key
     assert (tmp_path / "state.db.key").stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["state.db.key"]
+
+
+def test_processes_that_begin_together_have_one_identity_key(tmp_path: Path) -> None:
+    path, keys = tmp_path / "state.db", set()
+    barrier = threading.Barrier(8)
+
+    def begin() -> None:
+        barrier.wait(10)
+        keys.add(kept_identity_key(path))
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert keys == {kept_identity_key(path)}
+    assert [file.name for file in tmp_path.iterdir()] == ["state.db.key"]
+
+
+def test_an_identity_key_is_not_written_through_what_somebody_has_put_in_its_way(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.touch(mode=0o644)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / f"state.db.key.{os.getpid()}").symlink_to(theirs)  # a name that could be known
+    (kept / "state.db.key").symlink_to(theirs)
+    with pytest.raises(ValueError, match=r"expected mode 0600|expected mode 0640|expected a key of"):
+        kept_identity_key(kept / "state.db")
+    assert theirs.read_bytes() == b""
+
+
+def test_an_identity_key_that_others_can_reach_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    key = kept_identity_key(path)
+    (tmp_path / "state.db.key").chmod(0o644)
+    with pytest.raises(ValueError, match=r"found 0644: others could read the key$"):
+        kept_identity_key(path)
+    (tmp_path / "state.db.key").chmod(0o600)
+    assert kept_identity_key(path) == key
+
+
+def test_a_state_directory_that_cannot_be_written_leaves_no_half_key(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        kept_identity_key(tmp_path / "nowhere" / "state.db")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,17 @@ def test_a_pool_can_be_forgotten_and_begun_anew_in_one_batch(path: Path) -> None
     assert known(path) == {b"bob": b"2"}
 
 
+def test_who_is_deleted_is_not_left_in_the_free_space_of_the_file(path: Path) -> None:
+    state = SqliteState(path)
+    everybody = {b"somebody-%03d" % user: b"x" * 50 for user in range(500)}
+    state.write({KEY: batch(dict(everybody))})
+    state.write({KEY: batch(dict.fromkeys(everybody))})
+    assert state._db.execute("PRAGMA secure_delete").fetchone() == (1,)
+    state.close()
+    assert [file.name for file in path.parent.iterdir()] == ["state.db"]
+    assert b"somebody" not in path.read_bytes()
+
+
 def test_another_shape_is_kept_until_this_one_is_complete(path: Path) -> None:
     other = PoolKey(KEY.pool_id, "another key")
     state = SqliteState(path)
@@ -113,9 +125,9 @@ def test_only_retained_pools_stay(path: Path) -> None:
 
 def test_all_batches_are_written_or_none(path: Path) -> None:
     state = SqliteState(path)
-    bad = Batch(header(), forget=False, records={b"x": object()})  # type: ignore[dict-item] # a fault in the middle
+    no_text = PoolKey("\ud800", "")  # a fault in the middle: SQLite takes no lone surrogate
     with pytest.raises(OSError, match="SQLite"):
-        state.write({KEY: batch({b"ann": b"1"}), PoolKey("other", ""): bad})
+        state.write({KEY: batch({b"ann": b"1"}), no_text: batch({b"bob": b"2"})})
     assert state.load(KEY) is None
     state.close()
 
@@ -152,17 +164,68 @@ def test_a_newer_schema_is_refused_with_both_versions(path: Path) -> None:
         SqliteState(path)
 
 
-def test_pages_damaged_in_the_middle_are_noticed_when_they_are_read(path: Path) -> None:
+def test_pages_damaged_in_the_middle_are_noticed(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"%06d" % i: b"x" * 200 for i in range(2000)})})
     state.close()
     content = bytearray(path.read_bytes())
     content[40_000:200_000] = b"\xff" * 160_000
     path.write_bytes(bytes(content))
-    state = SqliteState(path)
     with pytest.raises(StateDamaged):
-        state.load(KEY)
+        SqliteState(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE users SET record = x'0102030405'",
+        "UPDATE users SET identity = x'0102030405'",
+        "UPDATE pools SET header = replace(header, '1', '2')",
+        "UPDATE pools SET pool_id = 'eu-west-1_Other', shape = shape",
+    ],
+)
+def test_a_row_that_is_not_as_it_was_written_is_noticed(path: Path, damage: str) -> None:
+    state = SqliteState(path)
+    state.write({KEY: batch({b"ann": b"1"})})
     state.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(damage)
+        ((pool_id, shape),) = db.execute("SELECT pool_id, shape FROM pools").fetchall()
+    state = SqliteState(path)
+    with pytest.raises(StateDamaged, match="as it was written"):
+        state.load(PoolKey(pool_id, shape))
+    state.close()
+
+
+def test_users_whose_pool_is_gone_are_noticed(path: Path) -> None:
+    state = SqliteState(path)
+    state.write({KEY: batch({b"ann": b"1"})})
+    state.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE users SET pool = 9")
+    with pytest.raises(StateDamaged, match="no pool"):
+        SqliteState(path)
+
+
+def test_a_pool_that_its_index_does_not_find_is_noticed(path: Path) -> None:
+    state = SqliteState(path)
+    state.write({KEY: batch({b"ann": b"1"})})
+    state.close()
+    content = path.read_bytes()
+    place = content.rindex(KEY.pool_id.encode())  # the pages of the index come last
+    assert content.count(KEY.pool_id.encode()) == 3  # one is in the header of the pool, where the description stands
+    path.write_bytes(content[:place] + b"E" + content[place + 1 :])
+    with pytest.raises(StateDamaged, match="missing from index"):
+        SqliteState(path)
+
+
+def test_a_fault_that_sqlite_cannot_put_into_words_is_damage_too(path: Path) -> None:
+    state = SqliteState(path)
+    state.write({KEY: batch({b"ann": b"1"})})
+    state.close()
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE users", b"CREATE TABLE \xad\xad\xad\xad\xad"))
+    with pytest.raises(StateDamaged):
+        SqliteState(path)
 
 
 def test_a_second_process_is_kept_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.aws.api import Operation, Page
 from exporter.clock import SystemClock
@@ -24,9 +25,11 @@ from exporter.errors import (
     ResourceNotFound,
     ServerError,
     Throttled,
+    TrackingOff,
+    UserNotFound,
 )
 from exporter.identity import RawIdentity
-from exporter.model import Device, PoolState, Tracking
+from exporter.model import Device, ListedUser, PoolState, Tracking
 from tests.fakes import FakeCognito, FakePool, Remembering, eventually, reader_of
 from tests.unit.collect.pools import POOL_ID, device, settings
 
@@ -44,6 +47,8 @@ class Swept:
         self.observer = Remembering()
         self.cancelled = threading.Event()
 
+        self.slept: list[float] = []
+
     def sweep(self) -> Outcome:
         return Sweep(
             self.store,
@@ -52,7 +57,7 @@ class Swept:
             self.observer,
             SystemClock(),
             cancelled=self.cancelled.is_set,
-            sleep=lambda _: None,
+            sleep=lambda seconds: self.slept.append(seconds),  # noqa: PLW0108 - `Sleep` names its argument
             patience=HASTY,
         ).run()
 
@@ -349,3 +354,167 @@ def test_a_large_pool_is_never_in_memory_as_a_whole() -> None:
         patch.setattr("exporter.collect.sweep.Readers", Watching)
         swept.sweep()
     assert max(waiting) <= readers.MAX_WAITING_TASKS
+
+
+def test_where_nobody_could_be_read_nor_ever_was_the_sweep_has_failed_and_no_count_is_shown() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    refused = always(InvalidRequest("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES)
+    swept.api.fault = refused
+    assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=False)
+    assert (swept.store.view().state, swept.shown()) == (PoolState.FAILING, None)
+    swept.api.fault = None
+    swept.sweep()
+    swept.api.fault = refused
+    assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=True)
+    assert (swept.store.view().state, swept.shown()) == (PoolState.OK, swept.pool.users)
+
+
+def test_the_log_says_how_a_sweep_went() -> None:
+    chosen = settings(detail=Detail.USER, users=UserSelection(groups=("staff",)))
+    names = ["user-1", "user-2", "user-3", "gone", "federated"]
+    swept = Swept(FakePool(users=people(5), groups={"staff": names}, federated={"federated"}), chosen)
+    swept.pool.users["federated"] = ()
+    refused = InvalidRequest("AdminListDevices", "x")
+    throttled = once(Throttled("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-1")
+    swept.api.fault = lambda operation, subject: (
+        refused if subject == "user-3" and operation is Operation.ADMIN_LIST_DEVICES else throttled(operation, subject)
+    )
+    with capture_logs() as logs:
+        swept.sweep()
+    (told,) = (entry for entry in logs if entry["event"] == "sweep finished")
+    assert 0 <= told.pop("seconds") < 60
+    assert told == {
+        "event": "sweep finished",
+        "log_level": "warning",
+        "user_pool_id": POOL_ID,
+        "state": "ok",
+        "reason": "invalid_request",
+        "complete": True,
+        "users": 2,
+        "devices": 3,
+        "users_read": 2,
+        "users_failed": 1,
+        "users_vanished": 1,
+        "users_skipped": 1,
+        "calls": 7,
+        "throttled": 1,
+    }
+
+
+def test_the_log_says_why_a_sweep_ended_early_and_nothing_of_what_is_not_known() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    denied = Denied("ListUsers", "AccessDeniedException")
+    swept.api.fault = always(denied, Operation.LIST_USERS)
+    with capture_logs() as logs:
+        swept.sweep()
+    (told,) = (entry for entry in logs if entry["event"] == "sweep finished")
+    assert (told["log_level"], told["reason"], told["error"]) == ("warning", "denied", str(denied))
+    assert (told["state"], told["complete"]) == ("denied", False)
+    assert not {"users", "devices"} & told.keys()
+    swept.api.fault = None
+    with capture_logs() as logs:
+        swept.sweep()
+    (told,) = (entry for entry in logs if entry["event"] == "sweep finished")
+    assert told["log_level"] == "info"
+    assert not {"reason", "error"} & told.keys()
+
+
+def test_a_known_user_who_vanishes_in_mid_sweep_is_told_once() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    swept.sweep()
+    swept.api.fault = always(UserNotFound("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-1")
+    with capture_logs() as logs:
+        swept.sweep()
+    assert [entry["users_vanished"] for entry in logs if entry["event"] == "sweep finished"] == [1]
+    assert set(swept.shown() or ()) == {"user-0", "user-2"}
+
+
+def in_turn(*errors: AwsError | None) -> Callable[[], AwsError | None]:
+    """The next of these at each call; the last for ever."""
+    left = list(errors)
+    return lambda: left.pop(0) if len(left) > 1 else left[0]
+
+
+@pytest.mark.parametrize(
+    ("looking_again", "state"),
+    [
+        (ResourceNotFound("DescribeUserPool", "x"), PoolState.MISSING),
+        (Denied("DescribeUserPool", "x"), PoolState.FAILING),
+        (None, PoolState.FAILING),
+    ],
+)
+def test_where_a_group_is_not_found_the_pool_is_missing_only_if_it_is_not_found_either(
+    looking_again: AwsError | None, state: PoolState
+) -> None:
+    swept = Swept(FakePool(users=people(3)), settings(users=UserSelection(groups=("staff",))))
+    describing = in_turn(None, looking_again)
+    absent = ResourceNotFound("ListUsersInGroup", "x")
+    swept.api.fault = lambda operation, _: describing() if operation is Operation.DESCRIBE_USER_POOL else absent
+    assert swept.sweep() == Outcome(Reason.NOT_FOUND, complete=False)
+    assert swept.store.view().state is state
+
+
+def test_tracking_that_seems_off_is_a_failure_where_the_pool_cannot_be_asked() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    off = TrackingOff("AdminListDevices", "x")
+    describing = in_turn(None, Denied("DescribeUserPool", "x"))
+    failing = always(off, Operation.ADMIN_LIST_DEVICES)
+    swept.api.fault = lambda operation, subject: (
+        describing() if operation is Operation.DESCRIBE_USER_POOL else failing(operation, subject)
+    )
+    assert swept.sweep() == Outcome(off.reason, complete=False)
+    assert swept.store.view().state is PoolState.FAILING
+
+
+def test_only_an_error_that_tells_of_tracking_makes_a_sweep_look_at_the_pool_again() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    swept.api.fault = always(Denied("ListUsers", "x"), Operation.LIST_USERS)
+    swept.sweep()
+    assert swept.api.calls[Operation.DESCRIBE_USER_POOL] == 1
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, Cancelled])
+def test_what_is_no_aws_error_ends_the_listing_as_it_is(error: type[Exception]) -> None:
+    swept = Swept(FakePool(users=people(3)))
+
+    def broken(*_: object, **__: object) -> Page[ListedUser]:
+        raise error
+
+    swept.api.list_users = broken  # type: ignore[method-assign]
+    with pytest.raises(error):
+        swept.sweep()
+
+
+@pytest.mark.parametrize(
+    ("operation", "attempts"),
+    [(Operation.DESCRIBE_USER_POOL, HASTY.first_attempts), (Operation.LIST_USERS, HASTY.attempts)],
+)
+def test_what_fails_for_ever_is_asked_so_often_with_pauses_between(operation: Operation, attempts: int) -> None:
+    swept = Swept(FakePool(users=people(3)))
+    swept.api.fault = always(ServerError(operation, "x"), operation)
+    assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=False)
+    assert swept.api.calls[operation] == attempts
+    assert len(swept.slept) == attempts - 1
+    assert all(pause > 0 for pause in swept.slept)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_of_several_reasons_the_most_frequent_is_told(known: bool) -> None:
+    swept = Swept(FakePool(users=people(3)))
+    if known:
+        swept.sweep()
+    errors: dict[str, AwsError] = {"user-0": ServerError("AdminListDevices", "x")}
+    refused = InvalidRequest("AdminListDevices", "x")
+    swept.api.fault = lambda operation, subject: (
+        errors.get(subject, refused) if operation is Operation.ADMIN_LIST_DEVICES else None
+    )
+    assert Reason.SERVER_ERROR > Reason.INVALID_REQUEST, "else the last of the alphabet would do as well"
+    assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=known)
+
+
+def test_the_store_is_told_how_many_users_there_are_to_read() -> None:
+    swept = Swept(FakePool(users=people(5), federated={"user-1"}))
+    told: list[int] = []
+    swept.store.enumerated = told.append  # type: ignore[method-assign,assignment]
+    swept.sweep()
+    assert told == [4]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.collect.records import body_of
 from exporter.collect.snapshot import ActivityIndex, DetailCounts
-from exporter.collect.tally import Tally, _Runs, without
+from exporter.collect.tally import RUN_LENGTH, Tally, _Runs, without
 from exporter.model import DateSource, Device, RememberedStatus
 
 moments = st.integers(min_value=0, max_value=50)
@@ -116,3 +116,22 @@ def test_many_users_at_once_are_the_same_as_one_by_one(
     assert at_once.devices_per_user == one_by_one.devices_per_user
     assert at_once.detail_counts == one_by_one.detail_counts
     assert [sums(i, 30) for i in at_once.activity().values()] == [sums(i, 30) for i in one_by_one.activity().values()]
+
+
+def test_more_changes_than_are_sorted_at_once_and_dates_before_1970_count_like_any_other() -> None:
+    tally = Tally()
+    bodies = [body_of((Device(key="", authenticated_ms=-moment),), whole=False) for moment in range(2 * RUN_LENGTH + 3)]
+    for body in bodies:
+        tally.add(body)
+    assert list(tally.activity()[RememberedStatus.UNKNOWN].base) == list(range(-2 * RUN_LENGTH - 2, 1))
+    for body in bodies[::2]:
+        tally.remove(body)
+    index = tally.activity()[RememberedStatus.UNKNOWN]
+    assert list(index.base) == list(range(-2 * RUN_LENGTH - 1, 1, 2))
+    assert (index.oldest_ms(), index.newest_ms()) == (-2 * RUN_LENGTH - 1, -1)
+
+
+def test_many_users_at_once_may_have_dates_before_1970() -> None:
+    tally = Tally()
+    tally.add_all([body_of((Device(key="", authenticated_ms=-5),), whole=False)])
+    assert list(tally.activity()[RememberedStatus.UNKNOWN].base) == [-5]

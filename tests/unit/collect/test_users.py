@@ -63,3 +63,54 @@ def test_what_was_loaded_counts_like_what_was_put() -> None:
     assert loaded.data().detail_counts == put.data().detail_counts
     assert loaded.oldest_observation() == put.oldest_observation() == 1
     assert len(loaded) == 20
+
+
+def test_the_records_are_those_of_all_users_as_they_were_kept() -> None:
+    users = Users(Detail.DEVICE, RawIdentity(), lambda: 10)
+    kept = [(name, users.put(name, (device("key"),), 100, 1)) for name in (b"ann", b"ben")]
+    assert users.records() == kept
+
+
+def test_a_user_who_was_met_and_not_read_keeps_the_time_of_the_last_reading() -> None:
+    users = Users(Detail.DEVICE, RawIdentity(), lambda: 10)
+    users.put(b"ann", (), observed=100, sweep=1)
+    users.keep(b"ann", sweep=2)
+    assert users.was_read(b"ann", first_sweep=2, started=100)
+    assert not users.was_read(b"ann", first_sweep=2, started=101)
+    assert not users.was_read(b"ann", first_sweep=3, started=100)
+    assert users.unmet(2) == []
+    assert users.oldest_observation() == users.newest_observation() == 100
+
+
+def test_a_user_who_was_gone_comes_back_with_the_devices_of_now() -> None:
+    users = Users(Detail.DEVICE, RawIdentity(), lambda: 10)
+    users.put(b"ann", (device("old"),), 1, 1)
+    assert users.data().rows[0].devices == (device("old"),)
+    users.drop(b"ann")
+    users.put(b"ann", (device("new"),), 2, 2)
+    assert users.data().rows[0].devices == (device("new"),)
+
+
+def test_only_rows_that_change_are_made_anew() -> None:
+    users = Users(Detail.DEVICE, RawIdentity(), lambda: 10)
+    for name in (b"ann", b"ben"):
+        users.put(name, (device("key"),), 1, 1)
+    before = {row.label: row for row in users.data().rows}
+    assert {row.label: row for row in users.data().rows}["ann"] is before["ann"]
+    users.put(b"cat", (), 2, 2)
+    users.put(b"ben", (), 2, 2)
+    after = {row.label: row for row in users.data().rows}
+    assert after["ann"] is before["ann"]
+    assert after["ben"].devices == ()
+    assert set(after) == {"ann", "ben", "cat"}
+
+
+def test_names_as_they_are_stand_in_the_order_of_their_hashes_too() -> None:
+    for most in (30, 100):
+        users = Users(Detail.USER, RawIdentity(), lambda most=most: most)  # type: ignore[misc] # a default of a lambda
+        for number in range(50):
+            users.put(b"%d" % number, (), 1, 1)
+        shown = [row.label for row in users.data().rows]
+        order = RawIdentity().order
+        assert shown == sorted(map(str, range(50)), key=lambda name: order(name.encode()))[:most]
+        assert shown != sorted(shown)

@@ -1,0 +1,72 @@
+"""Why a pool is in its state, in words, for `--log.level debug`."""
+
+from __future__ import annotations
+
+import structlog
+
+from exporter.collect.snapshot import PoolView
+from exporter.config.duration import canonical_duration
+from exporter.model import PoolState
+
+log = structlog.get_logger()
+
+
+def explain(view: PoolView, *, read_once: bool, silent: float | None) -> None:
+    """Write it; takes what `because` does. A reason that an earlier process has met is not known any more."""
+    failure = view.last_failure if not view.up else None
+    told = {
+        "user_pool_id": view.settings.id,
+        "state": view.state.value,
+        "reason": failure and failure.reason.value,
+        "because": because(view, read_once=read_once, silent=silent),
+    }
+    log.debug("state of the pool", **{name: value for name, value in told.items() if value is not None})
+
+
+def because(view: PoolView, *, read_once: bool, silent: float | None) -> str:
+    """The rule by which the pool is in this state, and what follows for its data.
+
+    `read_once` says whether a sweep has ever come to its end, `silent` for how many seconds the pool has not answered
+    (None: it does).
+    """
+    match view.state:
+        case PoolState.MISSING:
+            return "DescribeUserPool finds no such pool; what was known of it is forgotten"
+        case PoolState.DENIED:
+            return (
+                f"IAM does not allow what the last sweep asked for; {_data(view, read_once=read_once, silent=silent)}"
+            )
+        case PoolState.FAILING:
+            return f"the last sweep did not come to its end; {_data(view, read_once=read_once, silent=silent)}"
+        case PoolState.TRACKING_OFF:
+            return "the pool does not remember devices; users are not asked, no data is shown"
+        case PoolState.UNREAD:
+            return _unread(view)
+        case PoolState.OK:
+            return _ok(view)
+
+
+def _data(view: PoolView, *, read_once: bool, silent: float | None) -> str:
+    if not read_once:
+        return "no sweep ever has, so there is no data to show"
+    limit = _duration(view.settings.max_staleness)
+    silence = f"no answer for {_duration(silent or 0)}, max_staleness {limit}"
+    return f"{silence}: data withdrawn" if view.data is None else f"{silence}: data still shown"
+
+
+def _unread(view: PoolView) -> str:
+    contact = "the pool does not answer yet" if view.description is None else "the pool answers"
+    return f"{contact}; no sweep has come to its end and nothing was restored, so no data is shown"
+
+
+def _ok(view: PoolView) -> str:
+    if view.users_not_read:
+        return f"every user was asked; {view.users_not_read} could not be read and keep their last values"
+    if view.last_success is None:
+        return "every user was asked, but no sweep has read all of them"
+    return "the last sweep to end has read every user"
+
+
+def _duration(seconds: float) -> str:
+    """To the millisecond below a minute, to the second beyond."""
+    return canonical_duration(int(seconds * 1000) if seconds < 60 else int(seconds) * 1000)
