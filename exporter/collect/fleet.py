@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,15 +15,17 @@ from exporter.aws.api import PoolReader
 from exporter.clock import Clock
 from exporter.collect.journal import PoolJournal
 from exporter.collect.readers import PATIENCE, Patience
-from exporter.collect.recovery import Recovery, kept_identity_key, recover
+from exporter.collect.records import reshaped
+from exporter.collect.recovery import Recovery, kept_identity_key, key_of, recover
 from exporter.collect.schedule import Schedule
+from exporter.collect.search import Outlook
 from exporter.collect.snapshot import PoolView
 from exporter.collect.state import Restored
 from exporter.collect.store import PoolStore
-from exporter.collect.sweep import Sweep
+from exporter.collect.sweep import Outcome, Sweep
 from exporter.config.settings import Detail, IdentityMode, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
-from exporter.hooks import SweepObserver
+from exporter.hooks import NO_TRACES, Spending, SweepObserver, SweepResult, SweepTrace, Tracer
 from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
 from exporter.model import PoolState
 from exporter.shard import WHOLE, Shard
@@ -46,7 +48,7 @@ class Connect(Protocol):
 
 
 class Fleet:
-    """The pools of one configuration; another can be applied while it runs."""
+    """The pools in force; others can be put in their place while they are swept."""
 
     def __init__(
         self,
@@ -57,14 +59,17 @@ class Fleet:
         state_path: Path | None = None,
         shard: Shard = WHOLE,
         patience: Patience = PATIENCE,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
-        self._parts = _Parts(connect, observer, clock, shard, patience, most_series=self._most_series)
+        self._parts = _Parts(connect, observer, clock, shard, patience, most_series=self._most_series, tracer=tracer)
         self._observer = observer
         self._state_path = state_path
         self._recovery: Recovery = recover(state_path, observer, clock)
         self._series = 0
         self._schedule = Schedule(observer, clock)
         self._pools: dict[str, _Pool] = {}
+        self._outlook = Outlook.PENDING
+        self._was_ready = False
 
     def start(self) -> None:
         """Begin to sweep."""
@@ -78,36 +83,55 @@ class Fleet:
             pool.cancel()
         self._recovery.stop()
 
-    def apply(self, pools: tuple[PoolSettings, ...], most_series: int) -> None:
-        """Sweep these pools from now on; those whose settings did not change keep data and schedule.
+    def apply(self, pools: tuple[PoolSettings, ...], most_series: int, outlook: Outlook = Outlook.SETTLED) -> None:
+        """Sweep these pools from now on, and show no more than `most_series` user and device series.
 
-        No more than `most_series` user and device series will be shown. Raises `OSError` or `ValueError` before
-        anything has changed when an identity key cannot be read.
+        What the state file knows of other pools is kept until the outlook is settled: they may come to light yet.
+
+        A pool that is read as before keeps its data, its schedule and the sweep under way. One that is read in another
+        way keeps what still holds, and its sweep goes on in the new way; where nothing holds, it begins anew.
+
+        Raises `OSError` or `ValueError` before anything has changed when an identity key cannot be read. Not to be
+        called by two threads at once.
         """
         wanted = {pool.id: pool for pool in pools}
-        kept = {id_: pool for id_, pool in self._pools.items() if wanted.get(id_) == pool.settings}
-        identities = {
-            id_: identity_of(settings, self._state_path) for id_, settings in wanted.items() if id_ not in kept
-        }
+        identities = {id_: self._identity(settings) for id_, settings in wanted.items()}
+        self.is_ready()  # notes that it was so, even if nobody has asked
+        old, limit_changed = self._pools, most_series != self._series
         self._series = most_series
-        restored = self._recovery.restored([(wanted[id_], identity) for id_, identity in identities.items()])
-        made = {id_: self._made(wanted[id_], identity, restored.get(id_)) for id_, identity in identities.items()}
-        for id_, pool in self._pools.items():
+        kept = {id_: pool for id_, pool in old.items() if id_ in wanted and pool.reads(wanted[id_], identities[id_])}
+        new = self._begun({id_: (wanted[id_], identities[id_]) for id_ in wanted if id_ not in kept})
+        for id_, pool in kept.items():
+            if limit_changed or pool.settings != wanted[id_]:
+                self._adopt(pool, wanted[id_])
+        for id_ in new:
+            self._observer.pool_added(id_)
+        self._pools = {id_: kept.get(id_) or new[id_] for id_ in wanted}
+        for id_, pool in old.items():
             if id_ not in kept:
                 self._remove(pool, forget=id_ not in wanted)
-        self._recovery.retain(wanted)
-        for id_, pool in made.items():
-            self._observer.pool_added(id_)
-            self._schedule.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.store.first_delay())
-        self._pools = {id_: kept.get(id_) or made[id_] for id_ in wanted}
+        self._outlook = outlook
+        if outlook is Outlook.SETTLED:
+            self._recovery.retain(wanted)
+        for id_, pool in new.items():
+            self._schedule.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.first_delay)
 
     def views(self) -> tuple[PoolView, ...]:
         """What is known of each pool now."""
         return tuple(pool.store.view() for pool in self._pools.values())
 
+    def next_sweeps(self) -> dict[str, float]:
+        """When the next sweep of each pool is due: wall time in seconds."""
+        return self._schedule.due()
+
     def is_ready(self) -> bool:
-        """Whether every pool was contacted once, with whatever result."""
-        return all(_was_contacted(view) for view in self.views())
+        """Whether every Region of a rule was looked at once and every pool contacted once, with whatever result.
+
+        Once it is so it stays so: a pool that joins later is no reason to be taken out of a Service.
+        """
+        known = self._outlook is not Outlook.PENDING
+        self._was_ready = self._was_ready or (known and all(_was_contacted(view) for view in self.views()))
+        return self._was_ready
 
     def silence(self) -> str | None:
         """Who has shown no life for five minutes; None when all is well."""
@@ -121,16 +145,41 @@ class Fleet:
     def _most_series(self) -> int:
         return self._series
 
-    def _made(self, settings: PoolSettings, identity: Identity, restored: Restored | None) -> _Pool:
-        pool = _Pool(settings, identity, self._recovery.journal(settings, identity), self._parts)
-        if restored is not None:
-            pool.store.restore(restored)
-            log.info("restored from state", user_pool_id=settings.id, users=len(restored.records))
-        return pool
+    def _identity(self, settings: PoolSettings) -> Identity:
+        """A key in a file of the operator's is read anew; one of ours stays as long as the process."""
+        pool = self._pools.get(settings.id)
+        if (
+            pool is not None
+            and pool.settings.identity is settings.identity
+            and (pool.settings.identity_key_file, settings.identity_key_file) == (None, None)
+        ):
+            return pool.identity
+        return identity_of(settings, self._state_path)
+
+    def _begun(self, wanted: dict[str, tuple[PoolSettings, Identity]]) -> dict[str, _Pool]:
+        """Pools with what is known of them: from the pool whose place they take, else from the state file."""
+        heirs = {id_ for id_, change in wanted.items() if id_ in self._pools and self._pools[id_].can_hand_to(*change)}
+        restored = self._recovery.restored([change for id_, change in wanted.items() if id_ not in heirs])
+        made = {}
+        for id_, (settings, identity) in wanted.items():
+            pool = _Pool(settings, identity, self._recovery.journal(settings, identity), self._parts)
+            if id_ in heirs:
+                pool.inherit(self._pools[id_])
+            elif id_ in restored:
+                pool.restore(restored[id_])
+            made[id_] = pool
+        return made
+
+    def _adopt(self, pool: _Pool, settings: PoolSettings) -> None:
+        before = pool.settings
+        pool.adopt(settings)
+        if settings.refresh_interval != before.refresh_interval:
+            self._schedule.set_interval(settings.id, settings.refresh_interval)
 
     def _remove(self, pool: _Pool, *, forget: bool) -> None:
         self._schedule.remove(pool.settings.id)
         pool.cancel()
+        pool.store.retire()
         if forget:
             self._observer.pool_removed(pool.settings.id)
 
@@ -145,6 +194,7 @@ class _Parts:
     shard: Shard
     patience: Patience
     most_series: Callable[[], int]
+    tracer: Tracer
 
 
 class _Pool:
@@ -155,7 +205,9 @@ class _Pool:
         self.store = PoolStore(
             settings, identity, parts.clock, journal, most_series=parts.most_series, shard=parts.shard
         )
-        self._identity = identity
+        self.identity = identity
+        self.first_delay = 0.0
+        """Seconds until the first sweep is due."""
         self._parts = parts
         self._clock = parts.clock
         self._observer = parts.observer
@@ -163,6 +215,49 @@ class _Pool:
         self._sweeping = False
         self._beat = parts.clock.monotonic()
         self._failures = 0
+
+    def reads(self, settings: PoolSettings, identity: Identity) -> bool:
+        """Whether sweeps under these settings would do what those of this pool do."""
+        shown_only = replace(
+            self.settings,
+            refresh_interval=settings.refresh_interval,
+            max_staleness=settings.max_staleness,
+            stale_after=settings.stale_after,
+            device_age_series=settings.device_age_series,
+        )
+        return shown_only == settings and self.identity.fingerprint == identity.fingerprint
+
+    def can_hand_to(self, settings: PoolSettings, identity: Identity) -> bool:
+        """Whether what was read holds under these settings: the same users, known at least as well."""
+        ours = self.settings
+        same_users = (ours.users, ours.skip_federated_users, self.identity.fingerprint) == (
+            settings.users,
+            settings.skip_federated_users,
+            identity.fingerprint,
+        )
+        known = {*ours.device_attributes}.issuperset(settings.device_attributes) and ours.detail is not Detail.POOL
+        return same_users and (known or settings.detail is Detail.POOL)
+
+    def adopt(self, settings: PoolSettings) -> None:
+        """Go on under settings by which the pool is read as before."""
+        self.settings = settings
+        self.store.adopt(settings)
+
+    def inherit(self, pool: _Pool) -> None:
+        """Begin with what another pool knows, whose sweep tells nothing any more."""
+        handed = pool.store.hand_over()
+        if key_of(pool.settings, pool.identity) == key_of(self.settings, self.identity):
+            self.store.restore(handed)
+        else:
+            self.store.take_over(_reshaped(handed, pool.settings, self.settings))
+        # Another way to reach the pool is tried at once: it may be what a pool in trouble was waiting for.
+        self.first_delay = self.store.first_delay() if pool.settings.target == self.settings.target else 0.0
+
+    def restore(self, restored: Restored) -> None:
+        """Begin with what the state file knows."""
+        self.store.restore(restored)
+        self.first_delay = self.store.first_delay()
+        log.info("restored from state", user_pool_id=self.settings.id, users=len(restored.records))
 
     def cancel(self) -> None:
         """End the sweep under way at its next step."""
@@ -174,7 +269,8 @@ class _Pool:
 
     def sweep(self) -> float | None:
         """One sweep; the seconds after which to try again when it failed as a whole."""
-        self._show_life()
+        if self._show_life():
+            return None
         self._sweeping = True
         try:
             complete = self._sweep()
@@ -186,26 +282,37 @@ class _Pool:
         return None if complete else FIRST_RETRY * 2 ** min(self._failures - 1, 20)
 
     def _sweep(self) -> bool:
+        trace = self._parts.tracer.sweep_began(self.settings.id)
         try:
-            return self._over(self._parts.connect(self.settings, self._show_life)).run().complete
+            return self._traced(trace)
+        finally:
+            trace.ended()
+
+    def _traced(self, trace: SweepTrace) -> bool:
+        try:
+            reader = self._parts.connect(self.settings, self._show_life)
+            reader.watched_by(trace)
+            outcome = self._over(reader).run()
         except Cancelled:
             raise
         except AwsError as error:  # in connecting: a sweep deals with its own
             self.store.sweep_started()
-            self._failed(error.reason)
+            self._failed(error.reason, trace)
             log.warning("cannot reach AWS", user_pool_id=self.settings.id, reason=error.reason.value, error=str(error))
             return False
         except Exception:
-            self._failed(Reason.OTHER)
+            self._failed(Reason.OTHER, trace)
             self._observer.failed_unexpectedly("sweep")
             log.exception("sweep failed unexpectedly", user_pool_id=self.settings.id)
             return False
+        trace.came_to(_result(outcome, self.store.view(), reader.spending()))
+        return outcome.complete
 
     def _over(self, reader: PoolReader) -> Sweep:
         return Sweep(
             self.store,
             reader,
-            self._identity,
+            self.identity,
             self._observer,
             self._clock,
             cancelled=self._cancelled.is_set,
@@ -213,7 +320,8 @@ class _Pool:
             patience=self._parts.patience,
         )
 
-    def _failed(self, reason: Reason) -> None:
+    def _failed(self, reason: Reason, trace: SweepTrace) -> None:
+        trace.came_to(SweepResult(reason, complete=False))
         self.store.sweep_failed(reason)
         self._observer.sweep_finished(self.settings.id, reason)
 
@@ -245,6 +353,26 @@ def identity_of(settings: PoolSettings, state_path: Path | None) -> Identity:
             raise
         log.error("the identity key cannot be kept; the next start will not know this one's users", error=str(error))
         return HmacIdentity(secrets.token_bytes(32))
+
+
+def _reshaped(known: Restored, old: PoolSettings, new: PoolSettings) -> Restored:
+    """What is known, in the shape that the new settings ask for."""
+    if new.detail is not Detail.POOL and {*new.device_attributes} == {*old.device_attributes}:
+        return known
+    attributes = None if new.detail is Detail.POOL else frozenset(new.device_attributes)
+    return Restored(known.header, [(who, reshaped(record, attributes=attributes)) for who, record in known.records])
+
+
+def _result(outcome: Outcome, view: PoolView, spending: Spending) -> SweepResult:
+    data = view.data
+    return SweepResult(
+        outcome.reason,
+        outcome.complete,
+        users=None if data is None else data.users,
+        devices=None if data is None else sum(data.devices.values()),
+        users_not_read=view.users_not_read,
+        spending=spending,
+    )
 
 
 def _was_contacted(view: PoolView) -> bool:

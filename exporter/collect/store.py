@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from exporter.clock import Clock
+from exporter.collect.because import explain
 from exporter.collect.journal import NO_JOURNAL, PoolHeader, PoolJournal
-from exporter.collect.snapshot import PoolView, SweepProgress
+from exporter.collect.snapshot import PoolView, SweepFailure, SweepProgress
 from exporter.collect.state import Restored
 from exporter.collect.users import Users
 from exporter.config.settings import PoolSettings
@@ -61,6 +62,7 @@ class PoolStore:
         self._resumable = False
         self._expected: int | None = None
         self._done = 0
+        self._not_read = 0
         self._complete_once = False
         self._failing_since: float | None = None
         self._next_publication = clock.monotonic()
@@ -105,6 +107,39 @@ class PoolStore:
                 self._recovered()
             if self._complete_once:
                 self._publish()
+            self._explain()
+
+    def retire(self) -> None:
+        """Another store takes this one's place, or none: what the sweep under way still finds is lost."""
+        with self._lock:
+            self._sweeping = False
+            self._journal = NO_JOURNAL
+
+    def hand_over(self) -> Restored:
+        """What is known, for the store that takes the place of this one, which is retired."""
+        with self._lock:
+            header = self._header()
+        self.retire()
+        return Restored(header, self._users.records())
+
+    def take_over(self, handed: Restored) -> None:
+        """Begin with what another store knew, and tell the journal all of it."""
+        self.restore(handed)
+        with self._lock:
+            self._journal.forget(self._header())
+            for identity, record in handed.records:
+                self._journal.put(identity, record)
+
+    def adopt(self, settings: PoolSettings) -> None:
+        """Show what is known by other settings, which read the same; the sweep under way goes on.
+
+        Publishes, as more series may be shown than before.
+        """
+        with self._lock:
+            self.settings = settings
+            self._view = replace(self._view, settings=settings)
+            if self._complete_once:
+                self._publish()
 
     def view(self) -> PoolView:
         """What is known now; withdrawn when the pool has not answered for `max_staleness`."""
@@ -127,7 +162,7 @@ class PoolStore:
     def described(self, description: PoolDescription) -> None:
         """The pool was described: it exists, and AWS lets us look at it."""
         with self._lock:
-            off = description.tracking is Tracking.OFF
+            before, off = self._view.state, description.tracking is Tracking.OFF
             if off:
                 self._forget_everything()
                 self._view = replace(self._view, data=None, oldest_observation=None)
@@ -136,6 +171,8 @@ class PoolStore:
                 self._expected = self._guess_of_users()
             if self._view.state not in {PoolState.DENIED, PoolState.FAILING}:
                 self._recovered()
+            if self._view.state is not before:
+                self._explain()
             self._tell_header()
 
     def sweep_started(self) -> None:
@@ -152,8 +189,10 @@ class PoolStore:
             self._resumable = False
             self._sweep_started = self._clock.monotonic()
             self._done = 0
+            self._not_read = 0
             self._expected = self._guess_of_users()
             self._sweeping = True
+            self._explain()
             self._tell_header()
 
     def enumerated(self, users: int) -> None:
@@ -187,6 +226,7 @@ class PoolStore:
         """A user could not be read in this sweep and keeps its last values."""
         with self._lock:
             if self._sweeping:
+                self._not_read += 1
                 self._meet(identity)
 
     def gone(self, identity: bytes) -> None:
@@ -226,6 +266,7 @@ class PoolStore:
             self._resumable = True
             if self._complete_once:
                 self._publish()
+            self._note_failure(reason)
             self._ended(state=PoolState.DENIED if reason is Reason.DENIED else PoolState.FAILING, up=False)
 
     def pool_missing(self) -> None:
@@ -233,6 +274,7 @@ class PoolStore:
         with self._lock:
             self._forget_everything()
             self._view = replace(self._view, data=None, oldest_observation=None)
+            self._note_failure(Reason.NOT_FOUND)
             self._ended(state=PoolState.MISSING, up=False)
 
     def sweep_abandoned(self) -> None:
@@ -252,6 +294,9 @@ class PoolStore:
         self._users.drop(identity)
         self._journal.drop(identity)
 
+    def _note_failure(self, reason: Reason) -> None:
+        self._view = replace(self._view, last_failure=SweepFailure(reason, self._clock.wall()))
+
     def _ended(self, *, state: PoolState, up: bool, last_success: float | None = None) -> None:
         self._sweeping = False
         self._view = replace(
@@ -260,8 +305,15 @@ class PoolStore:
             up=up,
             last_sweep_seconds=self._clock.monotonic() - self._sweep_started,
             last_success=last_success if last_success is not None else self._view.last_success,
+            users_not_read=self._not_read,
         )
+        self._explain()
         self._tell_header()
+
+    def _explain(self) -> None:
+        since = self._failing_since
+        silent = None if since is None else self._clock.monotonic() - since
+        explain(self.view(), read_once=self._complete_once, silent=silent)
 
     def _recovered(self) -> None:
         self._view = replace(self._view, state=self._healthy_state(), up=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -17,9 +17,11 @@ from exporter.config.share import parse_share
 
 H = TypeVar("H", bound=Hashable)
 T = TypeVar("T")
+M = TypeVar("M", bound=Mapping[str, str])
 
 # AWS allows [\w-]+_[0-9a-zA-Z]+; what stands before the underscore is always the Region.
-_POOL_ID = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+_[0-9a-zA-Z]+")
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
+_POOL_ID = re.compile(_REGION.pattern + r"_[0-9a-zA-Z]+")
 _POOL_ID_MAX = 55
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+")
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
@@ -108,6 +110,29 @@ def pool_id(value: str) -> str:
     return value
 
 
+def region(value: str) -> str:
+    """The name of a Region, whether AWS has it or not."""
+    if not _REGION.fullmatch(value):
+        raise wrong("not a Region")
+    return value
+
+
+def pattern(value: str) -> str:
+    """A regular expression."""
+    try:
+        re.compile(value)
+    except (re.error, OverflowError, RecursionError):  # the latter two for absurd ones
+        raise wrong("not a regular expression") from None
+    return value
+
+
+def not_empty_mapping(values: M) -> M:
+    """A mapping with something in it."""
+    if not values:
+        raise wrong("empty")
+    return values
+
+
 def role_arn(value: str) -> str:
     """The ARN of an IAM role."""
     if not _ROLE_ARN.fullmatch(value):
@@ -183,12 +208,6 @@ def not_negative(value: int) -> int:
     if value < 0:
         raise wrong("negative")
     return value
-
-
-def not_yet(value: object) -> None:
-    """A key that is known and not supported yet."""
-    if value is not None:
-        raise wrong("not supported yet")
 
 
 def _first_repeated(values: Sequence[Hashable]) -> int | None:

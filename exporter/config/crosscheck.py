@@ -8,31 +8,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.config.faults import Fault, KeyPath
-from exporter.config.layers import LayeredPool
+from exporter.config.layers import Layered, LayeredPool, LayeredRule
 from exporter.config.wire import Users
 from exporter.identity import read_key
 
 _STATE_PATH: KeyPath = ("state", "path")
 
 
-def crosscheck(pools: list[LayeredPool], state_path: Path | None, base: Path, bad: frozenset[KeyPath]) -> list[Fault]:
+def crosscheck(
+    pools: list[LayeredPool],
+    rules: list[LayeredRule],
+    state_path: Path | None,
+    base: Path,
+    bad: frozenset[KeyPath],
+) -> list[Fault]:
     """Every fault of this kind, once each; keys in `bad` were reported already, so nothing is concluded from them."""
     found = [*_pools_twice(pools), *_state_usable(state_path)]
     keeps_key = state_path is not None or any(key[:1] == _STATE_PATH[:1] for key in bad)
     for pool in pools:
         found += _users(pool, bad)
-        found += _assumed_role(pool, bad)
-        found += _endpoint(pool, bad)
+    both: list[Layered] = [*pools, *rules]
+    for layered in both:
+        found += _assumed_role(layered, bad)
+        found += _endpoint(layered, bad)
         if not keeps_key:
-            found += _key_needed(pool, bad)
-        found += _key_usable(pool, base)
+            found += _key_needed(layered, bad)
+        found += _key_usable(layered, base)
     return list(dict.fromkeys(found))
 
 
 def _pools_twice(pools: list[LayeredPool]) -> Iterator[Fault]:
     first: dict[str, int] = {}
     for layered in pools:
-        earlier = first.setdefault(layered.pool.id, layered.index)
+        earlier = first.setdefault(layered.own.id, layered.index)
         if earlier != layered.index:
             yield Fault(
                 layered.path("id"), f"the pool stands twice, expected it once (found first as pools[{earlier}])"
@@ -40,7 +48,7 @@ def _pools_twice(pools: list[LayeredPool]) -> Iterator[Fault]:
 
 
 def _users(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
-    users = layered.pool.users
+    users = layered.own.users
     path = layered.path("users")
     if users is None or any(key[: len(path)] == path for key in bad):
         return
@@ -51,14 +59,14 @@ def _users(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
         yield Fault(path, f"{problem}, expected exactly one of usernames, groups and filter (found {found})")
 
 
-def _assumed_role(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
+def _assumed_role(layered: Layered, bad: frozenset[KeyPath]) -> Iterator[Fault]:
     keys = ("external_id", "role_arn")
     options = layered.effective
     if options.external_id is not None and options.role_arn is None and not _any_bad(layered, keys, bad):
         yield Fault(layered.site(*keys), "an external id without a role, expected role_arn beside it")
 
 
-def _endpoint(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
+def _endpoint(layered: Layered, bad: frozenset[KeyPath]) -> Iterator[Fault]:
     options = layered.effective
     if options.endpoint_url is None:
         return
@@ -71,7 +79,7 @@ def _endpoint(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
             )
 
 
-def _key_needed(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
+def _key_needed(layered: Layered, bad: frozenset[KeyPath]) -> Iterator[Fault]:
     keys = ("identity_key_file", "detail", "identity")
     options = layered.effective
     keyless = options.identity == "hmac" and options.identity_key_file is None
@@ -82,7 +90,7 @@ def _key_needed(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault
         )
 
 
-def _key_usable(layered: LayeredPool, base: Path) -> Iterator[Fault]:
+def _key_usable(layered: Layered, base: Path) -> Iterator[Fault]:
     name = layered.effective.identity_key_file
     if name is None:
         return
@@ -122,5 +130,5 @@ def _is_directory(path: Path) -> bool | None:
         return None
 
 
-def _any_bad(layered: LayeredPool, names: tuple[str, ...], bad: frozenset[KeyPath]) -> bool:
+def _any_bad(layered: Layered, names: tuple[str, ...], bad: frozenset[KeyPath]) -> bool:
     return any(layered.path(name) in bad or ("defaults", name) in bad for name in names)

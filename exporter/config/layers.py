@@ -1,37 +1,59 @@
-"""A pool over the defaults: what holds for it, and where that is written."""
+"""A pool or a rule over the defaults: what holds for it, and where that is written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
 from exporter.config.faults import KeyPath
-from exporter.config.wire import Defaults, Pool
+from exporter.config.wire import Defaults, Pool, Rule
+
+T = TypeVar("T", bound=Defaults)
 
 
 @dataclass(frozen=True, slots=True)
-class LayeredPool:
-    """One pool as written, at its index in the file, and the defaults under it."""
+class _Layered(Generic[T]):
+    """What is written at one index of a list in the file, and the defaults under it."""
 
+    section: ClassVar[str]
+    """The key of the list."""
     index: int
-    pool: Pool
+    own: T
     defaults: Defaults
 
     @property
     def effective(self) -> Defaults:
-        """The defaults under the pool's own keys; a null on the pool wins too."""
-        own = self.pool.model_fields_set & Defaults.model_fields.keys()
-        return self.defaults.model_copy(update={name: getattr(self.pool, name) for name in own})
+        """The defaults under its own keys; a null of its own wins too."""
+        own = self.own.model_fields_set & Defaults.model_fields.keys()
+        return self.defaults.model_copy(update={name: getattr(self.own, name) for name in own})
 
     def path(self, name: str) -> KeyPath:
-        """Where a key is to be written for this pool."""
-        return ("pools", self.index, name)
+        """Where a key of its own is to be written."""
+        return (self.section, self.index, name)
 
     def site(self, *names: str) -> KeyPath:
-        """Where to point for a fault over several keys: the first of them that is written, pool before defaults."""
+        """Where to point for a fault over several keys: the first of them that is written, its own before defaults."""
         for name in names:
-            if name in self.pool.model_fields_set:
+            if name in self.own.model_fields_set:
                 return self.path(name)
         for name in names:
             if name in self.defaults.model_fields_set:
                 return ("defaults", name)
-        return ("pools", self.index)
+        return (self.section, self.index)
+
+
+class LayeredPool(_Layered[Pool]):
+    """One of `pools`."""
+
+    __slots__ = ()
+    section = "pools"
+
+
+class LayeredRule(_Layered[Rule]):
+    """One of `discovery`."""
+
+    __slots__ = ()
+    section = "discovery"
+
+
+Layered = LayeredPool | LayeredRule

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from exporter.config import wire
 from exporter.config.duration import canonical_duration, parse_duration
-from exporter.config.layers import LayeredPool
+from exporter.config.layers import Layered, LayeredPool, LayeredRule
 from exporter.config.settings import (
+    TEMPLATE_ID,
     Detail,
     IdentityMode,
     Limits,
     PoolSettings,
+    RuleSettings,
+    Search,
     Share,
     TargetSettings,
     Threshold,
@@ -26,13 +29,28 @@ _DEFAULT_STALENESS_IN_INTERVALS = 3
 
 def resolve_pool(layered: LayeredPool, base: Path) -> PoolSettings:
     """One pool, complete; relative paths start at `base`."""
+    return _pool(layered, base, layered.own.id, region_of(layered.own.id), _selection(layered.own.users))
+
+
+def resolve_rule(layered: LayeredRule, base: Path) -> RuleSettings:
+    """One rule, complete; relative paths start at `base`."""
+    rule = layered.own
+    tags = tuple(sorted((rule.tags or {}).items()))
+    return RuleSettings(
+        searches=tuple(Search(_target(region, layered.effective), rule.name, tags) for region in rule.regions),
+        interval=_seconds(rule.interval),
+        template=_pool(layered, base, TEMPLATE_ID, "", UserSelection()),
+    )
+
+
+def _pool(layered: Layered, base: Path, pool_id: str, region: str, users: UserSelection) -> PoolSettings:
     options = layered.effective
     interval = _seconds(options.refresh_interval)
     key_file = options.identity_key_file
     return PoolSettings(
-        id=layered.pool.id,
-        target=_target(layered.pool.id, options),
-        users=_selection(layered.pool.users),
+        id=pool_id,
+        target=_target(region, options),
+        users=users,
         refresh_interval=interval,
         max_staleness=_max_staleness(options.max_staleness, interval),
         stale_after=_thresholds(options.stale_after),
@@ -65,9 +83,9 @@ def _rate(written: float | str) -> float | Share:
     return Share(parse_share(written)) if isinstance(written, str) else float(written)
 
 
-def _target(pool_id: str, options: wire.Defaults) -> TargetSettings:
+def _target(region: str, options: wire.Defaults) -> TargetSettings:
     return TargetSettings(
-        region=region_of(pool_id),
+        region=region,
         role_arn=options.role_arn,
         external_id=options.external_id,
         endpoint_url=options.endpoint_url,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -77,6 +79,44 @@ class PoolSettings:
         return region_of(self.id)
 
 
+TEMPLATE_ID = ""
+"""Stands for the pool id where there is none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which pools of one account and Region a rule stands for."""
+
+    target: TargetSettings
+    name: str | None
+    """A regular expression, searched in the pool's name; None is every name."""
+    tags: tuple[tuple[str, str], ...]
+    """What the pool must be tagged with."""
+
+    def fits_name(self, name: str) -> bool:
+        """Whether a pool of this name may be one of them."""
+        return self.name is None or re.search(self.name, name) is not None
+
+    def fits_tags(self, tags: Mapping[str, str]) -> bool:
+        """Whether a pool with these tags may be one of them."""
+        return all(tags.get(key) == value for key, value in self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """A rule that finds pools, with the defaults filled in; durations in seconds."""
+
+    searches: tuple[Search, ...]
+    """One per Region."""
+    interval: float
+    template: PoolSettings
+    """What each of its pools is like, but for id and Region."""
+
+    def pool(self, pool_id: str, target: TargetSettings) -> PoolSettings:
+        """The settings of a pool that it has found."""
+        return replace(self.template, id=pool_id, target=target)
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """A rate as a part of the provisioned quota."""
@@ -102,3 +142,16 @@ class Settings:
     limits: Limits
     state_path: Path | None = None
     """The file from which a restart resumes; None begins from nothing."""
+    discovery: tuple[RuleSettings, ...] = ()
+    """In the order in which they take precedence; `pools` comes before all of them."""
+
+    @property
+    def alike(self) -> tuple[PoolSettings, ...]:
+        """The pools, and what those are like that a rule may find."""
+        return (*self.pools, *(rule.template for rule in self.discovery))
+
+    @property
+    def targets(self) -> frozenset[TargetSettings]:
+        """Every account and Region that pools are read from or looked for in."""
+        searched = (search.target for rule in self.discovery for search in rule.searches)
+        return frozenset((*(pool.target for pool in self.pools), *searched))

@@ -16,9 +16,9 @@ def require_shared_keys(settings: Settings, shard: Shard) -> None:
     if shard.count == 1:
         return
     faults = [
-        f"{pool.id}: --shard {shard} with identity hmac and detail {pool.detail} needs a key that all shards share, "
-        "expected identity_key_file"
-        for pool in settings.pools
+        f"{pool.id or 'discovery'}: --shard {shard} with identity hmac and detail {pool.detail} needs a key that all "
+        "shards share, expected identity_key_file"
+        for pool in settings.alike
         if _labels_differ(pool)
     ]
     if faults:

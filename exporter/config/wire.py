@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 from pydantic.fields import FieldInfo
 
 from exporter.config import checks
@@ -21,7 +21,11 @@ Text = Annotated[str, AfterValidator(checks.not_blank)]
 Names = Annotated[list[Text], AfterValidator(checks.not_empty), AfterValidator(checks.distinct)]
 FilePath = Annotated[str, AfterValidator(checks.file_path)]
 Rate = Annotated[float | str, PlainValidator(checks.rate)]
-NotYet = Annotated[None, BeforeValidator(checks.not_yet)]
+Regions = Annotated[
+    list[Annotated[str, AfterValidator(checks.region)]],
+    AfterValidator(checks.not_empty),
+    AfterValidator(checks.distinct),
+]
 
 _DURATION = "a duration above zero, such as 90d, 15m or 1h30m"
 _INTERVAL = "a duration of at least 1s, such as 15m or 1h30m"
@@ -74,9 +78,10 @@ class Defaults(Strict):
     identity_key_file: Text | None = key(
         None,
         "the path of a key file, or null",
-        "The key of identity hmac: a file of at least 16 bytes with mode 0600; a relative path starts at the "
-        "directory of the configuration file. Identity hmac with detail user or device needs this or `state.path`, "
-        "beside which a key is made and kept; with `--shard` of more than one it needs this, as labels must agree.",
+        "The key of identity hmac: a file of at least 16 bytes with mode 0600, or up to 0640 where root owns it; a "
+        "relative path starts at the directory of the configuration file. Identity hmac with detail user or device "
+        "needs this or `state.path`, beside which a key is made and kept; with `--shard` of more than one it needs "
+        "this, as labels must agree.",
     )
     device_age_series: bool = key(
         True,  # noqa: FBT003 - the default of a key, not a switch
@@ -157,16 +162,43 @@ class Pool(Defaults):
     )
 
 
+class Rule(Defaults):
+    """Pools found by what they are called and tagged; it may hold any key of `defaults` too."""
+
+    regions: Regions = key(
+        ...,
+        "at least one Region such as eu-west-1, each once",
+        "The Regions in which pools are looked for.",
+    )
+    name: Annotated[str, AfterValidator(checks.pattern)] | None = key(
+        None,
+        "a regular expression of Python such as ^prod-, or null",
+        "Searched in the pool's name, anywhere unless anchored by `^` and `$`. null is every name.",
+    )
+    tags: Annotated[dict[Text, str], AfterValidator(checks.not_empty_mapping)] | None = key(
+        None,
+        "at least one tag as text with its value as text, such as {team: identity}, or null",
+        "Tags that the pool must have, each with exactly this value. Only pools whose name fits are asked for theirs.",
+    )
+    interval: Interval = key(
+        "10m",
+        _INTERVAL,
+        "From one look at a Region to the next; one that failed is taken again sooner.",
+    )
+
+
 class Rates(Strict):
     """Requests per second, or a share of the quota, for each AWS quota category, per account and Region."""
 
     user_resource_read: Rate = key(10, _RATE, "AdminListDevices. AWS grants 50 by default.", alias="UserResourceRead")
     user_list: Rate = key(5, _RATE, "ListUsers, ListUsersInGroup. AWS grants 30 by default.", alias="UserList")
-    user_pool_read: Rate = key(2, _RATE, "DescribeUserPool. AWS grants 15 by default.", alias="UserPoolRead")
+    user_pool_read: Rate = key(
+        2, _RATE, "DescribeUserPool, ListUserPools. AWS grants 15 by default.", alias="UserPoolRead"
+    )
     user_pool_resource_read: Rate = key(
         2,
         _RATE,
-        "Listing groups and tags, which nothing asks for yet. AWS grants 20 by default.",
+        "ListTagsForResource. AWS grants 20 by default.",
         alias="UserPoolResourceRead",
     )
 
@@ -205,10 +237,15 @@ class Root(Strict):
     """The whole file."""
 
     defaults: Defaults | None = key(None, "a mapping", "What holds for every pool that does not say otherwise.")
-    pools: Annotated[list[Pool], AfterValidator(checks.not_empty)] = key(
-        ..., "a list of at least one pool", "The user pools to read."
+    pools: Annotated[list[Pool], AfterValidator(checks.not_empty)] | None = key(
+        None, "a list of at least one pool", "The user pools to read. Required where there is no `discovery`."
     )
-    discovery: NotYet = key(None, "the key to be absent", "Pools found by rule. Not supported yet.")
+    discovery: Annotated[list[Rule], AfterValidator(checks.not_empty)] | None = key(
+        None,
+        "a list of at least one rule",
+        "Rules that find further pools. A pool under `pools` is read as it says there, and one that several rules find "
+        "as the first of them says.",
+    )
     limits: Limits | None = key(None, "a mapping", "What the exporter may use.")
     state: State | None = key(None, "a mapping with the key path", "What survives a restart.")
 

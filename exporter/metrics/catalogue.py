@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from exporter.metrics.detail_metrics import DEVICE_METRICS, USER_METRICS
-from exporter.metrics.own_metrics import BUDGET_METRICS, OWN_METRICS, SERIES_DROPPED
+from exporter.metrics.own_metrics import BUDGET_METRICS, OWN_METRICS, RULE_METRICS, SERIES_DROPPED
 from exporter.metrics.pool_metrics import POOL_METRICS
 from exporter.metrics.spec import Spec
 
@@ -19,6 +19,7 @@ CATALOGUE: tuple[Spec, ...] = (
     *(metric.spec for metric in DEVICE_METRICS),
     *(metric.spec for metric in OWN_METRICS),
     *(metric.spec for metric in BUDGET_METRICS),
+    *(metric.spec for metric in RULE_METRICS),
     SERIES_DROPPED,
 )
 """What the exporter promises; `process_*` and `python_info` come from prometheus_client on top."""

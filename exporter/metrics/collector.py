@@ -8,9 +8,9 @@ from functools import partial
 from prometheus_client.metrics_core import Metric
 
 from exporter.collect.snapshot import PoolView
-from exporter.metrics.own_metrics import BUDGET_METRICS, SERIES_DROPPED, DropReason
+from exporter.metrics.own_metrics import BUDGET_METRICS, RULE_METRICS, SERIES_DROPPED, DropReason
 from exporter.metrics.pool_metrics import POOL_METRICS
-from exporter.metrics.spec import BudgetMetric, BudgetView, PoolMetric, Spec
+from exporter.metrics.spec import BudgetMetric, BudgetView, PoolMetric, RuleMetric, RuleView, Spec
 from exporter.metrics.text import clean
 
 Family = tuple[str, Callable[[], Metric]]
@@ -52,6 +52,23 @@ def _of_budgets(metric: BudgetMetric, budgets: Callable[[], Sequence[BudgetView]
         if value is not None:
             labels = (budget.target.account_id, budget.target.region, budget.category)
             family.add_sample(metric.spec.name, labelled(metric.spec, labels), value)
+    return family
+
+
+def rule_families(
+    rules: Callable[[], Sequence[RuleView]], metrics: Iterable[RuleMetric] = RULE_METRICS
+) -> Iterator[Family]:
+    """The rules of discovery as they stand now."""
+    for metric in metrics:
+        yield metric.spec.name, partial(_of_rules, metric, rules)
+
+
+def _of_rules(metric: RuleMetric, rules: Callable[[], Sequence[RuleView]]) -> Metric:
+    family = family_of(metric.spec)
+    for rule in rules():
+        value = metric.value(rule)
+        if value is not None:
+            family.add_sample(metric.spec.name, labelled(metric.spec, (rule.rule, rule.region)), value)
     return family
 
 

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from exporter.clock import Clock
 from exporter.collect.snapshot import PoolView
 from exporter.metrics.catalogue import sample_names
-from exporter.metrics.collector import Family, budget_families, dropped_family, pool_families
+from exporter.metrics.collector import Family, budget_families, dropped_family, pool_families, rule_families
 from exporter.metrics.compression import IN_PIECES, Packed, compress, member, pack
 from exporter.metrics.detail_series import DetailPart, DetailSeries, Metrics
 from exporter.metrics.detail_text import Family as DetailFamily
@@ -25,7 +25,7 @@ from exporter.metrics.own import OwnMetrics
 from exporter.metrics.own_metrics import SERIES_DROPPED
 from exporter.metrics.pool_metrics import POOL_METRICS
 from exporter.metrics.single_flight import SingleFlight
-from exporter.metrics.spec import BudgetView, PoolMetric
+from exporter.metrics.spec import BudgetView, PoolMetric, RuleView
 
 T = TypeVar("T")
 
@@ -59,10 +59,10 @@ _IN_PIECES: _Coding[Packed] = _Coding(pack, DetailFamily.packed, member)
 class Exposition:
     """Renders pages; safe to call from many threads, who share a page when they ask at the same time.
 
-    `views` is called once per page, `series_limit` and `budgets` give the values in force now.
+    `views` is called once per page, `series_limit`, `budgets` and `rules` give the values in force now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the values in force each come from another source
         self,
         views: Callable[[], Sequence[PoolView]],
         own: OwnMetrics,
@@ -70,6 +70,7 @@ class Exposition:
         *,
         series_limit: Callable[[], int],
         budgets: Callable[[], Sequence[BudgetView]],
+        rules: Callable[[], Sequence[RuleView]] = tuple,
         pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
         detail_metrics: Metrics | None = None,
         in_pieces: bool = IN_PIECES,
@@ -80,6 +81,7 @@ class Exposition:
         self._clock = clock
         self._series_limit = series_limit
         self._budgets = budgets
+        self._rules = rules
         self._pool_metrics = pool_metrics
         self._guard = Guard(own.metric_failed)
         self._details = DetailSeries(self._guard, detail_metrics, compact=in_pieces)
@@ -121,7 +123,7 @@ class Exposition:
         detail_parts = [
             self._guard.run(family.spec.name, partial(coding.family, family, now_ms)) or [] for family in families
         ]
-        live = (dropped_family(details.dropped), *budget_families(self._budgets))
+        live = (dropped_family(details.dropped), *budget_families(self._budgets), *rule_families(self._rules))
         live_texts = self._families(live, style, names)
         # After everything that can fail, so that a failure is counted on the page that lacks the metric.
         own_texts = self._families(self._own_families(), style, names)

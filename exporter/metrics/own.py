@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -19,7 +19,9 @@ from exporter.metrics.spec import Kind, OwnMetric
 _REASONS = tuple(reason.value for reason in Reason)
 _SKIPS = tuple(reason.value for reason in own.SkipReason)
 _COMPONENTS = tuple(component.value for component in own.Component)
-_OPERATIONS = tuple(operation.value for operation in Operation)
+_OF_EVERY_TARGET = (Operation.DESCRIBE_USER_POOL.value, Operation.LIST_USERS.value, Operation.ADMIN_LIST_DEVICES.value)
+"""What every sweep asks; other operations are on the page from their first request on, as each takes 26 series."""
+
 _CATEGORIES = tuple(category.value for category in Category)
 
 _OF_POOL: tuple[tuple[OwnMetric, tuple[str, ...] | None], ...] = (
@@ -35,7 +37,7 @@ _OF_POOL: tuple[tuple[OwnMetric, tuple[str, ...] | None], ...] = (
 
 
 class OwnMetrics:
-    """Counts what the hooks tell; an `AwsObserver` and a `SweepObserver`. Safe to call from many threads.
+    """Counts what the hooks tell; an `AwsObserver`, a `SweepObserver` and a `DiscoveryObserver`. Safe for many threads.
 
     What is told of a pool that is not (or no longer) configured is dropped, so that a sweep which ends
     after its pool was removed does not bring the series back.
@@ -46,7 +48,9 @@ class OwnMetrics:
         self._lock = Lock()
         self._pools: set[str] = set()
         self._targets: dict[Target, int] = {}
+        self._operations: dict[Target, set[str]] = {}
         self._renamed: dict[Target, Target] = {}
+        self._places: frozenset[tuple[str, str]] = frozenset()
         self._counters = {m.spec.name: self._counter(m) for m in own.OWN_METRICS if m.spec.kind is Kind.COUNTER}
         self._gauges = {m.spec.name: self._gauge(m) for m in own.OWN_METRICS if m.spec.kind is Kind.GAUGE}
         self._histograms = {m.spec.name: self._histogram(m) for m in own.OWN_METRICS if m.spec.kind is Kind.HISTOGRAM}
@@ -109,34 +113,53 @@ class OwnMetrics:
             if unknown not in self._targets:
                 self._renamed[unknown] = known
 
+    def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
+        """Pools are looked for in these places: the counters of new ones are there, at 0, and others go."""
+        with self._lock:
+            failures = self._of(own.DISCOVERY_FAILURES)
+            for rule, region in self._places.difference(places):
+                failures.remove_by_labels({own.RULE: rule, own.REGION: region})
+            self._places = frozenset(places)
+            for place in places:
+                for reason in _REASONS:
+                    failures.labels(*place, reason)
+
     def _add_target(self, target: Target) -> None:
         self._renamed.pop(target, None)
         self._targets[target] = self._targets.get(target, 0) + 1
-        labels = (target.account_id, target.region)
-        for operation in _OPERATIONS:
-            self._of(own.AWS_REQUESTS).labels(*labels, operation)
-            self._histograms[own.AWS_REQUEST_DURATION.spec.name].labels(*labels, operation)
-            for reason in _REASONS:
-                self._of(own.AWS_REQUEST_FAILURES).labels(*labels, operation, reason)
+        self._operations.setdefault(target, set())
+        for operation in _OF_EVERY_TARGET:
+            self._add_operation(target, operation)
         for category in _CATEGORIES:
-            self._of(own.RATE_LIMIT_WAIT).labels(*labels, category)
+            self._of(own.RATE_LIMIT_WAIT).labels(target.account_id, target.region, category)
+
+    def _add_operation(self, target: Target, operation: str) -> None:
+        if operation in self._operations[target]:
+            return
+        self._operations[target].add(operation)
+        labels = (target.account_id, target.region, operation)
+        self._of(own.AWS_REQUESTS).labels(*labels)
+        self._histograms[own.AWS_REQUEST_DURATION.spec.name].labels(*labels)
+        for reason in _REASONS:
+            self._of(own.AWS_REQUEST_FAILURES).labels(*labels, reason)
 
     def _remove_target(self, target: Target) -> None:
         users = self._targets.pop(target, 0)
         if users > 1:
             self._targets[target] = users - 1
             return
+        self._operations.pop(target, None)
         labels = {own.ACCOUNT: target.account_id, own.REGION: target.region}
         for metric in (own.AWS_REQUESTS, own.AWS_REQUEST_FAILURES, own.RATE_LIMIT_WAIT):
             self._of(metric).remove_by_labels(labels)
         self._histograms[own.AWS_REQUEST_DURATION.spec.name].remove_by_labels(labels)
 
-    def _labels(self, target: Target) -> tuple[str, str]:
-        """The labels of a target; one that nobody announced is added, for no request may go uncounted."""
+    def _shown(self, target: Target) -> Target:
+        """By which labels a target is shown; one that nobody announced is added, for no request may go uncounted."""
         shown = self._renamed.get(target, target)
         if shown not in self._targets:
             self._add_target(shown)
-        return shown.account_id, shown.region
+        return shown
 
     # AwsObserver
 
@@ -145,7 +168,9 @@ class OwnMetrics:
     ) -> None:
         """Count one request; one that never left the process is a failure, but neither a request nor a duration."""
         with self._lock:
-            labels = self._labels(target)
+            shown = self._shown(target)
+            self._add_operation(shown, operation)
+            labels = (shown.account_id, shown.region)
             if attempted:
                 self._of(own.AWS_REQUESTS).labels(*labels, operation).inc()
                 self._histograms[own.AWS_REQUEST_DURATION.spec.name].labels(*labels, operation).observe(seconds)
@@ -155,7 +180,16 @@ class OwnMetrics:
     def waited(self, target: Target, category: str, seconds: float) -> None:
         """Add up the wait."""
         with self._lock:
-            self._of(own.RATE_LIMIT_WAIT).labels(*self._labels(target), category).inc(seconds)
+            shown = self._shown(target)
+            self._of(own.RATE_LIMIT_WAIT).labels(shown.account_id, shown.region, category).inc(seconds)
+
+    # DiscoveryObserver
+
+    def look_ended(self, rule: str, region: str, reason: Reason | None) -> None:
+        """Count a look that could not see everything."""
+        with self._lock:
+            if reason is not None and (rule, region) in self._places:
+                self._of(own.DISCOVERY_FAILURES).labels(rule, region, reason.value).inc()
 
     # SweepObserver
 

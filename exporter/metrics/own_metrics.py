@@ -5,10 +5,22 @@ from __future__ import annotations
 from enum import StrEnum
 
 from exporter.metrics.pool_metrics import POOL
-from exporter.metrics.spec import BudgetMetric, BudgetView, Group, Kind, OverShards, OwnMetric, Spec
+from exporter.metrics.spec import (
+    BudgetMetric,
+    BudgetView,
+    Group,
+    Kind,
+    OverShards,
+    OwnMetric,
+    RuleMetric,
+    RuleView,
+    Spec,
+)
 
 ACCOUNT, REGION = "aws_account_id", "aws_region"
 TARGET = (ACCOUNT, REGION)
+RULE = "rule"
+PLACE = (RULE, REGION)
 
 CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SCRAPE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -30,9 +42,11 @@ class Component(StrEnum):
     """The parts of the program that may fail in a way nobody foresaw."""
 
     SWEEP = "sweep"
+    DISCOVERY = "discovery"
     SCHEDULE = "schedule"
     SCRAPE = "scrape"
     WEB = "web"
+    RELOAD = "reload"
 
 
 def _spec(
@@ -90,6 +104,14 @@ USERS_SKIPPED = _counter(
     "Users not asked on purpose: federated ones have no devices.",
     Group.SWEEP,
     POOL,
+    "reason",
+)
+
+DISCOVERY_FAILURES = _counter(
+    "discovery_failures_total",
+    "Looks for pools that could not see everything; the pools of the rule stay as they were.",
+    Group.DISCOVERY,
+    *PLACE,
     "reason",
 )
 
@@ -180,6 +202,7 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     USER_READ_FAILURES,
     USERS_VANISHED,
     USERS_SKIPPED,
+    DISCOVERY_FAILURES,
     AWS_REQUESTS,
     AWS_REQUEST_FAILURES,
     AWS_REQUEST_DURATION,
@@ -262,5 +285,53 @@ BUDGET_METRICS: tuple[BudgetMetric, ...] = (
             (*TARGET, "category"),
         ),
         _provisioned,
+    ),
+)
+
+
+def _up(rule: RuleView) -> float:
+    return float(rule.up)
+
+
+def _pools(rule: RuleView) -> float:
+    return rule.pools
+
+
+def _last_success(rule: RuleView) -> float | None:
+    return rule.last_success
+
+
+RULE_METRICS: tuple[RuleMetric, ...] = (
+    RuleMetric(
+        _spec(
+            "discovery_up",
+            "1 when the last look of a rule of discovery at a Region saw everything, else 0; the rule is its index in "
+            "the configuration, counted from 0.",
+            OverShards.MIN,
+            Group.DISCOVERY,
+            PLACE,
+        ),
+        _up,
+    ),
+    RuleMetric(
+        _spec(
+            "discovery_pools",
+            "Pools that are read because a rule of discovery stands for them, and no entry of the configuration before "
+            "it does.",
+            OverShards.MAX,
+            Group.DISCOVERY,
+            PLACE,
+        ),
+        _pools,
+    ),
+    RuleMetric(
+        _spec(
+            "discovery_last_success_timestamp_seconds",
+            "When the last look of a rule of discovery at a Region ended that saw everything; absent before the first.",
+            OverShards.MIN,
+            Group.DISCOVERY,
+            PLACE,
+        ),
+        _last_success,
     ),
 )

@@ -59,6 +59,7 @@ class Group(StrEnum):
     USER = "Users"
     DEVICE = "Devices"
     SWEEP = "The exporter: sweeps"
+    DISCOVERY = "The exporter: discovery"
     AWS = "The exporter: calls to AWS"
     SELF = "The exporter: itself"
 
@@ -172,6 +173,43 @@ class BudgetMetric:
 
     spec: Spec
     value: Callable[[BudgetView], float | None]
+
+
+class RuleView(Protocol):
+    """A rule of discovery in one Region, as it stands now."""
+
+    @property
+    def rule(self) -> str:
+        """Its index in the configuration."""
+        ...
+
+    @property
+    def region(self) -> str:
+        """The Region that it looks at."""
+        ...
+
+    @property
+    def pools(self) -> int:
+        """The pools that are read because of it."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Whether the last look saw everything."""
+        ...
+
+    @property
+    def last_success(self) -> float | None:
+        """When the last look ended that saw everything: wall time in seconds; None before the first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuleMetric:
+    """A metric of a rule of discovery, read when scraped; no series where `value` is None."""
+
+    spec: Spec
+    value: Callable[[RuleView], float | None]
 
 
 @dataclass(frozen=True, slots=True)

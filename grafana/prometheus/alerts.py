@@ -80,6 +80,7 @@ class Alerts:
     def on_exporter(self) -> Iterator[Alert]:
         """Whether the exporter itself is well."""
         yield self._throttled()
+        yield self._discovery_failing()
         yield self._config_reload_failed()
         yield self._shard_missing()
         yield self._identity_exposed()
@@ -278,6 +279,19 @@ class Alerts:
             "AWS throttles {{ $value | humanizePercentage }} of the requests to account {{ $labels.aws_account_id }} "
             "in {{ $labels.aws_region }}; " + f"expected at most {limit:.0%}. Sign-ups and verification codes of "
             "users share that quota.",
+            self.timing.lasting,
+            self.timing.keep_firing,
+        )
+
+    def _discovery_failing(self) -> Alert:
+        up = self._last("cognito_exporter_discovery_up")
+        return Alert(
+            "CognitoDeviceDiscoveryFailing",
+            Severity.WARNING,
+            f"min by ({DEPLOYMENT}, rule, aws_region) ({up}) == 0",
+            "Pools in {{ $labels.aws_region }} are not found",
+            "Rule {{ $labels.rule }} of discovery cannot see all pools in {{ $labels.aws_region }}: new ones are "
+            "missing, and deleted ones stay.",
             self.timing.lasting,
             self.timing.keep_firing,
         )

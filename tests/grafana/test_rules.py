@@ -33,6 +33,7 @@ DEMANDED = {
     "CognitoDeviceBudgetTooSmall",
     "CognitoDeviceConfigReloadFailed",
     "CognitoDeviceDataOld",
+    "CognitoDeviceDiscoveryFailing",
     "CognitoDeviceExporterAbsent",
     "CognitoDeviceMfaBypassStale",
     "CognitoDevicePoolDenied",

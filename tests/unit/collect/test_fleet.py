@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,11 +16,11 @@ from exporter.aws.api import Operation, PoolReader
 from exporter.collect.fleet import FIRST_RETRY, SILENCE_SECONDS, Fleet, identity_of
 from exporter.collect.readers import Patience
 from exporter.collect.snapshot import PoolView
-from exporter.config.settings import Detail, IdentityMode, PoolSettings
+from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.errors import AwsError, CredentialsFault, Denied, Reason, ServerError
 from exporter.identity import RawIdentity
 from exporter.model import PoolState
-from tests.fakes import FakeCognito, FakePool, Remembering, TurnedClock, eventually, reader_of
+from tests.fakes import FakeCognito, FakePool, Remembering, SteppedClock, eventually, reader_of
 from tests.unit.collect.pools import device, settings
 
 FIRST, SECOND = "eu-west-1_First", "eu-west-1_Second"
@@ -34,7 +35,7 @@ def pool(pool_id: str = FIRST, **changes: object) -> PoolSettings:
 
 
 class Fleeting:
-    """A fleet over the fake, whose clock a test turns."""
+    """A fleet over the fake, whose clock a test moves on."""
 
     def __init__(self) -> None:
         self.api = FakeCognito(
@@ -44,7 +45,7 @@ class Fleeting:
             }
         )
         self.observer = Remembering()
-        self.clock = TurnedClock()
+        self.clock = SteppedClock()
         self.unreachable: list[AwsError] = []
         self.fleet = Fleet(self._connect, self.observer, self.clock, patience=HASTY)
 
@@ -130,16 +131,198 @@ def test_a_pool_that_is_gone_from_the_configuration_is_gone(running: Fleeting) -
     assert not eventually(lambda: running.observer.heard["finished", FIRST, "None"] > sweeps + 1, within=0.8)
 
 
-def test_a_pool_that_changed_starts_anew(running: Fleeting) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"users": UserSelection(usernames=("ann",))},
+        {"skip_federated_users": False},
+        {"identity": IdentityMode.HMAC},
+        {"device_attributes": ("device_name",)},
+    ],
+    ids="".join,
+)
+def test_a_pool_of_which_nothing_holds_any_more_starts_anew(running: Fleeting, changes: dict[str, Any]) -> None:
     running.apply(pool(FIRST))
     assert eventually(lambda: running.is_ok(FIRST))
     running.api.fault = gate = Gate(FIRST)
-    running.apply(pool(FIRST, detail=Detail.DEVICE))
+    running.apply(pool(FIRST, **changes))
     assert (running.view().state, running.view().data) == (PoolState.UNREAD, None)
     assert running.observer.heard["removed", FIRST] == 0, "its counters go on"
     gate.opened.set()
     assert eventually(lambda: running.is_ok(FIRST))
-    assert running.view().settings.detail is Detail.DEVICE
+    assert running.observer.heard["overran", FIRST] == 0
+
+
+SHOWN_ONLY: list[dict[str, Any]] = [
+    {"refresh_interval": 70.0},
+    {"max_staleness": 5.0},
+    {"stale_after": (Threshold(60, "1m"),)},
+    {"device_age_series": False},
+]
+
+
+@pytest.mark.parametrize("changes", SHOWN_ONLY, ids="".join)
+def test_a_pool_that_is_read_as_before_keeps_its_data_and_the_sweep_under_way(
+    running: Fleeting, changes: dict[str, Any]
+) -> None:
+    running.apply(pool(FIRST, refresh_interval=50.0))
+    assert eventually(lambda: running.is_ok(FIRST))
+    sweeping = running.fleet._pools[FIRST]
+    running.api.fault = gate = Gate(FIRST)
+    running.clock.turn(50)
+    running.fleet._schedule._scheduler.wakeup()
+    assert gate.reached.wait(10)
+    running.apply(pool(FIRST, **{"refresh_interval": 50.0, **changes}))
+    assert running.fleet._pools[FIRST] is sweeping
+    view = running.view()
+    assert (view.state, view.data is not None, view.progress is not None) == (PoolState.OK, True, True)
+    assert {name: getattr(view.settings, name) for name in changes} == changes
+    gate.opened.set()
+    assert eventually(lambda: running.observer.heard["finished", FIRST, "None"] == 2)
+    assert running.observer.heard["overran", FIRST] == 0
+
+
+def test_another_interval_is_kept_from_the_last_start_on(running: Fleeting) -> None:
+    running.apply(pool(FIRST, refresh_interval=1000.0))
+    assert eventually(lambda: running.is_ok(FIRST))
+    running.apply(pool(FIRST, refresh_interval=50.0))
+    running.clock.turn(51)
+    running.fleet._schedule._scheduler.wakeup()
+    assert eventually(lambda: running.observer.heard["finished", FIRST, "None"] == 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"detail": Detail.DEVICE}, {"detail": Detail.USER}),
+        ({"detail": Detail.USER}, {"detail": Detail.DEVICE}),
+        ({"detail": Detail.DEVICE}, {"detail": Detail.POOL}),
+        ({"detail": Detail.DEVICE, "device_attributes": ("a", "b")}, {"detail": Detail.DEVICE}),
+        ({}, {"target": TargetSettings("eu-west-1", role_arn="arn:aws:iam::123456789012:role/reader")}),
+    ],
+    ids=["user", "device", "pool", "fewer attributes", "role"],
+)
+def test_a_pool_that_is_read_in_another_way_keeps_what_holds(
+    running: Fleeting, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    attributes = (("a", "1"), ("b", "2"))
+    running.api.pools[FIRST].users["ann"] = (replace(device("a"), attributes=attributes),)
+    running.apply(pool(FIRST, **{"refresh_interval": 50.0, **before}))
+    assert eventually(lambda: running.is_ok(FIRST))
+    old = running.view()
+    running.api.fault = gate = Gate(FIRST)
+    running.apply(pool(FIRST, **{"refresh_interval": 50.0, **after}))
+    new = running.view()
+    assert old.data is not None
+    assert new.data is not None
+    assert new.state is PoolState.OK
+    assert (new.data.users, new.data.devices, new.data.oldest_ms) == (2, old.data.devices, old.data.oldest_ms)
+    assert (new.last_success, new.oldest_observation) == (old.last_success, old.oldest_observation)
+    assert bool(new.data.rows) is (new.settings.detail is not Detail.POOL)
+    assert all(attribute[0] in new.settings.device_attributes for attribute in attributes_of(new))
+    at_once = "target" in after
+    assert gate.reached.wait(10 if at_once else 0.2) is at_once, "another way to reach the pool is tried at once"
+    gate.opened.set()
+
+
+def attributes_of(view: PoolView) -> list[tuple[str, str]]:
+    rows = view.data.rows if view.data else ()
+    return [attribute for row in rows for one in row.devices for attribute in one.attributes]
+
+
+def test_a_sweep_that_is_to_go_another_way_goes_on_where_it_stood(running: Fleeting) -> None:
+    running.api.pools[FIRST].users = {f"user-{i}": () for i in range(40)}
+    held = threading.Event()
+
+    def hold(operation: Operation, subject: str) -> AwsError | None:
+        if (operation, subject) == (Operation.ADMIN_LIST_DEVICES, "user-30"):
+            assert held.wait(10)
+        return None
+
+    running.api.fault = hold
+    running.apply(pool(FIRST, refresh_interval=50.0))
+    assert eventually(lambda: running.api.calls[Operation.ADMIN_LIST_DEVICES] >= 31)
+    assert eventually(lambda: len(running.fleet._pools[FIRST].store._users) >= 30)
+    running.api.fault = None
+    running.apply(pool(FIRST, refresh_interval=50.0, detail=Detail.DEVICE))
+    held.set()
+    assert eventually(lambda: running.is_ok(FIRST))
+    data = running.view().data
+    assert data is not None
+    assert data.users == 40
+    assert running.api.calls[Operation.ADMIN_LIST_DEVICES] < 60
+
+
+@pytest.mark.parametrize("limit", [1, 5000])
+def test_another_limit_of_series_is_kept_at_once(running: Fleeting, limit: int) -> None:
+    running.apply(pool(FIRST, refresh_interval=50.0))
+    assert eventually(lambda: running.is_ok(FIRST))
+    running.fleet.apply((pool(FIRST, refresh_interval=50.0),), limit)
+    data = running.view().data
+    assert data is not None
+    assert len(data.rows) == (1 if limit == 1 else 2)
+
+
+def test_a_key_that_was_exchanged_begins_the_pool_anew(world: Fleeting, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.touch(0o600)
+    path.write_bytes(KEY)
+    keyed = pool(FIRST, identity=IdentityMode.HMAC, identity_key_file=path)
+    world.apply(keyed)
+    world.sweep()
+    world.apply(keyed)
+    assert world.is_ok()
+    path.write_bytes(KEY[::-1])
+    world.apply(keyed)
+    assert (world.view().state, world.view().data) == (PoolState.UNREAD, None)
+
+
+def test_a_key_that_the_process_has_made_lives_as_long_as_the_process(world: Fleeting) -> None:
+    world.apply(pool(FIRST, identity=IdentityMode.HMAC, detail=Detail.POOL))
+    world.sweep()
+    world.apply(pool(FIRST, identity=IdentityMode.HMAC, detail=Detail.POOL))
+    assert world.is_ok()
+    world.apply(pool(FIRST, identity=IdentityMode.HMAC, detail=Detail.POOL, target=TargetSettings("eu-west-1", "role")))
+    assert world.is_ok()
+
+
+def test_what_a_changed_pool_knows_survives_a_restart_in_its_new_shape(world: Fleeting, tmp_path: Path) -> None:
+    def fleet() -> Fleet:
+        return Fleet(world._connect, world.observer, world.clock, state_path=tmp_path / "state.db", patience=HASTY)
+
+    def users(one: Fleet) -> int | None:
+        (view,) = one.views()
+        return None if view.data is None else view.data.users
+
+    first = fleet()
+    first.apply((pool(FIRST, detail=Detail.DEVICE),), 1000)
+    first._pools[FIRST].sweep()
+    first.apply((pool(FIRST, detail=Detail.POOL),), 1000)
+    first.start()
+    first.stop()
+    second = fleet()
+    second.apply((pool(FIRST, detail=Detail.POOL),), 1000)
+    assert users(second) == 2
+    second.start()
+    second.stop()
+
+
+def test_what_a_sweep_finds_after_its_pool_was_removed_is_lost(world: Fleeting) -> None:
+    world.apply(pool(FIRST))
+    old = world.fleet._pools[FIRST]
+    old.store.sweep_started()
+    world.apply()
+    old.store.put(b"ann", (device("a"),))
+    assert not len(old.store._users)
+    assert world.observer.heard["removed", FIRST] == 1
+
+
+def test_once_ready_it_stays_ready_when_a_pool_joins(world: Fleeting) -> None:
+    world.apply(pool(FIRST))
+    assert not world.fleet.is_ready()
+    world.sweep()
+    world.apply(pool(FIRST), pool(SECOND))
+    assert world.fleet.is_ready()
 
 
 def test_the_sweep_under_way_of_a_removed_pool_ends_and_tells_nothing(running: Fleeting) -> None:
@@ -164,7 +347,7 @@ def test_a_key_that_cannot_be_read_changes_nothing(running: Fleeting, tmp_path: 
 
 
 def test_ready_once_every_pool_was_contacted_and_not_before(running: Fleeting) -> None:
-    assert running.fleet.is_ready(), "without pools there is nobody to wait for"
+    assert not running.fleet.is_ready(), "nothing was put in force yet"
     running.api.fault = gate = Gate(SECOND)
     running.apply(pool(FIRST), pool(SECOND))
     assert eventually(lambda: running.is_ok(FIRST) and gate.reached.is_set())
@@ -191,7 +374,7 @@ def test_a_pool_that_cannot_be_connected_to_fails_and_is_tried_again(world: Flee
         assert world.sweep() == FIRST_RETRY
     assert world.view().state is PoolState.FAILING
     assert world.observer.heard["finished", FIRST, "credentials"] == 1
-    assert [entry["event"] for entry in logs] == ["cannot reach AWS"]
+    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["cannot reach AWS"]
     assert world.fleet.is_ready()
 
 
@@ -227,7 +410,7 @@ def test_what_nobody_foresaw_is_told_once_and_the_next_sweep_runs(world: Fleetin
     world.api.fault = fault
     with capture_logs() as logs:
         assert world.sweep() == FIRST_RETRY
-    (entry,) = logs
+    (entry,) = (entry for entry in logs if entry["log_level"] != "debug")
     assert (entry["event"], entry["log_level"], entry["exc_info"]) == ("sweep failed unexpectedly", "error", True)
     assert world.view().state is PoolState.FAILING
     assert world.view().progress is None
@@ -259,9 +442,9 @@ def test_the_stop_ends_what_is_under_way(world: Fleeting) -> None:
 
 
 def test_a_scheduler_without_life_is_told_after_five_minutes(world: Fleeting) -> None:
-    world.clock.turn(SILENCE_SECONDS)
+    world.clock.turn(SILENCE_SECONDS - 5)
     assert world.fleet.silence() is None
-    world.clock.turn(1)
+    world.clock.turn(5)
     assert world.fleet.silence() == "the scheduler has shown no life for 5 minutes"
 
 

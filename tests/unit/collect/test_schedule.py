@@ -3,14 +3,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from exporter.clock import SystemClock
 from exporter.collect.schedule import START_JITTER_MAX, START_JITTER_SHARE, Schedule
-from tests.fakes import Remembering, TurnedClock, eventually
+from tests.fakes import Remembering, SteppedClock, TurnedClock, eventually
 
 POOL = "eu-west-1_AbCdEfGhI"
 
@@ -31,6 +31,15 @@ def schedule(observer: Remembering) -> Iterator[Schedule]:
 def meanwhile(seconds: float) -> None:
     """Let some time pass in which nothing is expected."""
     eventually(lambda: False, within=seconds)
+
+
+class CountedReads(SystemClock):
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def monotonic(self) -> float:
+        self.reads += 1
+        return super().monotonic()
 
 
 class Job:
@@ -61,12 +70,12 @@ class Job:
 def due_in(schedule: Schedule, pool_id: str = POOL) -> float:
     """Seconds until the job's next run."""
     due = schedule._scheduler.get_job(pool_id).next_run_time
-    return float((due - datetime.now(UTC)).total_seconds())
+    return float((due - schedule._in(0)).total_seconds())
 
 
 def overslept(schedule: Schedule, seconds: float) -> None:
-    """As if the machine had slept while the job was due."""
-    schedule._scheduler.modify_job(POOL, next_run_time=datetime.now(UTC) - timedelta(seconds=seconds))
+    """As if the process had been stopped while the job was due."""
+    schedule._scheduler.modify_job(POOL, next_run_time=schedule._in(-seconds))
 
 
 def test_runs_stand_an_interval_apart_from_start_to_start(schedule: Schedule) -> None:
@@ -135,7 +144,7 @@ def test_a_run_that_asks_for_more_than_the_interval_is_repeated_after_the_interv
     assert job.started[1] - job.started[0] < 2
 
 
-def test_runs_missed_while_the_machine_slept_are_counted_and_one_is_started(observer: Remembering) -> None:
+def test_runs_missed_while_the_process_was_stopped_are_counted_and_one_is_started(observer: Remembering) -> None:
     schedule = Schedule(observer, SystemClock())
     job = Job()
     schedule.add(POOL, 10.0, job)
@@ -245,7 +254,7 @@ def test_the_scheduler_shows_life_as_long_as_it_runs_jobs(observer: Remembering)
     clock.turn(400)
     assert schedule.silent_seconds() == 400
     schedule.start()
-    schedule._scheduler.modify_job("heartbeat", next_run_time=datetime.now(UTC))
+    schedule._scheduler.modify_job("heartbeat", next_run_time=schedule._in(0))
     assert eventually(lambda: schedule.silent_seconds() == 0)
     schedule.stop()
     clock.turn(30)
@@ -259,8 +268,170 @@ def test_a_run_that_fails_outside_of_its_job_is_counted_and_the_next_may_begin()
     try:
         executor = schedule._scheduler._lookup_executor("default")
         executor._instances["pool"] = 1
-        executor._run(SimpleNamespace(id="pool", _jobstore_alias=None), [datetime.now(UTC)])
+        executor._run(SimpleNamespace(id="pool", _jobstore_alias=None), [schedule._in(0)])
     finally:
         schedule.stop()
     assert observer.heard["unexpected", "schedule"] == 1
     assert "pool" not in executor._instances
+
+
+@pytest.mark.parametrize("seconds", [-86400.0, -3.0, 3.0, 86400.0], ids=["back a day", "back", "on", "on a day"])
+def test_a_wall_clock_that_is_set_moves_no_run_and_misses_none(observer: Remembering, seconds: float) -> None:
+    clock = SteppedClock()
+    schedule = Schedule(observer, clock)
+    job = Job()
+    schedule.add(POOL, 0.5, job)
+    schedule.start()
+    try:
+        assert job.has_run(2)
+        clock.set_wall(seconds)
+        assert job.has_run(5)
+        pauses = [later - earlier for earlier, later in zip(job.started, job.started[1:], strict=False)]
+        assert 0.3 < min(pauses) <= max(pauses) < 0.9
+        assert 0 < due_in(schedule) <= 0.5
+    finally:
+        schedule.stop()
+    assert observer.heard == {}
+
+
+def test_the_time_of_the_schedule_is_monotonic_and_nothing_else() -> None:
+    clock = TurnedClock()
+    schedule = Schedule(Remembering(), clock)
+    zone = schedule._scheduler.timezone
+    before = datetime.now(zone)
+    clock.turn(90)
+    assert datetime.now(zone) - before == timedelta(seconds=90)
+    assert datetime.now(zone) == schedule._in(0)
+    assert (zone.dst(None), zone.tzname(None)) == (timedelta(0), "monotonic")
+
+
+def test_between_runs_the_scheduler_sleeps(observer: Remembering) -> None:
+    clock = CountedReads()
+    schedule = Schedule(observer, clock)
+    job = Job()
+    schedule.add(POOL, 3600.0, job)
+    schedule.start()
+    try:
+        assert job.has_run(1)
+        meanwhile(0.2)
+        before = clock.reads
+        meanwhile(0.5)
+        assert clock.reads - before < 5
+    finally:
+        schedule.stop()
+
+
+def test_time_that_passes_makes_a_run_due(observer: Remembering) -> None:
+    clock = SteppedClock()
+    schedule = Schedule(observer, clock)
+    job = Job()
+    schedule.add(POOL, 3600.0, job)
+    clock.turn(3601)
+    schedule.start()
+    assert job.has_run(1)
+    schedule.stop()
+
+
+def test_a_job_that_waits_for_the_run_of_the_one_before_has_not_overrun(
+    schedule: Schedule, observer: Remembering
+) -> None:
+    old, new = Job(1.0, held=True), Job(held=True)
+    schedule.add(POOL, 0.2, old)
+    assert eventually(lambda: len(old.started) == 1)
+    overran = observer.heard["overran", POOL]
+    schedule.remove(POOL)
+    schedule.add(POOL, 0.2, new)
+    meanwhile(0.5)
+    assert observer.heard["overran", POOL] == overran
+    old.go_on.set()
+    assert eventually(lambda: len(new.started) == 1)
+    assert new.started[0] - old.ended[0] < 0.15
+    assert eventually(lambda: observer.heard["overran", POOL] == overran + 1), "its own run does overrun"
+    new.go_on.set()
+
+
+def test_a_removed_job_that_asks_for_another_run_is_not_heard(schedule: Schedule) -> None:
+    old, new = Job(0.01, held=True), Job()
+    schedule.add(POOL, 1000.0, old)
+    assert eventually(lambda: len(old.started) == 1)
+    schedule.remove(POOL)
+    schedule.add(POOL, 1000.0, new, delay=500.0)
+    old.go_on.set()
+    assert old.has_run(1)
+    meanwhile(0.2)
+    assert new.started == []
+    assert due_in(schedule) > 490
+
+
+def test_a_job_that_raised_while_another_waited_lets_it_run(schedule: Schedule) -> None:
+    go_on, started, new = threading.Event(), threading.Event(), Job()
+
+    def broken() -> float | None:
+        started.set()
+        assert go_on.wait(10)
+        raise RuntimeError("nobody foresaw this")
+
+    schedule.add(POOL, 1000.0, broken)
+    assert started.wait(10)
+    schedule.remove(POOL)
+    schedule.add(POOL, 1000.0, new)
+    meanwhile(1.2)
+    assert new.started == []
+    go_on.set()
+    assert new.has_run(1)
+
+
+@pytest.mark.parametrize(
+    ("passed", "interval", "due"),
+    [(100.0, 1000.0, 900.0), (100.0, 50.0, 0.0), (100.0, 200.0, 100.0)],
+    ids=["longer", "over already", "shorter"],
+)
+def test_another_interval_counts_from_the_last_start(
+    observer: Remembering, passed: float, interval: float, due: float
+) -> None:
+    clock = SteppedClock()
+    schedule = Schedule(observer, clock)
+    job = Job(held=True)
+    schedule.add(POOL, 500.0, job)
+    schedule.start()
+    try:
+        assert eventually(lambda: len(job.started) == 1)
+        clock.turn(passed)
+        schedule._scheduler.pause()
+        schedule.set_interval(POOL, interval)
+        assert due_in(schedule) == pytest.approx(due, abs=1)
+        assert len(job.started) == 1, "the run under way goes on"
+    finally:
+        job.go_on.set()
+        schedule.stop()
+
+
+def test_another_interval_moves_neither_a_first_run_nor_a_repetition_to_later(schedule: Schedule) -> None:
+    failing = Job(30.0)
+    schedule.add(POOL, 100.0, failing)
+    assert failing.has_run(1)
+    assert eventually(lambda: due_in(schedule) < 31)
+    schedule.set_interval(POOL, 1000.0)
+    assert due_in(schedule) < 31
+    schedule.add("first", 100.0, Job(), delay=50.0)
+    schedule.set_interval("first", 1000.0)
+    assert due_in(schedule, "first") < 52
+
+
+def test_later_runs_stand_the_new_interval_apart(schedule: Schedule) -> None:
+    job = Job()
+    schedule.add(POOL, 1000.0, job)
+    assert job.has_run(1)
+    schedule.set_interval(POOL, 0.25)
+    assert job.has_run(4)
+    assert job.started[3] - job.started[1] == pytest.approx(0.5, abs=0.2)
+
+
+def test_when_each_pool_is_due_is_told_by_the_clock_on_the_wall(schedule: Schedule) -> None:
+    assert schedule.due() == {}
+    schedule.add(POOL, 3600, Job(), delay=600)
+    due = schedule.due()
+    assert set(due) == {POOL}
+    assert 595 < due[POOL] - SystemClock().wall() < 605
+    schedule.remove(POOL)
+    assert schedule.due() == {}

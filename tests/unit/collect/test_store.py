@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.collect.journal import PoolHeader, PoolJournal
+from exporter.collect.snapshot import SweepFailure
 from exporter.collect.store import PUBLISH_SECONDS, PoolStore
 from exporter.config.settings import Detail
 from exporter.errors import Reason
@@ -230,3 +232,173 @@ def test_an_abandoned_sweep_says_nothing_about_the_pool(store: PoolStore) -> Non
     store.sweep_started()
     store.sweep_abandoned()
     assert (store.view().state, store.view().progress) == (PoolState.OK, None)
+
+
+def test_the_last_failure_says_why_and_when_and_stays(store: PoolStore, clock: TurnedClock) -> None:
+    assert store.view().last_failure is None
+    store.sweep_started()
+    store.sweep_failed(Reason.TIMEOUT)
+    failed = SweepFailure(Reason.TIMEOUT, clock.wall())
+    assert store.view().last_failure == failed
+    clock.turn(60)
+    sweep(store, ann=1)
+    assert store.view().last_failure == failed
+    store.sweep_started()
+    store.pool_missing()
+    assert store.view().last_failure == SweepFailure(Reason.NOT_FOUND, clock.wall())
+
+
+def test_users_asked_in_vain_are_counted_in_the_last_finished_sweep(store: PoolStore) -> None:
+    sweep(store, ann=1, bob=1)
+    store.sweep_started()
+    store.put(b"ann", (device(),))
+    store.keep(b"bob")
+    assert store.view().users_not_read == 0
+    store.sweep_completed(every_user_read=False)
+    assert store.view().users_not_read == 1
+    sweep(store, ann=1, bob=1)
+    assert store.view().users_not_read == 0
+
+
+class Journal(PoolJournal):
+    """Remembers what a state file would be told."""
+
+    def __init__(self) -> None:
+        self.headers: list[PoolHeader] = []
+        self.forgotten: list[PoolHeader] = []
+        self.records: dict[bytes, bytes] = {}
+
+    def header(self, header: PoolHeader) -> None:
+        self.headers.append(header)
+
+    def put(self, identity: bytes, record: bytes) -> None:
+        self.records[identity] = record
+
+    def drop(self, identity: bytes) -> None:
+        self.records.pop(identity, None)
+
+    def forget(self, header: PoolHeader) -> None:
+        self.forgotten.append(header)
+        self.records.clear()
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+@pytest.fixture
+def kept(clock: TurnedClock, journal: Journal) -> PoolStore:
+    """A store with a journal."""
+    return PoolStore(settings(detail=Detail.DEVICE), RawIdentity(), clock, journal)
+
+
+def test_every_user_asked_in_vain_is_counted(store: PoolStore) -> None:
+    sweep(store, ann=1, bob=1)
+    store.sweep_started()
+    store.keep(b"ann")
+    store.keep(b"bob")
+    store.sweep_completed(every_user_read=False)
+    assert store.view().users_not_read == 2
+
+
+def test_whoever_is_read_kept_or_gone_counts_as_done(store: PoolStore) -> None:
+    sweep(store, ann=1, bob=1, carl=1)
+    store.sweep_started()
+    for number, done in enumerate((store.gone, store.gone, store.keep), start=1):
+        done(f"user {number}".encode())
+        progress = store.view().progress
+        assert progress is not None
+        assert progress.users_done == number
+    store.put(b"dora", ())
+    progress = store.view().progress
+    assert progress is not None
+    assert progress.users_done == 4
+
+
+def test_a_pool_that_remembers_no_devices_is_a_success(store: PoolStore, clock: TurnedClock) -> None:
+    store.sweep_started()
+    store.described(description(Tracking.OFF))
+    store.tracking_is_off()
+    assert store.view().last_success == clock.wall()
+
+
+def test_a_missing_pool_has_no_observation_and_leaves_nothing_in_the_journal(
+    kept: PoolStore, journal: Journal, clock: TurnedClock
+) -> None:
+    sweep(kept, ann=1)
+    assert set(journal.records) == {b"ann"}
+    clock.turn(60)
+    kept.sweep_started()
+    kept.sweep_failed(Reason.TIMEOUT)
+    kept.sweep_started()
+    kept.pool_missing()
+    assert kept.view().oldest_observation is None
+    assert journal.records == {}
+    (forgotten,) = journal.forgotten
+    last = journal.headers[-1]
+    assert (forgotten.complete_once, last.complete_once) == (False, False)
+    assert (forgotten.failing_since, last.failing_since) == (None, None)
+    assert (last.state, last.sweeping) == (PoolState.MISSING, False)
+
+
+def test_a_sweep_is_gone_on_with_when_its_last_user_was_read_within_the_interval(clock: TurnedClock) -> None:
+    interval = 3600.0
+    for since, goes_on in ((interval - 1, True), (interval, True), (interval + 1, False)):
+        store = PoolStore(settings(refresh_interval=interval), RawIdentity(), clock)
+        store.sweep_started()
+        clock.turn(interval * 0.9)
+        store.put(b"ann", ())
+        store.sweep_failed(Reason.TIMEOUT)
+        clock.turn(since)
+        store.sweep_started()
+        assert store.was_read(b"ann") is goes_on
+
+
+def test_a_sweep_that_read_nobody_is_gone_on_with_for_an_interval_from_its_start(clock: TurnedClock) -> None:
+    journal = Journal()
+    store = PoolStore(settings(refresh_interval=3600.0), RawIdentity(), clock, journal)
+    for pause, number in ((0.0, 1), (3600.0, 1), (3601.0, 3)):
+        clock.turn(pause)
+        store.sweep_started()
+        assert journal.headers[-1].first_sweep == number
+        store.sweep_failed(Reason.TIMEOUT)
+
+
+def test_what_was_never_read_is_not_known(store: PoolStore) -> None:
+    store.sweep_started()
+    store.keep(b"ann")
+    assert not store.knows_users()
+    store.put(b"ann", ())
+    assert store.knows_users()
+
+
+def test_other_settings_show_at_once_what_is_known_and_the_sweep_under_way_goes_on(clock: TurnedClock) -> None:
+    limits = [1]
+    store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, most_series=lambda: limits[0])
+    other = settings(detail=Detail.USER, refresh_interval=60.0)
+    store.adopt(other)
+    assert (store.view().settings, store.view().data) == (other, None), "nothing is published before a sweep has ended"
+    sweep(store, ann=1, bob=1)
+    store.sweep_started()
+    store.put(b"ann", ())
+    limits[0] = 2
+    store.adopt(settings(detail=Detail.USER))
+    assert store.settings == store.view().settings == settings(detail=Detail.USER)
+    assert set(shown(store) or ()) == {"ann", "bob"}
+    progress = store.view().progress
+    assert progress is not None
+    assert progress.users_done == 1
+
+
+def test_the_journal_is_told_of_who_was_met_and_not_read_if_anything_is_known(
+    kept: PoolStore, journal: Journal
+) -> None:
+    sweep(kept, ann=1)
+    before = journal.records[b"ann"]
+    kept.sweep_started()
+    kept.keep(b"ann")
+    kept.keep(b"bob")
+    assert set(journal.records) == {b"ann"}
+    assert journal.records[b"ann"] != before
+    assert journal.records == dict(kept._users.records())

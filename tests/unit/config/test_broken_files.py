@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from exporter.config.load import MAX_BYTES, load_settings
 from exporter.errors import ConfigError
+from exporter.identity import allowed_mode
 
 DATA = Path(__file__).parents[2] / "data" / "config"
 BROKEN = sorted(DATA.glob("*.yaml"))
@@ -63,6 +66,26 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     assert faults_of(path) == ["config.yaml: too large, expected at most 1 MiB"]
 
 
+def test_a_file_may_have_one_mebibyte_and_no_more_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(ONE_POOL + "#" * (MAX_BYTES - len(ONE_POOL)), encoding="utf-8")
+    assert len(load_settings(path).pools) == 1
+    os.truncate(path, 64 * MAX_BYTES)
+    tracemalloc.start()
+    try:
+        assert faults_of(path) == ["config.yaml: too large, expected at most 1 MiB"]
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("text", "line"), [(b"\xff", 1), (b"\n\xff", 2), (b"a: b\n\n# \xff\n\n", 3)])
+def test_what_is_not_utf_8_has_its_line(tmp_path: Path, text: bytes, line: int) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text)
+    assert faults_of(path) == [f"config.yaml:{line}: not text, expected UTF-8"]
+
+
 def key_file_fault(directory: Path) -> list[str]:
     path = directory / "config.yaml"
     path.write_text(f"{ONE_POOL}    detail: user\n    identity_key_file: identity.key\n", encoding="utf-8")
@@ -73,10 +96,11 @@ def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
     key = tmp_path / "identity.key"
     key.write_bytes(b"k" * 32)
     key.chmod(0o644)
+    allowed = allowed_mode(key.stat().st_uid)
     assert key_file_fault(tmp_path) == [
         (
             "config.yaml:4: pools[0].identity_key_file: the key file cannot be used: "
-            "expected mode 0600 or stricter, found 0644: others could read the key"
+            f"expected mode {allowed:04o} or stricter, found 0644: others could read the key"
         )
     ]
 

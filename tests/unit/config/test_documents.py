@@ -23,17 +23,13 @@ def example() -> dict[str, Any]:
 
 
 def supported_keys() -> list[str]:
-    sections = (wire.Root, wire.Defaults, wire.Pool, wire.Users, wire.Limits, wire.Rates, wire.State)
-    return [
-        name
-        for section in sections
-        for name, info in wire.fields_of(section).items()
-        if info.description and "Not supported yet" not in info.description
-    ]
+    sections = (wire.Root, wire.Defaults, wire.Pool, wire.Users, wire.Rule, wire.Limits, wire.Rates, wire.State)
+    return [name for section in sections for name in wire.fields_of(section)]
 
 
 def test_the_example_loads() -> None:
-    assert len(load_settings(EXAMPLE).pools) == 2
+    settings = load_settings(EXAMPLE)
+    assert (len(settings.pools), len(settings.discovery)) == (2, 1)
 
 
 @pytest.mark.parametrize("key", sorted(set(supported_keys())))
@@ -51,7 +47,7 @@ def test_the_example_shows_the_defaults() -> None:
 
 
 def test_every_key_says_what_it_expects_and_means() -> None:
-    for section in (wire.Root, wire.Pool, wire.Users, wire.Limits, wire.Rates, wire.State):
+    for section in (wire.Root, wire.Pool, wire.Users, wire.Rule, wire.Limits, wire.Rates, wire.State):
         for info in wire.fields_of(section).values():
             assert wire.expected_of(info)
             assert (info.description or "").endswith(".")

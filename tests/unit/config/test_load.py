@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 from exporter.aws.api import DEFAULT_QUOTAS, Category
 from exporter.config.load import load_settings, parse_settings
 from exporter.config.settings import (
+    TEMPLATE_ID,
     Detail,
     IdentityMode,
     Limits,
     PoolSettings,
+    RuleSettings,
+    Search,
     Share,
     TargetSettings,
     Threshold,
@@ -53,6 +57,14 @@ def test_two_lines_are_a_complete_configuration() -> None:
         rate={"UserResourceRead": 10, "UserList": 5, "UserPoolRead": 2, "UserPoolResourceRead": 2}, series=10_000
     )
     assert loaded.state_path is None
+
+
+def test_a_file_of_nothing_but_faults_names_the_first_thousand() -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_settings("".join(f"key{number}: 1\n" for number in range(1500)), "config.yaml")
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 1001
+    assert lines[-1] == "config.yaml: 501 more faults"
 
 
 def test_the_default_rates_stay_below_what_aws_grants() -> None:
@@ -171,6 +183,123 @@ def test_a_rate_may_be_a_share_of_the_quota(written: str, fraction: float, quote
 
 def test_a_byte_order_mark_is_no_fault() -> None:
     assert len(parse_settings(f"\ufeff{ONE_POOL}", "config.yaml").pools) == 1
+
+
+def test_the_bounds_themselves_are_taken() -> None:
+    longest = "eu-west-1_" + "A" * 45
+    text = f"pools: [{{id: {longest}, refresh_interval: 1s, endpoint_url: 'http://127.0.0.1:1'}}]\n"
+    pool = only_pool(text)
+    assert (pool.id, pool.refresh_interval, pool.target.endpoint_url) == (longest, 1, "http://127.0.0.1:1")
+    for within, beyond in (
+        ("1s", "999ms"),
+        (longest, longest + "A"),
+        (":1'", ":0'"),
+        (":1'", "/?a=b'"),
+        (":1'", "#a'"),
+    ):
+        (fault,) = faults_of(text.replace(within, beyond))
+        assert fault.startswith("config.yaml:1: pools[0].")
+
+
+def test_an_item_of_a_list_in_the_defaults_is_a_fault_of_its_own_and_of_nothing_else() -> None:
+    (fault,) = faults_of(f"defaults: {{stale_after: [30d, soon]}}\n{ONE_POOL}")
+    assert fault.startswith("config.yaml:1: defaults.stale_after[1]: not a duration, expected ")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (
+            f"defaults: {{detail: user}}\n{ONE_POOL}    identity: hmac\n",
+            "4: pools[0].identity: identity hmac with detail",
+        ),
+        (f"{ONE_POOL}    detail: user\n    identity: 5\n", "4: pools[0].identity: unknown value"),
+        (f"defaults: {{identity: 5, detail: user}}\n{ONE_POOL}", "1: defaults.identity: unknown value"),
+        (f"defaults: {{identity_key_file: 5, detail: user}}\n{ONE_POOL}", "1: defaults.identity_key_file: wrong type"),
+    ],
+)
+def test_a_missing_key_is_a_fault_where_it_is_asked_for_and_none_where_that_is_a_fault_itself(
+    text: str, place: str
+) -> None:
+    (fault,) = faults_of(text)
+    assert fault.startswith(f"config.yaml:{place}")
+
+
+def test_a_tag_is_a_fault_on_whatever_it_stands() -> None:
+    for tagged in ("!x {id: eu-west-1_A}", "!x [a]", "!x a"):
+        assert faults_of(f"pools:\n  - {tagged}\n") == ("config.yaml:2:5: a tag, expected plain values",)
+
+
+@pytest.mark.parametrize(("length", "shown"), [(60, "x" * 60), (61, "x" * 60 + "\\u2026")])
+def test_long_values_are_shown_by_their_beginning(length: int, shown: str) -> None:
+    (fault,) = faults_of(f"pools:\n  - id: {'x' * length}\n")
+    assert fault.endswith(f'(found "{shown}")')
+
+
+def test_both_kinds_of_endpoint_are_chosen_by_a_pool_or_left_to_boto3() -> None:
+    target = only_pool(f"{ONE_POOL}    use_dualstack_endpoint: true\n    use_fips_endpoint: false\n").target
+    assert (target.use_dualstack_endpoint, target.use_fips_endpoint) == (True, False)
+
+
+def test_a_threshold_is_of_whole_seconds() -> None:
+    assert [str(threshold.seconds) for threshold in only_pool(f"{ONE_POOL}    stale_after: [1d]\n").stale_after] == [
+        "86400"
+    ]
+
+
+RULE = """
+defaults: {role_arn: "arn:aws:iam::123456789012:role/reader", detail: user, identity_key_file: identity.key}
+discovery:
+  - {regions: [us-west-2, eu-west-1], name: ^prod-, tags: {team: identity, stage: live}, interval: 5m,
+     refresh_interval: 2h}
+  - {regions: [eu-west-1], role_arn: null}
+"""
+
+
+def test_a_rule_is_a_search_in_each_of_its_regions_and_a_template_over_the_defaults(tmp_path: Path) -> None:
+    key = tmp_path / "identity.key"
+    key.touch(mode=0o600)
+    key.write_bytes(b"k" * 32)
+    loaded = parse_settings(RULE, str(tmp_path / "config.yaml"))
+    role = "arn:aws:iam::123456789012:role/reader"
+    tags = (("stage", "live"), ("team", "identity"))
+    oregon, ireland = TargetSettings("us-west-2", role), TargetSettings("eu-west-1", role)
+    template = PoolSettings(
+        id=TEMPLATE_ID,
+        target=TargetSettings("", role),
+        users=UserSelection(),
+        refresh_interval=7200,
+        max_staleness=DAY,
+        stale_after=(Threshold(30 * DAY, "30d"), Threshold(60 * DAY, "60d"), Threshold(90 * DAY, "90d")),
+        detail=Detail.USER,
+        identity=IdentityMode.HMAC,
+        identity_key_file=key,
+        device_age_series=True,
+        device_attributes=(),
+        skip_federated_users=True,
+    )
+    every = replace(template, target=TargetSettings(""), refresh_interval=3600)
+    assert loaded.discovery == (
+        RuleSettings((Search(oregon, "^prod-", tags), Search(ireland, "^prod-", tags)), 300, template),
+        RuleSettings((Search(TargetSettings("eu-west-1"), None, ()),), 600, every),
+    )
+    assert loaded.pools == ()
+    assert loaded.alike == (template, every)
+    assert loaded.targets == {oregon, ireland, TargetSettings("eu-west-1")}
+    found = loaded.discovery[0].pool("us-west-2_AbC", oregon)
+    assert found == replace(template, id="us-west-2_AbC", target=oregon)
+
+
+def test_which_pools_a_search_stands_for() -> None:
+    target = TargetSettings("eu-west-1")
+    some = Search(target, "prod", (("stage", "live"), ("team", "identity")))
+    assert [some.fits_name(name) for name in ("prod", "my-prod-2", "Prod", "")] == [True, True, False, False]
+    assert some.fits_tags({"team": "identity", "stage": "live", "more": "yes"})
+    assert not some.fits_tags({"team": "identity"})
+    assert not some.fits_tags({"team": "identity", "stage": "test"})
+    every = Search(target, None, ())
+    assert every.fits_name("")
+    assert every.fits_tags({})
 
 
 KEYS = ("pools", "defaults", "id", "users", "limits", "rate", "discovery", "state", "path")

@@ -52,5 +52,11 @@ def test_pools_without_user_labels_and_pools_with_a_key_file_can_be_shared(tmp_p
     require_shared_keys(settings(tmp_path, POOLS), Shard(1, 3))
 
 
+def test_pools_that_a_rule_may_find_need_a_shared_key_too(tmp_path: Path) -> None:
+    rule = "discovery: [{regions: [eu-west-1], detail: user}]\n"
+    with pytest.raises(ConfigError, match=r"^discovery: --shard 0/2 with identity hmac and detail user needs a key"):
+        require_shared_keys(settings(tmp_path, rule), Shard(0, 2))
+
+
 def test_one_process_needs_no_shared_key(tmp_path: Path) -> None:
     require_shared_keys(settings(tmp_path, POOLS + KEYLESS), WHOLE)

@@ -16,7 +16,7 @@ from exporter.metrics.detail_series import Metrics
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.pool_metrics import POOL_METRICS
-from exporter.metrics.spec import BudgetView, PoolMetric
+from exporter.metrics.spec import BudgetView, PoolMetric, RuleView
 from exporter.model import Device, PoolState, RememberedStatus
 
 POOL = "eu-west-1_AbCdEfGhI"
@@ -130,6 +130,7 @@ def exposition(
     own: OwnMetrics | None = None,
     limit: int = 10_000,
     budgets: Sequence[BudgetView] = (),
+    rules: Sequence[RuleView] = (),
     pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
     detail_metrics: Metrics | None = None,
     in_pieces: bool = IN_PIECES,
@@ -140,6 +141,7 @@ def exposition(
         StillClock(),
         series_limit=lambda: limit,
         budgets=lambda: budgets,
+        rules=lambda: rules,
         pool_metrics=pool_metrics,
         detail_metrics=detail_metrics,
         in_pieces=in_pieces,

@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 from structlog.testing import capture_logs
 
+from exporter.collect.discovery import RuleState
 from exporter.collect.snapshot import PoolView, SweepProgress
 from exporter.hooks import Target
 from exporter.metrics.catalogue import CATALOGUE
@@ -55,7 +56,9 @@ def _full_page(accept: str | None = None) -> str:
     own = OwnMetrics(version="1.2.3")
     own.pool_added(POOL)
     own.target_added(TARGET)
-    page = exposition(lambda: [_full_view()], own=own, budgets=[Budget(TARGET, quota=50.0)])
+    own.rules_changed([("0", "eu-west-1")])
+    rule = RuleState("0", "eu-west-1", pools=1, up=True, last_success=NOW_MS / 1000, reason=None)
+    page = exposition(lambda: [_full_view()], own=own, budgets=[Budget(TARGET, quota=50.0)], rules=[rule])
     return text(page, accept=accept)
 
 

@@ -1,0 +1,161 @@
+"""The configuration in force: which pools are swept, how they are reached, within which limits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from exporter.aws.sessions import Connections
+from exporter.collect.discovery import Arrangement, Discovery
+from exporter.collect.fleet import Fleet
+from exporter.collect.search import Outlook
+from exporter.config.load import load_settings
+from exporter.config.settings import PoolSettings, Settings
+from exporter.config.sharding import require_shared_keys
+from exporter.errors import ConfigError
+from exporter.shard import Shard
+
+STOP_PATIENCE = 2.0
+"""Seconds that a stop waits for a configuration that is just being put in force."""
+
+log = structlog.get_logger()
+
+Applied = Callable[[Settings], None]
+
+
+class InForce:
+    """Puts one configuration in the place of another, whole or not at all; whoever changes the pools does it here."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        discovery: Discovery,
+        connections: Connections,
+        *,
+        shard: Shard,
+        applied: Applied,
+    ) -> None:
+        """Put the first one in force; `applied` hears of this and every later one.
+
+        Raises `ConfigError` as `apply` does.
+        """
+        self._fleet = fleet
+        self._discovery = discovery
+        self._connections = connections
+        self._shard = shard
+        self._applied = applied
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._settings = settings
+        self._swept: tuple[tuple[PoolSettings, ...], Outlook] | None = None
+        with self._lock:
+            self._put_in_force(settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration in force."""
+        return self._settings
+
+    def check(self, settings: Settings) -> None:
+        """Make sure that a running process can take these settings.
+
+        Raises `ConfigError` when it cannot.
+        """
+        require_shared_keys(settings, self._shard)
+        ours, other = self._settings.state_path, settings.state_path
+        if other != ours:
+            raise ConfigError(
+                [f"state.path: cannot change without a restart, expected {ours or 'null'} (found {other or 'null'})"]
+            )
+
+    def apply(self, settings: Settings) -> None:
+        """Put other settings in the place of those in force.
+
+        Raises `ConfigError` before anything has changed when an identity key cannot be used any more, or the
+        process is about to end.
+        """
+        with self._lock:
+            if self._stopped:
+                raise ConfigError(["the exporter is stopping"])
+            self.check(settings)
+            self._put_in_force(settings)
+
+    def rediscovered(self) -> None:
+        """A rule has looked for pools: sweep those that it stands for now.
+
+        Raises `ConfigError` before anything has changed when an identity key cannot be used any more.
+        """
+        with self._lock:
+            current = self._discovery.current
+            if not self._stopped and self._swept != (current.pools, current.outlook):
+                self._sweep(current, self._settings)
+
+    def stop(self) -> None:
+        """Take no more work, and no other configuration."""
+        if not self._lock.acquire(timeout=STOP_PATIENCE):
+            log.warning("stopping in the middle of a reload")
+            return
+        try:
+            self._stopped = True
+            self._discovery.stop()
+            self._fleet.stop()
+        finally:
+            self._lock.release()
+
+    def _put_in_force(self, settings: Settings) -> None:
+        before, wanted = self._settings.targets, settings.targets
+        # A sweep finds its connection whenever it begins: the old ones go last.
+        self._connections.retain(before | wanted)
+        arrangement = self._discovery.arranged(settings)
+        try:
+            self._sweep(arrangement, settings)
+        except ConfigError:
+            self._connections.retain(before)
+            raise
+        self._discovery.adopt(arrangement)
+        self._connections.configure(settings.limits.rate)
+        self._connections.retain(wanted)
+        self._settings = settings
+        self._applied(settings)
+
+    def _sweep(self, arrangement: Arrangement, settings: Settings) -> None:
+        pools, outlook = arrangement.pools, arrangement.outlook
+        try:
+            self._fleet.apply(pools, settings.limits.series, outlook)
+        except (OSError, ValueError) as error:
+            raise ConfigError([f"the key of the user labels cannot be used: {error}"]) from error
+        self._swept = pools, outlook
+
+
+class ConfigurationFile:
+    """The file that the configuration comes from; an `exporter.reload.Source`."""
+
+    def __init__(self, file: Path, in_force: InForce) -> None:
+        self._file = file
+        self._in_force = in_force
+
+    def is_in_force(self) -> bool:
+        """Whether the file says what is in force."""
+        try:
+            return load_settings(self._file) == self._in_force.settings
+        except ConfigError:
+            return False
+
+    def files(self) -> tuple[Path, ...]:
+        """The file, and the keys that the configuration in force names."""
+        keys = {pool.identity_key_file for pool in self._in_force.settings.alike}
+        return (self._file, *sorted(key for key in keys if key is not None))
+
+    def read(self) -> Callable[[], None]:
+        """Check the file whole, and give what puts it in force.
+
+        Raises `ConfigError` with every fault.
+        """
+        settings = load_settings(self._file)
+        self._in_force.check(settings)
+        return partial(self._in_force.apply, settings)

@@ -1,0 +1,248 @@
+"""Pools found by rule: over real HTTP, against the emulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.emulator import Emulator, Fault, Paging, Rule
+from tests.harness import ACCOUNT, FAST, HASTY, Exporter, Log, Page, config, pool, serving, shown
+from tests.truth import assert_true
+
+IRELAND, OREGON = "eu-west-1", "us-west-2"
+UP, POOLS = "cognito_exporter_discovery_up", "cognito_exporter_discovery_pools"
+FAILURES = "cognito_exporter_discovery_failures_total"
+LAST_SUCCESS = "cognito_exporter_discovery_last_success_timestamp_seconds"
+
+
+def seeded(emulator: Emulator, name: str, region: str = IRELAND, users: int = 3, **tags: str) -> str:
+    pool_id = emulator.seed_pool(name, region, account_id=ACCOUNT, users=users)
+    emulator.tag(pool_id, **tags)
+    return pool_id
+
+
+def rule(*regions: str, **settings: Any) -> dict[str, Any]:
+    return {"regions": list(regions or (IRELAND,)), "interval": "1s", **settings}
+
+
+def pools_of(page: Page) -> set[str]:
+    return set(page.series("cognito_user_pool_up", "user_pool_id"))
+
+
+def reads(exporter: Exporter, *pool_ids: str) -> bool:
+    """Whether these pools are on the page, and no others."""
+    return pools_of(exporter.scrape()) == set(pool_ids)
+
+
+def forget(emulator: Emulator, pool_id: str, region: str = IRELAND) -> None:
+    emulator.call("DeleteUserPool", {"UserPoolId": pool_id}, region=region, account_id=ACCOUNT)
+
+
+def asked(emulator: Emulator, operation: str) -> list[str | None]:
+    """The pools of which an operation was asked, in order."""
+    return [request.pool_id for request in emulator.requests() if request.operation == operation]
+
+
+def test_pools_of_the_name_and_the_tags_in_the_regions_are_read(emulator: Emulator, tmp_path: Path) -> None:
+    ours = seeded(emulator, "prod-shop", team="identity", stage="prod")
+    far = seeded(emulator, "prod-bank", OREGON, team="identity")
+    others = seeded(emulator, "prod-news", team="press")
+    seeded(emulator, "test-shop", team="identity")
+    seeded(emulator, "prod-away", "eu-north-1", team="identity")
+    text = config(emulator.url, discovery=[rule(IRELAND, OREGON, name="^prod-", tags={"team": "identity"})])
+    with serving(text, tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, ours, far))
+        page = running.after_first_sweep(ours, far)
+        assert shown(running.is_ready)
+        for pool_id in (ours, far):
+            assert_true(page, pool_id, emulator.truth(pool_id))
+        page = running.scrape()
+    assert page.series(UP, "rule", "aws_region") == {("0", IRELAND): 1, ("0", OREGON): 1}
+    assert page.series(POOLS, "rule", "aws_region") == {("0", IRELAND): 1, ("0", OREGON): 1}
+    assert set(page.series(FAILURES, "reason").values()) == {0}
+    assert set(page.series(LAST_SUCCESS, "aws_region")) == {IRELAND, OREGON}
+    assert set(asked(emulator, "ListTagsForResource")) == {ours, far, others}, "only pools whose name fits"
+
+
+def test_many_pages_and_blank_ones(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.faults.paging = {"ListUserPools": Paging(longest=2, blank_pages=True)}
+    found = {seeded(emulator, f"pool-{number}", users=0) for number in range(7)}
+    with serving(config(emulator.url, discovery=[rule()]), tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, *found))
+
+
+def test_new_pools_join_and_vanished_ones_leave_without_a_trace(emulator: Emulator, tmp_path: Path) -> None:
+    first = seeded(emulator, "first")
+    text = config(emulator.url, discovery=[rule()], refresh_interval="1h")
+    with serving(text, tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, first))
+        running.after_first_sweep(first)
+        second = seeded(emulator, "second")
+        assert shown(lambda: reads(running, first, second))
+        page = running.after_first_sweep(second)
+        assert running.sweeps(first) == 1, "who stays is not swept anew"
+        assert_true(page, second, emulator.truth(second))
+        forget(emulator, first)
+        assert shown(lambda: reads(running, second))
+        assert running.scrape().about(first) == set()
+        assert running.scrape().value(POOLS, rule="0", aws_region=IRELAND) == 1
+
+
+def test_a_pool_that_loses_its_tag_leaves(emulator: Emulator, tmp_path: Path) -> None:
+    ours = seeded(emulator, "shop", team="identity")
+    other = seeded(emulator, "bank", team="identity")
+    with serving(config(emulator.url, discovery=[rule(tags={"team": "identity"})]), tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, ours, other))
+        emulator.tag(other, team="press")
+        assert shown(lambda: reads(running, ours))
+
+
+def test_an_explicit_pool_wins_over_a_rule_and_a_rule_over_those_after_it(emulator: Emulator, tmp_path: Path) -> None:
+    explicit, early, late = (seeded(emulator, name) for name in ("prod-explicit", "prod-early", "test-late"))
+    (tmp_path / "identity.key").touch(mode=0o600)
+    (tmp_path / "identity.key").write_text("the identity key of the tests")
+    text = config(
+        emulator.url,
+        pool(explicit, refresh_interval="3h"),
+        discovery=[rule(name="^prod-", refresh_interval="2h"), rule(refresh_interval="4h")],
+        identity_key_file="identity.key",
+    )
+    with serving(text, tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, explicit, early, late))
+        page = running.scrape()
+    intervals = page.series("cognito_exporter_refresh_interval_seconds", "user_pool_id")
+    assert intervals == {explicit: 3 * 3600, early: 2 * 3600, late: 4 * 3600}
+    assert page.series(POOLS, "rule") == {"0": 1, "1": 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(Fault.DENIED, "denied"), (Fault.THROTTLED, "throttled"), (Fault.SERVER_ERROR, "server_error")],
+)
+def test_a_listing_that_fails_removes_no_pool_and_shows(
+    emulator: Emulator, tmp_path: Path, log: Log, fault: Fault, reason: str
+) -> None:
+    first = seeded(emulator, "first")
+    with serving(config(emulator.url, discovery=[rule()]), tmp_path, emulator.url, patience=HASTY) as running:
+        assert shown(lambda: reads(running, first))
+        emulator.faults.rules = (Rule(fault, operation="ListUserPools"),)
+        assert shown(lambda: running.scrape().value(UP, rule="0", aws_region=IRELAND) == 0)
+        page = running.scrape()
+        assert (page.value(FAILURES, rule="0", aws_region=IRELAND, reason=reason) or 0) >= 1
+        assert pools_of(page) == {first}
+        assert page.value(LAST_SUCCESS, rule="0", aws_region=IRELAND)
+        assert log.events("not every pool could be looked at; what was known of the others stays", reason=reason)
+
+
+def test_a_region_that_is_off_costs_the_other_nothing_and_readiness_does_not_wait(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    ours = seeded(emulator, "shop")
+    off = {"regions": [OREGON], "interval": "1s", "endpoint_url": "http://127.0.0.1:9"}
+    text = config(emulator.url, discovery=[rule(), off])
+    with serving(text, tmp_path, emulator.url, patience=HASTY) as running:
+        assert shown(lambda: reads(running, ours))
+        assert shown(running.is_ready)
+        page = running.scrape()
+    assert page.series(UP, "rule", "aws_region") == {("0", IRELAND): 1, ("1", OREGON): 0}
+    assert (page.value(FAILURES, rule="1", aws_region=OREGON, reason="connection") or 0) >= 1
+    assert page.value(LAST_SUCCESS, rule="1", aws_region=OREGON) is None
+
+
+def test_not_ready_before_every_region_was_looked_at(emulator: Emulator, tmp_path: Path) -> None:
+    seeded(emulator, "shop")
+    emulator.faults.latency = {"ListUserPools": 1.0}
+    with serving(config(emulator.url, discovery=[rule()]), tmp_path, emulator.url) as running:
+        assert not running.is_ready()
+        assert shown(running.is_ready)
+        assert running.scrape().value(UP, rule="0", aws_region=IRELAND) == 1
+
+
+def test_tags_that_cannot_be_read_leave_that_pool_as_it_was(emulator: Emulator, tmp_path: Path) -> None:
+    known = seeded(emulator, "known", team="identity")
+    gone = seeded(emulator, "gone", team="identity")
+    text = config(emulator.url, discovery=[rule(tags={"team": "identity"})])
+    with serving(text, tmp_path, emulator.url, patience=HASTY) as running:
+        assert shown(lambda: reads(running, known, gone))
+        new = seeded(emulator, "new", users=0)
+        emulator.faults.rules = tuple(
+            Rule(Fault.DENIED, operation="ListTagsForResource", pool_id=pool_id) for pool_id in (known, new)
+        )
+        emulator.tag(new, team="identity")
+        emulator.tag(gone, team="press")
+        assert shown(lambda: reads(running, known)), "one denied pool does not hide what is known of the next"
+        page = running.scrape()
+        assert (page.value(UP, rule="0", aws_region=IRELAND), page.value(POOLS, rule="0", aws_region=IRELAND)) == (0, 1)
+        assert (page.value(FAILURES, rule="0", aws_region=IRELAND, reason="denied") or 0) >= 1
+
+
+def test_a_restart_restores_what_a_rule_finds_and_keeps_the_rest_until_its_region_answers(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    ours = seeded(emulator, "shop", users=20)
+    far = seeded(emulator, "bank", OREGON, users=20)
+    text = config(
+        emulator.url, discovery=[rule(IRELAND), rule(OREGON)], refresh_interval="1h", state=str(tmp_path / "state.db")
+    )
+    with serving(text, tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, ours, far))
+        before = running.after_first_sweep(ours, far)
+    off = text.replace(f"- regions:\n  - {OREGON}", f"- regions:\n  - {OREGON}\n  endpoint_url: http://127.0.0.1:9")
+    assert off != text
+    with serving(off, tmp_path, emulator.url, patience=HASTY) as running:
+        assert shown(lambda: reads(running, ours))
+        assert shown(lambda: running.scrape().value(FAILURES, rule="1", aws_region=OREGON, reason="connection") == 1)
+    emulator.clear_requests()
+    with serving(text, tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, ours, far))
+        after = running.scrape()
+        for pool_id in (ours, far):
+            assert_true(after, pool_id, emulator.truth(pool_id))
+        assert after.value("cognito_exporter_sweeps_total", user_pool_id=far) == 0
+        oldest = "cognito_exporter_oldest_observation_timestamp_seconds"
+        assert after.value(oldest, user_pool_id=far) == before.value(oldest, user_pool_id=far)
+    assert not asked(emulator, "AdminListDevices"), "nobody was asked again"
+
+
+def test_what_the_state_file_knows_of_a_pool_that_is_gone_goes_once_all_regions_were_seen(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    ours, gone = (seeded(emulator, name, users=5) for name in ("shop", "bank"))
+    text = config(emulator.url, discovery=[rule()], refresh_interval="1h", state=str(tmp_path / "state.db"))
+    with serving(text, tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, ours, gone))
+        running.after_first_sweep(ours, gone)
+    emulator.tag(gone)
+    with_name = text.replace("- regions", "- name: shop\n  regions")
+    with serving(with_name, tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, ours))
+    emulator.clear_requests()
+    with serving(text, tmp_path, emulator.url) as running:
+        assert shown(lambda: reads(running, ours, gone))
+        running.after_first_sweep(gone)
+    assert set(asked(emulator, "AdminListDevices")) == {gone}
+
+
+def test_a_reload_that_changes_a_rule_looks_at_once_and_leaves_the_others_alone(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    prod, test = (seeded(emulator, name) for name in ("prod-shop", "test-shop"))
+    far = seeded(emulator, "far", OREGON)
+    rules = [rule(name="^prod-", interval="1h"), rule(OREGON, interval="1h")]
+    changed = [rule(name="shop$", interval="1h"), rule(OREGON, interval="1h")]
+    text, other = (
+        config(emulator.url, discovery=these, refresh_interval="1h", rate=FAST) for these in (rules, changed)
+    )
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with serving(text, tmp_path, emulator.url, reload_interval=0.2) as running:
+        assert shown(lambda: reads(running, prod, far))
+        running.after_first_sweep(prod, far)
+        looks = len(asked(emulator, "ListUserPools"))
+        file.write_text(other)
+        assert shown(lambda: reads(running, prod, test, far))
+        running.after_first_sweep(test)
+        assert (running.sweeps(prod), running.sweeps(far)) == (1, 1), "who stays keeps data and schedule"
+        assert len(asked(emulator, "ListUserPools")) == looks + 1

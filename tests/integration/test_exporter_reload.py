@@ -1,0 +1,287 @@
+"""Another configuration for a running exporter: over real HTTP, against the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from exporter.emulator import Emulator
+from exporter.shard import WHOLE, Shard
+from tests.harness import FAST, Exporter, Log, Page, config, identity_key, pool, serving, shown
+from tests.integration.test_exporter_bad_pools import DATA
+from tests.truth import assert_true
+
+SLOW = {**FAST, "UserResourceRead": 40.0}
+SUCCESSFUL = "cognito_exporter_config_last_reload_successful"
+LOADED_AT = "cognito_exporter_config_last_reload_success_timestamp_seconds"
+OLDEST = "cognito_exporter_oldest_observation_timestamp_seconds"
+LAST_SUCCESS = "cognito_exporter_last_sweep_success_timestamp_seconds"
+KEEPS, RELOADED = "the configuration stays as it was", "configuration reloaded"
+
+
+class World:
+    """Two seeded pools, and the file that the exporter reads again."""
+
+    def __init__(self, emulator: Emulator, directory: Path) -> None:
+        self.emulator = emulator
+        self.directory = directory
+        self.file = directory / "config.yaml"
+        self.one, self.two = (emulator.seed_pool(name, users=60) for name in ("one", "two"))
+
+    def text(self, *pools: dict[str, Any] | str, **settings: Any) -> str:
+        return config(self.emulator.url, *pools, **{"refresh_interval": "1h", **settings})
+
+    def asked(self, pool_id: str) -> int:
+        """How many requests for devices the emulator had for a pool."""
+        return sum(
+            request.operation == "AdminListDevices" and request.pool_id == pool_id
+            for request in self.emulator.requests()
+        )
+
+    @contextmanager
+    def serving(
+        self, text: str, *, lifecycle: bool = True, reload_interval: float = 0.0, shard: Shard = WHOLE
+    ) -> Iterator[Reloadable]:
+        self.file.write_text(text)
+        with serving(
+            text,
+            self.directory,
+            self.emulator.url,
+            lifecycle=lifecycle,
+            reload_interval=reload_interval,
+            shard=shard,
+        ) as running:
+            yield Reloadable(running.url, self.file)
+
+
+class Reloadable(Exporter):
+    def __init__(self, url: str, file: Path) -> None:
+        super().__init__(url)
+        self._file = file
+
+    def send(self, method: str) -> tuple[int, str]:
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=20)
+        try:
+            connection.request(method, "/-/reload")
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def reload(self, text: str) -> Page:
+        """The first page after a reload that succeeds."""
+        self._file.write_text(text)
+        assert self.send("POST") == (200, "reloaded\n")
+        return self.scrape()
+
+    def refused(self, text: str) -> str:
+        """The reason for which another configuration is refused; the page says so, and when the last was loaded."""
+        loaded_at = self.scrape().value(LOADED_AT)
+        self._file.write_text(text)
+        status, body = self.send("POST")
+        assert status == 500
+        page = self.scrape()
+        assert (page.value(SUCCESSFUL), page.value(LOADED_AT)) == (0, loaded_at)
+        return body.removeprefix("the configuration stays as it was: ").rstrip("\n")
+
+
+@pytest.fixture
+def world(emulator: Emulator, tmp_path: Path) -> World:
+    return World(emulator, tmp_path)
+
+
+def test_a_pool_that_is_added_is_swept_and_one_that_stays_is_left_alone(world: World, log: Log) -> None:
+    with world.serving(world.text(world.one)) as exporter:
+        before = exporter.after_first_sweep(world.one)
+        page = exporter.reload(world.text(world.one, world.two))
+        assert page.value("cognito_user_pool_up", user_pool_id=world.two) is not None
+        assert exporter.is_ready()
+        page = exporter.after_first_sweep(world.two)
+        for pool_id in (world.one, world.two):
+            assert_true(page, pool_id, world.emulator.truth(pool_id))
+        for of_sweep in (OLDEST, LAST_SUCCESS, "cognito_exporter_sweeps_total"):
+            value = before.value(of_sweep, user_pool_id=world.one)
+            assert page.value(of_sweep, user_pool_id=world.one) == value is not None
+        assert (page.value(LOADED_AT) or 0) > (before.value(LOADED_AT) or 0)
+    assert world.asked(world.one) == 60
+    assert len(log.events(RELOADED, cause="request")) == 1
+
+
+def test_a_sweep_under_way_goes_on_over_a_reload_that_changes_its_pool_little(world: World) -> None:
+    with world.serving(world.text(world.one, rate=SLOW)) as exporter:
+        assert shown(lambda: 10 < world.asked(world.one) < 50)
+        done = progress(exporter.scrape(), world.one)
+        little = pool(world.one, stale_after=["7d"], max_staleness="2d", refresh_interval="2h")
+        page = exporter.reload(world.text(little, world.two, rate=SLOW))
+        assert (progress(page, world.one) or 0) >= (done or 1)
+        page = exporter.after_first_sweep(world.one, world.two)
+        assert set(page.series("cognito_user_pool_stale_devices", "threshold", user_pool_id=world.one)) == {"7d"}
+        assert page.value("cognito_exporter_refresh_interval_seconds", user_pool_id=world.one) == 7200
+        assert page.value("cognito_exporter_sweep_overruns_total", user_pool_id=world.one) == 0
+    assert world.asked(world.one) == 60
+
+
+def progress(page: Page, pool_id: str) -> float | None:
+    return page.value("cognito_exporter_sweep_progress_ratio", user_pool_id=pool_id)
+
+
+def test_a_pool_that_is_removed_is_gone_with_the_next_scrape_in_mid_sweep_too(world: World) -> None:
+    with world.serving(world.text(world.one, world.two, rate=SLOW)) as exporter:
+        assert shown(lambda: world.asked(world.one) > 5)
+        assert exporter.reload(world.text(world.two)).about(world.one) == set()
+        page = exporter.after_first_sweep(world.two)
+        assert page.about(world.one) == set()
+        assert_true(page, world.two, world.emulator.truth(world.two))
+    assert world.asked(world.one) < 60
+
+
+def test_a_target_that_is_reached_no_more_is_gone_with_what_was_still_under_way(world: World) -> None:
+    far = world.emulator.seed_pool("far", users=30, region="eu-central-1")
+    world.emulator.faults.latency = {"AdminListDevices": 0.5}
+    with world.serving(world.text(world.one, far)) as exporter:
+        assert shown(lambda: world.asked(far) > 5)
+        assert "eu-central-1" in exporter.get("/metrics").text
+        exporter.reload(world.text(world.one))
+        exporter.after_first_sweep(world.one)
+        assert shown(lambda: "eu-central-1" not in exporter.get("/metrics").text, within=3)
+
+
+@pytest.mark.parametrize("state", [None, "state.db"])
+def test_another_detail_shows_what_is_known_at_once(world: World, state: str | None) -> None:
+    key = identity_key(world.directory)
+    with world.serving(world.text(world.one, detail="device", identity_key_file=key, state=state)) as exporter:
+        exporter.after_first_sweep(world.one)
+        for detail in ("user", "pool"):
+            page = exporter.reload(world.text(world.one, detail=detail, identity_key_file=key, state=state))
+            assert page.state(world.one) == "ok"
+            assert_true(page, world.one, world.emulator.truth(world.one))
+            assert ("cognito_user_devices" in page.names) is (detail == "user")
+            assert "cognito_device_info" not in page.names
+    assert world.asked(world.one) == 60
+
+
+def test_another_selection_of_users_shows_nothing_before_it_was_read(world: World) -> None:
+    names = list(world.emulator.truth(world.one).users)[:5]
+    with world.serving(world.text(world.one)) as exporter:
+        exporter.after_first_sweep(world.one)
+        world.emulator.faults.latency = {"DescribeUserPool": 1.0}
+        page = exporter.reload(world.text(pool(world.one, users={"usernames": names})))
+        assert page.state(world.one) == "unread"
+        assert not page.about(world.one) & DATA
+        assert shown(lambda: exporter.scrape().state(world.one) == "ok")
+        assert exporter.scrape().value("cognito_user_pool_users", user_pool_id=world.one) == 5
+
+
+def test_other_limits_hold_at_once_and_for_the_sweep_under_way(world: World) -> None:
+    key = identity_key(world.directory)
+    settings: dict[str, Any] = {"detail": "user", "identity_key_file": key}
+    crawling = {**FAST, "UserResourceRead": 1.0}
+    with world.serving(world.text(world.one, rate=crawling, series=10, **settings)) as exporter:
+        assert shown(lambda: world.asked(world.one) > 0)
+        exporter.reload(world.text(world.one, rate=FAST, series=10, **settings))
+        page = exporter.after_first_sweep(world.one)
+        assert len(page.series("cognito_user_devices", "user")) <= 10
+        page = exporter.reload(world.text(world.one, rate=FAST, series=1000, **settings))
+        assert len(page.series("cognito_user_devices", "user")) == 60
+    assert world.asked(world.one) == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("pools: [", ":1:9: not YAML: "),
+        ("pools:\n  - id: nowhere\nlimits: 7\n", ":3: limits: wrong type, expected a mapping"),
+        ("", ":1: empty, expected a mapping with the key pools"),
+    ],
+    ids=["no YAML", "several faults", "empty"],
+)
+def test_what_is_wrong_is_refused_whole_and_all_goes_on(world: World, log: Log, change: str, reason: str) -> None:
+    with world.serving(world.text(world.one)) as exporter:
+        exporter.after_first_sweep(world.one)
+        assert reason in exporter.refused(change)
+        assert_true(exporter.scrape(), world.one, world.emulator.truth(world.one))
+        assert len(log.events(KEEPS, level="error")) == 1
+        assert exporter.reload(world.text(world.one)).value(SUCCESSFUL) == 1
+    assert world.asked(world.one) == 60
+
+
+def test_another_state_file_needs_a_restart(world: World) -> None:
+    with world.serving(world.text(world.one)) as exporter:
+        refused = exporter.refused(world.text(world.two, state="state.db"))
+        assert refused.startswith("state.path: cannot change without a restart, expected null (found ")
+        assert exporter.scrape().about(world.two) == set()
+
+
+def test_a_shard_refuses_labels_that_would_differ_from_those_of_the_others(world: World) -> None:
+    with world.serving(world.text(world.one, state="state.db"), shard=Shard(0, 2)) as exporter:
+        exporter.after_first_sweep(world.one)
+        refused = exporter.refused(world.text(world.one, detail="user", state="state.db"))
+        assert "needs a key that all shards share" in refused
+
+
+def test_a_key_that_cannot_be_used_leaves_every_pool_its_connection(world: World) -> None:
+    far = world.emulator.seed_pool("far", users=10, region="eu-central-1")
+    key = Path(identity_key(world.directory))
+    with world.serving(world.text(world.one, refresh_interval="1s")) as exporter:
+        exporter.after_first_sweep(world.one)
+        key.chmod(0o644)
+        assert "others could read the key" in exporter.refused(
+            world.text(far, detail="user", identity_key_file=str(key))
+        )
+        page = exporter.after_sweep(world.one)
+        assert page.state(world.one) == "ok"
+        assert page.about(far) == set()
+        assert "eu-central-1" not in exporter.get("/metrics").text
+
+
+def test_without_the_flag_nobody_reloads_over_http(world: World) -> None:
+    with world.serving(world.text(world.one), lifecycle=False) as exporter:
+        world.file.write_text(world.text(world.two))
+        assert exporter.send("POST")[0] == exporter.send("PUT")[0] == 403
+        assert exporter.scrape().about(world.two) == set()
+
+
+def test_only_post_and_put_reload(world: World) -> None:
+    with world.serving(world.text(world.one)) as exporter:
+        assert [exporter.send(method)[0] for method in ("GET", "DELETE", "PUT", "POST")] == [405, 405, 200, 200]
+
+
+def test_changed_content_is_put_in_force_and_a_fault_is_told_once(world: World, log: Log) -> None:
+    with world.serving(world.text(world.one), reload_interval=0.1) as exporter:
+        exporter.after_first_sweep(world.one)
+        world.file.write_text("pools: [")
+        assert shown(lambda: exporter.scrape().value(SUCCESSFUL) == 0)
+        world.file.write_text(world.text(world.one, world.two))
+        assert shown(lambda: exporter.scrape().value(SUCCESSFUL) == 1)
+        exporter.after_first_sweep(world.two)
+    assert [len(log.events(line, cause="changed content")) for line in (KEEPS, RELOADED)] == [1, 1]
+    assert world.asked(world.one) == 60
+
+
+def test_a_key_file_that_is_exchanged_changes_the_labels(world: World) -> None:
+    key = identity_key(world.directory)
+    with world.serving(world.text(world.one, detail="user", identity_key_file=key), reload_interval=0.1) as exporter:
+        before = exporter.after_first_sweep(world.one).series("cognito_user_devices", "user")
+        identity_key(world.directory, "another key of the same tests")
+        assert shown(lambda: (exporter.sweeps(world.one)) >= 2)
+        after = exporter.scrape().series("cognito_user_devices", "user")
+    assert len(before) == len(after) == 60
+    assert not set(before) & set(after)
+
+
+def test_scrapes_in_a_storm_of_reloads_are_all_answered_and_true(world: World) -> None:
+    one, both = world.text(world.one), world.text(world.one, world.two)
+    with world.serving(one) as exporter:
+        exporter.after_first_sweep(world.one)
+        truth = world.emulator.truth(world.one)
+        for turn in range(30):
+            page = exporter.reload(both if turn % 2 == 0 else one)
+            assert_true(page, world.one, truth)
+            assert bool(page.about(world.two)) is (turn % 2 == 0)
+    assert world.asked(world.one) == 60

@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.errors import ConfigError
+from exporter.reload import MAX_BYTES, Reloader
+from tests.fakes import SteppedClock, eventually
+
+KEEPS = "the configuration stays as it was"
+
+
+class Heard:
+    """Remembers how attempts went."""
+
+    def __init__(self) -> None:
+        self.attempts: list[bool] = []
+        self.unexpected: list[str] = []
+
+    def configuration_loaded(self, *, successful: bool, now: float) -> None:
+        assert now > 0
+        self.attempts.append(successful)
+
+    def failed_unexpectedly(self, component: str) -> None:
+        self.unexpected.append(component)
+
+
+class File:
+    """A source whose file holds a word; `bad` is refused."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.in_force: list[str] = []
+        self.gate: threading.Event | None = None
+        self.reading = threading.Event()
+        self.at_once = 0
+        self.most_at_once = 0
+
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, *self._named())
+
+    def read(self) -> Callable[[], None]:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.reading.set()
+        try:
+            if self.gate is not None:
+                assert self.gate.wait(10)
+            word = self._word()
+        finally:
+            self.at_once -= 1
+        return lambda: self.in_force.append(word)
+
+    def _word(self) -> str:
+        try:
+            word = self.path.read_text()
+        except OSError:
+            raise ConfigError(["cannot be read"]) from None
+        if word == "bad":
+            raise ConfigError(["a bad word, expected a good one"])
+        if word == "worse":
+            raise RuntimeError("nobody foresaw this")
+        return word
+
+    def _named(self) -> tuple[Path, ...]:
+        """A further file, which the content in force names."""
+        return (self.path.with_name("key"),) if self.in_force[-1:] == ["with a key"] else ()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    path = tmp_path / "config.yaml"
+    path.write_text("first")
+    return File(path)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def reloader(file: File, heard: Heard) -> Iterator[Reloader]:
+    """Does what it is asked for, and looks at no file by itself."""
+    reloader = Reloader([file], heard, SteppedClock(), interval=0)
+    reloader.start()
+    yield reloader
+    reloader.stop()
+
+
+@pytest.fixture
+def watching(file: File, heard: Heard) -> Iterator[Reloader]:
+    reloader = Reloader([file], heard, SteppedClock(), interval=0.02)
+    reloader.start()
+    yield reloader
+    reloader.stop()
+
+
+def meanwhile(seconds: float) -> None:
+    eventually(lambda: False, within=seconds)
+
+
+def test_what_was_read_is_in_force_and_told(reloader: Reloader, file: File, heard: Heard) -> None:
+    file.path.write_text("second")
+    with capture_logs() as logs:
+        assert reloader.reload("request") is None
+    assert (file.in_force, heard.attempts) == (["second"], [True])
+    assert logs == [{"event": "configuration reloaded", "log_level": "info", "cause": "request"}]
+
+
+def test_what_is_refused_is_told_each_time_that_somebody_asks(reloader: Reloader, file: File, heard: Heard) -> None:
+    file.path.write_text("bad")
+    with capture_logs() as logs:
+        assert [reloader.reload("request") for _ in range(2)] == ["a bad word, expected a good one"] * 2
+    assert (file.in_force, heard.attempts) == ([], [False, False])
+    assert [(entry["event"], entry["log_level"], entry["error"]) for entry in logs] == [
+        (KEEPS, "error", "a bad word, expected a good one")
+    ] * 2
+
+
+def test_what_nobody_foresaw_is_counted_and_the_next_attempt_may_succeed(
+    reloader: Reloader, file: File, heard: Heard
+) -> None:
+    file.path.write_text("worse")
+    with capture_logs() as logs:
+        assert reloader.reload("request") == "an unexpected failure, which the log describes"
+    assert (heard.attempts, heard.unexpected) == ([False], ["reload"])
+    assert [(entry["event"], entry["exc_info"]) for entry in logs] == [("reloading failed unexpectedly", True)]
+    file.path.write_text("second")
+    assert reloader.reload("request") is None
+    assert file.in_force == ["second"]
+
+
+def test_every_source_is_checked_before_the_first_is_put_in_force(tmp_path: Path, heard: Heard) -> None:
+    good, bad = File(tmp_path / "good"), File(tmp_path / "bad")
+    good.path.write_text("good")
+    bad.path.write_text("bad")
+    reloader = Reloader([good, bad], heard, SteppedClock(), interval=0)
+    assert reloader.reload("request") == "a bad word, expected a good one"
+    assert good.in_force == []
+    bad.path.write_text("good too")
+    assert reloader.reload("request") is None
+    assert (good.in_force, bad.in_force) == (["good"], ["good too"])
+
+
+def test_orders_that_come_during_a_reload_are_not_lost_and_wait_for_it(
+    reloader: Reloader, file: File, heard: Heard
+) -> None:
+    file.gate = threading.Event()
+    reloader.ask()
+    assert file.reading.wait(10)
+    others = [threading.Thread(target=reloader.reload, args=("request",)) for _ in range(3)]
+    for other in others:
+        other.start()
+    reloader.ask()
+    file.path.write_text("second")
+    file.gate.set()
+    assert eventually(lambda: len(heard.attempts) == 5)
+    for other in others:
+        other.join(10)
+    assert file.most_at_once == 1
+    assert file.in_force == ["second"] * 5
+
+
+def test_a_signal_handler_may_ask_however_often_it_interrupts_itself(reloader: Reloader, heard: Heard) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: reloader.ask())
+    try:
+        for _ in range(200):
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert eventually(lambda: len(heard.attempts) == 200)
+
+
+def test_the_log_says_that_a_signal_was_the_cause(reloader: Reloader, heard: Heard) -> None:
+    with capture_logs() as logs:
+        reloader.ask()
+        assert eventually(lambda: heard.attempts == [True])
+    assert [entry["cause"] for entry in logs] == ["signal"]
+
+
+def test_another_content_is_put_in_force_by_itself(watching: Reloader, file: File) -> None:
+    assert watching is not None
+    file.path.write_text("second")
+    assert eventually(lambda: file.in_force == ["second"])
+
+
+def test_the_same_content_written_anew_is_no_change(watching: Reloader, file: File, heard: Heard) -> None:
+    assert watching is not None
+    file.path.write_text("first")
+    other = file.path.with_name("other")
+    other.write_text("first")
+    other.replace(file.path)
+    meanwhile(1.2)
+    assert heard.attempts == []
+
+
+def test_content_of_the_same_length_and_time_is_a_change(watching: Reloader, file: File) -> None:
+    assert watching is not None
+    stat = file.path.stat()
+    with capture_logs():
+        file.path.write_text("FIRST")
+        os.utime(file.path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert eventually(lambda: file.in_force == ["FIRST"])
+
+
+def test_a_fault_that_stays_is_told_once_and_a_new_one_anew(watching: Reloader, file: File, heard: Heard) -> None:
+    with capture_logs() as logs:
+        file.path.write_text("bad")
+        assert eventually(lambda: heard.attempts == [False])
+        meanwhile(1)
+        assert heard.attempts == [False]
+        file.path.write_text("worse")
+        assert eventually(lambda: heard.attempts == [False, False])
+        file.path.write_text("bad")
+        assert eventually(lambda: heard.attempts == [False] * 3)
+    assert [entry["event"] for entry in logs] == [KEEPS, "reloading failed unexpectedly", KEEPS]
+    assert watching.reload("request") is not None
+    meanwhile(1)
+    assert len(heard.attempts) == 4, "what a request was told, the watch does not tell again"
+
+
+def test_a_file_that_is_gone_is_told_and_its_return_heals(watching: Reloader, file: File, heard: Heard) -> None:
+    assert watching is not None
+    with capture_logs() as logs:
+        file.path.unlink()
+        assert eventually(lambda: heard.attempts == [False])
+        file.path.write_text("first")
+        assert eventually(lambda: heard.attempts == [False, True])
+    assert [entry.get("error") for entry in logs] == ["cannot be read", None]
+    assert file.in_force == ["first"]
+
+
+def test_half_of_a_file_that_is_being_written_is_not_taken_for_it(watching: Reloader, file: File, heard: Heard) -> None:
+    assert watching is not None
+    for length in range(1, 15):
+        file.path.write_text("a longer content"[:length])
+        meanwhile(0.05)
+    file.path.write_text("a longer content")
+    assert eventually(lambda: file.in_force == ["a longer content"])
+    assert heard.attempts == [True]
+
+
+def test_the_files_that_a_configuration_names_are_watched_from_then_on(
+    watching: Reloader, file: File, heard: Heard
+) -> None:
+    assert watching is not None
+    key = file.path.with_name("key")
+    key.write_text("one")
+    file.path.write_text("with a key")
+    assert eventually(lambda: file.in_force == ["with a key"])
+    meanwhile(1)
+    assert len(heard.attempts) == 1, "to be named is no change"
+    key.write_text("another")
+    assert eventually(lambda: len(heard.attempts) == 2)
+
+
+def test_content_that_changes_while_the_one_before_is_put_in_force_is_read_too(watching: Reloader, file: File) -> None:
+    file.gate = threading.Event()
+    file.path.write_text("second")
+    asking = threading.Thread(target=watching.reload, args=("request",))
+    asking.start()
+    assert file.reading.wait(10)
+    file.path.write_text("third")
+    file.gate.set()
+    asking.join(10)
+    assert eventually(lambda: len(file.in_force) >= 2)
+    assert file.in_force[-1] == "third"
+
+
+def test_a_swap_of_links_as_kubernetes_makes_it_is_a_change(tmp_path: Path, heard: Heard) -> None:
+    """A ConfigMap is a link to a file below `..data`, which is a link to a directory that is replaced."""
+    for name, word in (("..first", "first"), ("..second", "second")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(word)
+    (tmp_path / "..data").symlink_to("..first")
+    (tmp_path / "config.yaml").symlink_to("..data/config.yaml")
+    file = File(tmp_path / "config.yaml")
+    reloader = Reloader([file], heard, SteppedClock(), interval=0.02)
+    reloader.start()
+    (tmp_path / "..data_tmp").symlink_to("..second")
+    (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+    assert eventually(lambda: file.in_force == ["second"])
+    assert heard.attempts == [True]
+    reloader.stop()
+
+
+def test_a_huge_file_is_not_read_whole(file: File, heard: Heard) -> None:
+    file.path.write_bytes(b"x" * (MAX_BYTES + 10))
+    reloader = Reloader([file], heard, SteppedClock(), interval=0)
+    with file.path.open("ab") as opened:
+        opened.write(b"more")
+    reloader.look()
+    assert heard.attempts == []
+
+
+def test_without_an_interval_no_file_is_looked_at(reloader: Reloader, file: File, heard: Heard) -> None:
+    assert reloader is not None
+    file.path.write_text("second")
+    meanwhile(1)
+    assert heard.attempts == []
+
+
+def test_after_the_stop_nothing_is_read(file: File, heard: Heard) -> None:
+    reloader = Reloader([file], heard, SteppedClock(), interval=0.02)
+    reloader.start()
+    reloader.stop()
+    assert eventually(lambda: not reloader._thread.is_alive())
+    reloader.ask()
+    meanwhile(0.2)
+    assert heard.attempts == []
+
+
+def test_a_stop_ends_the_wait_for_a_file_that_never_settles(file: File, heard: Heard) -> None:
+    reloader = Reloader([file], heard, SteppedClock(), interval=0.02)
+    reloader.start()
+    for count in range(20):
+        file.path.write_text(f"word {count}")
+        meanwhile(0.02)
+    reloader.stop()
+    assert eventually(lambda: not reloader._thread.is_alive(), within=2)
+    assert heard.attempts == []
