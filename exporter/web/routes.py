@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from threading import BoundedSemaphore
 
-from exporter.collect.snapshot import PoolView
 from exporter.metrics.exposition import Exposition
-from exporter.web.landing import CONTENT_SECURITY_POLICY, landing_page
-from exporter.web.messages import HTML, Request, Response, Route, text
+from exporter.web.messages import Request, Response, Route, text
 
 HEALTHY, READY, RELOAD = "/-/healthy", "/-/ready", "/-/reload"
 
@@ -29,22 +27,21 @@ class Probes:
 def probe_routes(probes: Probes) -> dict[str, Route]:
     """The two probe paths, which also stand alone on a listener of their own."""
     return {
-        HEALTHY: Route(lambda _: _probe(probes.liveness(), "healthy")),
-        READY: Route(lambda _: _probe(probes.readiness(), "ready")),
+        HEALTHY: Route(lambda _: _probe(probes.liveness(), "healthy"), public=True),
+        READY: Route(lambda _: _probe(probes.readiness(), "ready"), public=True),
     }
 
 
 def all_routes(
     probes: Probes,
     exposition: Exposition,
-    views: Callable[[], Sequence[PoolView]],
+    status: Mapping[str, Route],
     *,
     telemetry_path: str,
-    version: str,
     reload: Callable[[], str | None] | None,
     max_scrapes: int = MAX_SCRAPES,
 ) -> dict[str, Route]:
-    """Every path.
+    """Every path; `status` has those of the status page.
 
     `reload` gives None when the new configuration is in force, else the reason; it is None where
     `--web.enable-lifecycle` is not given. Raises `ValueError` when the telemetry path is taken or is no path.
@@ -58,7 +55,7 @@ def all_routes(
     scrapes = BoundedSemaphore(max_scrapes)
     return {
         **routes,
-        "/": Route(lambda _: _landing(views, version=version, telemetry_path=telemetry_path)),
+        **status,
         telemetry_path: Route(lambda request: _metrics(exposition, scrapes, request)),
     }
 
@@ -89,8 +86,3 @@ def _metrics(exposition: Exposition, scrapes: BoundedSemaphore, request: Request
         scrapes.release()
     coding = (("Content-Encoding", "gzip"),) if page.gzipped else ()
     return Response(HTTPStatus.OK, page.body, page.content_type, (("Vary", "Accept, Accept-Encoding"), *coding))
-
-
-def _landing(views: Callable[[], Sequence[PoolView]], *, version: str, telemetry_path: str) -> Response:
-    page = landing_page(views(), version=version, telemetry_path=telemetry_path)
-    return Response(HTTPStatus.OK, page.encode(), HTML, (("Content-Security-Policy", CONTENT_SECURITY_POLICY),))

@@ -2,20 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from http import HTTPStatus
 from threading import Event
 
 import pytest
 
 from exporter.collect.snapshot import PoolView
-from exporter.model import Mfa, PoolDescription, PoolState, Tracking
-from exporter.web.landing import landing_page
-from exporter.web.messages import Request, Response, Route, dispatch
+from exporter.web.messages import Request, Response, Route, dispatch, text
 from exporter.web.routes import Probes, all_routes, probe_routes
-from tests.unit.metrics.builders import POOL, device, exposition, user, view
+from tests.unit.metrics.builders import device, exposition, user, view
 
 WELL = Probes(liveness=lambda: None, readiness=lambda: None)
+STATUS = {"/": Route(lambda _: text(HTTPStatus.OK, "the status page"))}
 SICK = Probes(liveness=lambda: "no sign of life", readiness=lambda: "no configuration yet")
 
 
@@ -26,7 +24,7 @@ def _views() -> list[PoolView]:
 def _routes(
     probes: Probes = WELL, *, telemetry_path: str = "/metrics", reload: Callable[[], str | None] | None = None
 ) -> dict[str, Route]:
-    return all_routes(probes, exposition(_views), _views, telemetry_path=telemetry_path, version="1.2.3", reload=reload)
+    return all_routes(probes, exposition(_views), STATUS, telemetry_path=telemetry_path, reload=reload)
 
 
 def _ask(routes: dict[str, Route], path: str, method: str = "GET", **headers: str) -> Response:
@@ -93,9 +91,8 @@ def test_too_many_scrapes_at_once_are_told_to_come_back() -> None:
     routes = all_routes(
         WELL,
         exposition(slow_views),
-        _views,
+        STATUS,
         telemetry_path="/metrics",
-        version="1.2.3",
         reload=None,
         max_scrapes=1,
     )
@@ -110,7 +107,7 @@ def test_too_many_scrapes_at_once_are_told_to_come_back() -> None:
     assert _ask(routes, "/metrics").status is HTTPStatus.OK
 
 
-def test_metrics_on_the_root_take_the_place_of_the_landing_page() -> None:
+def test_metrics_on_the_root_take_the_place_of_the_status_page() -> None:
     assert _ask(_routes(telemetry_path="/"), "/").content_type.startswith("text/plain")
 
 
@@ -118,24 +115,3 @@ def test_metrics_on_the_root_take_the_place_of_the_landing_page() -> None:
 def test_a_telemetry_path_that_cannot_be_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="expected a path such as /metrics"):
         _routes(telemetry_path=path)
-
-
-def test_the_landing_page_shows_pools_and_escapes_them() -> None:
-    seen = PoolDescription(POOL, "<script>\ud800", None, "eu-west-1", Tracking.ALWAYS, Mfa.ON, True, 3)  # noqa: FBT003 - positional in a test's record
-    known = replace(view(user("alice", device("k1")), state=PoolState.DENIED), description=seen)
-    page = landing_page([known], version="1.2.3", telemetry_path='/"m')
-    page.encode()
-    assert "&lt;script&gt;" in page
-    assert "<script>" not in page
-    assert 'href="/&quot;m"' in page
-    assert "denied" in page
-    assert "alice" not in page
-
-
-def test_the_landing_page_may_load_nothing() -> None:
-    page = _ask(_routes(), "/")
-    policy = dict(page.headers)["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; style-src 'sha256-")
-    assert "unsafe" not in policy
-    assert b"<script" not in page.body
-    assert b"http" not in page.body

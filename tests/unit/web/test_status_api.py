@@ -1,0 +1,195 @@
+"""The status as JSON: its documented schema, its times and units, and where its numbers come from."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from exporter.errors import Reason
+from exporter.model import PoolState
+from exporter.shard import Shard
+from exporter.web.messages import Request, dispatch
+from exporter.web.status import schema
+from exporter.web.status_report import Sources
+from exporter.web.status_routes import status_routes
+from tests.status_scenes import NOW, every_state, many, seen_pool, sources
+from tests.unit.web.strict_schema import strict
+
+DOCUMENTED = Path(__file__).parents[3] / "docs" / "status.schema.json"
+
+
+def status(told: Sources) -> dict[str, Any]:
+    answer = dispatch(status_routes(told, telemetry_path="/metrics"), Request("GET", "/api/v1/status"))
+    assert (answer.status, answer.content_type) == (HTTPStatus.OK, "application/json")
+    document: dict[str, Any] = json.loads(answer.body)
+    return document
+
+
+def pool(document: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = (one for one in document["pools"] if name in {one["id"], one["name"]})
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_documented_schema_is_the_one_of_the_code() -> None:
+    assert json.loads(DOCUMENTED.read_text(encoding="utf-8")) == schema(), "run `make docs`"
+
+
+def test_the_schema_itself_is_valid_and_describes_every_field_of_an_answer() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    for views in ([], every_state(), many(200)):
+        jsonschema.Draft202012Validator(strict(schema())).validate(status(sources(views)))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda document: document.pop("build"),
+        lambda document: document["pools"][0].update(state="dead"),
+        lambda document: document["pools"][0].update(users=-1),
+        lambda document: document.update(schema_version=2),
+        lambda document: document["pools"][0].update(usernames=["alice"]),
+    ],
+)
+def test_what_the_schema_does_not_allow_is_noticed(spoil: Any) -> None:
+    document = status(sources(every_state()))
+    spoil(document)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(strict(schema())).validate(document)
+
+
+def test_times_are_rfc_3339_in_utc() -> None:
+    document = status(sources(every_state()))
+    assert document["generated"] == "2026-11-18T11:06:40Z"
+    assert document["configuration"]["loaded"] == "2026-11-18T08:06:40Z"
+    mobile = pool(document, "mobile")
+    for written, seconds in (
+        (mobile["last_failure"]["time"], NOW - 34),
+        (mobile["last_sweep_success"], NOW - 8_100),
+        (mobile["next_sweep"], NOW + 26),
+    ):
+        assert written.endswith("Z")
+        assert datetime.fromisoformat(written).timestamp() == seconds
+
+
+def test_a_pool_under_way() -> None:
+    shop = pool(status(sources(every_state())), "shop-prod")
+    assert shop["sweep"] == {
+        "users_done": 4243,
+        "users_expected": 12480,
+        "progress_ratio": 0.34,
+        "remaining_seconds": 822.0,
+    }
+    assert shop["devices"] == {"total": 20332, "remembered": 18222, "not_remembered": 2110, "unknown": 0}
+    assert not shop["overdue"]
+
+
+def test_failures_by_reason_and_nothing_that_aws_says() -> None:
+    document = status(sources(every_state()))
+    assert pool(document, "partners")["last_failure"]["reason"] == "denied"
+    assert pool(document, "partners")["failures_since_start"] == {"sweeps": {"denied": 1}, "users": {}}
+    customers = pool(document, "customers")
+    assert customers["users_not_read"] == 17
+    assert customers["failures_since_start"] == {"sweeps": {}, "users": {"throttled": 17}}
+
+
+def test_settings_are_told_without_names_roles_and_addresses() -> None:
+    told = pool(status(sources(every_state())), "partners")["settings"]
+    assert told["users"] == {"kind": "usernames", "count": 2}
+    assert (told["assumes_role"], told["custom_endpoint"]) == (True, True)
+    assert told["refresh_interval_seconds"] == 3600
+
+
+def test_the_summary_counts_every_state() -> None:
+    summary = status(sources(every_state()))["summary"]
+    assert summary["pools_by_state"] == {
+        "missing": 1,
+        "denied": 1,
+        "failing": 1,
+        "tracking_off": 1,
+        "unread": 1,
+        "ok": 3,
+    }
+    assert list(summary["pools_by_state"]) == [state.value for state in PoolState]
+    assert (summary["pools"], summary["pools_sweeping"], summary["pools_overdue"]) == (8, 3, 2)
+    assert summary["users"] == 256_925
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "overdue"),
+    [
+        (PoolState.OK, 5_399, False),
+        (PoolState.OK, 5_401, True),
+        (PoolState.FAILING, 5_401, True),
+        (PoolState.TRACKING_OFF, 5_401, True),
+        (PoolState.DENIED, 5_401, False),
+        (PoolState.MISSING, 5_401, False),
+        (PoolState.UNREAD, None, False),
+    ],
+)
+def test_overdue_is_what_the_alert_means_by_it(state: PoolState, age: int | None, *, overdue: bool) -> None:
+    success = None if age is None else NOW - age
+    (told,) = status(sources([seen_pool("eu-west-1_a", "a", state, last_success=success)]))["pools"]
+    assert told["overdue"] is overdue
+
+
+def test_pools_stand_in_order_of_state_then_overdue_then_name() -> None:
+    views = [
+        seen_pool("eu-west-1_1", "b", last_success=NOW),
+        seen_pool("eu-west-1_2", "a", last_success=NOW),
+        seen_pool("eu-west-1_3", "late", last_success=NOW - 9_000),
+        seen_pool("eu-west-1_4", "some not read", last_success=NOW, users_not_read=2),
+        seen_pool("eu-west-1_5", "failing", PoolState.FAILING),
+    ]
+    told = [one["name"] for one in status(sources(views))["pools"]]
+    assert told == ["failing", "late", "some not read", "a", "b"]
+
+
+def test_budgets_tell_what_is_used_of_what_is_allowed() -> None:
+    budgets = status(sources(every_state()))["budgets"]
+    assert len(budgets) == 8
+    assert budgets[4] == {
+        "aws_account_id": "210987654321",
+        "aws_region": "us-east-1",
+        "category": "UserResourceRead",
+        "used_requests_per_second": 4.8,
+        "current_requests_per_second": 4.9,
+        "configured_requests_per_second": 10.0,
+        "quota_requests_per_second": 50.0,
+        "quota_provisioned": False,
+    }
+
+
+def test_the_process_tells_of_itself() -> None:
+    told = sources(every_state())
+    told.own.failed_unexpectedly("sweep")
+    told.own.failed_unexpectedly("web")
+    told.own.state_failed()
+    told.own.configuration_loaded(successful=False, now=NOW)
+    document = status(told)
+    process = document["process"]
+    assert process["uptime_seconds"] == 3 * 86_400
+    assert (process["shard_ordinal"], process["shards"]) == (Shard(0, 1).ordinal, 1)
+    assert (process["unexpected_failures"], process["state_errors"]) == (2, 1)
+    assert not document["configuration"]["last_reload_successful"]
+    assert document["configuration"]["loaded"] == "2026-11-18T08:06:40Z"
+    assert document["build"]["revision"] == "4f2c1d7"
+    assert document["configuration"]["rates"][0] == {
+        "category": "UserResourceRead",
+        "requests_per_second": None,
+        "quota_share_ratio": 0.2,
+    }
+
+
+def test_every_reason_can_be_told() -> None:
+    told = sources(every_state())
+    for reason in Reason:
+        told.own.user_read_failed("eu-west-1_wOrkf0rce", reason)
+    failures = pool(status(told), "workforce")["failures_since_start"]["users"]
+    assert failures == dict.fromkeys((reason.value for reason in Reason), 1)
