@@ -1,0 +1,373 @@
+"""Traces of the real program over real OTLP, to a collector that answers, refuses, is silent or is not there."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+import exporter
+from exporter.emulator import Emulator, Fault, Rule
+from tests.fakes import eventually
+from tests.harness import Program, config, environment, free_port, identity_key, serving_program
+from tests.truth import asked_users
+
+SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
+"""Milliseconds until a batch leaves."""
+
+MODULES = """
+import atexit, sys
+{before}
+atexit.register(lambda: print(*sorted(name for name, module in sys.modules.items() if module is not None)))
+from exporter.__main__ import main
+main()
+"""
+"""The program, which prints what it has imported as it ends."""
+
+
+def values(attributes: list[KeyValue]) -> dict[str, Any]:
+    def plain(value: AnyValue) -> Any:
+        return getattr(value, str(value.WhichOneof("value")))
+
+    return {pair.key.removeprefix("cognito_exporter."): plain(pair.value) for pair in attributes}
+
+
+class Collector:
+    """Takes what is sent to /v1/traces, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.spans: list[Span] = []
+        self.resources: list[dict[str, Any]] = []
+        self.bytes = b""
+        self.refused = 0
+        self.lock = threading.Lock()
+        self.url = ""
+
+    def take(self, body: bytes) -> int:
+        with self.lock:
+            if self.status != 200:
+                self.refused += 1
+                return self.status
+            self.bytes += body
+            request = ExportTraceServiceRequest.FromString(body)
+            for resource in request.resource_spans:
+                self.resources.append(values(list(resource.resource.attributes)))
+                for scope in resource.scope_spans:
+                    self.spans.extend(scope.spans)
+            return 200
+
+    def named(self, name: str) -> list[Span]:
+        with self.lock:
+            return [span for span in self.spans if span.name == name]
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        """The attributes of the sweeps that have arrived."""
+        return [values(list(span.attributes)) for span in self.named("sweep")]
+
+    def trace_of(self, sweep: Span) -> list[Span]:
+        with self.lock:
+            return [span for span in self.spans if span.trace_id == sweep.trace_id]
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    collector = Collector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            status = collector.take(body) if self.path == "/v1/traces" else 404
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class has it
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        collector.url = f"http://127.0.0.1:{server.server_port}"
+        yield collector
+        server.shutdown()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as running:
+        yield running
+
+
+@contextmanager
+def traced(
+    text: str, directory: Path, emulator: Emulator, collector: str, *flags: str, **environ: str
+) -> Iterator[Program]:
+    environ = {**SOON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector, **environ}
+    with serving_program(text, directory, emulator.url, *flags, **environ) as running:
+        yield running
+
+
+def test_a_sweep_is_a_trace_that_agrees_with_what_was_there(
+    emulator: Emulator, tmp_path: Path, collector: Collector
+) -> None:
+    pool_id = emulator.seed_pool("pool", users=130)
+    truth = emulator.truth(pool_id)
+    text = config(emulator.url, pool_id, refresh_interval="1h", identity="raw", detail="device")
+    with traced(text, tmp_path, emulator, collector.url, OTEL_EXPORTER_OTLP_COMPRESSION="gzip"):
+        assert eventually(lambda: bool(collector.sweeps()), within=20)
+    (sweep,) = collector.named("sweep")
+    told = values(list(sweep.attributes))
+    phases = {span.name: span for span in collector.trace_of(sweep) if span.parent_span_id == sweep.span_id}
+    assert set(phases) == {"describe", "enumerate", "read"}
+    requests = {name: values(list(span.attributes))["requests"] for name, span in phases.items()}
+    assert requests["describe"] == 1
+    assert requests["enumerate"] == 3
+    assert requests["read"] >= asked_users(truth)
+    assert told == {
+        "cognito.user_pool.id": pool_id,
+        "cloud.provider": "aws",
+        "cloud.region": "eu-west-1",
+        "cloud.account.id": "123456789012",
+        "sweep.outcome": "complete",
+        "users": 130,
+        "devices": len(truth.devices),
+        "users_not_read": 0,
+        "requests": sum(requests.values()),
+        "requests_throttled": 0,
+        "requests_left_out": 0,
+    }
+    for span in phases.values():
+        assert sweep.start_time_unix_nano <= span.start_time_unix_nano
+        assert span.start_time_unix_nano <= span.end_time_unix_nano <= sweep.end_time_unix_nano
+    assert abs(sweep.end_time_unix_nano / 1e9 - time.time()) < 60
+    (resource,) = {json.dumps(found, sort_keys=True) for found in collector.resources}
+    assert json.loads(resource)["service.name"] == "cognito-device-exporter"
+    assert json.loads(resource)["service.version"] == exporter.__version__
+
+
+def test_failed_requests_stand_out_and_nothing_in_a_trace_is_about_a_person(
+    emulator: Emulator, tmp_path: Path, collector: Collector
+) -> None:
+    names = [f"person-{number}" for number in range(25)]
+    pool_id = emulator.seed_pool("pool", users=names)
+    emulator.faults.rules = (Rule(Fault.SERVER_ERROR, operation="AdminListDevices", share=0.3),)
+    text = config(emulator.url, pool_id, refresh_interval="1h", identity="raw", detail="device")
+    with traced(text, tmp_path, emulator, collector.url):
+        assert eventually(lambda: bool(collector.sweeps()), within=30)
+    (sweep,) = collector.named("sweep")
+    (read,) = collector.named("read")
+    failed = collector.named("Cognito Identity Provider.AdminListDevices")
+    assert failed
+    assert {span.parent_span_id for span in failed} == {read.span_id}
+    assert {values(list(span.attributes))["error.type"] for span in failed} == {"server_error"}
+    assert len(failed) == values(list(read.attributes))["requests_failed"]
+    assert values(list(sweep.attributes))["sweep.outcome"] == "complete"
+    devices = [device.key for device in emulator.truth(pool_id).devices]
+    assert devices
+    for secret in (*names, *devices, "arn:", "a-secret-of-the-tests"):
+        assert secret.encode() not in collector.bytes
+
+
+def test_a_sweep_that_fails_says_why(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
+    pool_id = emulator.seed_pool("pool", users=5)
+    emulator.faults.rules = (Rule(Fault.DENIED, pool_id=pool_id),)
+    with traced(config(emulator.url, pool_id), tmp_path, emulator, collector.url):
+        assert eventually(lambda: bool(collector.sweeps()), within=20)
+    sweep = collector.sweeps()[0]
+    assert (sweep["sweep.outcome"], sweep["error.type"]) == ("failed", "denied")
+    assert collector.named("sweep")[0].status.code == 2
+    assert "users" not in sweep
+
+
+def test_what_is_left_goes_out_with_the_end(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
+    pool_id = emulator.seed_pool("pool", users=5)
+    text = config(emulator.url, pool_id, refresh_interval="1h")
+    with traced(text, tmp_path, emulator, collector.url, OTEL_BSP_SCHEDULE_DELAY="3600000") as program:
+        assert eventually(lambda: bool(program.events("sweep finished")), within=20)
+        assert not collector.spans
+        assert program.end(signal.SIGTERM) == 0
+    assert collector.sweeps()
+
+
+def test_a_sweep_under_way_at_the_end_is_told_as_abandoned(
+    emulator: Emulator, tmp_path: Path, collector: Collector
+) -> None:
+    pool_id = emulator.seed_pool("pool", users=60)
+    text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 5})
+    with traced(text, tmp_path, emulator, collector.url) as program:
+        progress = "cognito_exporter_sweep_progress_ratio"
+        assert eventually(lambda: bool(program.scrape().value(progress, user_pool_id=pool_id)), within=20)
+        assert program.end(signal.SIGTERM) == 0
+    (sweep,) = collector.sweeps()
+    assert sweep["sweep.outcome"] == "abandoned"
+    (read,) = collector.named("read")
+    assert 0 < values(list(read.attributes))["requests"] < 60
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """A collector that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def absent() -> Iterator[str]:
+    yield f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.mark.parametrize("dead", [absent, silent])
+def test_a_dead_collector_holds_up_neither_sweeps_nor_the_end_and_is_told_once(
+    dead: Any, emulator: Emulator, tmp_path: Path
+) -> None:
+    pool_id = emulator.seed_pool("pool", users=10)
+    text = config(emulator.url, pool_id, refresh_interval="1s")
+    with (
+        dead() as url,
+        traced(text, tmp_path, emulator, url, OTEL_EXPORTER_OTLP_TIMEOUT="1") as program,
+    ):
+        lost = "traces do not arrive, and are lost until they do"
+        assert eventually(lambda: bool(program.events(lost)), within=20)
+        before = program.sweeps(pool_id)
+        assert eventually(lambda: program.sweeps(pool_id) >= before + 3, within=20)
+        assert program.scrape().state(pool_id) == "ok"
+        began = time.monotonic()
+        assert program.end(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 5
+        assert len(program.events(lost)) == 1
+        assert program.events(lost)[0]["error"] in {"ConnectionError", "ReadTimeout"}
+        assert "opentelemetry" not in program.log_text
+        assert "127.0.0.1" not in str(program.events(lost))
+
+
+@pytest.mark.parametrize("dead", [absent, silent])
+def test_the_end_does_not_wait_for_a_batch_that_is_on_its_way_to_a_dead_collector(
+    dead: Any, emulator: Emulator, tmp_path: Path
+) -> None:
+    """With OpenTelemetry's own patience: ten seconds for a batch, thirty for the end."""
+    pool_id = emulator.seed_pool("pool", users=3)
+    with dead() as url, traced(config(emulator.url, pool_id), tmp_path, emulator, url) as program:
+        assert eventually(lambda: bool(program.events("sweep finished")), within=20)
+        began = time.monotonic()
+        assert program.end(signal.SIGTERM, within=20) == 0
+        assert time.monotonic() - began < 5
+
+
+def test_a_collector_that_refuses_and_comes_to_itself_is_told_both_times(
+    emulator: Emulator, tmp_path: Path, collector: Collector
+) -> None:
+    collector.status = 401
+    pool_id = emulator.seed_pool("pool", users=10)
+    with traced(config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator, collector.url) as program:
+        assert eventually(lambda: collector.refused > 2, within=20)
+        assert [line["error"] for line in program.events("traces do not arrive, and are lost until they do")] == [
+            "HTTP 401"
+        ]
+        collector.status = 200
+        assert eventually(lambda: bool(program.events("traces arrive again")) and bool(collector.sweeps()), within=20)
+
+
+def test_what_the_operator_says_of_the_service_goes_before_what_we_say(
+    emulator: Emulator, tmp_path: Path, collector: Collector
+) -> None:
+    pool_id = emulator.seed_pool("pool", users=3)
+    text = config(emulator.url, pool_id, refresh_interval="1s", identity_key_file=identity_key(tmp_path))
+    said = {"OTEL_SERVICE_NAME": "devices", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=prod"}
+    with traced(text, tmp_path, emulator, collector.url, "--shard=1/2", **said):
+        assert eventually(lambda: bool(collector.sweeps()), within=20)
+    resource = collector.resources[0]
+    assert resource["service.name"] == "devices"
+    assert resource["deployment.environment.name"] == "prod"
+    assert resource["shard"] == "1/2"
+
+
+def modules_after(
+    emulator: Emulator, directory: Path, pool_id: str, *, before: str = "", **environ: str
+) -> tuple[set[str], str]:
+    """What a program that has swept once has imported, and what it has logged."""
+    file, errors = directory / "config.yaml", directory / "stderr.txt"
+    file.write_text(config(emulator.url, pool_id, refresh_interval="1h"), encoding="utf-8")
+    flags = [f"--config.file={file}", "--web.listen-address=127.0.0.1:0", "--log.format=json"]
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", MODULES.format(before=before), *flags],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=environment(emulator.url, **environ),
+        )
+    try:
+        assert eventually(lambda: "sweep finished" in errors.read_text(), within=20), errors.read_text()
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=10)
+        return set(out.split()), errors.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}],
+    ids=["by default", "disabled"],
+)
+def test_where_nobody_asks_for_traces_opentelemetry_is_not_even_imported(
+    environ: dict[str, str], emulator: Emulator, tmp_path: Path
+) -> None:
+    modules, _ = modules_after(emulator, tmp_path, emulator.seed_pool("pool", users=3), **environ)
+    assert "exporter.collect.sweep" in modules
+    foreign = {name.partition(".")[0] for name in modules}
+    assert not foreign & {"opentelemetry", "google", "requests"}
+    assert {name for name in modules if name.startswith("exporter.tracing.")} == {
+        "exporter.tracing.asked",
+        "exporter.tracing.start",
+    }
+
+
+def test_where_traces_are_asked_for_it_is_imported(emulator: Emulator, tmp_path: Path) -> None:
+    """So that the test before this one can fail."""
+    pool_id = emulator.seed_pool("pool", users=3)
+    modules, _ = modules_after(emulator, tmp_path, pool_id, OTEL_TRACES_EXPORTER="otlp")
+    assert "opentelemetry.sdk.trace" in modules
+
+
+def test_without_the_extra_the_log_says_so_once_and_sweeps_go_on(emulator: Emulator, tmp_path: Path) -> None:
+    _, log = modules_after(
+        emulator,
+        tmp_path,
+        emulator.seed_pool("pool", users=3),
+        before="sys.modules['opentelemetry'] = None",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+    )
+    (line,) = (json.loads(line) for line in log.splitlines() if "no traces" in line)
+    assert (line["level"], line["install"]) == ("warn", "cognito-device-exporter[tracing]")
+    assert "opentelemetry" in line["error"]
+
+
+def test_what_opentelemetry_refuses_is_said_and_sweeps_go_on(emulator: Emulator, tmp_path: Path) -> None:
+    _, log = modules_after(
+        emulator,
+        tmp_path,
+        emulator.seed_pool("pool", users=3),
+        OTEL_TRACES_EXPORTER="otlp",
+        OTEL_BSP_MAX_QUEUE_SIZE="0",
+    )
+    (line,) = (json.loads(line) for line in log.splitlines() if "no traces" in line)
+    assert "max_queue_size" in line["error"]
