@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from exporter.cli.demo_prometheus import prometheus_beside
 from exporter.cli.flags import CONFIG_FLAGS, SERVE_FLAGS, serve_options, value_of, with_flags
 from exporter.cli.health import check_health, health_address
 from exporter.cli.identify import labels
+from exporter.cli.once import check_aws_command, plan_command, report_command
 from exporter.config.load import load_settings
 from exporter.config.settings import Settings
 from exporter.config.sharding import require_shared_keys
@@ -100,31 +103,88 @@ def _serve_command(ctx: click.Context, /, **_flags: Any) -> int:
 
 def _serve(ctx: click.Context, config_file: Path) -> int:
     options = serve_options(ctx, config_file)
-    settings = load_settings(options.config_file)
-    require_shared_keys(settings, options.shard)
-    configure_logging(options.log_level, options.log_format, sys.stderr)
-    parts: _Parts = ctx.obj
-    return parts.serve(settings, options)
+    with _deaf_to_hangups():
+        settings = load_settings(options.config_file)
+        require_shared_keys(settings, options.shard)
+        configure_logging(options.log_level, options.log_format, sys.stderr)
+        parts: _Parts = ctx.obj
+        return parts.serve(settings, options)
+
+
+@contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """SIGHUP asks a serving process to reload, and would end one that does not listen yet."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @cli.command("check-config")
 @click.argument("file", type=click.Path(path_type=Path))
-def _check_config(file: Path) -> int:
+@click.option("--aws", is_flag=True, help="Also try each permission that the configuration needs, read-only.")
+@click.pass_context
+def _check_config(ctx: click.Context, /, file: Path, *, aws: bool) -> int:
     """Validate FILE: every fault with its line and key."""
-    pools = len(load_settings(file).pools)
-    click.echo(f"{file}: OK ({pools} {'pool' if pools == 1 else 'pools'})")
-    return DONE
+    settings = load_settings(file)
+    counts = [_counted(len(settings.pools), "pool")] if settings.pools else []
+    counts += [_counted(len(settings.discovery), "rule")] if settings.discovery else []
+    click.echo(f"{file}: OK ({', '.join(counts)})")
+    return check_aws_command(ctx, settings) if aws else DONE
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @cli.command("identify")
 @click.argument("user")
+@click.option(
+    "--pool", "pool_ids", metavar="ID", multiple=True, help="Only this pool, which a rule may find; repeatable."
+)
 @with_flags(CONFIG_FLAGS)
 @click.pass_context
-def _identify(ctx: click.Context, /, user: str, **_flags: Any) -> int:
+def _identify(ctx: click.Context, /, user: str, pool_ids: tuple[str, ...], **_flags: Any) -> int:
     """Print the label `user` that USER has in each configured pool."""
-    for pool_id, label in labels(load_settings(value_of(ctx, "config_file")), user):
+    settings = load_settings(value_of(ctx, "config_file"))
+    try:
+        found = labels(settings, user, pool_ids)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    for pool_id, label in found:
         click.echo(f"{pool_id} {label}")
+    if settings.discovery and not pool_ids:
+        click.echo("pools that a rule finds are not asked for here: name them, --pool ID", err=True)
     return DONE
+
+
+@cli.command("iam-policy")
+@click.option("--role", metavar="ARN", help="Print what this role of the configuration needs.")
+@click.option("--trust", metavar="ARN", help="With --role, print what lets this principal assume it.")
+@click.option("--part", metavar="I", type=click.IntRange(min=1), help="Which part, of a policy that needs several.")
+@with_flags(CONFIG_FLAGS)
+@click.pass_context
+def _iam_policy(ctx: click.Context, /, role: str | None, trust: str | None, part: int | None, **_flags: Any) -> int:
+    """Print the least-privilege policy for the configuration.
+
+    It is for the principal as which the exporter runs; roles that the configuration assumes have policies of their own.
+    """
+    from exporter.cli.iam import Asked, answer  # noqa: PLC0415 - boto3 is slow to import
+
+    settings = load_settings(value_of(ctx, "config_file"))
+    try:
+        document, notes = answer(settings, Asked(role, trust, part))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(document)
+    for note in notes:
+        click.echo(note, err=True)
+    return DONE
+
+
+cli.command("plan")(plan_command)
+cli.command("report")(report_command)
 
 
 @cli.command("healthcheck")

@@ -25,6 +25,9 @@ from exporter.shard import WHOLE
 T = TypeVar("T")
 Decorator = Callable[[Any], Any]
 
+SHORTEST_INTERVAL_MS = 100
+"""Looking at a file more often than that only burns time."""
+
 ENV_PREFIX = "COGNITO_DEVICE_EXPORTER_"
 
 
@@ -51,6 +54,17 @@ class _Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+def _parse_interval(text: str) -> float:
+    try:
+        milliseconds = parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is {error}, expected one such as 30s, or 0") from None
+    if 0 < milliseconds < SHORTEST_INTERVAL_MS:
+        raise ValueError(f"{text!r} is too short, expected at least {SHORTEST_INTERVAL_MS}ms, or 0")
+    return milliseconds / 1000
+
+
+_DURATION = _Parsed("duration", _parse_interval)
 _ADDRESS = _Parsed("host:port", parse_listen_address)
 _PATH = _Parsed("path", parse_telemetry_path)
 _SHARD = _Parsed("I/N", lambda text: parse_shard(text, socket.gethostname()))
@@ -62,25 +76,6 @@ def _flag(name: str, destination: str, help_text: str, **attributes: Any) -> Dec
     )
 
 
-def _not_yet(name: str, wants: Callable[[Any], bool] = bool, **attributes: Any) -> Decorator:
-    """A flag that is known, and refused as soon as it is set to anything that asks for something."""
-
-    def refuse(_ctx: click.Context, _param: click.Parameter, value: Any) -> None:
-        if wants(value):
-            raise click.UsageError(f"{name}: not supported yet")
-
-    return _flag(name, "_", "Not supported yet.", expose_value=False, callback=refuse, **attributes)
-
-
-def _asks_for_reloads(value: str | None) -> bool:
-    if value is None:
-        return False
-    try:
-        return parse_duration(value) > 0
-    except ValueError as error:
-        raise click.UsageError(f"--config.auto-reload-interval: {error}, expected one such as 30s, or 0") from None
-
-
 CONFIG_FLAGS: tuple[Decorator, ...] = (
     _flag(
         "--config.file",
@@ -88,6 +83,17 @@ CONFIG_FLAGS: tuple[Decorator, ...] = (
         "The configuration.",
         type=click.Path(path_type=Path),
         default=Path("config.yaml"),
+    ),
+)
+
+SHARD_FLAGS: tuple[Decorator, ...] = (
+    _flag(
+        "--shard",
+        "shard",
+        "Which of N equal parts of the users to read, from 0; auto/N takes I from the pod's name in a StatefulSet.",
+        type=_SHARD,
+        default=str(WHOLE),
+        metavar="I/N",
     ),
 )
 
@@ -121,17 +127,22 @@ SERVE_FLAGS: tuple[Decorator, ...] = (
         type=click.Choice([log_format.value for log_format in LogFormat]),
         default=LogFormat.LOGFMT.value,
     ),
+    *SHARD_FLAGS,
     _flag(
-        "--shard",
-        "shard",
-        "Which of N equal parts of the users to read, from 0; auto/N takes I from the pod's name in a StatefulSet.",
-        type=_SHARD,
-        default=str(WHOLE),
-        metavar="I/N",
+        "--config.auto-reload-interval",
+        "auto_reload_interval",
+        "How often to look whether the content of the configuration has changed; 0 for never.",
+        type=_DURATION,
+        default="30s",
+        metavar="DURATION",
     ),
-    _not_yet("--config.auto-reload-interval", _asks_for_reloads, metavar="DURATION"),
-    _not_yet("--web.config.file", metavar="FILE"),
-    _not_yet("--web.enable-lifecycle", is_flag=True),
+    _flag(
+        "--web.config.file",
+        "web_config_file",
+        "TLS, users and headers, in the format of Prometheus's exporter-toolkit.",
+        type=click.Path(path_type=Path),
+    ),
+    _flag("--web.enable-lifecycle", "enable_lifecycle", "Allow POST /-/reload.", is_flag=True),
 )
 
 
@@ -166,6 +177,9 @@ def serve_options(ctx: click.Context, config_file: Path) -> ServeOptions:
         config_file=config_file,
         listen_addresses=tuple(listen),
         probe_listen_address=probe,
+        auto_reload_interval=value_of(ctx, "auto_reload_interval"),
+        enable_lifecycle=value_of(ctx, "enable_lifecycle"),
+        web_config_file=value_of(ctx, "web_config_file"),
         telemetry_path=value_of(ctx, "telemetry_path"),
         log_level=LogLevel(value_of(ctx, "log_level")),
         log_format=LogFormat(value_of(ctx, "log_format")),

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -96,6 +97,7 @@ def test_bare_and_serve_both_serve_with_the_defaults(command: list[str], config:
         listen_addresses=(ListenAddress("", 10617),),
         probe_listen_address=None,
         telemetry_path="/metrics",
+        auto_reload_interval=30,
         log_level=LogLevel.INFO,
         log_format=LogFormat.LOGFMT,
         shard=Shard(0, 1),
@@ -113,6 +115,7 @@ def test_the_configuration_is_config_yaml_unless_a_flag_says_otherwise(
 
 FLAGS = ["--web.listen-address=127.0.0.1:1", "--web.listen-address", "[::1]:0", "--web.telemetry-path=/m"]
 MORE_FLAGS = ["--web.probe-listen-address=:2", "--log.level=debug", "--log.format", "json", "--shard=1/3"]
+MORE_FLAGS += ["--config.auto-reload-interval=1m30s", "--web.enable-lifecycle"]
 
 
 @pytest.mark.parametrize(
@@ -126,10 +129,25 @@ def test_flags_stand_before_or_after_the_command(args: list[str], config: Path) 
         listen_addresses=(ListenAddress("127.0.0.1", 1), ListenAddress("::1", 0)),
         probe_listen_address=ListenAddress("", 2),
         telemetry_path="/m",
+        auto_reload_interval=90,
+        enable_lifecycle=True,
         log_level=LogLevel.DEBUG,
         log_format=LogFormat.JSON,
         shard=Shard(1, 3),
     )
+
+
+def test_a_hangup_does_not_end_what_is_about_to_serve_and_other_commands_end_as_ever(config: Path) -> None:
+    handlers = []
+
+    def serve(_settings: Settings, _options: ServeOptions) -> int:
+        handlers.append(signal.getsignal(signal.SIGHUP))
+        return 0
+
+    before = signal.getsignal(signal.SIGHUP)
+    assert main(["--config.file", str(config)], serve) == 0
+    assert handlers == [signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGHUP) is before
 
 
 def test_a_flag_after_the_command_wins_over_one_before_it(config: Path) -> None:
@@ -149,7 +167,7 @@ def test_every_flag_is_an_environment_variable_too(
         "LOG_FORMAT": "json",
         "SHARD": "1/3",
         "CONFIG_AUTO_RELOAD_INTERVAL": "0",
-        "WEB_ENABLE_LIFECYCLE": "false",
+        "WEB_ENABLE_LIFECYCLE": "true",
     }.items():
         monkeypatch.setenv(f"COGNITO_DEVICE_EXPORTER_{name}", value)
     served = Served()
@@ -159,6 +177,8 @@ def test_every_flag_is_an_environment_variable_too(
         listen_addresses=(ListenAddress("127.0.0.1", 1), ListenAddress("::1", 0)),
         probe_listen_address=ListenAddress("", 2),
         telemetry_path="/m",
+        auto_reload_interval=0,
+        enable_lifecycle=True,
         log_level=LogLevel.DEBUG,
         log_format=LogFormat.JSON,
         shard=Shard(1, 3),
@@ -192,13 +212,11 @@ def test_the_variable_of_a_flag() -> None:
         (["serve", "--web.probe-listen-address=x"], "'x' has no port"),
         (["--web.telemetry-path=/-/ready"], "'/-/ready' is taken"),
         (["--web.listen-address=:1", "--web.probe-listen-address=:1"], ":1 stands twice"),
-        (["--web.config.file=web.yml"], "--web.config.file: not supported yet"),
-        (["serve", "--web.enable-lifecycle"], "--web.enable-lifecycle: not supported yet"),
         (["--shard", "2/2"], "'2/2' has no shard 2, expected one from 0 to 1"),
         (["serve", "--shard=0/0"], "'0/0' splits into no shards, expected at least 1"),
         (["--shard=two"], "'two' is no shard, expected I/N such as 0/3, or auto/3 in a pod of a StatefulSet"),
-        (["--config.auto-reload-interval=30s"], "--config.auto-reload-interval: not supported yet"),
-        (["--config.auto-reload-interval=soon"], "--config.auto-reload-interval: not a duration, expected"),
+        (["--config.auto-reload-interval=soon"], "'soon' is not a duration, expected one such as 30s, or 0"),
+        (["--config.auto-reload-interval=99ms"], "'99ms' is too short, expected at least 100ms, or 0"),
         (["check-config"], "Missing argument 'FILE'."),
         (["identify"], "Missing argument 'USER'."),
         (["healthcheck", "--web.listen-address=127.0.0.1:0"], "127.0.0.1:0 leaves the port open"),

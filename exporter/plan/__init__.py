@@ -1,0 +1,1 @@
+"""What sweeping the configured pools would take, said before it is done."""

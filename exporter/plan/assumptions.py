@@ -1,0 +1,33 @@
+"""What a forecast takes for granted, in words: they stand under it, as it is no truer than they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.aws.budget import SLACK
+from exporter.plan.forecast import Forecast
+
+ALWAYS = (
+    f"Requests leave at the configured rate less {SLACK:.1%}; none is throttled, or answered too late for that rate.",
+    "All pools of an account and Region begin at the same moment and get equal turns, as after a start.",
+)
+
+
+def assumptions(forecast: Forecast) -> Iterator[str]:
+    """Those that this forecast makes."""
+    yield from ALWAYS
+    known = [pool.known for pool in forecast.pools]
+    if any(not one.exact and not one.at_most for one in known):
+        yield "~ users: EstimatedNumberOfUsers, less the share of federated users among those listed; --exact counts."
+    if any(one.at_most for one in known):
+        yield "<= users: the whole pool, as nobody knows how many of it are selected; --exact counts."
+    if any(0 < one.sample.users < one.users for one in known):
+        asked = sum(one.sample.users for one in known)
+        yield f"Series and further pages of devices: from the devices of {asked} users, drawn from those listed."
+    if any(not one.provisioned for one in forecast.categories):
+        yield "Quotas are AWS's documented defaults, where a rate is no share that makes AWS tell them."
+    if forecast.shard.count > 1:
+        yield (
+            f"Users, calls, durations and series are those of shard {forecast.shard}; rates are those of all "
+            f"{forecast.shard.count} shards."
+        )

@@ -1,0 +1,179 @@
+"""Tries every permission that a configuration needs, pool by pool: read-only, one call each.
+
+What is tried and what it needs is `exporter.aws.permissions`; nothing here decides what a sweep asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
+
+from exporter.aws.api import Category, CognitoApi, Operation, PoolReader
+from exporter.aws.permissions import ANY_ACCOUNT, ASSUME_ROLE, PERMISSIONS, Permission, Scope, Use, pool_arn
+from exporter.collect.listing import Ask
+from exporter.errors import (
+    AwsError,
+    CredentialsFault,
+    Denied,
+    InvalidRequest,
+    ResourceNotFound,
+    TrackingOff,
+    UserNotFound,
+)
+from exporter.model import PoolDescription, Tracking
+
+ASSUMING = f"({ASSUME_ROLE.partition(':')[2]})"
+"""Stands in the operation of an error that came of assuming the role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that stands between the exporter and a pool."""
+
+    text: str
+    is_fault: bool = True
+    """False for what the exporter can live with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a pool is reached."""
+
+    reader: PoolReader
+    api: CognitoApi
+    """For what concerns the account, and not the pool."""
+    ask: Ask
+
+
+def preflight(use: Use, way: Way, *, quotas: bool) -> list[Finding]:
+    """What is missing for one pool; `quotas`: try what concerns its account as well."""
+    try:
+        description = way.ask(way.reader.describe)
+    except Denied as error:
+        if _in_assuming(error):
+            return [Finding(fault_of_target(use, error))]
+        tried = [Finding(_denied(use, PERMISSIONS[Operation.DESCRIBE_USER_POOL], _account(way)))]
+        return tried + list(_others(use, way, _account(way), quotas=quotas))
+    except ResourceNotFound:
+        region, account = use.target.region, _account(way) or "these credentials"
+        return [Finding(f"there is no such pool in Region {region} of account {account}")]
+    except AwsError as error:
+        return [Finding(fault_of_target(use, error))]
+    off = [Finding(_TRACKING_OFF, is_fault=False)] if description.tracking is Tracking.OFF else []
+    return off + list(_others(use, way, _told_account(description, way), quotas=quotas))
+
+
+_TRACKING_OFF = "device tracking is off: nothing will be read from this pool until it is switched on"
+
+
+def fault_of_target(use: Use, error: AwsError) -> str:
+    """Why nothing can be asked of an account and Region at all."""
+    target = use.target
+    if _in_assuming(error):
+        return (
+            f"{ASSUME_ROLE} is refused on {target.role_arn} ({error.code}): expected a policy that allows it to the "
+            "principal as which the exporter runs, and a trust policy that names that principal"
+            + (" and the external id of the configuration" if target.external_id else "")
+        )
+    if isinstance(error, CredentialsFault):
+        return (
+            f"no credentials that AWS accepts ({error.code}): expected them where boto3 finds them, such as the "
+            "environment, a profile, IRSA, EKS Pod Identity or instance metadata"
+        )
+    return f"could not be tried: {error}"
+
+
+def fault_of_rule(use: Use, error: AwsError) -> str:
+    """Why a rule cannot see all the pools that it may stand for."""
+    if isinstance(error, Denied) and error.operation in set(Operation):
+        return _denied(use, PERMISSIONS[Operation(error.operation)], None)
+    return fault_of_target(use, error)
+
+
+def _in_assuming(error: AwsError) -> bool:
+    return ASSUMING in error.operation
+
+
+def _account(way: Way) -> str | None:
+    """Whose credentials these are; no permission is needed to ask."""
+    try:
+        return way.ask(way.api.account_id)
+    except AwsError:
+        return None
+
+
+def _told_account(description: PoolDescription, way: Way) -> str | None:
+    return description.account_id or _account(way)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One call that needs a permission, and what other answers than a refusal mean."""
+
+    call: Callable[[], object]
+    allowed: tuple[type[AwsError], ...] = ()
+    """Failures that come only after the permission was found."""
+    explained: tuple[tuple[type[AwsError], str], ...] = ()
+    """Failures that are findings of their own."""
+
+
+def _others(use: Use, way: Way, account: str | None, *, quotas: bool) -> Iterator[Finding]:
+    """All but DescribeUserPool, which comes first as it tells whether there is a pool."""
+    for operation, permission in PERMISSIONS.items():
+        if permission is None or not permission.needed(use):
+            continue
+        for trial in _trials(operation, use, way, quotas=quotas):
+            text = _tried(trial, way, partial(_denied, use, permission, account))
+            if text is not None:
+                yield Finding(text)
+
+
+def _tried(trial: _Trial, way: Way, denied: Callable[[], str]) -> str | None:
+    try:
+        way.ask(trial.call)
+    except Denied:
+        return denied()
+    except trial.allowed:
+        return None
+    except AwsError as error:
+        texts = (text for kind, text in trial.explained if isinstance(error, kind))
+        return next(texts, f"could not be tried: {error}")
+    return None
+
+
+def _trials(operation: Operation, use: Use, way: Way, *, quotas: bool) -> Iterator[_Trial]:
+    match operation:
+        case Operation.LIST_USERS:
+            chosen = use.users.filter
+            refused = "Cognito does not accept the filter of users"  # which may name somebody
+            yield _Trial(
+                lambda: way.reader.users(user_filter=chosen, token=None),
+                explained=((InvalidRequest, refused),) if chosen is not None else (),
+            )
+        case Operation.LIST_USERS_IN_GROUP:
+            for group in use.users.groups or ():
+                missing = f"there is no group {group!r} in the pool"
+                yield _Trial(
+                    partial(way.reader.users_in_group, group, token=None),
+                    explained=((ResourceNotFound, missing),),
+                )
+        case Operation.ADMIN_LIST_DEVICES:
+            # Nobody's name will do: AWS looks at the permission before it looks for the user.
+            nobody = f"check-config-{uuid4()}"
+            yield _Trial(
+                lambda: way.reader.devices(nobody, token=None, departed=lambda: None),
+                allowed=(UserNotFound, ResourceNotFound, TrackingOff),
+            )
+        case Operation.GET_PROVISIONED_LIMIT if quotas:
+            yield _Trial(lambda: way.api.provisioned_quota(Category.USER_RESOURCE_READ))
+
+
+def _denied(use: Use, permission: Permission | None, account: str | None) -> str:
+    if permission is None:
+        return "AWS refuses a call that needs no permission"
+    where = pool_arn(use) if permission.scope is Scope.POOL else "*"
+    if account is not None:
+        where = where.replace(f":{ANY_ACCOUNT}:", f":{account}:")
+    return f"{permission.action} is not allowed on {where}"

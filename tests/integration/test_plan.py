@@ -1,0 +1,190 @@
+"""`plan` against the sweep that follows it, both over real HTTP from the emulator."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from exporter.emulator import Emulator, Fault, Rule
+from exporter.emulator.seed import DeviceMix
+from exporter.model import Tracking
+from tests.fakes import eventually
+from tests.harness import config, identity_key, pool, serving_program, shown
+from tests.integration.command_line import CommandLine
+from tests.unit.plan.schema import schema
+
+ALONE = pytest.mark.alone
+
+
+def planned(text: str, run: CommandLine, *flags: str, code: int = 0) -> Any:
+    """What is forecast; the exit code must be as told."""
+    ended = run(text, "plan", "--format=json", *flags)
+    assert (ended.code, ended.err) == (code, "")
+    found = json.loads(ended.out)
+    jsonschema.validate(found, schema())
+    return found
+
+
+def calls(emulator: Emulator, pool_id: str) -> dict[str, int]:
+    return dict(Counter(request.operation for request in emulator.requests() if request.pool_id == pool_id))
+
+
+def seconds(emulator: Emulator, pool_id: str) -> float:
+    """Between the first and the last call of a pool."""
+    moments = [request.arrived for request in emulator.requests() if request.pool_id == pool_id]
+    return moments[-1] - moments[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One sweep of each pool, as the server saw it."""
+
+    calls: dict[str, dict[str, int]]
+    seconds: dict[str, float]
+
+
+def swept(text: str, directory: Path, emulator: Emulator, pool_ids: list[str], *flags: str) -> Swept:
+    emulator.clear_requests()
+    with serving_program(text, directory, emulator.url, *flags) as exporter:
+        # No scrapes before the last call: they would hold up the emulator, which stands in this process.
+        assert quiet(lambda: len(emulator.requests()))
+        assert shown(lambda: all(map(exporter.sweeps, pool_ids)), within=40)
+    return Swept(
+        {pool_id: calls(emulator, pool_id) for pool_id in pool_ids},
+        {pool_id: seconds(emulator, pool_id) for pool_id in pool_ids},
+    )
+
+
+def quiet(requests: Callable[[], int]) -> bool:
+    """Whether requests came, and then none any more for two seconds."""
+    seen, since = 0, time.monotonic()
+
+    def has_ended() -> bool:
+        nonlocal seen, since
+        if requests() != seen:
+            seen, since = requests(), time.monotonic()
+        return bool(seen) and time.monotonic() - since > 2
+
+    return eventually(has_ended, within=60)
+
+
+def assert_forecast(found: Any, sweep: Callable[[], Swept], timed: list[str]) -> None:
+    """The forecast is true of a sweep; a machine that wakes threads late loses turns, so that it may take three."""
+    told = {one["user_pool_id"]: one for one in found["pools"]}
+    expected = {pool_id: pytest.approx(told[pool_id]["sweep_seconds"], rel=0.05) for pool_id in timed}
+    for attempts_left in (2, 1, 0):
+        real = sweep()
+        assert {pool_id: one["calls"] for pool_id, one in told.items()} == real.calls
+        taken = {pool_id: real.seconds[pool_id] for pool_id in timed}
+        if taken == expected:
+            return
+        assert attempts_left, (taken, expected)
+
+
+@ALONE
+def test_the_sweep_that_follows_makes_the_calls_and_takes_the_time(
+    emulator: Emulator, run: CommandLine, tmp_path: Path
+) -> None:
+    large = emulator.seed_pool("large", users=130, federated_share=0.5)
+    small = emulator.seed_pool("small", users=20)
+    off = emulator.seed_pool("off", users=30, tracking=Tracking.OFF)
+    named = emulator.seed_pool("names", users=["alice", "bob", "carol"])
+    entries = (large, small, off, pool(named, users={"usernames": ["alice", "carol"]}))
+    text = config(emulator.url, *entries, refresh_interval="1h", rate={"UserResourceRead": 10, "UserList": 5})
+    found = planned(text, run)
+    assert_forecast(found, lambda: swept(text, tmp_path, emulator, [large, small, off, named]), [large, small])
+
+
+@ALONE
+def test_one_of_several_shards_is_forecast(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
+    pool_id = emulator.seed_pool("shared", users=200)
+    text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 30, "UserList": 15})
+    found = planned(text, run, "--shard=1/3")
+    assert_forecast(found, lambda: swept(text, tmp_path, emulator, [pool_id], "--shard=1/3"), [pool_id])
+
+
+def test_a_large_pool_is_forecast_from_a_part_and_counted_on_request(emulator: Emulator, run: CommandLine) -> None:
+    pool_id = emulator.seed_pool("large", users=1500, federated_share=0.1)
+    truth = emulator.truth(pool_id)
+    text = config(emulator.url, pool_id, refresh_interval="1h")
+    (told,) = planned(text, run)["pools"]
+    asked = calls(emulator, pool_id)
+    assert asked["ListUsers"] == 10
+    assert asked["AdminListDevices"] <= 20
+    assert (told["users_basis"], told["users"]) == ("estimated", pytest.approx(1350, rel=0.05))
+    (told,) = planned(text, run, "--exact")["pools"]
+    assert (told["users_basis"], told["users"]) == ("counted", 1500 - len(truth.federated))
+    assert told["calls"]["ListUsers"] == 25
+
+
+def test_series_are_those_of_the_page_where_every_user_was_sampled(
+    emulator: Emulator, run: CommandLine, tmp_path: Path
+) -> None:
+    mix = DeviceMix(unauthenticated_share=0.2, undated_share=0.2)
+    pool_id = emulator.seed_pool("small", users=40, devices=mix)
+    text = config(
+        emulator.url, pool_id, refresh_interval="1h", detail="device", identity_key_file=identity_key(tmp_path)
+    )
+    found = planned(text, run, "--sample=40")
+    with serving_program(text, tmp_path, emulator.url) as exporter:
+        page = exporter.after_first_sweep(pool_id)
+    series = [sample for family in page.families.values() for sample in family.samples if "user" in sample.labels]
+    assert found["total"]["series"] == len(series)
+
+
+def test_what_does_not_hold_is_exit_code_3(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
+    pool_id = emulator.seed_pool("small", users=100)
+    slow = config(emulator.url, pool_id, refresh_interval="10s", rate={"UserResourceRead": 8, "UserList": 100})
+    found = planned(slow, run, "--sample=1", code=3)
+    assert not found["pools"][0]["keeps_interval"]
+    (late,) = [one for one in found["categories"] if not one["suffices"]]
+    assert late["category"] == "UserResourceRead"
+    better = slow.replace("UserResourceRead: 8", f"UserResourceRead: {late['needed_rate'] + 0.001}")
+    assert planned(better, run, "--sample=1")["holds"]
+    key = identity_key(tmp_path)
+    narrow = config(emulator.url, pool_id, refresh_interval="1h", series=50, detail="user", identity_key_file=key)
+    found = planned(narrow, run, code=3)
+    assert found["pools"][0]["keeps_interval"]
+    assert found["total"]["series"] > found["total"]["series_limit"]
+
+
+def test_a_share_is_of_the_quota_that_aws_tells(emulator: Emulator, run: CommandLine) -> None:
+    pool_id = emulator.seed_pool("small", users=10)
+    emulator.faults.quotas = {"UserResourceRead": 400}  # type: ignore[dict-item] # the same word as its Category
+    found = planned(config(emulator.url, pool_id, rate={"UserResourceRead": "10%"}), run)
+    (reads,) = [one for one in found["categories"] if one["category"] == "UserResourceRead"]
+    assert (reads["rate"], reads["quota"], reads["quota_provisioned"]) == (40, 400, True)
+
+
+def test_a_pool_that_cannot_be_looked_at_costs_the_others_nothing(emulator: Emulator, run: CommandLine) -> None:
+    pool_ids = [emulator.seed_pool(name, users=10) for name in ("one", "two")]
+    emulator.faults.rules = (Rule(Fault.DENIED, "ListUsers", pool_ids[0]),)
+    text = config(emulator.url, *pool_ids, "eu-west-1_NoSuchOne")
+    found = planned(text, run, code=1)
+    assert [one["user_pool_id"] for one in found["pools"]] == [pool_ids[1]]
+    assert found["failed"] == [
+        {"user_pool_id": pool_ids[0], "reason": "denied", "error": "ListUsers: AccessDeniedException"},
+        {
+            "user_pool_id": "eu-west-1_NoSuchOne",
+            "reason": "not_found",
+            "error": "DescribeUserPool: ResourceNotFoundException",
+        },
+    ]
+
+
+def test_the_table_says_the_same(emulator: Emulator, run: CommandLine) -> None:
+    pool_id = emulator.seed_pool("small", users=100)
+    text = config(emulator.url, pool_id, refresh_interval="10s", rate={"UserResourceRead": 8, "UserList": 100})
+    ended = run(text, "plan")
+    assert ended.code == 3
+    (row,) = [line for line in ended.out.splitlines() if line.startswith(pool_id)]
+    assert row.split()[:6] == [pool_id, "100", "103", "13s", "10s", "NO"]
+    assert "UserResourceRead of 10.2 would keep every interval, 20% of the quota." in ended.out

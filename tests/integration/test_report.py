@@ -1,0 +1,362 @@
+"""`report` as a program: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from exporter.emulator import Emulator, Fault, Rule
+from exporter.emulator.seed import DeviceMix
+from exporter.identity import HmacIdentity, read_key
+from exporter.model import RememberedStatus, Tracking
+from tests.fakes import eventually
+from tests.harness import config, environment, get, identity_key
+from tests.hostile_names import PUNCTUATION
+from tests.integration.command_line import CommandLine, Ended
+from tests.tools import required_tool
+
+DAY_MS = 86_400_000
+Report = Callable[..., Ended]
+HOSTILE = (*PUNCTUATION, "-rf", "o'brien", "'; touch owned; '", "file:///etc/hosts", "=1+1", "\x1b[2J")
+
+
+@pytest.fixture
+def report(run: CommandLine) -> Report:
+    return lambda text, *flags: run(text, "report", *flags)
+
+
+def raw(emulator: Emulator, *pools: Any, **defaults: Any) -> str:
+    return config(emulator.url, *pools, identity="raw", **defaults)
+
+
+def test_every_device_of_every_pool_is_printed_as_it_is(emulator: Emulator, report: Report) -> None:
+    mix = DeviceMix(unauthenticated_share=0.2, undated_share=0.1, unknown_share=0.1)
+    pool_ids = [emulator.seed_pool("one", users=150, federated_share=0.1, devices=mix)]
+    pool_ids.append(emulator.seed_pool("two", users=HOSTILE))
+    ended = report(raw(emulator, *pool_ids), "--format=json")
+    assert (ended.code, ended.err) == (0, "")
+    expected = {
+        (pool_id, user, device.key): (device.remembered.value, device.date_source.value)
+        for pool_id in pool_ids
+        for user, devices in emulator.truth(pool_id).users.items()
+        for device in devices
+    }
+    assert {
+        (row["user_pool_id"], row["user"], row["device_key"]): (row["remembered_status"], row["date_source"])
+        for row in ended.rows
+    } == expected
+    assert len(ended.rows) == len(expected)
+
+
+def test_users_are_fingerprints_where_the_configuration_says_so(
+    emulator: Emulator, report: Report, tmp_path: Path
+) -> None:
+    pool_id = emulator.seed_pool("one", users=["alice"], devices=DeviceMix(per_user={1: 1.0}))
+    key_file = identity_key(tmp_path)
+    identity = HmacIdentity(read_key(Path(key_file)))
+    text = config(emulator.url, pool_id, identity_key_file=key_file)
+    assert [row["user"] for row in report(text, "--format=json").rows] == [identity.of(pool_id, "alice").hex()]
+    assert [row["user"] for row in report(text, "--format=json", "--identity=raw").rows] == ["alice"]
+
+
+def test_a_fingerprint_without_a_key_is_wrong_usage(emulator: Emulator, report: Report) -> None:
+    ended = report(config(emulator.url, "eu-west-1_AbCdEfGhI"))
+    assert (ended.code, ended.out) == (2, "")
+    assert "no key for identity hmac" in ended.err
+    assert "--identity raw" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--pool=eu-west-1_Unknown"], "not in the configuration, expected one of eu-west-1_AbCdEfGhI"),
+        (["--older-than=soon"], "expected one such as 90d"),
+        (["--top=0"], "--top"),
+        (["--commands=forget", "--format=csv"], "expected one of them"),
+        (["--commands=forget", "--identity=hmac"], "needs user names"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_asked(
+    flags: list[str], said: str, emulator: Emulator, report: Report
+) -> None:
+    ended = report(raw(emulator, "eu-west-1_AbCdEfGhI"), *flags)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert emulator.requests() == ()
+
+
+def test_devices_are_chosen_by_age_and_pool_and_sorted_on_request(emulator: Emulator, report: Report) -> None:
+    one, two = (emulator.seed_pool(name, users=100) for name in ("one", "two"))
+    rows = report(raw(emulator, one, two), "--format=csv", "--older-than=90d", "--sort").out
+    found = list(csv.DictReader(io.StringIO(rows, newline="")))
+    ages = [float(row["age_seconds"]) for row in found]
+    assert ages == sorted(ages, reverse=True)
+    assert min(ages) > 90 * 86400
+    assert {row["user_pool_id"] for row in found} == {one, two}
+    top = report(raw(emulator, one, two), "--format=csv", "--top=3", f"--pool={two}").out
+    oldest = [row["device_key"] for row in found if row["user_pool_id"] == two][:3]
+    assert [row["device_key"] for row in csv.DictReader(io.StringIO(top))] == oldest
+
+
+def test_every_run_asks_aws_anew(emulator: Emulator, report: Report, tmp_path: Path) -> None:
+    pool_id = emulator.seed_pool("one", users=20)
+    text = raw(emulator, pool_id, state=str(tmp_path / "state.db"))
+    for _ in range(2):
+        emulator.clear_requests()
+        assert report(text).code == 0
+        assert Counter(request.operation for request in emulator.requests())["AdminListDevices"] == 20
+    assert not (tmp_path / "state.db").exists()
+
+
+def test_what_could_not_be_read_is_told_and_the_rest_is_printed(emulator: Emulator, report: Report) -> None:
+    ids = [emulator.seed_pool(name, users=10) for name in ("good", "denied")]
+    off = emulator.seed_pool("off", users=10, tracking=Tracking.OFF)
+    emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", ids[1]),)
+    ended = report(raw(emulator, *ids, off, "eu-west-1_NoSuchOne"), "--format=json")
+    assert ended.code == 1
+    assert {row["user_pool_id"] for row in ended.rows} == {ids[0]}
+    assert sorted(ended.err.splitlines()) == sorted(
+        [
+            f"{ids[1]}: not every user was read: denied; check-config --aws says what is missing",
+            "eu-west-1_NoSuchOne: not every user was read: there is no such pool",
+            f"{off}: the pool does not track devices",
+        ]
+    )
+
+
+# Commands
+
+STUB = """#!/bin/sh
+for word in "$@"; do printf '%s\\0' "$word"; done >> "$CALLS"
+printf '\\n\\0' >> "$CALLS"
+"""
+
+
+def run_by_a_shell(script: str, directory: Path) -> list[list[str]]:
+    """The words of each call of `aws` when a real shell runs the lines."""
+    stub, calls = directory / "aws", directory / "calls"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    calls.touch()
+    path = f"{directory}:{os.environ['PATH']}"
+    subprocess.run(
+        [required_tool("sh"), "-eu"],
+        input=script,
+        text=True,
+        check=True,
+        cwd=directory,
+        env={"PATH": path, "CALLS": str(calls)},
+    )
+    assert not (directory / "owned").exists()
+    found: list[list[str]] = [[]]
+    for word in calls.read_bytes().decode().split("\0")[:-1]:
+        if word == "\n":
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found[:-1]
+
+
+OPERATIONS = {"admin-forget-device": "AdminForgetDevice", "admin-update-device-status": "AdminUpdateDeviceStatus"}
+
+
+def carried_out(script: str, directory: Path, emulator: Emulator) -> int:
+    """Do what the lines say; how many there were."""
+    calls = run_by_a_shell(script, directory)
+    for service, operation, *flags, document in calls:
+        assert service == "cognito-idp"
+        assert flags == ["--region", "eu-west-1", "--endpoint-url", emulator.url, "--cli-input-json"]
+        emulator.call(OPERATIONS[operation], json.loads(document))
+    return len(calls)
+
+
+@pytest.mark.parametrize("change", ["forget", "unremember"])
+def test_commands_change_nothing_by_themselves_and_exactly_those_devices_when_they_are_run(
+    change: str, emulator: Emulator, report: Report, tmp_path: Path
+) -> None:
+    pool_id = emulator.seed_pool("hostile", users=HOSTILE, devices=DeviceMix(per_user={2: 1.0}))
+    before = emulator.truth(pool_id)
+    old = {row["device_key"] for row in report(raw(emulator, pool_id), "--format=json", "--older-than=30d").rows}
+    remembered = {device.key for device in before.devices if device.remembered is RememberedStatus.REMEMBERED}
+    ended = report(raw(emulator, pool_id), f"--commands={change}", "--older-than=30d")
+    assert ended.code == 0
+    assert emulator.truth(pool_id) == before
+    wanted = old if change == "forget" else old & remembered
+    assert carried_out(ended.out, tmp_path, emulator) == len(wanted) > 5
+    after = emulator.truth(pool_id)
+    if change == "forget":
+        assert {device.key for device in after.devices} == {device.key for device in before.devices} - wanted
+    else:
+        still = {device.key for device in after.devices if device.remembered is RememberedStatus.REMEMBERED}
+        assert still == remembered - wanted
+
+
+# How it ends
+
+
+def start(arguments: Sequence[str], url: str, **streams: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "exporter", *arguments], env=environment(url), **streams)
+
+
+@contextmanager
+def bench(users: int, directory: Path, rate: float = 5000) -> Iterator[tuple[list[str], str]]:
+    """A fast Cognito whose users have ten devices each: the command that reports them, and where it stands."""
+    command = [sys.executable, "-m", "bench.cognito", "--devices-per-user=10", "--latency=0.002", f"--users={users}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        file = directory / "bench.yaml"
+        text = config(url, "eu-west-1_AbCdEfGhI", identity="raw", rate={"UserResourceRead": rate, "UserList": 5000})
+        file.write_text(text, encoding="utf-8")
+        try:
+            yield ["report", f"--config.file={file}", "--format=json"], url
+        finally:
+            server.kill()
+
+
+def peak_mib(process: subprocess.Popen[bytes]) -> float:
+    """The most memory that the process has had so far."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def read_all(stream: IO[bytes], seen: Callable[[int], None]) -> int:
+    lines = 0
+    for _ in stream:
+        lines += 1
+        if lines % 1000 == 0:
+            seen(lines)
+    return lines
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_hundred_thousand_devices_stream_through_as_much_memory_as_ten_thousand(tmp_path: Path) -> None:
+    peaks = {}
+    for users in (1000, 10_000):
+        with bench(users, tmp_path) as (command, url), start(command, url, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            found: list[float] = []
+            # The last lines are written before the process ends, and so is the last look at its memory.
+            lines = read_all(process.stdout, lambda _, found=found, process=process: found.append(peak_mib(process)))  # type: ignore[misc] # the defaults of a lambda
+            assert process.wait(60) == 0
+            assert lines == users * 10
+            peaks[users] = max(found)
+    assert peaks[10_000] < peaks[1000] + 20, peaks
+
+
+def test_ctrl_c_ends_with_what_was_read(tmp_path: Path) -> None:
+    with bench(10_000, tmp_path, rate=500) as (command, url):
+        process = start(command, url, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with process:
+            assert process.stdout is not None
+            head = [process.stdout.readline() for _ in range(200)]
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+    lines = [*head, *out.splitlines(keepends=True)]
+    assert process.returncode == 130
+    assert all(json.loads(line) and line.endswith(b"\n") for line in lines)
+    told = re.fullmatch(rb"interrupted: ([\d,]+) users read, ([\d,]+) devices shown\n", err)
+    assert told is not None, err
+    assert int(told[2].replace(b",", b"")) == len(lines) < 100_000
+
+
+def test_ctrl_c_prints_what_was_to_be_sorted(tmp_path: Path) -> None:
+    with bench(10_000, tmp_path, rate=300) as (command, url):
+        process = start([*command, "--top=5"], url, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with process:
+            assert eventually(lambda: has_read(url) > 100, within=30)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert len(out.splitlines()) == 5
+    assert err.startswith(b"interrupted: ")
+
+
+def has_read(url: str) -> int:
+    calls = json.loads(get(f"{url}/statistics").body)["calls"]
+    return int(calls.get("AdminListDevices", 0))
+
+
+def test_whoever_reads_may_have_had_enough(tmp_path: Path) -> None:
+    with bench(10_000, tmp_path, rate=500) as (command, url):
+        process = start(command, url, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(20) == 0
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+
+
+def test_a_disk_that_is_full_is_a_failure(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full to write to")
+    with bench(100, tmp_path) as (command, url), Path("/dev/full").open("wb") as full:
+        process = start(command, url, stdout=full, stderr=subprocess.PIPE)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert b"No space left on device" in err
+    assert b"Traceback" not in err
+
+
+def test_a_terminal_shows_how_far_it_is(tmp_path: Path) -> None:
+    with bench(3000, tmp_path, rate=500) as (command, url):
+        shown, code = on_a_terminal(command, url)
+    assert code == 0
+    assert re.search(r"users  \[#+-* *\]  \d+/3000", shown), shown[-500:]
+    assert re.search(r"\d\d:\d\d:\d\d", shown)  # the time that is left
+    assert re.search(r"\d+\.\d users/s  \d+ devices", shown)
+    assert "3000/3000" in shown
+
+
+def on_a_terminal(command: Sequence[str], url: str) -> tuple[str, int]:
+    """What stands on a terminal that has standard error, and the exit code."""
+    ours, theirs = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while data := os.read(ours, 65_536):
+                shown.append(data)
+        except OSError:  # how Linux tells that the other side has closed
+            return
+
+    process = start(command, url, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    reader = threading.Thread(target=read)
+    reader.start()
+    code = process.wait(60)
+    reader.join(20)
+    os.close(ours)
+    return b"".join(shown).decode(), code
+
+
+def test_the_real_aws_cli_takes_the_commands(emulator: Emulator, report: Report, tmp_path: Path) -> None:
+    if shutil.which("aws") is None:
+        pytest.skip("the AWS CLI is not installed; other tests read what it would be given")
+    names = ("file:///etc/hosts", "-rf", "o'brien\n$(id)")
+    pool_id = emulator.seed_pool("few", users=names, devices=DeviceMix(per_user={1: 1.0}))
+    script = report(raw(emulator, pool_id), "--commands=forget").out
+    subprocess.run(
+        [required_tool("sh"), "-eu"], input=script, text=True, check=True, env=environment(emulator.url), cwd=tmp_path
+    )
+    assert emulator.truth(pool_id).devices == ()
