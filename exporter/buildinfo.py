@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 UNKNOWN = "unknown"
 
 
 def revision() -> str:
-    """The commit that this was installed from, where the installer recorded it, else `unknown`."""
+    """The commit that this was built or installed from, where builder or installer recorded it, else `unknown`."""
+    return built_revision(files("exporter")) or installed_revision()
+
+
+def built_revision(package: Traversable) -> str:
+    """What the build wrote into the package (`tools/build_revision.py`); empty where it was not told."""
+    recorded = package / "revision"
+    return recorded.read_text(encoding="utf-8").strip() if recorded.is_file() else ""
+
+
+def installed_revision() -> str:
+    """What an installer that fetched a commit itself, such as `pip install git+https://…`, wrote down."""
     try:
         return recorded_revision(distribution("cognito-device-exporter").read_text("direct_url.json"))
     except PackageNotFoundError:  # a source tree that was never installed

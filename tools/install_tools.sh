@@ -12,6 +12,19 @@ prometheus prometheus
 promtool prometheus
 prometheus-alertmanager prometheus-alertmanager
 amtool prometheus-alertmanager
+buildah buildah
+catatonit catatonit
+chromium chromium
+curl curl
+iptables iptables
+mmdebstrap mmdebstrap
+newuidmap uidmap
+podman podman
+/usr/lib/podman/aardvark-dns aardvark-dns
+/usr/lib/podman/netavark netavark
+runc runc
+systemd-analyze systemd
+systemd-sysusers systemd
 '
 
 # The library has no program of its own: it comes with the compiler.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from exporter.buildinfo import recorded_revision
+from exporter.buildinfo import built_revision, recorded_revision
 
 
 @pytest.mark.parametrize(
@@ -17,3 +19,12 @@ from exporter.buildinfo import recorded_revision
 )
 def test_the_revision_is_what_the_installer_recorded(direct_url: str | None, revision: str) -> None:
     assert recorded_revision(direct_url) == revision
+
+
+def test_what_the_build_wrote_is_read(tmp_path: Path) -> None:
+    (tmp_path / "revision").write_text("0a1b2c\n")
+    assert built_revision(tmp_path) == "0a1b2c"
+
+
+def test_a_build_that_was_told_no_revision_has_none(tmp_path: Path) -> None:
+    assert built_revision(tmp_path) == ""
