@@ -1,0 +1,26 @@
+"""Configurations out of manifests, as the exporter itself checks them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter.config.load import parse_settings
+from exporter.config.settings import Settings
+from exporter.config.sharding import require_shared_keys
+from exporter.shard import Shard
+
+STATE = "/var/lib/cognito-device-exporter"
+KEY = "/etc/cognito-device-exporter-identity/key"
+
+
+def check_config(text: str, directory: Path, shards: int = 1) -> Settings:
+    """Check as `check-config` and the start of a shard do, with the mounted directories as `directory`.
+
+    Raises `ConfigError` for a configuration that the exporter would refuse.
+    """
+    key = directory / "key"
+    key.write_bytes(b"sixteen bytes and more")
+    key.chmod(0o600)
+    settings = parse_settings(text.replace(STATE, str(directory)).replace(KEY, str(key)), "config.yaml")
+    require_shared_keys(settings, Shard(0, shards))
+    return settings
