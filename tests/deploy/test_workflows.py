@@ -1,0 +1,177 @@
+"""The workflows, which cannot run here: linted, and held to what this project asks of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").iterdir())
+DEPENDABOT = ROOT / ".github/dependabot.yml"
+INSTALLED = Path(sys.executable).parent
+"""Where the linters stand: the lock has them."""
+
+Step = dict[str, Any]
+
+
+def linted(*command: str | Path) -> str:
+    """What a linter has to say; nothing is all right."""
+    program, *arguments = map(str, command)
+    done = subprocess.run(
+        [str(INSTALLED / program), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def actionlint(*paths: Path) -> str:
+    return linted("actionlint", "-no-color", "-shellcheck", INSTALLED / "shellcheck", *paths)
+
+
+def zizmor(*paths: Path) -> str:
+    return linted("zizmor", "--offline", "--no-progress", "--persona=pedantic", *paths)
+
+
+def schema(name: str, *paths: Path) -> str:
+    return linted("check-jsonschema", "--builtin-schema", f"vendor.{name}", *paths)
+
+
+def test_actionlint_finds_nothing() -> None:
+    assert actionlint(*WORKFLOWS) == ""
+
+
+def test_zizmor_finds_nothing() -> None:
+    assert zizmor(ROOT / ".github") == ""
+
+
+def test_the_files_follow_githubs_schemas() -> None:
+    assert schema("github-workflows", *WORKFLOWS) == ""
+    assert schema("dependabot", DEPENDABOT) == ""
+
+
+def test_the_linters_would_speak_up(tmp_path: Path) -> None:
+    bad = tmp_path / ".github/workflows/bad.yaml"
+    bad.parent.mkdir(parents=True)
+    script = 'echo "${{ github.event.pull_request.title }}"\n      - run: echo $unquoted'
+    bad.write_text(
+        f"on: pull_request_target\njobs:\n  one:\n    runs-on: ubuntu-24.04\n    steps:\n      - run: {script}\n",
+        encoding="utf-8",
+    )
+    assert "potentially untrusted" in actionlint(bad)
+    assert "SC2086" in actionlint(bad)
+    assert "template-injection" in zizmor(bad)
+    bad.write_text("on: push\njobs: []\n", encoding="utf-8")
+    assert "jobs" in schema("github-workflows", bad)
+
+
+def content(path: Path) -> dict[str, Any]:
+    # In YAML 1.1 the key `on` is a truth value.
+    return {("on" if key is True else key): value for key, value in yaml.safe_load(path.read_text("utf-8")).items()}
+
+
+def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in WORKFLOWS:
+        for name, job in content(path)["jobs"].items():
+            yield f"{path.stem}/{name}", job
+
+
+def steps() -> Iterator[Step]:
+    for _, job in jobs():
+        yield from job.get("steps", [])
+
+
+def test_every_action_is_pinned_to_a_commit_with_its_version_beside_it() -> None:
+    used = [line for path in WORKFLOWS for line in path.read_text("utf-8").splitlines() if "uses:" in line]
+    pinned = re.compile(
+        r"\s*(?:- )?uses: (?:[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\$/\.github/workflows/\w+\.yaml)"
+    )
+    assert [line for line in used if not pinned.fullmatch(line)] == []
+
+
+def test_the_same_action_has_the_same_pin_everywhere() -> None:
+    pins: dict[str, set[str]] = {}
+    for step in steps():
+        action, _, commit = step.get("uses", "").partition("@")
+        pins.setdefault(action, set()).add(commit)
+    assert {action for action, commits in pins.items() if len(commits) > 1} == set()
+
+
+def test_a_job_has_the_permissions_that_it_names_and_a_time_limit() -> None:
+    assert [path.name for path in WORKFLOWS if content(path)["permissions"] != {}] == []
+    assert [name for name, job in jobs() if not isinstance(job.get("permissions"), dict)] == []
+    assert [name for name, job in jobs() if "uses" not in job and "timeout-minutes" not in job] == []
+
+
+def test_only_releases_write() -> None:
+    writing = {name for name, job in jobs() if "write" in job["permissions"].values()}
+    assert writing == {
+        "chart/publish",
+        "image/publish",
+        "release/attest",
+        "release/chart",
+        "release/image",
+        "release/index",
+        "release/publish",
+    }
+    for name in ("chart", "image"):
+        assert content(ROOT / f".github/workflows/{name}.yaml")["jobs"]["publish"]["if"].startswith("${{ inputs.")
+
+
+def test_no_expression_stands_in_a_script() -> None:
+    assert [step["run"] for step in steps() if "${{" in step.get("run", "")] == []
+
+
+def test_no_checkout_leaves_its_token_behind() -> None:
+    checkouts = [step for step in steps() if step.get("uses", "").startswith("actions/checkout@")]
+    assert checkouts
+    assert [step for step in checkouts if step.get("with", {}).get("persist-credentials") is not False] == []
+
+
+def test_every_python_that_is_supported_is_tested() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text("utf-8")
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pyproject)
+    matrix = content(ROOT / ".github/workflows/test.yaml")["jobs"]["test"]["strategy"]["matrix"]
+    assert matrix["python"] == supported
+
+
+def test_a_release_is_tested_before_anything_is_published() -> None:
+    release = content(ROOT / ".github/workflows/release.yaml")["jobs"]
+
+    def before(name: str) -> set[str]:
+        needs = release[name].get("needs", [])
+        direct = {needs} if isinstance(needs, str) else set(needs)
+        return direct.union(*map(before, direct))
+
+    for name in ("attest", "image", "chart", "index", "publish"):
+        assert {"version", "test", "build"} <= before(name), name
+
+
+def test_every_target_of_make_that_a_workflow_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {target for step in steps() for target in re.findall(r"^make (\w+)", step.get("run", ""), re.MULTILINE)}
+    assert named
+    assert named <= targets
+
+
+def test_a_release_looks_for_versions_where_they_stand() -> None:
+    """Each of the three files that the release workflow greps has the line that it looks for, whatever the version."""
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert version
+    chart = (ROOT / "deploy/helm/cognito-device-exporter/Chart.yaml").read_text("utf-8").splitlines()
+    assert f"appVersion: {version[1]}" in chart
+    assert "## [" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("ecosystem", ["github-actions", "docker", "pip"])
+def test_dependabot_watches(ecosystem: str) -> None:
+    assert ecosystem in {update["package-ecosystem"] for update in content(DEPENDABOT)["updates"]}
