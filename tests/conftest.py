@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+import os
+
+from hypothesis import HealthCheck, Phase, settings
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# `make fuzz`. Otherwise there are a hundred examples: others each time, and the same each time under CI=true, where
+# Hypothesis itself sees to it that no push fails for what another has brought.
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    derandomize=False,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES") or 20_000),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+# `make mutants` asks only whether a test fails, the same way each time, and not for the simplest way to make it fail.
+settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])

@@ -1,0 +1,146 @@
+"""A TCP proxy between the exporter and the emulator that does to answers what networks do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from threading import Event, Thread
+
+_CHUNK = 1 << 18
+"""Answers of the emulator are written in one piece and shorter than this."""
+
+_ABORTIVE = struct.pack("ii", 1, 0)
+
+
+class Mischief(Enum):
+    """What becomes of one answer, at a random point of it."""
+
+    RESET = "the connection is reset"
+    TRUNCATION = "the connection is closed"
+    STALL = "nothing more comes"
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How the network is at the moment."""
+
+    share: float = 0.0
+    """Of the answers that are struck."""
+    mischief: Mischief = Mischief.RESET
+    latency: float = 0.0
+    """Seconds by which every answer comes later."""
+
+
+FAIR = Weather()
+
+
+class Proxy:
+    """Passes every connection on to one port of loopback; `weather` may be set at any time."""
+
+    def __init__(self, target: int, seed: int, port: int = 0) -> None:
+        self.weather = FAIR
+        self.struck = 0
+        """Answers that were not passed on whole."""
+        self._target = target
+        self._random = Random(seed)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = Event()
+        self._thread = Thread(target=self._run, name="proxy", daemon=True)
+        self._thread.start()
+        self._started.wait()
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def cut_all(self) -> None:
+        """Close every connection that is open now."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._accepted, sock=self._listener))
+        self._loop.call_soon(self._started.set)
+        self._loop.run_forever()
+        server.close()
+        self._cancel()
+        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+        self._loop.close()
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._connected(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self._tasks.discard(task)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward, backward = await asyncio.open_connection("127.0.0.1", self._target)
+        requests = asyncio.ensure_future(_pass_on(reader, backward))
+        serving = asyncio.current_task()
+        assert serving is not None
+        requests.add_done_callback(lambda _: serving.cancel())  # the client has left
+        try:
+            while answer := await onward.read(_CHUNK):
+                weather = self.weather
+                await asyncio.sleep(weather.latency)
+                if self._random.random() < weather.share:
+                    self.struck += 1
+                    writer.write(answer[: self._random.randrange(len(answer))])
+                    await self._strike(weather.mischief, writer)
+                    return
+                writer.write(answer)
+                await writer.drain()
+        finally:
+            requests.cancel()
+            backward.transport.abort()
+            writer.close()
+
+    @staticmethod
+    async def _strike(mischief: Mischief, writer: asyncio.StreamWriter) -> None:
+        if mischief is Mischief.STALL:
+            await asyncio.Event().wait()  # until the client leaves, or the proxy is closed
+        elif mischief is Mischief.RESET:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORTIVE)
+            writer.transport.abort()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+
+
+@contextmanager
+def proxied(target: int, seed: int, port: int = 0) -> Iterator[Proxy]:
+    """A proxy that serves as long as the context."""
+    proxy = Proxy(target, seed, port)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -1,0 +1,76 @@
+"""What flags and environment variables say: a value, or a `ValueError` of one line that says what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cli.flags import _parse_interval
+from exporter.config.share import parse_share
+from exporter.options import parse_listen_address, parse_shard, parse_telemetry_path
+
+PIECES = st.sampled_from(
+    [
+        ":",
+        "::1",
+        "[",
+        "]",
+        "0",
+        "10617",
+        "65536",
+        "auto",
+        "/",
+        "/metrics",
+        "/-/",
+        "..",
+        "%",
+        "h",
+        "ms",
+        "-",
+        "٣",
+        "²",
+        "\n",
+        " ",
+    ]
+)
+TEXTS = st.lists(PIECES | st.text(max_size=3), max_size=6).map("".join)
+PARSERS: dict[str, Callable[[str], object]] = {
+    "address": parse_listen_address,
+    "path": parse_telemetry_path,
+    "shard": lambda text: parse_shard(text, "exporter-1"),
+    "host name": lambda text: parse_shard("auto/3", text),
+    "interval": _parse_interval,
+    "share": parse_share,
+}
+
+
+@pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
+@given(text=TEXTS)
+def test_any_text_is_a_value_or_one_line_about_it(parse: Callable[[str], object], text: str) -> None:
+    try:
+        parse(text)
+    except ValueError as error:
+        assert str(error).isprintable()  # noqa: PT017 - refusing is one of two right outcomes
+        assert "literal" not in str(error)  # noqa: PT017 - Python's own words say nothing to who typed it
+
+
+@given(TEXTS)
+def test_an_address_is_written_as_it_is_read(text: str) -> None:
+    try:
+        address = parse_listen_address(text)
+    except ValueError:
+        return
+    assert parse_listen_address(str(address)) == address
+    assert 0 <= address.port <= 65535
+
+
+@given(TEXTS)
+def test_a_shard_is_one_of_its_number(text: str) -> None:
+    try:
+        shard = parse_shard(text, "exporter-1")
+    except ValueError:
+        return
+    assert 0 <= shard.ordinal < shard.count
