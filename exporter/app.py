@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 import structlog
@@ -15,19 +17,28 @@ from exporter.aws.budgets import Budgets
 from exporter.aws.sessions import ApiFactory, AwsApis, Connections
 from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock
+from exporter.collect.discovery import Discovery
 from exporter.collect.fleet import Fleet
 from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.settings import Detail, IdentityMode, Settings
-from exporter.errors import ConfigError
+from exporter.inforce import ConfigurationFile, InForce
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.own import OwnMetrics
 from exporter.options import ListenAddress, ServeOptions
+from exporter.reload import Reloader, Source
+from exporter.tracing.start import Off, Tracing, start_tracing
+from exporter.web.gate import Gate
+from exporter.web.live import WebConfig
 from exporter.web.routes import Probes, all_routes, probe_routes
 from exporter.web.server import WebServer
+from exporter.web.status_report import Sources
+from exporter.web.status_routes import status_routes
 
 SIGNAL_CHECK_SECONDS = 0.5
 """Python runs a signal's handler when the main thread next runs, and the system may interrupt another thread for it:
 one that waits without end would not hear of the signal."""
+
+STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 log = structlog.get_logger()
 
@@ -43,15 +54,16 @@ class App:
         make_api: ApiFactory | None = None,
         clock: Clock | None = None,
         patience: Patience = PATIENCE,
+        tracing: Tracing | None = None,
     ) -> None:
         """Build everything; nothing runs yet.
 
         `make_api` reaches AWS through boto3 unless given; `patience` says how often a failed call is asked
         again. Raises `ConfigError` when an identity key cannot be read any more.
         """
-        self._settings = settings
         self._options = options
         self._clock = clock or SystemClock()
+        self._tracing = tracing or Off()
         shard = options.shard
         self._own = OwnMetrics(
             version=exporter.__version__, revision=revision(), shards=shard.count, shard_ordinal=shard.ordinal
@@ -65,8 +77,17 @@ class App:
             state_path=settings.state_path,
             shard=shard,
             patience=patience,
+            tracer=self._tracing,
         )
-        self._apply(settings)
+        self._web_config = self._read_web_config()
+        self._discovery = Discovery(self._connections.directory, self._own, self._clock, patience=patience)
+        self._in_force = InForce(
+            settings, self._fleet, self._discovery, self._connections, shard=shard, applied=self._applied
+        )
+        self._file = ConfigurationFile(options.config_file, self._in_force)
+        sources: list[Source] = [self._file] if self._web_config is None else [self._file, self._web_config]
+        self._reloader = Reloader(sources, self._own, self._clock, interval=options.auto_reload_interval)
+        self._own.configuration_loaded(successful=True, now=self._clock.wall())
         self._servers = self._web_servers()
 
     @property
@@ -84,51 +105,86 @@ class App:
             for address in server.bound:
                 log.info("listening", address=str(address))
         self._fleet.start()
+        self._discovery.start(self._in_force.rediscovered)
+        self._reloader.start()
+
+    def reload_soon(self) -> None:
+        """Read the configuration again beside everything else; may be called by a signal handler."""
+        self._reloader.ask()
+
+    def catch_up(self) -> None:
+        """Read the configuration again if the file says something else by now than what this was built with."""
+        if not self._file.is_in_force():
+            self.reload_soon()
 
     def stop(self) -> None:
         """Take no more work, and let answers under way go out for a moment."""
         try:
-            self._fleet.stop()
+            self._reloader.stop()
+            self._in_force.stop()
         finally:
             for server in self._servers:
                 server.stop()
+            self._tracing.stop()
 
-    def _apply(self, settings: Settings) -> None:
-        self._connections.retain({pool.target for pool in settings.pools})
-        try:
-            self._fleet.apply(settings.pools, settings.limits.series)
-        except (OSError, ValueError) as error:
-            raise ConfigError([f"the key of the user labels cannot be used: {error}"]) from error
-        self._own.configuration_loaded(successful=True, now=self._clock.wall())
-        exposed = shows_raw_names(settings) and not all(
-            address.is_loopback for address in self._options.listen_addresses
+    def _applied(self, settings: Settings) -> None:
+        exposed = (
+            shows_raw_names(settings)
+            and not all(address.is_loopback for address in self._options.listen_addresses)
+            and not (self._web_config is not None and self._web_config.in_force.authenticates)
         )
         self._own.identity_exposed(exposed=exposed)
         if exposed:
             log.warning("raw user names are served without authentication beyond loopback")
 
+    def _read_web_config(self) -> WebConfig | None:
+        file = self._options.web_config_file
+        if file is None:
+            return None
+        return WebConfig(file, self._clock, on_change=lambda: self._applied(self._in_force.settings))
+
     def _web_servers(self) -> list[WebServer]:
-        probes = Probes(self._fleet.silence, self._unreadiness)
+        probes = Probes(self._silence, self._unreadiness)
         exposition = Exposition(
             self._fleet.views,
             self._own,
             self._clock,
-            series_limit=lambda: self._settings.limits.series,
+            series_limit=lambda: self._in_force.settings.limits.series,
             budgets=self._budgets.states,
+            rules=self._discovery.states,
         )
         routes = all_routes(
             probes,
             exposition,
-            self._fleet.views,
+            status_routes(self._status_sources(), telemetry_path=self._options.telemetry_path),
             telemetry_path=self._options.telemetry_path,
-            version=exporter.__version__,
-            reload=None,
+            reload=partial(self._reloader.reload, "request") if self._options.enable_lifecycle else None,
         )
-        servers = [WebServer(self._options.listen_addresses, routes, self._clock, on_failure=self._web_failed)]
+        gate = None if self._web_config is None else Gate(self._web_config, self._clock)
+        servers = [
+            WebServer(self._options.listen_addresses, routes, self._clock, on_failure=self._web_failed, gate=gate)
+        ]
         probe_address = self._options.probe_listen_address
         if probe_address is not None:
             servers.append(WebServer([probe_address], probe_routes(probes), self._clock, on_failure=self._web_failed))
         return servers
+
+    def _status_sources(self) -> Sources:
+        return Sources(
+            settings=lambda: self._in_force.settings,
+            views=self._fleet.views,
+            next_sweeps=self._fleet.next_sweeps,
+            budgets=self._budgets.states,
+            own=self._own,
+            clock=self._clock,
+            version=exporter.__version__,
+            revision=revision(),
+            shard=self._options.shard,
+            started=self._clock.wall(),
+        )
+
+    def _silence(self) -> str | None:
+        return self._fleet.silence() or self._discovery.silence()
 
     def _unreadiness(self) -> str | None:
         return None if self._fleet.is_ready() else "not every pool was contacted yet"
@@ -142,32 +198,50 @@ def serve(settings: Settings, options: ServeOptions) -> int:
 
     Raises `OSError` when an address cannot be had, `ConfigError` when an identity key cannot be read.
     """
-    with _told_to_stop() as stop:
-        app = App(settings, options)
-        log.info("starting", version=exporter.__version__, revision=revision(), pools=len(settings.pools))
+    with _signals() as signals:
+        clock = SystemClock()
+        tracing = start_tracing(os.environ, clock, version=exporter.__version__, shard=options.shard)
+        app = App(settings, options, clock=clock, tracing=tracing)
+        log.info(
+            "starting",
+            version=exporter.__version__,
+            revision=revision(),
+            pools=len(settings.pools),
+            rules=len(settings.discovery),
+        )
         app.start()
-        while not stop.wait(SIGNAL_CHECK_SECONDS):
-            pass
+        app.catch_up()
+        while (number := _next(signals)) not in STOPS:
+            if number is signal.SIGHUP:
+                app.reload_soon()
         log.info("stopping")
         app.stop()
     return 0
 
 
+def _next(signals: SimpleQueue[signal.Signals]) -> signal.Signals | None:
+    try:
+        return signals.get(timeout=SIGNAL_CHECK_SECONDS)
+    except Empty:
+        return None
+
+
 def shows_raw_names(settings: Settings) -> bool:
     """Whether some pool's user names stand on the page as they are."""
-    return any(pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in settings.pools)
+    return any(pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in settings.alike)
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    stop = threading.Event()
+def _signals() -> Iterator[SimpleQueue[signal.Signals]]:
+    """What the process is told, in order: by a queue, as a handler may interrupt itself in the middle of an event."""
+    told: SimpleQueue[signal.Signals] = SimpleQueue()
 
-    def note(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
+    def note(number: int, _frame: FrameType | None) -> None:
+        told.put(signal.Signals(number))
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in (*STOPS, signal.SIGHUP)}
     try:
-        yield stop
+        yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -49,6 +49,12 @@ class ServeOptions:
     listen_addresses: tuple[ListenAddress, ...] = (ListenAddress("", DEFAULT_PORT),)
     probe_listen_address: ListenAddress | None = None
     """Where only the two probe paths are served, in plain HTTP."""
+    auto_reload_interval: float = 0.0
+    """Seconds between two looks at the content of the configuration file; 0 looks at none."""
+    enable_lifecycle: bool = False
+    """Whether POST /-/reload is allowed."""
+    web_config_file: Path | None = None
+    """What protects the pages: TLS, users, headers; in the format of Prometheus's exporter-toolkit."""
     telemetry_path: str = "/metrics"
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.LOGFMT

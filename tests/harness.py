@@ -207,6 +207,7 @@ def config(
     rate: Mapping[str, float | str] | None = None,
     series: int = 100_000,
     state: str | None = None,
+    discovery: Sequence[Mapping[str, Any]] = (),
     **defaults: Any,
 ) -> str:
     """A configuration file for pools of an emulator; a first sweep starts within half a second."""
@@ -215,6 +216,9 @@ def config(
         "pools": [pool(entry) if isinstance(entry, str) else entry for entry in pools],
         "limits": {"rate": dict(rate or FAST), "series": series},
     }
+    if discovery:
+        document["discovery"] = [dict(rule) for rule in discovery]
+        document = {key: value for key, value in document.items() if value != []}
     if state is not None:
         document["state"] = {"path": state}
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
@@ -287,10 +291,21 @@ def serving(
     access_key: str | None = ACCOUNT,
     patience: Patience = PATIENCE,
     shard: Shard = WHOLE,
+    lifecycle: bool = False,
+    reload_interval: float = 0.0,
 ) -> Iterator[Exporter]:
-    """The exporter in this process with the configuration in `text`; `directory` is where relative paths start."""
+    """The exporter in this process with the configuration in `text`; `directory` is where relative paths start.
+
+    What it reads again is the file `config.yaml` there.
+    """
     settings = parse_settings(text, str(directory / "config.yaml"))
-    options = ServeOptions(directory / "config.yaml", (ListenAddress("127.0.0.1", 0),), shard=shard)
+    options = ServeOptions(
+        directory / "config.yaml",
+        (ListenAddress("127.0.0.1", 0),),
+        shard=shard,
+        enable_lifecycle=lifecycle,
+        auto_reload_interval=reload_interval,
+    )
     apis = AwsApis(lambda: session(directory, sts_url, access_key=access_key))
     app = App(settings, options, make_api=apis, patience=patience)
     app.start()

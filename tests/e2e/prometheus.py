@@ -59,12 +59,14 @@ def _key(labels: dict[str, str], by: tuple[str, ...]) -> Any:
 
 
 @contextmanager
-def prometheus(program: str, directory: Path, port: int, targets: Mapping[str, str]) -> Iterator[Prometheus]:
-    """Prometheus scraping a target per job every second."""
+def prometheus(
+    program: str, directory: Path, port: int, targets: Mapping[str, str], **scrape: Any
+) -> Iterator[Prometheus]:
+    """Prometheus scraping a target per job every second; `scrape` goes into the scrape_config of each job."""
     settings = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": [url.removeprefix("http://")]}]}
+            {"job_name": job, "static_configs": [{"targets": [url.partition("://")[2]]}], **scrape}
             for job, url in targets.items()
         ],
     }

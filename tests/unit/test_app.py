@@ -128,6 +128,7 @@ def test_without_a_sign_of_life_it_is_not_healthy() -> None:
     clock = TurnedClock()
     with running(clock) as daemon:
         assert daemon.get("/-/healthy") == (200, "healthy\n")
+        daemon.app._fleet._schedule._scheduler.pause()  # its time is turned, too
         clock.turn(SILENCE_SECONDS + 1)
         assert daemon.get("/-/healthy") == (503, "the scheduler has shown no life for 5 minutes\n")
 
