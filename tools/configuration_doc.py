@@ -25,10 +25,15 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     (
         "`defaults`",
         wire.Defaults,
-        "Every key here may stand on a pool instead; the pool wins, with `null` too.",
+        "Every key here may stand on a pool or a rule of `discovery` instead, which wins, with `null` too.",
     ),
     ("`pools[]`", wire.Pool, "Also every key of `defaults`."),
     ("`pools[].users`", wire.Users, "Exactly one of them; without `users` every user is read."),
+    (
+        "`discovery[]`",
+        wire.Rule,
+        "Also every key of `defaults`, for the pools that the rule finds. [How rules are gone by](discovery.md).",
+    ),
     ("`limits`", wire.Limits, ""),
     ("`limits.rate`", wire.Rates, _RATES),
     ("`state`", wire.State, ""),
@@ -66,7 +71,7 @@ def _section(title: str, model: type[BaseModel], note: str) -> str:
 
 def _own_fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
     """The keys of a section, without those that it has from another section."""
-    inherited = wire.Defaults.model_fields.keys() if model is wire.Pool else ()
+    inherited = wire.Defaults.model_fields.keys() if model in {wire.Pool, wire.Rule} else ()
     for name, info in wire.fields_of(model).items():
         if name not in inherited:
             yield name, info

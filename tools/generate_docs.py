@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.spec import Group, Spec
+from exporter.web import status
 from tools import configuration_doc, metrics_doc
 
 README = Path(__file__).parents[1] / "README.md"
+STATUS_SCHEMA = Path(__file__).parents[1] / "docs" / "status.schema.json"
 
 _BEGIN = "<!-- metrics: written by `make docs` -->\n"
 _END = "<!-- end of metrics -->\n"
@@ -21,6 +24,7 @@ def documents() -> dict[Path, str]:
     return {
         configuration_doc.TARGET: configuration_doc.render(),
         metrics_doc.TARGET: metrics_doc.render(),
+        STATUS_SCHEMA: f"{json.dumps(status.schema(), indent=2)}\n",
         README: with_metrics(README.read_text(encoding="utf-8")),
     }
 

@@ -57,7 +57,6 @@ _CLOCKS = frozenset(
 )
 _MAY_READ_THE_CLOCK = {
     "exporter/clock.py": "it is the clock",
-    "exporter/collect/schedule.py": "APScheduler wants datetimes of the wall clock, and has its own idea of now",
 }
 
 
@@ -155,7 +154,8 @@ def third_party(source: str) -> set[str]:
     """The distributions behind the imports that are neither ours nor Python's."""
     foreign = set(imported(ast.parse(source))) - sys.stdlib_module_names - {"exporter"}
     distributions = packages_distributions()
-    return {normal(distributions.get(module, [module])[0]) for module in foreign}
+    # Several distributions may share a name, as OpenTelemetry's do, in any order; the first by name stands for them.
+    return {normal(min(distributions.get(module, [module]))) for module in foreign}
 
 
 def test_what_the_program_imports_is_declared() -> None:
