@@ -94,7 +94,7 @@ lock: $(SETUP) ## Resolve the dependencies anew into the lock files
 
 package: $(SETUP) ## Build the wheel and the sdist into dist/, the same bytes each time
 	@rm -rf dist
-	@BUILD_REVISION="$$(git diff-index --quiet HEAD 2>/dev/null && git rev-parse HEAD)" $(BIN)/hatchling build
+	@BUILD_REVISION="$$(git diff --quiet HEAD 2>/dev/null && git rev-parse HEAD)" $(BIN)/hatchling build
 
 sbom: $(SETUP) ## Write what a release is made of, the lock's packages with their hashes, into dist/ (CycloneDX)
 	@mkdir -p $(dir $(SBOM))

@@ -136,14 +136,15 @@ def seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
 
 
-def test_state_survives_the_container_and_stays_private(hardened: tuple[Contained, Emulator]) -> None:
+def test_the_state_is_written_to_the_volume_and_is_its_users_alone(hardened: tuple[Contained, Emulator]) -> None:
     found = hardened[0]
     found.exporter.after_first_sweep(found.pool_id)
     container = found.container
-    listed = container.python(f"import os; [print(n, os.stat('{STATE}/' + n).st_uid) for n in os.listdir('{STATE}')]")
-    owners = dict(line.split() for line in listed.splitlines())
+    code = "s = os.stat('{0}/' + n); print(n, s.st_uid, oct(s.st_mode & 0o077))"
+    listed = container.python(f"import os\nfor n in os.listdir('{STATE}'): {code.format(STATE)}")
+    owners = {name: tuple(rest) for name, *rest in map(str.split, listed.splitlines())}
     assert "state.db" in owners
-    assert set(owners.values()) == {"65532"}
+    assert set(owners.values()) == {("65532", "0o0")}
 
 
 @pytest.mark.parametrize("options", [HARDENING, ()], ids=["hardened", "as Docker runs it by default"])

@@ -135,6 +135,15 @@ def test_selectors_find_the_pods_and_say_nothing_that_changes(values: Path) -> N
         assert not selectors[0].items() <= pod["metadata"]["labels"].items(), "no scrape may go to a pod of a test"
 
 
+@pytest.mark.parametrize("value", ["commonLabels", "podLabels"])
+def test_labels_of_the_operator_never_hide_a_pod_from_its_selectors(value: str) -> None:
+    taken = {"app.kubernetes.io/name": "mine", "app.kubernetes.io/instance": "mine", "app.kubernetes.io/version": "9"}
+    objects = render(**{value: taken})
+    labels = objects.pod["metadata"]["labels"]
+    assert objects.workload["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert labels["app.kubernetes.io/version"] == "9"
+
+
 def test_a_new_version_of_the_chart_alone_is_no_reason_for_new_pods() -> None:
     assert "helm.sh/chart" in render().workload["metadata"]["labels"]
     assert "helm.sh/chart" not in render().pod["metadata"]["labels"]

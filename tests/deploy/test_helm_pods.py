@@ -77,11 +77,53 @@ def test_the_probes_port_can_be_chosen(enabled: bool, port: str) -> None:
     assert flags(objects).get("--web.probe-listen-address") == (":9999" if enabled else None)
 
 
+@pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
+def test_a_probe_without_timing_has_that_of_kubernetes(probe: str) -> None:
+    assert render(**{probe: None}).exporter[probe].keys() == {"httpGet"}
+
+
 def test_only_health_can_be_asked_at_the_probes_port_from_anywhere() -> None:
     rules = render(ci("client-certificates")).one("NetworkPolicy")["spec"]["ingress"]
     assert [port["port"] for rule in rules for port in rule["ports"]] == [MAIN, OWN_PORT]
     restricted = render(ci("full")).one("NetworkPolicy")["spec"]["ingress"]
     assert [(rule["ports"][0]["port"], "from" in rule) for rule in restricted] == [(MAIN, True)]
+
+
+# Networks
+
+
+def egress(objects: Objects) -> list[tuple[list[int], bool]]:
+    """The ports of each rule, and whether it says where to."""
+    rules = objects.one("NetworkPolicy")["spec"]["egress"]
+    return [([port["port"] for port in rule["ports"]], "to" in rule) for rule in rules]
+
+
+def test_a_restricted_exporter_still_reaches_names_aws_and_what_it_is_given() -> None:
+    needed = [([53, 53], False), ([443], False), ([80], True)]
+    on = {"networkPolicy__enabled": True, "networkPolicy__egress__enabled": True}
+    assert egress(render(**on)) == needed
+    assert "egress" not in render(networkPolicy__enabled=True).one("NetworkPolicy")["spec"]
+    collector = {"ports": [{"port": 4318, "protocol": "TCP"}]}
+    assert egress(render(**on, networkPolicy__egress__extra=[collector])) == [*needed, ([4318], False)]
+
+
+def test_the_proxy_of_the_example_is_let_through() -> None:
+    full = render(ci("full"))
+    (proxy,) = (int(each["value"].rpartition(":")[2]) for each in full.exporter["env"] if "PROXY" in each["name"])
+    assert ([proxy], True) in egress(full)
+
+
+def test_the_pod_of_the_test_may_ask_where_scrapers_are_named() -> None:
+    scrapers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    named = {"networkPolicy__enabled": True, "networkPolicy__from": scrapers}
+    objects = render(**named)
+    (pod,) = objects.of("Pod")
+    (rule,) = objects.one("NetworkPolicy")["spec"]["ingress"]
+    *given, tester = rule["from"]
+    assert given == scrapers
+    assert tester["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (untested,) = render(**named, testConnection=False).one("NetworkPolicy")["spec"]["ingress"]
+    assert untested["from"] == scrapers
 
 
 # Monitors

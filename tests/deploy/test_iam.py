@@ -121,12 +121,23 @@ def test_the_policy_for_the_example_configuration_allows_what_the_exporter_asks_
     document = yaml.safe_load((ROOT / "config.example.yaml").read_text(encoding="utf-8"))
     for number, entry in enumerate(document["pools"]):
         entry["id"] = seeded(emulator, f"pool {number}")
-    del document["discovery"]  # which has a test of its own
+    (rule,) = document["discovery"]
+    found = [seeded(emulator, "prod-shop", region=region) for region in rule["regions"]]
+    for pool_id in found:
+        emulator.tag(pool_id, **rule["tags"])
     document["defaults"]["endpoint_url"] = emulator.url
     pool_ids = [entry["id"] for entry in document["pools"]]
-    asked = recorded(emulator, yaml.safe_dump(document), tmp_path, *pool_ids)
+    asked = recorded(emulator, yaml.safe_dump(document), tmp_path, *pool_ids, *found)
     assert len(pool_ids) > 1
-    assert asked == {ACCOUNT: granted(tmp_path)}
+    allowed = granted(tmp_path)
+    assert asked.keys() == {ACCOUNT}
+    assert_exact(asked[ACCOUNT], allowed)
+    # What a rule may read hides nothing that lacks for the pools that have a name.
+    assert of(pool_ids, asked[ACCOUNT]) == of(pool_ids, allowed)
+
+
+def of(pool_ids: list[str], pairs: set[Pair]) -> set[Pair]:
+    return {pair for pair in pairs if pair[1].endswith(tuple(pool_ids))}
 
 
 def test_a_rate_that_is_a_share_asks_for_quotas_in_each_region(emulator: Emulator, tmp_path: Path) -> None:
@@ -163,6 +174,11 @@ def test_a_rule_is_allowed_to_look_and_to_read_what_it_may_find_in_its_regions(
     assert {pair for pair in asked if pair[1].startswith("*")} == looks
     for pool_id in found:
         assert ("cognito-idp:ListTagsForResource", any_of(pool_id).replace("/*", f"/{pool_id}")) in asked
+    assert_exact(asked, allowed)
+
+
+def assert_exact(asked: set[Pair], allowed: set[Pair]) -> None:
+    """All that was asked is allowed, and all that is allowed was asked: what stands for any pool, of one at least."""
     assert {pair for pair in asked if not permitted(pair, allowed)} == set()
     assert {pair for pair in allowed if not any(permitted(one, {pair}) for one in asked)} == set()
 

@@ -156,6 +156,14 @@ def test_a_release_is_tested_before_anything_is_published() -> None:
         assert {"version", "test", "build"} <= before(name), name
 
 
+def test_a_published_image_has_no_date_but_that_of_its_commit() -> None:
+    publish = content(ROOT / ".github/workflows/image.yaml")["jobs"]["publish"]["steps"]
+    assert any("SOURCE_DATE_EPOCH=" in step.get("run", "") for step in publish)
+    (build,) = (step["with"] for step in publish if step.get("id") == "build")
+    assert {"type=image", "push=true", "rewrite-timestamp=true"} == set(build["outputs"].split(","))
+    assert "push" not in build, "it would stand beside the outputs"
+
+
 def test_every_target_of_make_that_a_workflow_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = {target for step in steps() for target in re.findall(r"^make (\w+)", step.get("run", ""), re.MULTILINE)}

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -28,6 +28,7 @@ README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 MAKEFILE = ROOT / "Makefile"
 PRODUCTION, EVERYTHING = "requirements.lock", "requirements-dev.lock"
+LOCKS = frozenset(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.lock"), *ROOT.glob("tools/*.lock")))
 
 _FORBIDDEN = re.compile(
     # In pieces, so that this file may stand among those that are searched.
@@ -87,8 +88,13 @@ def test_nothing_names_a_registry_or_a_path_of_a_machine() -> None:
 
 def test_no_lock_file_carries_addresses() -> None:
     assert [path.name for path in committed() if path.name in {"uv.lock", "pylock.toml", "poetry.lock"}] == []
-    for name in (PRODUCTION, EVERYTHING):
-        assert "://" not in (ROOT / name).read_text(encoding="utf-8"), name
+    assert {PRODUCTION, EVERYTHING, "tools/kube-tools.lock"} < LOCKS
+    assert {name for name in LOCKS if "://" in (ROOT / name).read_text(encoding="utf-8")} == set()
+
+
+@pytest.mark.parametrize("name", sorted(LOCKS))
+def test_every_package_that_is_locked_has_a_hash(name: str) -> None:
+    assert locked(name)
 
 
 def test_the_license_stands_there_whole() -> None:
@@ -100,7 +106,8 @@ def test_the_license_stands_there_whole() -> None:
 def locked(name: str) -> dict[str, str]:
     """The packages of a lock file with their versions; every one of them has a hash."""
     found: dict[str, str] = {}
-    for entry in re.split(r"\n(?=[a-z0-9])", (ROOT / name).read_text(encoding="utf-8")):
+    text = re.sub(r"\A(?:#.*\n)+", "", (ROOT / name).read_text(encoding="utf-8"))
+    for entry in re.split(r"\n(?=[a-z0-9])", text):
         pinned = re.match(r"([a-z0-9][a-z0-9._-]*)==([^\s;]+)", entry)
         assert pinned, f"{name}: not pinned: {entry[:80]}"
         assert "--hash=sha256:" in entry, f"{name}: no hash: {entry[:80]}"
@@ -150,10 +157,16 @@ def imported(node: ast.AST) -> Iterator[str]:
         yield from imported(child)
 
 
+@cache
+def installed() -> Mapping[str, list[str]]:
+    """The distributions by the modules that they bring; looking through an environment takes a while."""
+    return packages_distributions()
+
+
 def third_party(source: str) -> set[str]:
     """The distributions behind the imports that are neither ours nor Python's."""
     foreign = set(imported(ast.parse(source))) - sys.stdlib_module_names - {"exporter"}
-    distributions = packages_distributions()
+    distributions = installed()
     # Several distributions may share a name, as OpenTelemetry's do, in any order; the first by name stands for them.
     return {normal(min(distributions.get(module, [module]))) for module in foreign}
 

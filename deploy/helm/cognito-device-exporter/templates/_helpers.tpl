@@ -25,6 +25,16 @@ app.kubernetes.io/name: {{ include "cognito-device-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Of the pod of `helm test`, and whether there is one. */}}
+{{- define "cognito-device-exporter.testLabels" -}}
+app.kubernetes.io/name: {{ include "cognito-device-exporter.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "cognito-device-exporter.testPod" -}}
+{{- if and .Values.testConnection (not (include "cognito-device-exporter.tls" .)) }}true{{ end -}}
+{{- end -}}
+
 {{- define "cognito-device-exporter.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "cognito-device-exporter.selectorLabels" . }}
@@ -35,10 +45,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
-{{/* The labels with others, which win: a list of the root and them. */}}
+{{/* The labels with others, which win but over those that selectors go by: a list of the root and them. */}}
 {{- define "cognito-device-exporter.labelsWith" -}}
 {{- $labels := fromYaml (include "cognito-device-exporter.labels" (index . 0)) -}}
-{{- toYaml (merge (deepCopy (default dict (index . 1))) $labels) -}}
+{{- $selected := fromYaml (include "cognito-device-exporter.selectorLabels" (index . 0)) -}}
+{{- toYaml (merge $selected (default dict (index . 1)) $labels) -}}
 {{- end -}}
 
 {{- define "cognito-device-exporter.serviceAccountName" -}}

@@ -55,10 +55,14 @@ spec:
         {{- end }}
       livenessProbe:
         {{- include "cognito-device-exporter.probe" (list . "/-/healthy") | nindent 8 }}
-        {{- toYaml .Values.livenessProbe | nindent 8 }}
+        {{- with .Values.livenessProbe }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       readinessProbe:
         {{- include "cognito-device-exporter.probe" (list . "/-/ready") | nindent 8 }}
-        {{- toYaml .Values.readinessProbe | nindent 8 }}
+        {{- with .Values.readinessProbe }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       resources:
         {{- toYaml .Values.resources | nindent 8 }}
       securityContext:
