@@ -72,8 +72,9 @@ class Schedule:
         self._entries: dict[str, _Entry] = {}
         self._beat = clock.monotonic()
         self._time = _MonotonicTime(clock)
+        self._threads = _DaemonThreads(kind, self._missed, self._failed)
         self._scheduler = BackgroundScheduler(
-            executors={"default": _DaemonThreads(kind, self._missed, self._failed)},
+            executors={"default": self._threads},
             # However late, a run is started; of several that are due, one is, and the others were missed.
             job_defaults={"coalesce": False, "max_instances": 1, "misfire_grace_time": None},
             timezone=self._time,
@@ -153,6 +154,9 @@ class Schedule:
         entry.waits = True
         if entry.runs:  # else it waits for the end of a job that it has replaced
             self._observer.sweep_overran(event.job_id)
+        if entry.waits and not self._threads.runs(event.job_id):  # it has ended since, and did not know of the wait
+            entry.waits = False
+            self._run_in(event.job_id, 0)
 
     def _missed(self, job_id: str, runs: int) -> None:
         """The process did not get to run for longer than an interval, as when it was stopped."""
@@ -272,11 +276,20 @@ class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no a
         self._missed = missed
         self._failed = failed
 
+    def runs(self, job_id: str) -> bool:
+        """Whether a run of the job is under way; asked once the scheduler has started."""
+        with self._lock:
+            return bool(self._instances.get(job_id))
+
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         if len(run_times) > 1:
             self._missed(job.id, len(run_times) - 1)
         last = run_times[-1:]
-        threading.Thread(target=self._run, args=(job, last), name=f"{self._kind}-{job.id}", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(job, last), name=f"{self._kind}-{job.id}", daemon=True).start()
+        except RuntimeError:  # the system grants no more threads: APScheduler logs it, and tries at the next time
+            self._failed()
+            raise
 
     def _run(self, job: Any, run_times: list[datetime]) -> None:
         try:

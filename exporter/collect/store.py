@@ -112,15 +112,14 @@ class PoolStore:
     def retire(self) -> None:
         """Another store takes this one's place, or none: what the sweep under way still finds is lost."""
         with self._lock:
-            self._sweeping = False
-            self._journal = NO_JOURNAL
+            self._retire()
 
     def hand_over(self) -> Restored:
         """What is known, for the store that takes the place of this one, which is retired."""
         with self._lock:
-            header = self._header()
-        self.retire()
-        return Restored(header, self._users.records())
+            handed = Restored(self._header(), self._users.records())
+            self._retire()
+        return handed
 
     def take_over(self, handed: Restored) -> None:
         """Begin with what another store knew, and tell the journal all of it."""
@@ -243,6 +242,8 @@ class PoolStore:
         Returns how many are gone.
         """
         with self._lock:
+            if not self._sweeping:
+                return 0  # retired: who was read since then was not noted, and would count as gone
             gone = self._users.unmet(self._sweep)
             for identity in gone:
                 self._drop(identity)
@@ -280,6 +281,10 @@ class PoolStore:
     def sweep_abandoned(self) -> None:
         """The daemon stops in mid-sweep; that says nothing about the pool, and the next start goes on with it."""
         self._sweeping = False
+
+    def _retire(self) -> None:
+        self._sweeping = False
+        self._journal = NO_JOURNAL
 
     def _nobody(self) -> Users:
         return Users(self.settings.detail, self._identity, self._most_series)

@@ -29,6 +29,9 @@ MAX_CONNECTIONS = 100
 STOP_GRACE_SECONDS = 1.0
 """How long answers under way may take when the server stops."""
 
+ROOM_SECONDS = 0.5
+"""How long an idle connection that has to make room may take to end."""
+
 ACCEPT_PAUSE_SECONDS = 0.1
 """After a failure to accept: without descriptors left, trying at once would only burn CPU."""
 
@@ -128,16 +131,37 @@ class WebServer:
             log.debug("connection not accepted", error=str(error))
             self._stopping.wait(ACCEPT_PAUSE_SECONDS)
             return
+        self._make_room()
+        if not self._begun(sock):
+            _refuse(sock, in_plain=self._gate is None or self._gate.in_force.tls is None)
+
+    def _make_room(self) -> None:
+        """End an idle connection where there are as many as may be: who asks nothing must not shut out who asks."""
+        with self._lock:
+            full = len(self._connections) >= self._max_connections
+            idle = ((sock, thread) for sock, (connection, thread) in self._connections.items() if connection.idle)
+            oldest = next(idle, None) if full else None
+        if oldest is not None:
+            sock, thread = oldest
+            _shut(sock)
+            thread.join(ROOM_SECONDS)
+
+    def _begun(self, sock: socket.socket) -> bool:
+        """Serve on a thread of its own, unless there are as many as may be, or as the system grants."""
         connection = Connection(sock, self, self._clock, self._bounds)
         thread = Thread(target=self._serve, args=(sock, connection), name="web-connection", daemon=True)
         with self._lock:
-            full = len(self._connections) >= self._max_connections
-            if not full:
-                self._connections[sock] = (connection, thread)
-        if full:
-            _refuse(sock, in_plain=self._gate is None or self._gate.in_force.tls is None)
-        else:
+            if len(self._connections) >= self._max_connections:
+                return False
+            self._connections[sock] = (connection, thread)
+        try:
             thread.start()
+        except RuntimeError as error:  # a limit on processes or memory; without this thread nobody would be served
+            log.debug("connection not served", error=str(error))
+            with self._lock:
+                del self._connections[sock]
+            return False
+        return True
 
     def _serve(self, sock: socket.socket, connection: Connection) -> None:
         try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,7 +16,9 @@ from exporter.clock import SystemClock
 from exporter.options import ListenAddress
 from exporter.web.connection import Bounds
 from exporter.web.messages import Request, Response, Route, text
-from exporter.web.server import WebServer, _refuse
+from exporter.web.routes import MAX_SCRAPES
+from exporter.web.server import MAX_CONNECTIONS, WebServer, _refuse
+from tests.fakes import eventually
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 HASTY = Bounds(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
@@ -200,12 +203,35 @@ def test_an_idle_connection_is_let_go() -> None:
 def test_more_connections_than_allowed_are_told_to_come_back() -> None:
     with served(max_connections=2) as server, _connect(server) as first, _connect(server) as second:
         for sock in (first, second):
-            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+            sock.sendall(b"GET / HTTP/1.1\r\n")
         with _connect(server) as third:
             refused = third.recv(65536)
             assert refused.startswith(b"HTTP/1.1 503 ")
             assert b"Retry-After: 1" in refused
+        for sock in (first, second):
+            sock.sendall(b"Host: x\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_connections_that_ask_nothing_make_room_for_who_asks() -> None:
+    with served(max_connections=2) as server, _connect(server) as first, _connect(server) as second:
+        for sock in (first, second):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert eventually(lambda: _get(server)[0] == 200)
+        assert first.recv(1) == b""
+        second.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert second.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_where_the_system_grants_no_thread_one_connection_is_refused_and_the_next_one_served() -> None:
+    with served() as server:
+        usual = threading.stack_size(1 << 46)  # more than there are addresses: no thread can begin
+        try:
+            assert _get(server)[0] == 503
+        finally:
+            threading.stack_size(usual)
+        assert _get(server)[0] == 200
 
 
 def test_who_is_told_to_come_back_reads_it_to_its_end_though_a_request_was_sent_already() -> None:
@@ -245,3 +271,22 @@ def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:
         assert silent.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(where, timeout=10).close()
+
+
+def test_the_limits_are_those_of_the_documentation() -> None:
+    bounds = Bounds()
+    section = documented("docs/web-configuration.md").split("## Limits of the web server")[1].split("\n## ")[0]
+    for told in (
+        f"| {MAX_CONNECTIONS} connections |",
+        f"| {bounds.head_bytes // 1024} KiB of a request's head that has no end yet, {bounds.headers} headers |",
+        f"| {bounds.body_bytes // 1024} KiB of a request's body |",
+        f"| {bounds.read_seconds:.0f} s for a whole request",
+        f"| {bounds.idle_seconds:.0f} s between two requests |",
+        f"| {bounds.write_seconds:.0f} s for a whole answer |",
+        f"| {MAX_SCRAPES} scrapes at the same time",
+    ):
+        assert told in section
+
+
+def documented(path: str) -> str:
+    return (Path(__file__).parents[2] / path).read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -435,3 +436,38 @@ def test_when_each_pool_is_due_is_told_by_the_clock_on_the_wall(schedule: Schedu
     assert 595 < due[POOL] - SystemClock().wall() < 605
     schedule.remove(POOL)
     assert schedule.due() == {}
+
+
+def test_a_run_that_ends_just_as_it_is_found_under_way_is_followed_all_the_same(schedule: Schedule) -> None:
+    job = Job(held=True)
+    skipping = logging.getLogger("apscheduler.scheduler")
+
+    def end_the_run(record: logging.LogRecord) -> bool:
+        """Between APScheduler's finding that the job runs and its telling so."""
+        if record.getMessage().startswith("Execution of job"):
+            (thread,) = (one for one in threading.enumerate() if one.name == f"sweep-{POOL}")
+            job.go_on.set()
+            thread.join(10)
+        return False
+
+    skipping.addFilter(end_the_run)
+    try:
+        schedule.add(POOL, 3600.0, job)
+        assert eventually(lambda: len(job.started) == 1)
+        schedule._run_in(POOL, 0)
+        assert job.has_run(2)
+    finally:
+        skipping.removeFilter(end_the_run)
+
+
+def test_a_run_for_which_the_system_grants_no_thread_is_counted_and_the_next_one_starts(
+    schedule: Schedule, observer: Remembering
+) -> None:
+    job = Job()
+    usual = threading.stack_size(1 << 46)  # more than there are addresses: no thread can begin
+    try:
+        schedule.add(POOL, 0.2, job)
+        assert eventually(lambda: observer.heard["unexpected", "schedule"] > 0)
+    finally:
+        threading.stack_size(usual)
+    assert job.has_run(1)

@@ -5,7 +5,7 @@ import pytest
 from exporter.collect.journal import PoolHeader, PoolJournal
 from exporter.collect.snapshot import SweepFailure
 from exporter.collect.store import PUBLISH_SECONDS, PoolStore
-from exporter.config.settings import Detail
+from exporter.config.settings import Detail, UserSelection
 from exporter.errors import Reason
 from exporter.identity import HmacIdentity, RawIdentity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
@@ -402,3 +402,45 @@ def test_the_journal_is_told_of_who_was_met_and_not_read_if_anything_is_known(
     assert set(journal.records) == {b"ann"}
     assert journal.records[b"ann"] != before
     assert journal.records == dict(kept._users.records())
+
+
+def test_what_a_sweep_reads_is_published_no_more_than_once_a_second(store: PoolStore, clock: TurnedClock) -> None:
+    sweep(store, ann=1, bob=1)
+    clock.turn(60)
+    store.sweep_started()
+    store.put(b"ann", ())
+    store.put(b"bob", ())
+    assert shown(store) == {"ann": 0, "bob": 1}
+    clock.turn(PUBLISH_SECONDS)
+    store.put(b"carl", ())
+    assert shown(store) == {"ann": 0, "bob": 0, "carl": 0}
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (UserSelection(), 3),
+        (UserSelection(usernames=("ann",)), None),
+        (UserSelection(groups=("staff",)), None),
+        (UserSelection(filter="x"), None),
+    ],
+)
+def test_what_aws_estimates_is_expected_only_where_everybody_is_read(
+    clock: TurnedClock, selection: UserSelection, expected: int | None
+) -> None:
+    store = PoolStore(settings(users=selection), RawIdentity(), clock)
+    store.sweep_started()
+    store.described(description(estimated=3))
+    progress = store.view().progress
+    assert progress is not None
+    assert progress.users_expected == expected
+
+
+def test_a_sweep_that_ends_after_its_pool_was_handed_over_takes_nobody_away(store: PoolStore) -> None:
+    sweep(store, ann=1, bob=1)
+    store.sweep_started()
+    store.put(b"ann", (device(),))
+    store.hand_over()
+    store.put(b"bob", (device(),))  # tells nothing any more, so bob is no less there
+    assert store.sweep_completed(every_user_read=True) == 0
+    assert shown(store) == {"ann": 1, "bob": 1}

@@ -114,3 +114,10 @@ def test_names_as_they_are_stand_in_the_order_of_their_hashes_too() -> None:
         order = RawIdentity().order
         assert shown == sorted(map(str, range(50)), key=lambda name: order(name.encode()))[:most]
         assert shown != sorted(shown)
+
+
+def test_a_user_may_be_read_again_before_anything_is_shown() -> None:
+    users = Users(Detail.DEVICE, RawIdentity(), lambda: 10)
+    users.put(b"ann", (device("old"),), 1, 1)
+    users.put(b"ann", (device("new"),), 2, 2)
+    assert users.data().rows[0].devices == (device("new"),)
