@@ -30,7 +30,8 @@ from exporter.options import ServeOptions
 
 PROGRAM = "cognito-device-exporter"
 
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes; 130 is what a shell gives a program that Ctrl-C has ended."""
 
 Serve = Callable[[Settings, ServeOptions], int]
 """Serves until told to stop, and returns an exit code."""
@@ -44,7 +45,9 @@ class _Parts:
 
 
 def main(args: Sequence[str] | None = None, serve: Serve | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 failed while running, 2 wrong usage or configuration.
+    """Run the command line and return its exit code.
+
+    0 done, 1 failed while running, 2 wrong usage or configuration, 130 ended by Ctrl-C.
 
     `args` are those of the process unless given; `serve` is `exporter.app.serve` unless given.
     """
@@ -54,7 +57,7 @@ def main(args: Sequence[str] | None = None, serve: Serve | None = None) -> int:
     except (click.UsageError, MissingEmulator, ConfigError) as error:
         return _told(error, WRONG_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        return _told("interrupted", FAILED)
+        return _told("interrupted", INTERRUPTED)
     except (click.ClickException, ExporterError, OSError) as error:
         return _told(error, FAILED)
 

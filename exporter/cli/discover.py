@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TextIO
 
+import click
+
 from exporter.aws.permissions import Use, rule_uses
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.cli.reach import connections, of_each, patiently, plain_rates
@@ -35,7 +37,7 @@ def discovered(
     clock: Clock | None = None,
     patience: Patience = PATIENCE,
 ) -> Discovered:
-    """The settings with the pools that their rules find now."""
+    """The settings with the pools that their rules find now; a rule that finds none is told, and is no fault."""
     if not settings.discovery:
         return Discovered(settings)
     looks = _looks(settings)
@@ -56,6 +58,11 @@ def discovered(
         settings.pools, [(one.rule, one.search, each.pools) for one, each in zip(looks, found, strict=True)]
     )
     faults = [_fault(one, each.fault) for one, each in zip(looks, found, strict=True) if each.fault is not None]
+    of_rules = {one.index: False for one in looks}
+    for one, each in zip(looks, found, strict=True):
+        of_rules[one.index] |= bool(each.pools) or each.fault is not None
+    for index in (index for index, told in of_rules.items() if not told):
+        click.echo(f"discovery[{index}]: no pool in its Regions fits", file=err)
     pools = (*settings.pools, *(pool for share in shares for pool in share))
     return Discovered(replace(settings, pools=pools, discovery=()), tuple(faults))
 

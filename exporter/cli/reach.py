@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from queue import SimpleQueue
 from typing import TextIO, TypeVar
 
 import click
@@ -80,22 +80,46 @@ def _wait(cancelled: threading.Event, seconds: float) -> None:
 def of_each(things: Sequence[T], look: Callable[[T], R], cancelled: threading.Event, err: TextIO) -> list[R]:
     """What `look` returns of each, in their order; on a terminal, a bar shows how many are through.
 
-    Ctrl-C sets `cancelled` and goes on as `KeyboardInterrupt`.
+    Raises what `look` has raised first. That, and Ctrl-C, sets `cancelled` and waits for no answer that is under way.
     """
-    with (
-        ThreadPoolExecutor(AT_ONCE) as pool,
-        click.progressbar(length=len(things), label="pools", file=err, show_pos=True, hidden=not err.isatty()) as bar,
-    ):
+    answers = SimpleQueue[tuple[int, R | Exception]]()
+    waiting = iter(list(enumerate(things)))  # whose iterator many threads may share
+    # Not those of an executor, which the end of the process would wait for.
+    for _ in range(min(AT_ONCE, len(things))):
+        threading.Thread(target=_work, args=(waiting, look, cancelled, answers), name="look", daemon=True).start()
+    found: dict[int, R] = {}
+    with click.progressbar(length=len(things), label="pools", file=err, show_pos=True, hidden=not err.isatty()) as bar:
         try:
-            found = []
-            for result in pool.map(look, things):
-                found.append(result)
+            while len(found) < len(things):
+                place, answer = _next(answers)
+                found[place] = answer
                 bar.update(1)
-        except KeyboardInterrupt:
+        except BaseException:
             cancelled.set()
-            pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return found
+    return [found[place] for place in range(len(things))]
+
+
+def _next(answers: SimpleQueue[tuple[int, R | Exception]]) -> tuple[int, R]:
+    place, answer = answers.get()
+    if isinstance(answer, Exception):
+        raise answer
+    return place, answer
+
+
+def _work(
+    waiting: Iterator[tuple[int, T]],
+    look: Callable[[T], R],
+    cancelled: threading.Event,
+    answers: SimpleQueue[tuple[int, R | Exception]],
+) -> None:
+    for place, thing in waiting:
+        if cancelled.is_set():
+            return
+        try:
+            answers.put((place, look(thing)))
+        except Exception as error:  # noqa: BLE001 - raised to whoever waits
+            answers.put((place, error))
 
 
 class Unheard:

@@ -151,12 +151,15 @@ class Forecast:
 
     @property
     def holds(self) -> bool:
-        """Whether every pool keeps its interval, and every series has room."""
+        """Whether every pool of which something is known keeps its interval, and every series has room."""
         return all(pool.keeps_interval for pool in self.pools) and self.series <= self.series_limit
 
 
 Quotas = Mapping[tuple[Target, Category], float]
 """As far as AWS has told them."""
+
+_Loads = dict[tuple[Target, Category], dict[int, Load]]
+"""What the pools of each account and Region ask of each category, by the place of the pool."""
 
 
 def forecast(
@@ -164,12 +167,13 @@ def forecast(
 ) -> Forecast:
     """What the sweeps of these pools take."""
     calls = [calls_of(one) for one in known]
-    categories = tuple(_categories(known, calls, limits, quotas, shard))
-    rates = {(one.target, one.category): one.rate for one in categories}
+    loads = _loads(known, calls)
+    categories = tuple(_categories(loads, limits, quotas, shard))
+    speeds = {(one.target, one.category): turns(one.rate / shard.count) for one in categories}
     return Forecast(
         shard=shard,
         pools=tuple(
-            PoolForecast(one, of_one, _seconds(place, known, calls, rates, shard), series_of(one))
+            PoolForecast(one, of_one, _seconds(place, one.target, loads, speeds), series_of(one))
             for place, (one, of_one) in enumerate(zip(known, calls, strict=True))
         ),
         failed=tuple(failed),
@@ -202,50 +206,38 @@ def _load(known: Known, calls: Mapping[Operation, int], category: Category) -> L
     return Load(asked, known.settings.refresh_interval)
 
 
-def _categories(
-    known: Sequence[Known],
-    calls: Sequence[Mapping[Operation, int]],
-    limits: Limits,
-    quotas: Quotas,
-    shard: Shard,
-) -> Iterable[CategoryForecast]:
-    for target in dict.fromkeys(one.target for one in known):
+def _loads(known: Sequence[Known], calls: Sequence[Mapping[Operation, int]]) -> _Loads:
+    loads: _Loads = {}
+    for place, (one, of_one) in enumerate(zip(known, calls, strict=True)):
         for category in dict.fromkeys(CATEGORIES.values()):
-            quota = quotas.get((target, category), DEFAULT_QUOTAS[category])
-            loads = [
-                _load(one, of_one, category) for one, of_one in zip(known, calls, strict=True) if one.target == target
-            ]
-            yield CategoryForecast(
-                target=target,
-                category=category,
-                rate=_rate(limits.rate[category], quota),
-                quota=quota,
-                provisioned=(target, category) in quotas,
-                average=shard.count * sum(load.demand for load in loads),
-                needed=shard.count * least_rate(loads),
-            )
+            loads.setdefault((one.target, category), {})[place] = _load(one, of_one, category)
+    return loads
+
+
+def _categories(loads: _Loads, limits: Limits, quotas: Quotas, shard: Shard) -> Iterable[CategoryForecast]:
+    for (target, category), of_pools in loads.items():
+        quota = quotas.get((target, category), DEFAULT_QUOTAS[category])
+        asked = list(of_pools.values())
+        yield CategoryForecast(
+            target=target,
+            category=category,
+            rate=_rate(limits.rate[category], quota),
+            quota=quota,
+            provisioned=(target, category) in quotas,
+            average=shard.count * sum(load.demand for load in asked),
+            needed=shard.count * least_rate(asked),
+        )
 
 
 def _rate(configured: float | Share, quota: float) -> float:
     return configured.fraction * quota if isinstance(configured, Share) else configured
 
 
-def _seconds(
-    place: int,
-    known: Sequence[Known],
-    calls: Sequence[Mapping[Operation, int]],
-    rates: Mapping[tuple[Target, Category], float],
-    shard: Shard,
-) -> float:
+def _seconds(place: int, target: Target, loads: _Loads, speeds: Mapping[tuple[Target, Category], float]) -> float:
     """The slowest category decides, as users are listed while those listed before are read."""
-    target = known[place].target
     slowest = 0.0
     for category in dict.fromkeys(CATEGORIES.values()):
-        others = [
-            _load(one, calls[other], category)
-            for other, one in enumerate(known)
-            if other != place and one.target == target
-        ]
-        speed = turns(rates[target, category] / shard.count)
-        slowest = max(slowest, duration(_load(known[place], calls[place], category), others, speed))
+        of_pools = loads[target, category]
+        others = [load for other, load in of_pools.items() if other != place]
+        slowest = max(slowest, duration(of_pools[place], others, speeds[target, category]))
     return slowest

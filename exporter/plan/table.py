@@ -86,8 +86,11 @@ def _verdict(forecast: Forecast) -> Iterator[str]:
             yield _beyond_quota(one)
     if forecast.series > forecast.series_limit:
         yield f"{forecast.series:,} series are more than limits.series, {forecast.series_limit:,}: some are left out."
-    if forecast.holds:
-        yield f"Every interval is kept; {forecast.series:,} series of limits.series, {forecast.series_limit:,}."
+    if not forecast.pools:
+        yield "There is nothing to forecast: nothing is known of any pool."
+    elif forecast.holds:
+        whose = "Every interval of the pools above" if forecast.failed else "Every interval"
+        yield f"{whose} is kept; {forecast.series:,} series of limits.series, {forecast.series_limit:,}."
 
 
 def _remedy(one: CategoryForecast) -> str:

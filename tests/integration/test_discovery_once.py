@@ -50,6 +50,16 @@ def test_a_report_of_rules_that_find_nothing(emulator: Emulator, run: CommandLin
     assert run(text(emulator, name="^nothing-"), "report", f"--format={form}").code == 0
 
 
+@pytest.mark.parametrize("command", ["check", "plan", "report"])
+@pytest.mark.usefixtures("pools")
+def test_a_rule_that_finds_nothing_is_told_and_is_no_failure(
+    emulator: Emulator, run: CommandLine, command: str
+) -> None:
+    nothing = text(emulator, name="^nothing-")
+    ended = checked(emulator, run, name="^nothing-") if command == "check" else run(nothing, command)
+    assert (ended.code, ended.err) == (0, "discovery[0]: no pool in its Regions fits\n")
+
+
 def test_a_check_tries_what_the_rules_find(emulator: Emulator, run: CommandLine, pools: list[str]) -> None:
     ended = checked(emulator, run)
     assert (ended.code, ended.err) == (0, "")

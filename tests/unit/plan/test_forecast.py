@@ -159,3 +159,12 @@ def test_the_columns_are_aligned() -> None:
     lines = text(forecast_of(known(6), known(60_000, "eu-central-1_AbCdEfGhI"))).splitlines()[:4]
     assert len({line.index(" pool  ") for line in lines[1:3]}) == 1
     assert {len(line) for line in lines} == {len(lines[0])}
+
+
+def test_a_verdict_is_about_the_pools_of_which_something_is_known() -> None:
+    failed = [Failed("eu-west-1_Denied", Reason.DENIED, "DescribeUserPool: AccessDeniedException")]
+    assert "\nEvery interval is kept; " in text(forecast_of(known()))
+    assert "\nEvery interval of the pools above is kept; " in text(forecast_of(known(), failed=failed))
+    for nothing in (forecast_of(), forecast_of(failed=failed)):
+        assert "nothing is known of any pool." in text(nothing)
+        assert "is kept" not in text(nothing)
