@@ -14,7 +14,7 @@ from bench.errors import NotMeasured
 from bench.figures import Missing, Row
 from bench.lab import FULL, QUICK, Lab
 from bench.machine import description
-from bench.measure import end_to_end, memory, million, pacing, rendering, startup, sweeping
+from bench.measure import accounts, end_to_end, memory, million, pacing, rendering, startup, sweeping
 from bench.processes import Children
 from bench.report import NOT_MEASURED, exit_code, page
 from bench.subjects import Subjects
@@ -28,6 +28,7 @@ MEASUREMENTS: dict[str, Callable[[Lab], Iterator[Row]]] = {
     "million": million.measure,
     "memory": memory.measure,
     "startup": startup.measure,
+    "accounts": accounts.measure,
 }
 
 RESULTS = Path(__file__).parent / "RESULTS.md"

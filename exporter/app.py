@@ -181,6 +181,7 @@ class App:
             revision=revision(),
             shard=self._options.shard,
             started=self._clock.wall(),
+            rules=self._discovery.states,
         )
 
     def _silence(self) -> str | None:

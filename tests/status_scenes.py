@@ -37,6 +37,26 @@ _NOBODY = ActivityIndex(array("q"), (), (), 0)
 
 
 @dataclass(frozen=True)
+class Looked:
+    """A rule of discovery in one Region at one moment."""
+
+    rule: str
+    region: str
+    pools: int
+    up: bool
+    last_success: float | None
+    reason: Reason | None = None
+
+
+RULES = (
+    Looked("0", "eu-west-1", 3, up=True, last_success=NOW - 190),
+    Looked("0", "us-east-1", 2, up=False, last_success=NOW - 7_300, reason=Reason.DENIED),
+    Looked("1", "eu-central-1", 0, up=False, last_success=None),
+)
+"""A rule that fails in one of two Regions, and one that has not looked yet."""
+
+
+@dataclass(frozen=True)
 class Spent:
     """A rate budget at one moment."""
 
@@ -189,7 +209,7 @@ def budgets(*targets: Target) -> list[Spent]:
     return found
 
 
-def sources(views: Sequence[PoolView], clock: TurnedClock | None = None) -> Sources:
+def sources(views: Sequence[PoolView], clock: TurnedClock | None = None, *, rules: Sequence[Looked] = ()) -> Sources:
     """Who tells of these pools; some failures are counted, and the configuration was loaded three hours ago."""
     own = OwnMetrics(version="1.2.3")
     own.configuration_loaded(successful=True, now=NOW - 3 * 3600)
@@ -210,6 +230,7 @@ def sources(views: Sequence[PoolView], clock: TurnedClock | None = None) -> Sour
         revision="4f2c1d7",
         shard=WHOLE,
         started=NOW - 3 * 86400,
+        rules=lambda: rules,
     )
 
 

@@ -58,6 +58,8 @@ class Population:
                 return _compact(self.description(json.loads(body)["UserPoolId"]))
             case "GetCallerIdentity":
                 return CALLER
+            case "AssumeRole":
+                return ROLE
             case _:
                 raise UnknownOperation(operation)
 
@@ -107,6 +109,14 @@ CALLER = (
     b"<Arn>arn:aws:iam::123456789012:user/bench</Arn><UserId>AIDABENCH</UserId><Account>123456789012</Account>"
     b"</GetCallerIdentityResult><ResponseMetadata><RequestId>bench</RequestId></ResponseMetadata>"
     b"</GetCallerIdentityResponse>"
+)
+
+
+ROLE = (
+    b'<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>'
+    b"<AccessKeyId>ASIABENCHBENCHBENCH0</AccessKeyId><SecretAccessKey>bench</SecretAccessKey>"
+    b"<SessionToken>bench</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>"
+    b"</AssumeRoleResult><ResponseMetadata><RequestId>bench</RequestId></ResponseMetadata></AssumeRoleResponse>"
 )
 
 

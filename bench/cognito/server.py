@@ -22,6 +22,8 @@ SO_TIMESTAMPNS = 35
 
 _TIMESTAMP = struct.Struct("qq")
 
+_OF_STS = ("GetCallerIdentity", "AssumeRole")
+
 STATISTICS, BEGIN = "GET /statistics", "POST /begin"
 """The requests that are for the bench itself and answered at once."""
 
@@ -157,8 +159,9 @@ def _operation(head: bytes, body: bytes) -> str:
     target = _header(head, b"x-amz-target")
     if target:
         return target.rpartition(b".")[2].decode()
-    if b"Action=GetCallerIdentity" in body:
-        return "GetCallerIdentity"
+    for operation in _OF_STS:
+        if b"Action=%b" % operation.encode() in body:
+            return operation
     return head[: head.find(b" HTTP/")].decode()
 
 

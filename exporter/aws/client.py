@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -47,16 +48,21 @@ class BotoCognito:
 
     def __init__(
         self,
-        cognito: CognitoIdentityProviderClient,
+        cognito: Callable[[], CognitoIdentityProviderClient],
         sts: Callable[[], STSClient],
     ) -> None:
-        """Use clients made with `ONE_ATTEMPT`; `sts` makes its client when it is first needed."""
-        self._cognito = cognito
+        """Use clients made with `ONE_ATTEMPT`, which are made when they are first needed."""
+        self._make_cognito = cognito
         self._sts = sts
-        self._departures = _Departures()
+        self._departures = Departures()
+
+    @cached_property
+    def _cognito(self) -> CognitoIdentityProviderClient:
+        cognito = self._make_cognito()
         self._departures.watch(cognito)
         bound(cognito)
         cognito.meta.events.register("before-parse.cognito-identity-provider", _refuse_broken_json)
+        return cognito
 
     def prepare(self, operation: Operation) -> None:
         """Nothing: boto3 looks after its credentials in the call."""
@@ -143,19 +149,22 @@ class BotoCognito:
         return ours
 
 
-class _Departures:
+class Departures:
     """Knows whether the call under way on this thread has left the process."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     def watch(self, client: CognitoIdentityProviderClient | STSClient) -> None:
+        """Know of the calls of this client, too."""
         client.meta.events.register("before-send", self._note)
 
     def reset(self) -> None:
+        """A call of this thread begins."""
         self._local.seen = False
 
     def seen(self) -> bool:
+        """Whether the call of this thread has left the process."""
         return bool(self._local.seen)
 
     def _note(self, **_: Any) -> None:

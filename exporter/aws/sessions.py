@@ -8,37 +8,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import boto3
 import structlog
 import tenacity
-from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.credentials import (
-    AssumeRoleCredentialFetcher,
-    CredentialProvider,
-    CredentialResolver,
-    DeferredRefreshableCredentials,
-)
 from botocore.exceptions import NoCredentialsError
-from botocore.session import Session as BotocoreSession
 
 import exporter
 from exporter.aws.api import Category, CognitoApi, Operation
-from exporter.aws.bounded import bound
 from exporter.aws.budget import RateBudget
 from exporter.aws.budgets import Budgets, Rates
 from exporter.aws.client import ONE_ATTEMPT, BotoCognito
 from exporter.aws.failures import translated
 from exporter.aws.lean import LeanCognito
 from exporter.aws.paced import PacedDirectory, PacedReader, observed
+from exporter.aws.roles import ASSUME_ROLE, AssumesRole, Exchange, LeanCognitoByRole, Role, session_with
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import PoolSettings, TargetSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.hooks import UNKNOWN_ACCOUNT, AwsObserver, Target
 
 if TYPE_CHECKING:
+    from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
     from mypy_boto3_sts import STSClient
 
 LIMIT_MANAGEMENT_SECONDS = 1.1
@@ -105,6 +99,8 @@ class Connection:
         with self._lock:
             if self._api is None:
                 self._api = self._make_api(self._settings)
+                if isinstance(self._api, AssumesRole):
+                    self._api.tell_of_role(self._role_asked)
                 made(self._api)
             return self._api
 
@@ -117,6 +113,9 @@ class Connection:
             self._budgets = self._all_budgets.rename(unknown, self._target)
             self._observer.target_named(unknown, self._target)
         self.naming_over.set()
+
+    def _role_asked(self, seconds: float, reason: Reason | None, attempted: bool) -> None:  # noqa: FBT001 - as `Heard`
+        self.request_finished(self._target, ASSUME_ROLE, seconds, reason, attempted=attempted)
 
     def close(self) -> None:
         """Nothing uses this connection any more; an answer of STS that is under way names nothing then."""
@@ -274,8 +273,18 @@ class Connections:
             connection.granted(category, quota)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A Region as all accounts reach it."""
+
+    config: Config
+    cognito: CognitoIdentityProviderClient
+    """Says where to send what; whoever asks has credentials of their own."""
+    exchange: Exchange
+
+
 class AwsApis:
-    """Makes clients; all of them share what botocore loads from disk."""
+    """Makes clients; they share what botocore loads, and those of one Region all that boto3 would keep for each."""
 
     def __init__(self, make_session: Callable[[], boto3.Session] = boto3.Session, clock: Clock | None = None) -> None:
         """`make_session` is called once, when the first client is needed."""
@@ -283,6 +292,7 @@ class AwsApis:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()  # boto3's sessions are not safe for threads; its clients are
         self._base: boto3.Session | None = None
+        self._places: dict[TargetSettings, _Place] = {}
 
     def __call__(self, settings: TargetSettings) -> CognitoApi:
         """A client for one account and Region.
@@ -300,34 +310,55 @@ class AwsApis:
     def _made(self, settings: TargetSettings) -> CognitoApi:
         if self._base is None:
             self._base = self._make_session()
-        config = ONE_ATTEMPT.merge(
-            Config(
-                user_agent_extra=f"cognito-device-exporter/{exporter.__version__}",
-                use_fips_endpoint=settings.use_fips_endpoint,
-                use_dualstack_endpoint=settings.use_dualstack_endpoint,
-            )
-        )
-        role_arn = settings.role_arn
-        session = self._base if role_arn is None else _assuming(self._base, role_arn, settings, config)
-        cognito = session.client(
-            "cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
-        )
-
-        def make_sts() -> STSClient:
-            with self._lock:
-                return session.client("sts", region_name=settings.region, config=config)
-
-        credentials = session.get_credentials()
+        base = self._base
+        credentials = base.get_credentials()
         if credentials is None:
             # Not kept: at the next sweep the source of credentials, such as a metadata service, may be up.
             raise NoCredentialsError
-        return LeanCognito(
-            cognito,
-            credentials,
-            session._session.get_config_variable("ca_bundle"),  # noqa: SLF001 - boto3 gives no other way to its settings
-            plain=BotoCognito(cognito, make_sts),
-            clock=self._clock,
+        place = self._place(base, settings)
+        ca_bundle = base._session.get_config_variable("ca_bundle")  # noqa: SLF001 - boto3 gives no other way to its settings
+        if settings.role_arn is None:
+            plain = BotoCognito(lambda: place.cognito, lambda: self._sts(base, settings, place.config))
+            return LeanCognito(place.cognito, credentials, ca_bundle, plain=plain, clock=self._clock)
+        role = Role(settings.role_arn, settings.external_id, place.exchange, self._clock)
+        own = role.credentials(credentials)
+        plain = BotoCognito(
+            lambda: self._cognito(session_with(own, base), settings, place.config),
+            lambda: self._sts(session_with(own, base), settings, place.config),
         )
+        return LeanCognitoByRole(place.cognito, own, ca_bundle, role, plain=plain, clock=self._clock)
+
+    def _place(self, base: boto3.Session, settings: TargetSettings) -> _Place:
+        key = replace(settings, role_arn=None, external_id=None)
+        if key not in self._places:
+            config = _config(settings)
+            cognito = _cognito_client(base, settings, config)
+            self._places[key] = _Place(config, cognito, Exchange(lambda: self._sts(base, settings, config)))
+        return self._places[key]
+
+    def _cognito(
+        self, session: boto3.Session, settings: TargetSettings, config: Config
+    ) -> CognitoIdentityProviderClient:
+        with self._lock:
+            return _cognito_client(session, settings, config)
+
+    def _sts(self, session: boto3.Session, settings: TargetSettings, config: Config) -> STSClient:
+        with self._lock:
+            return session.client("sts", region_name=settings.region, config=config)
+
+
+def _config(settings: TargetSettings) -> Config:
+    return ONE_ATTEMPT.merge(
+        Config(
+            user_agent_extra=f"cognito-device-exporter/{exporter.__version__}",
+            use_fips_endpoint=settings.use_fips_endpoint,
+            use_dualstack_endpoint=settings.use_dualstack_endpoint,
+        )
+    )
+
+
+def _cognito_client(session: boto3.Session, settings: TargetSettings, config: Config) -> CognitoIdentityProviderClient:
+    return session.client("cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config)
 
 
 def _pause(seconds: float) -> None:
@@ -337,52 +368,3 @@ def _pause(seconds: float) -> None:
 def account_of_role(role_arn: str | None) -> str | None:
     """The account id in `arn:aws:iam::123456789012:role/name`."""
     return role_arn.split(":")[4] if role_arn else None
-
-
-def _assuming(base: boto3.Session, role_arn: str, settings: TargetSettings, config: Config) -> boto3.Session:
-    source = base._session  # noqa: SLF001 - boto3 gives no other way to its loader and credentials
-    session = BotocoreSession()
-    session.register_component("data_loader", source.get_component("data_loader"))
-    provider = _RoleProvider(source, role_arn, settings, config)
-    session.register_component("credential_provider", CredentialResolver(providers=[provider]))
-    return boto3.Session(botocore_session=session)
-
-
-class _RoleProvider(CredentialProvider):
-    """Credentials of an assumed role, asked for at the first call and renewed before they expire."""
-
-    METHOD = "assume-role"
-    CANONICAL_NAME = "AssumeRole"
-
-    def __init__(self, source: BotocoreSession, role_arn: str, settings: TargetSettings, config: Config) -> None:
-        super().__init__()
-        self._config = config
-        self._source = source
-        self._role_arn = role_arn
-        self._settings = settings
-
-    def load(self) -> DeferredRefreshableCredentials:
-        source = self._source.get_credentials()
-        if source is None:
-            raise NoCredentialsError
-        fetcher = AssumeRoleCredentialFetcher(
-            # botocore's own timeouts and retries could hold up a sweep for minutes.
-            client_creator=self._create_client,
-            source_credentials=source,
-            role_arn=self._role_arn,
-            extra_args=self._extra_arguments(),
-        )
-        return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=fetcher.fetch_credentials)
-
-    def _create_client(self, service_name: str, **credentials: Any) -> BaseClient:
-        client: BaseClient = self._source.create_client(
-            service_name, region_name=self._settings.region, config=self._config, **credentials
-        )
-        bound(client)
-        return client
-
-    def _extra_arguments(self) -> dict[str, str]:
-        extra = {"RoleSessionName": "cognito-device-exporter"}
-        if self._settings.external_id is not None:
-            extra["ExternalId"] = self._settings.external_id
-        return extra

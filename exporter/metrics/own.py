@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.samples import Sample
 
 from exporter.aws.api import Category, Operation
 from exporter.errors import Reason
@@ -20,7 +21,9 @@ _REASONS = tuple(reason.value for reason in Reason)
 _SKIPS = tuple(reason.value for reason in own.SkipReason)
 _COMPONENTS = tuple(component.value for component in own.Component)
 _OF_EVERY_TARGET = (Operation.DESCRIBE_USER_POOL.value, Operation.LIST_USERS.value, Operation.ADMIN_LIST_DEVICES.value)
-"""What every sweep asks; other operations are on the page from their first request on, as each takes 26 series."""
+"""What every sweep asks. How long others take is on the page from their first request on, as each takes 14 series."""
+
+_OPERATIONS = tuple(operation.value for operation in Operation)
 
 _CATEGORIES = tuple(category.value for category in Category)
 
@@ -34,6 +37,9 @@ _OF_POOL: tuple[tuple[OwnMetric, tuple[str, ...] | None], ...] = (
     (own.USERS_SKIPPED, _SKIPS),
 )
 """The counters of a pool, with the closed list behind their second label."""
+
+_OF_TARGET = (own.AWS_REQUESTS, own.AWS_REQUEST_FAILURES, own.RATE_LIMIT_WAIT)
+"""The counters of an account and Region."""
 
 
 class OwnMetrics:
@@ -103,12 +109,14 @@ class OwnMetrics:
     def target_named(self, unknown: Target, known: Target) -> None:
         """The account of a target became known.
 
-        Its counters start at 0 under the new labels, for a counter must not jump; those of `unknown` stay as
-        long as another account without a name uses them. What still comes under the old labels is counted
-        under the new ones.
+        What was counted under `unknown` goes on under the new labels, durations apart, which start anew: a histogram
+        takes no sums. While another account without a name uses `unknown`, nobody knows whose the counts are, and
+        they stay. What still comes under the old labels is counted under the new ones.
         """
         with self._lock:
             self._add_target(known)
+            if self._targets.get(unknown) == 1:
+                self._carry_over(unknown, known)
             self._remove_target(unknown)
             if unknown not in self._targets:
                 self._renamed[unknown] = known
@@ -128,6 +136,10 @@ class OwnMetrics:
         self._renamed.pop(target, None)
         self._targets[target] = self._targets.get(target, 0) + 1
         self._operations.setdefault(target, set())
+        for operation in _OPERATIONS:
+            self._of(own.AWS_REQUESTS).labels(target.account_id, target.region, operation)
+            for reason in _REASONS:
+                self._of(own.AWS_REQUEST_FAILURES).labels(target.account_id, target.region, operation, reason)
         for operation in _OF_EVERY_TARGET:
             self._add_operation(target, operation)
         for category in _CATEGORIES:
@@ -137,11 +149,7 @@ class OwnMetrics:
         if operation in self._operations[target]:
             return
         self._operations[target].add(operation)
-        labels = (target.account_id, target.region, operation)
-        self._of(own.AWS_REQUESTS).labels(*labels)
-        self._histograms[own.AWS_REQUEST_DURATION.spec.name].labels(*labels)
-        for reason in _REASONS:
-            self._of(own.AWS_REQUEST_FAILURES).labels(*labels, reason)
+        self._histograms[own.AWS_REQUEST_DURATION.spec.name].labels(target.account_id, target.region, operation)
 
     def _remove_target(self, target: Target) -> None:
         users = self._targets.pop(target, 0)
@@ -150,9 +158,24 @@ class OwnMetrics:
             return
         self._operations.pop(target, None)
         labels = {own.ACCOUNT: target.account_id, own.REGION: target.region}
-        for metric in (own.AWS_REQUESTS, own.AWS_REQUEST_FAILURES, own.RATE_LIMIT_WAIT):
+        for metric in _OF_TARGET:
             self._of(metric).remove_by_labels(labels)
         self._histograms[own.AWS_REQUEST_DURATION.spec.name].remove_by_labels(labels)
+
+    def _carry_over(self, unknown: Target, known: Target) -> None:
+        for operation in self._operations[unknown]:
+            self._add_operation(known, operation)
+        old = {own.ACCOUNT: unknown.account_id, own.REGION: unknown.region}
+        new = {own.ACCOUNT: known.account_id, own.REGION: known.region}
+        for metric in _OF_TARGET:
+            for sample in self._samples(metric):
+                if sample.value and old.items() <= sample.labels.items():
+                    self._of(metric).labels(**{**sample.labels, **new}).inc(sample.value)
+
+    def _samples(self, metric: OwnMetric) -> list[Sample]:
+        """The values of a counter, without the times when they were created."""
+        (family,) = self._of(metric).collect()
+        return [sample for sample in family.samples if sample.name == metric.spec.name]
 
     def _shown(self, target: Target) -> Target:
         """By which labels a target is shown; one that nobody announced is added, for no request may go uncounted."""

@@ -75,6 +75,10 @@ class Summary(Struct, frozen=True, kw_only=True):
     pools_by_state: Annotated[dict[PoolState, Count], Meta(description="Every state is present, the worst first.")]
     pools_overdue: Count
     pools_sweeping: Count
+    discovery_rules: Count
+    discovery_rules_failing: Annotated[
+        Count, Meta(description="Their last look at some Region did not see everything.")
+    ]
     users: Count
     devices: Count
 
@@ -166,6 +170,17 @@ class Pool(Struct, frozen=True, kw_only=True):
     settings: PoolSettings
 
 
+class Rule(Struct, frozen=True, kw_only=True):
+    """A rule of `discovery` in one of its Regions."""
+
+    index: Annotated[Count, Meta(description="Its position in `discovery`, from 0, as in the label `rule`.")]
+    aws_region: str
+    pools: Annotated[Count, Meta(description="Read because of it: neither `pools` nor a rule before it has them.")]
+    up: Annotated[bool, Meta(description="Whether the last look saw everything; false before the first.")]
+    last_success: Annotated[Moment | None, Meta(description="When a look last ended that saw everything.")]
+    reason: Annotated[Reason | None, Meta(description="Why the last look did not see everything.")]
+
+
 class Budget(Struct, frozen=True, kw_only=True):
     """The rate budget of one account, Region and quota category, for this process."""
 
@@ -189,6 +204,9 @@ class Status(Struct, frozen=True, kw_only=True):
     configuration: Configuration
     summary: Summary
     pools: Annotated[list[Pool], Meta(description="The worst state first; in it those overdue first; then by name.")]
+    discovery: Annotated[
+        list[Rule], Meta(description="Failing ones first, then those that have not looked yet; then as configured.")
+    ]
     budgets: list[Budget]
 
 

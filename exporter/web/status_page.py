@@ -15,6 +15,7 @@ from exporter.web import status_words as words
 from exporter.web.status import Budget, Pool, PoolSettings, Status
 from exporter.web.status_html import Html, joined, tag, trusted
 from exporter.web.status_pools import pools_table
+from exporter.web.status_rules import rules_table
 from exporter.web.status_tables import Column, table
 from exporter.web.status_view import ATTENTION, CHOICES, REFRESH_SECONDS, View, belongs, needs_attention
 
@@ -36,7 +37,7 @@ _POOLS_NAMED = 3
 
 def page(status: Status, view: View, *, telemetry_path: str) -> str:
     """The page as HTML; links are relative, so that it may stand below any path of a proxy."""
-    verdict = _verdict(status.pools)
+    verdict = _verdict(status)
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -47,15 +48,31 @@ def page(status: Status, view: View, *, telemetry_path: str) -> str:
     body = tag(
         "body",
         _header(status, view, verdict),
-        tag("main", _pools(status, view), _budgets(status.budgets), _configuration(status), _legend()),
+        tag(
+            "main",
+            _pools(status, view),
+            _discovery(status),
+            _budgets(status.budgets),
+            _configuration(status),
+            _legend(),
+        ),
         _footer(status, telemetry_path),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _verdict(pools: Sequence[Pool]) -> str:
+def _verdict(status: Status) -> str:
+    pools = _verdict_on_pools(status)
+    failing, rules = status.summary.discovery_rules_failing, status.summary.discovery_rules
+    if not failing:
+        return pools
+    return f"{pools}, {failing} of {words.counted(rules, 'discovery rule')} {'fails' if failing == 1 else 'fail'}"
+
+
+def _verdict_on_pools(status: Status) -> str:
+    pools = status.pools
     if not pools:
-        return "No user pool is configured"
+        return "No user pool is found" if status.discovery else "No user pool is configured"
     bad = sum(map(needs_attention, pools))
     if bad:
         return f"{bad} of {words.counted(len(pools), 'pool')} {'needs' if bad == 1 else 'need'} attention"
@@ -72,7 +89,8 @@ def _header(status: Status, view: View, verdict: str) -> Html:
         facts.append(f"{words.counted(summary.pools_sweeping, 'sweep')} under way")
     told = " · ".join(facts)
     stamp = tag("time", f"{status.generated:%H:%M:%S} UTC", datetime=words.rfc3339(status.generated))
-    mood = "bad" if any(map(needs_attention, status.pools)) else "good"
+    trouble = summary.discovery_rules_failing or any(map(needs_attention, status.pools))
+    mood = "bad" if trouble else "good"
     return tag(
         "header",
         tag("p", NAME, class_="product"),
@@ -116,6 +134,12 @@ def _pools(status: Status, view: View) -> Html:
     shown = [pool for pool in status.pools if view.shows(pool)]
     content = pools_table(shown, status.generated) if shown else tag("p", "No pool is like that now.", class_="empty")
     return tag("section", tag("h2", "User pools"), _filters(status, view), content)
+
+
+def _discovery(status: Status) -> Html | None:
+    if not status.discovery:
+        return None
+    return tag("section", tag("h2", "Discovery"), rules_table(status.discovery, status.generated))
 
 
 def _filters(status: Status, view: View) -> Html | None:

@@ -9,7 +9,7 @@ from exporter.model import PoolState
 from exporter.web import status_words as words
 from exporter.web.status import Pool, Sweep
 from exporter.web.status_html import Html, joined, tag
-from exporter.web.status_tables import Column, table
+from exporter.web.status_tables import Column, moment, table
 
 _COLUMNS = (
     Column("Pool"),
@@ -72,7 +72,7 @@ def _sweep(pool: Pool, now: datetime) -> Html | None:
     if pool.next_sweep is None:
         return None
     what = "retry" if pool.state in _FAILED else "next"
-    due = _time(pool.next_sweep, f"{what} {words.ahead(pool.next_sweep, now)}")
+    due = moment(pool.next_sweep, f"{what} {words.ahead(pool.next_sweep, now)}")
     if pool.last_sweep_duration_seconds is None:
         return due
     return joined(due, tag("small", f"last took {words.duration(pool.last_sweep_duration_seconds)}"))
@@ -96,7 +96,7 @@ def _last_success(pool: Pool, now: datetime) -> Html:
     late = tag("span", "overdue", class_="late") if pool.overdue else None
     if pool.last_sweep_success is None:
         return joined(tag("span", "never"), " ", late)
-    return joined(_time(pool.last_sweep_success, words.ago(pool.last_sweep_success, now)), " ", late)
+    return joined(moment(pool.last_sweep_success, words.ago(pool.last_sweep_success, now)), " ", late)
 
 
 def _trouble(pool: Pool, now: datetime) -> Html | None:
@@ -108,7 +108,7 @@ def _failure(pool: Pool, now: datetime) -> Html | None:
     failure, success = pool.last_failure, pool.last_sweep_success
     if failure is not None and (pool.state in _FAILED or success is None or success < failure.time):
         meaning = words.REASON_MEANINGS[failure.reason]
-        when = _time(failure.time, words.ago(failure.time, now))
+        when = moment(failure.time, words.ago(failure.time, now))
         return joined(tag("span", tag("code", failure.reason.value), " ", when), tag("small", meaning))
     return tag("small", "failed before this start") if pool.state in _FAILED else None
 
@@ -119,8 +119,3 @@ def _users_not_read(pool: Pool) -> Html | None:
     reasons = sorted(pool.failures_since_start.users, key=pool.failures_since_start.users.__getitem__, reverse=True)
     told = f"{words.counted(pool.users_not_read, 'user')} not read"
     return joined(tag("span", told), tag("small", "reasons since the start: ", tag("code", ", ".join(reasons))))
-
-
-def _time(moment: datetime, text: str) -> Html:
-    exact = words.rfc3339(moment)
-    return tag("time", text, datetime=exact, title=exact)

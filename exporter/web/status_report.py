@@ -16,7 +16,7 @@ from exporter.errors import Reason
 from exporter.metrics import own_metrics
 from exporter.metrics.own import OwnMetrics
 from exporter.metrics.pool_metrics import POOL
-from exporter.metrics.spec import BudgetView, OwnMetric
+from exporter.metrics.spec import BudgetView, OwnMetric, RuleView
 from exporter.metrics.text import clean
 from exporter.model import PoolState, RememberedStatus
 from exporter.shard import Shard
@@ -38,6 +38,15 @@ class Budget(BudgetView, Protocol):
         ...
 
 
+class Rule(RuleView, Protocol):
+    """A rule of discovery in one Region as it stands now."""
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the last look did not see everything; None when it did, and before the first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Who knows what stands in the status; asked anew each time."""
@@ -54,6 +63,8 @@ class Sources:
     shard: Shard
     started: float
     """Wall time in seconds."""
+    rules: Callable[[], Sequence[Rule]] = tuple
+    """In the order of the configuration."""
 
     def report(self) -> status.Status:
         """The status now."""
@@ -62,14 +73,16 @@ class Sources:
         due = self.next_sweeps()
         pools = [_pool(view, counted, due.get(view.settings.id), now) for view in self.views()]
         pools.sort(key=_worst_first)
+        rules = sorted(map(_rule, self.rules()), key=lambda one: (one.up, one.reason is None))
         return status.Status(
             schema_version=status.SCHEMA_VERSION,
             generated=moment(now),
             build=status.Build(version=self.version, revision=self.revision, python_version=platform.python_version()),
             process=self._process(counted, now),
             configuration=_configuration(self.settings(), counted),
-            summary=_summary(pools),
+            summary=_summary(pools, rules),
             pools=pools,
+            discovery=rules,
             budgets=sorted(map(_budget, self.budgets()), key=lambda one: (one.aws_account_id, one.aws_region)),
         )
 
@@ -221,7 +234,18 @@ def _rate(category: str, rate: float | config.Share) -> status.Rate:
     return status.Rate(category=category, requests_per_second=rate, quota_share_ratio=None)
 
 
-def _summary(pools: Sequence[status.Pool]) -> status.Summary:
+def _rule(rule: Rule) -> status.Rule:
+    return status.Rule(
+        index=int(rule.rule),
+        aws_region=rule.region,
+        pools=rule.pools,
+        up=rule.up,
+        last_success=_moment(rule.last_success),
+        reason=rule.reason,
+    )
+
+
+def _summary(pools: Sequence[status.Pool], rules: Sequence[status.Rule]) -> status.Summary:
     by_state = dict.fromkeys(_STATES, 0)
     for pool in pools:
         by_state[pool.state] += 1
@@ -230,6 +254,8 @@ def _summary(pools: Sequence[status.Pool]) -> status.Summary:
         pools_by_state=by_state,
         pools_overdue=sum(pool.overdue for pool in pools),
         pools_sweeping=sum(pool.sweep is not None for pool in pools),
+        discovery_rules=len({rule.index for rule in rules}),
+        discovery_rules_failing=len({rule.index for rule in rules if rule.reason is not None}),
         users=sum(pool.users or 0 for pool in pools),
         devices=sum(pool.devices.total for pool in pools if pool.devices is not None),
     )

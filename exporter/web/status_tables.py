@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from exporter.web import status_words as words
 from exporter.web.status_html import Html, tag
 
 Cell = str | None
@@ -33,6 +35,12 @@ def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]
         role="table",
         class_=class_,
     )
+
+
+def moment(exact: datetime, text: str) -> Html:
+    """A point in time in words, which tells exactly when it is pointed at."""
+    written = words.rfc3339(exact)
+    return tag("time", text, datetime=written, title=written)
 
 
 def _row(columns: Sequence[Column], cells: Sequence[Cell]) -> Html:

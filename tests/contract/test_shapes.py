@@ -87,7 +87,7 @@ class Stubbed:
         config = ONE_ATTEMPT.merge(botocore.config.Config(parameter_validation=True))
         cognito, sts = session.client("cognito-idp", config=config), session.client("sts", config=config)
         self.cognito, self.sts = Stubber(cognito), Stubber(sts)
-        self.api: CognitoApi = BotoCognito(cognito, lambda: sts)
+        self.api: CognitoApi = BotoCognito(lambda: cognito, lambda: sts)
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ def boto3_api(url: str, *, read_timeout: float = READ_TIMEOUT) -> CognitoApi:
     """The implementation over boto3, with parameter validation on."""
     config = ONE_ATTEMPT.merge(Config(parameter_validation=True, read_timeout=read_timeout))
     cognito = _session().client("cognito-idp", endpoint_url=url, config=config)
-    return BotoCognito(cognito, lambda: _session().client("sts", endpoint_url=url, config=config))
+    return BotoCognito(lambda: cognito, lambda: _session().client("sts", endpoint_url=url, config=config))
 
 
 def lean_api(url: str, *, read_timeout: float = READ_TIMEOUT) -> CognitoApi:

@@ -155,7 +155,7 @@ class BotoAnswered:
         cognito, sts = session.client("cognito-idp", config=config), session.client("sts", config=config)
         for client in (cognito, sts):
             client.meta.events.register("before-send", self._answer)
-        self.api = BotoCognito(cognito, lambda: sts)
+        self.api = BotoCognito(lambda: cognito, lambda: sts)
         self.status, self.body = 200, b""
 
     def _answer(self, request: AWSPreparedRequest, **_: Any) -> Any:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.xdist_group("prometheus")
 
 A_DAY = "the demo has not run for a day"
 WELL = "nothing of the kind is wrong in the demo"
+NO_RULES = "the demo has no rules of discovery"
 
 EMPTY_RECORDS = {
     "cognito_user_pool:devices:max1h_offset1d": A_DAY,
@@ -35,6 +36,8 @@ EMPTY_IN_DOCUMENTS = {
     'cognito_user_pool_state{state="missing"} == 1': WELL,
     "sum by (user_pool_id, reason) (cognito_exporter_series_dropped) > 0": WELL,
     "cognito_exporter_identity_exposed == 1": WELL,
+    "sum by (rule, aws_region, reason) (increase(cognito_exporter_discovery_failures_total[1h])) > 0": NO_RULES,
+    "time() - cognito_exporter_discovery_last_success_timestamp_seconds": NO_RULES,
     "up == 0": WELL,
 }
 

@@ -13,7 +13,7 @@ from exporter.aws.sessions import AwsApis
 from exporter.config.load import parse_settings
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.options import ListenAddress, ServeOptions
-from tests.harness import ACCOUNT, FAST, HASTY, Exporter, config, pool, serving, session, shown
+from tests.harness import ACCOUNT, FAST, HASTY, Exporter, Page, config, pool, serving, session, shown
 from tests.truth import assert_true
 
 OTHERS = ("210987654321", "321098765432")
@@ -47,6 +47,48 @@ def test_two_accounts_by_roles_with_external_ids(emulator: Emulator, tmp_path: P
     assert set(accounts) == set(zip((own, *pools), (ACCOUNT, *OTHERS), strict=True))
     budgets = page.series("cognito_exporter_rate_limit_configured_requests_per_second", "aws_account_id", "category")
     assert {account for account, _ in budgets} == {ACCOUNT, *OTHERS}, "each account has budgets of its own"
+
+
+def assumed(page: Page) -> dict[tuple[str, ...], float]:
+    """How often roles were assumed, by account and Region."""
+    requests = page.series("cognito_exporter_aws_requests_total", "aws_account_id", "aws_region", "operation")
+    return {(account, region): count for (account, region, name), count in requests.items() if name == "AssumeRole"}
+
+
+def test_assuming_a_role_is_counted_under_its_account(emulator: Emulator, tmp_path: Path) -> None:
+    own = emulator.seed_pool("own", account_id=ACCOUNT, users=5)
+    pools = seeded(emulator)
+    through = [
+        pool(pool_id, role_arn=role(account), external_id=RIGHT[account])
+        for pool_id, account in zip(pools, OTHERS, strict=True)
+    ]
+    with serving(config(emulator.url, own, *through), tmp_path, emulator.url) as running:
+        page = running.after_first_sweep(own, *pools)
+    assert assumed(page) == {(account, "eu-west-1"): 1 for account in OTHERS}
+    assert sum(request.operation == "AssumeRole" for request in emulator.requests()) == len(OTHERS)
+    took = page.series("cognito_exporter_aws_request_duration_seconds_sum", "aws_account_id", "operation")
+    assert all(took[account, "AssumeRole"] > 0 for account in OTHERS)
+
+
+def test_a_role_that_is_not_to_be_had_is_counted_with_its_reason(emulator: Emulator, tmp_path: Path) -> None:
+    refused, dead = seeded(emulator)
+    entries = [
+        pool(refused, role_arn=role(OTHERS[0]), external_id="somebody-elses"),
+        pool(dead, role_arn=role(OTHERS[1]), external_id=RIGHT[OTHERS[1]]),
+    ]
+    emulator.faults.rules = (Rule(Fault.DROPPED, operation="AssumeRole", share=1.0),)
+    with serving(config(emulator.url, *entries), tmp_path, emulator.url, patience=HASTY) as running:
+        page = running.after_first_sweep(refused, dead)
+        failures = "cognito_exporter_aws_request_failures_total"
+        assert page.failures(failures, aws_account_id=OTHERS[1], operation="AssumeRole").keys() == {"connection"}
+        emulator.faults.rules = ()
+        assert shown(
+            lambda: "denied" in running.scrape().failures(failures, aws_account_id=OTHERS[0], operation="AssumeRole")
+        )
+        page = running.scrape()
+    asked = sum(request.operation == "AssumeRole" for request in emulator.requests())
+    assert sum(assumed(page).values()) == asked
+    assert page.failures(failures, aws_account_id=ACCOUNT) == {}
 
 
 def test_two_accounts_by_rules(emulator: Emulator, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def test_pools_of_the_name_and_the_tags_in_the_regions_are_read(emulator: Emulat
         for pool_id in (ours, far):
             assert_true(page, pool_id, emulator.truth(pool_id))
         page = running.scrape()
+        told = json.loads(running.get("/api/v1/status").body)["discovery"]
+    assert [(place["index"], place["aws_region"], place["pools"]) for place in told] == [
+        (0, IRELAND, 1),
+        (0, OREGON, 1),
+    ]
     assert page.series(UP, "rule", "aws_region") == {("0", IRELAND): 1, ("0", OREGON): 1}
     assert page.series(POOLS, "rule", "aws_region") == {("0", IRELAND): 1, ("0", OREGON): 1}
     assert set(page.series(FAILURES, "reason").values()) == {0}

@@ -81,6 +81,19 @@ def test_raw_names_are_exposed_unless_somebody_must_prove_who_they_are(
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [EXPOSURE] * int(expected)
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v1/status", "/?state=failing", "/api/v1/status?x=1"])
+def test_the_status_is_for_those_only_who_prove_who_they_are(tmp_path: Path, path: str) -> None:
+    with running(app(write_web(tmp_path, **USERS))) as daemon:
+        url = f"http://127.0.0.1:{daemon.addresses[0].port}{path}"
+        for user in ((), ("--user", "alice:wrong"), ("--user", f"bob:{PASSWORD}")):
+            refused = curl(url, *user)
+            assert (refused.status, POOL_ID in refused.body) == (401, False)
+        shown_to_users = curl(url, "--user", f"alice:{PASSWORD}")
+        assert shown_to_users.status == 200
+        if "?state" not in path:
+            assert POOL_ID in shown_to_users.body
+
+
 def test_what_is_exposed_follows_the_file(tmp_path: Path) -> None:
     clock = TurnedClock()
     with running(app(write_web(tmp_path, **USERS), clock=clock)) as daemon:

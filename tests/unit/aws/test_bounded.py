@@ -30,7 +30,7 @@ def plain(url: str) -> BotoCognito:
     session = boto3.Session(aws_access_key_id="AKIA", aws_secret_access_key="s", region_name="eu-west-1")
     config = ONE_ATTEMPT.merge(Config(proxies={}))
     cognito: Any = session.client("cognito-idp", endpoint_url=url, config=config)
-    return BotoCognito(cognito, lambda: session.client("sts", endpoint_url=url, config=config))
+    return BotoCognito(lambda: cognito, lambda: session.client("sts", endpoint_url=url, config=config))
 
 
 def test_boto3_still_reads_what_it_should() -> None:

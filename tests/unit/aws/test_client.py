@@ -45,7 +45,7 @@ class NoCredentials:
 
 def made(session: boto3.Session, url: str) -> BotoCognito:
     cognito = session.client("cognito-idp", endpoint_url=url, config=ONE_ATTEMPT)
-    return BotoCognito(cognito, lambda: session.client("sts", endpoint_url=url, config=ONE_ATTEMPT))
+    return BotoCognito(lambda: cognito, lambda: session.client("sts", endpoint_url=url, config=ONE_ATTEMPT))
 
 
 def with_keys() -> boto3.Session:

@@ -34,7 +34,7 @@ class BodyOverBoto:
         session = boto3.Session(aws_access_key_id="AKIA", aws_secret_access_key="s", region_name="eu-west-1")
         cognito = session.client("cognito-idp", config=ONE_ATTEMPT)
         cognito.meta.events.register("before-send", self._answer)
-        self._api: CognitoApi = BotoCognito(cognito, lambda: session.client("sts"))
+        self._api: CognitoApi = BotoCognito(lambda: cognito, lambda: session.client("sts"))
         self._body = b""
 
     def read(self, body: bytes, ask: Callable[[CognitoApi], T]) -> T:

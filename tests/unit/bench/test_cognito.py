@@ -80,6 +80,11 @@ def test_one_answer_in_some_shows_a_new_sign_in_that_stays() -> None:
     assert last[-2:] == [NOW, NOW]
 
 
+def test_a_role_is_given_credentials_that_outlast_the_bench() -> None:
+    answer = Population(9, 2).answer("AssumeRole", b"", NOW)
+    assert b"<Expiration>2100-" in answer
+
+
 def test_what_no_sweep_asks_is_not_answered() -> None:
     with pytest.raises(UnknownOperation):
         Population(9, 2).answer("AdminDeleteUser", b"{}", NOW)

@@ -111,7 +111,24 @@ def test_a_target_that_gets_its_name_counts_on_under_it(own: OwnMetrics) -> None
     own.target_named(UNKNOWN, KNOWN)
     own.request_finished(UNKNOWN, "AdminListDevices", 0.2, None, attempted=True)
     assert _requests(own, UNKNOWN) is None
-    assert _requests(own, KNOWN) == 1
+    assert _requests(own, KNOWN) == 2
+
+
+def test_nothing_that_was_counted_before_the_name_is_lost(own: OwnMetrics) -> None:
+    elsewhere = Target(UNKNOWN.account_id, "ap-south-1")
+    own.target_added(elsewhere)
+    own.request_finished(elsewhere, "ListUserPools", 0.2, Reason.TIMEOUT, attempted=True)
+    own.target_added(UNKNOWN)
+    own.target_added(KNOWN)
+    own.request_finished(KNOWN, "ListUserPools", 0.2, None, attempted=True)
+    own.request_finished(UNKNOWN, "ListUserPools", 0.2, Reason.THROTTLED, attempted=True)
+    own.waited(UNKNOWN, "UserPoolRead", 1.5)
+    own.target_named(UNKNOWN, KNOWN)
+    here = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region}
+    assert _value(own, "aws_requests_total", **here, operation="ListUserPools") == 2
+    assert _value(own, "aws_request_failures_total", **here, operation="ListUserPools", error="throttled") == 1
+    assert _value(own, "aws_request_failures_total", **here, operation="ListUserPools", error="timeout") == 0
+    assert _value(own, "rate_limit_wait_seconds_total", **here, category="UserPoolRead") == 1.5
 
 
 def test_an_unknown_account_that_others_share_stays(own: OwnMetrics) -> None:
@@ -120,8 +137,10 @@ def test_an_unknown_account_that_others_share_stays(own: OwnMetrics) -> None:
     own.request_finished(UNKNOWN, "AdminListDevices", 0.2, None, attempted=True)
     own.target_named(UNKNOWN, KNOWN)
     assert _requests(own, UNKNOWN) == 1
+    assert _requests(own, KNOWN) == 0
     own.target_named(UNKNOWN, Target("2", "eu-west-1"))
     assert _requests(own, UNKNOWN) is None
+    assert _requests(own, Target("2", "eu-west-1")) == 1
 
 
 def test_a_target_goes_with_its_last_user(own: OwnMetrics) -> None:

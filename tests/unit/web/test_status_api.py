@@ -18,7 +18,7 @@ from exporter.web.messages import Request, dispatch
 from exporter.web.status import schema
 from exporter.web.status_report import Sources
 from exporter.web.status_routes import status_routes
-from tests.status_scenes import NOW, every_state, many, seen_pool, sources
+from tests.status_scenes import NOW, RULES, every_state, many, seen_pool, sources
 from tests.unit.web.strict_schema import strict
 
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "status.schema.json"
@@ -45,6 +45,7 @@ def test_the_schema_itself_is_valid_and_describes_every_field_of_an_answer() -> 
     jsonschema.Draft202012Validator.check_schema(schema())
     for views in ([], every_state(), many(200)):
         jsonschema.Draft202012Validator(strict(schema())).validate(status(sources(views)))
+        jsonschema.Draft202012Validator(strict(schema())).validate(status(sources(views, rules=RULES)))
 
 
 @pytest.mark.parametrize(
@@ -193,3 +194,29 @@ def test_every_reason_can_be_told() -> None:
         told.own.user_read_failed("eu-west-1_wOrkf0rce", reason)
     failures = pool(status(told), "workforce")["failures_since_start"]["users"]
     assert failures == dict.fromkeys((reason.value for reason in Reason), 1)
+
+
+def test_rules_stand_worst_first_and_each_counts_once_however_many_regions_it_has() -> None:
+    assert status(sources(every_state()))["discovery"] == []
+    document = status(sources(every_state(), rules=RULES))
+    assert document["discovery"] == [
+        {
+            "index": 0,
+            "aws_region": "us-east-1",
+            "pools": 2,
+            "up": False,
+            "last_success": "2026-11-18T09:05:00Z",
+            "reason": "denied",
+        },
+        {"index": 1, "aws_region": "eu-central-1", "pools": 0, "up": False, "last_success": None, "reason": None},
+        {
+            "index": 0,
+            "aws_region": "eu-west-1",
+            "pools": 3,
+            "up": True,
+            "last_success": "2026-11-18T11:03:30Z",
+            "reason": None,
+        },
+    ]
+    summary = document["summary"]
+    assert (summary["discovery_rules"], summary["discovery_rules_failing"]) == (2, 1)

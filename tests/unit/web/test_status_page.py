@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -22,7 +22,7 @@ from exporter.web.messages import Request, Response, Route, dispatch
 from exporter.web.status_report import Sources
 from exporter.web.status_routes import status_routes
 from exporter.web.status_view import CHOICES
-from tests.status_scenes import NOW, counted, every_state, many, seen_pool, sources
+from tests.status_scenes import NOW, RULES, Looked, counted, every_state, many, seen_pool, sources
 from tests.unit.metrics.builders import device, user, view
 
 SECRETS = ("secret", "arn:aws", "alice", "bob")
@@ -110,6 +110,41 @@ def test_the_verdict_is_heading_and_title(views: list[PoolView], verdict: str) -
     text = page(views)
     assert re.search(rf"<h1[^>]*>{verdict}</h1>", text)
     assert f"<title>{verdict} – cognito-device-exporter</title>" in text
+
+
+WELL = [seen_pool("eu-west-1_a", "a", last_success=NOW)]
+LOOKED = Looked("0", "eu-west-1", 1, up=True, last_success=NOW)
+
+
+@pytest.mark.parametrize(
+    ("views", "rules", "verdict", "mood"),
+    [
+        (WELL, [LOOKED], "The pool is well", "good"),
+        (WELL, RULES, "The pool is well, 1 of 2 discovery rules fails", "bad"),
+        (WELL, [replace(one, reason=Reason.DENIED) for one in RULES], "The pool is well, 2 of 2 .* rules fail", "bad"),
+        (every_state(), RULES, "4 of 8 pools need attention, 1 of 2 discovery rules fails", "bad"),
+        ([], [LOOKED], "No user pool is found", "good"),
+    ],
+)
+def test_the_verdict_counts_rules_that_fail(
+    views: list[PoolView], rules: Sequence[Looked], verdict: str, mood: str
+) -> None:
+    text = ask(sources(views, rules=rules)).body.decode()
+    assert re.search(rf'<h1 class="{mood}">{verdict}</h1>', text)
+
+
+def test_rules_have_a_table_where_there_are_rules_those_that_fail_first() -> None:
+    assert "Discovery" not in page(WELL)
+    text = ask(sources(WELL, rules=RULES)).body.decode()
+    Outline(text)
+    assert text.count("<table") == text.count('role="table"') == 4
+    denied = words.REASON_MEANINGS[Reason.DENIED]
+    found = rows(text[text.index("<h2>Discovery</h2>") :])
+    assert [" ".join(row.split()) for row in found] == [
+        f"discovery[0] us-east-1 failing 2 2 h 1 min ago denied {denied}; pools found before are kept",
+        "discovery[1] eu-central-1 not yet 0 never –",
+        "discovery[0] eu-west-1 ok 3 3 min ago –",
+    ]
 
 
 @pytest.mark.parametrize("query", ["", "refresh=off", "state=failing"])

@@ -1,0 +1,82 @@
+"""Many accounts and Regions: how soon every pool was contacted, and what each account and Region costs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.figures import Figure, Row, Target
+from bench.lab import Lab
+from bench.numbers import samples
+from bench.scraping import POLL_CLOSELY_SECONDS, value_of, wait_until
+from bench.subjects import Plan, World, pool_id
+
+ACCOUNTS = 50
+REGIONS = ("eu-west-1", "eu-central-1", "us-east-1", "us-west-2")
+USERS = 1
+"""Of each pool: what users cost is measured elsewhere."""
+
+PLAN = Plan(rate=100, detail="pool", refresh_interval="1h")
+
+MEBIBYTE = 1 << 20
+
+
+def measure(lab: Lab) -> Iterator[Row]:
+    """A pool in each Region of each account, reached by a role; then one such pool alone, to compare memory with."""
+    pools = ACCOUNTS * len(REGIONS)
+    with lab.subjects.world(users=USERS) as world:
+        many = list(lab.repeated("accounts", lambda: _contacted(lab, world, ACCOUNTS, REGIONS)))
+        one = lab.undisturbed("one account", lambda: _contacted(lab, world, 1, REGIONS[:1]))
+    yield Figure(
+        f"{ACCOUNTS} accounts × {len(REGIONS)} Regions: from the start until every pool was contacted",
+        "s",
+        samples([seconds for seconds, _ in many]),
+        targets=(Target(10.0),),
+    )
+    yield Figure(
+        "… resident memory for each account and Region, over that of one",
+        "KiB",
+        samples([(memory - one[1]) * 1024 / (pools - 1) for _, memory in many]),
+    )
+
+
+def _contacted(lab: Lab, world: World, accounts: int, regions: tuple[str, ...]) -> tuple[float, float]:
+    """Seconds until the exporter was ready; MiB once all pools were read."""
+    config = _config(lab, world, accounts, regions)
+    with lab.subjects.exporter(world, PLAN, config) as exporter, exporter.scraper() as scraper:
+        wait_until(
+            lambda: scraper.get("/-/ready"),
+            alive=exporter.child.require_alive,
+            seconds=60,
+            what="contact with every pool",
+            every=POLL_CLOSELY_SECONDS,
+        )
+        seconds = time.monotonic() - exporter.child.started
+        wait_until(
+            lambda: (
+                value_of(scraper.metrics().page, "cognito_exporter_sweeps_total") >= accounts * len(regions) or None
+            ),
+            alive=exporter.child.require_alive,
+            seconds=60,
+            what="a sweep of every pool",
+        )
+        return seconds, exporter.child.resident_bytes / MEBIBYTE
+
+
+def _config(lab: Lab, world: World, accounts: int, regions: tuple[str, ...]) -> Path:
+    """The configuration of a plan, with other pools."""
+    path = lab.subjects.config(world.url, PLAN)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["pools"] = [
+        {
+            "id": pool_id(account).replace("eu-west-1", region),
+            "role_arn": f"arn:aws:iam::{200_000_000_000 + account}:role/reader",
+            "external_id": "bench",
+        }
+        for account in range(accounts)
+        for region in regions
+    ]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
