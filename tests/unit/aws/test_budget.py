@@ -225,3 +225,17 @@ def test_who_stands_further_back_is_told_to_stop_as_soon_and_why() -> None:
     stop_all.set()
     ahead.join(5)
     assert not ahead.is_alive()
+
+
+def test_keys_have_their_turns_in_the_order_in_which_they_came_and_one_waiter_at_a_time() -> None:
+    budget = RateBudget(1, TurnedClock())
+    queue = budget._queue
+    turns = []
+    with budget._lock:
+        waiting = [(f"{key}{place}", queue.join(key)) for key in "abc" for place in (1, 2)]
+        while waiting:
+            (first,) = [entry for entry in waiting if queue.is_first(entry[1])]
+            turns.append(first[0])
+            queue.leave(first[1])
+            waiting.remove(first)
+    assert turns == ["a1", "b1", "c1", "a2", "b2", "c2"]

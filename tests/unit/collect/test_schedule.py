@@ -450,6 +450,9 @@ def test_a_run_that_ends_just_as_it_is_found_under_way_is_followed_all_the_same(
             thread.join(10)
         return False
 
+    level, disabled = skipping.level, skipping.disabled
+    skipping.setLevel(logging.WARNING)  # whatever another test has made of it
+    skipping.disabled = False
     skipping.addFilter(end_the_run)
     try:
         schedule.add(POOL, 3600.0, job)
@@ -458,6 +461,8 @@ def test_a_run_that_ends_just_as_it_is_found_under_way_is_followed_all_the_same(
         assert job.has_run(2)
     finally:
         skipping.removeFilter(end_the_run)
+        skipping.setLevel(level)
+        skipping.disabled = disabled
 
 
 def test_a_run_for_which_the_system_grants_no_thread_is_counted_and_the_next_one_starts(

@@ -4,11 +4,12 @@ import pytest
 
 from exporter.collect.journal import PoolHeader, PoolJournal
 from exporter.collect.snapshot import SweepFailure
-from exporter.collect.store import PUBLISH_SECONDS, PoolStore
+from exporter.collect.store import PUBLISH_SECONDS, PUBLISH_SHARE, PoolStore
 from exporter.config.settings import Detail, UserSelection
 from exporter.errors import Reason
 from exporter.identity import HmacIdentity, RawIdentity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
+from exporter.shard import Shard
 from tests.fakes import ACCOUNT, TurnedClock
 from tests.unit.collect.pools import POOL_ID, device, settings
 
@@ -444,3 +445,124 @@ def test_a_sweep_that_ends_after_its_pool_was_handed_over_takes_nobody_away(stor
     store.put(b"bob", (device(),))  # tells nothing any more, so bob is no less there
     assert store.sweep_completed(every_user_read=True) == 0
     assert shown(store) == {"ann": 1, "bob": 1}
+
+
+def test_a_store_that_was_handed_over_takes_nothing_in_and_tells_nothing(kept: PoolStore, journal: Journal) -> None:
+    sweep(kept, ann=1, bob=1)
+    kept.sweep_started()
+    kept.put(b"ann", ())
+    kept.hand_over()
+    headers, records = list(journal.headers), dict(journal.records)
+    assert kept.view().progress is None
+    kept.put(b"carl", ())
+    kept.described(description())
+    assert kept.sweep_completed(every_user_read=True) == 0
+    assert (journal.headers, journal.records) == (headers, records)
+
+
+def test_a_store_that_takes_over_tells_its_journal_all_of_it(
+    store: PoolStore, kept: PoolStore, journal: Journal
+) -> None:
+    sweep(store, ann=1, bob=2)
+    handed = store.hand_over()
+    kept.take_over(handed)
+    assert journal.forgotten == [handed.header]
+    assert journal.records == dict(handed.records)
+    assert set(journal.records) == {b"ann", b"bob"}
+    assert shown(kept) == {"ann": 1, "bob": 2}
+
+
+def test_how_long_the_last_sweep_took_is_handed_over(store: PoolStore, kept: PoolStore, clock: TurnedClock) -> None:
+    store.sweep_started()
+    clock.turn(10)
+    store.sweep_completed(every_user_read=True)
+    kept.take_over(store.hand_over())
+    assert kept.view().last_sweep_seconds == 10
+
+
+def test_a_store_handed_over_before_its_first_sweep_knows_of_none(store: PoolStore) -> None:
+    handed = store.hand_over()
+    assert handed.header == PoolHeader(
+        shard="0/1",
+        state=PoolState.UNREAD,
+        description=None,
+        sweep=0,
+        first_sweep=0,
+        sweep_started=None,
+        sweeping=False,
+        complete_once=False,
+        last_sweep_seconds=None,
+        last_success=None,
+        failing_since=None,
+    )
+    assert handed.records == []
+
+
+def test_a_later_sweep_that_was_interrupted_is_gone_on_with_at_once(store: PoolStore, kept: PoolStore) -> None:
+    sweep(store, ann=1)
+    store.sweep_started()
+    kept.take_over(store.hand_over())
+    assert kept.first_delay() == 0
+
+
+@pytest.mark.parametrize("before", [0, 100])
+def test_silence_goes_on_to_the_second_where_another_store_takes_over(
+    store: PoolStore, kept: PoolStore, clock: TurnedClock, before: float
+) -> None:
+    sweep(store, ann=1)
+    store.sweep_failed(Reason.TIMEOUT)
+    clock.turn(before)
+    kept.take_over(store.hand_over())
+    clock.turn(86_399.5 - before)
+    assert shown(kept) == {"ann": 1}
+    clock.turn(0.5)
+    assert shown(kept) is None
+
+
+def test_publishing_that_is_costly_is_done_more_rarely(clock: TurnedClock) -> None:
+    cost = 1.0
+
+    def counted_slowly() -> int:
+        clock.turn(cost)
+        return 100
+
+    store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, most_series=counted_slowly)
+    sweep(store, ann=1)
+    store.sweep_started()
+    clock.turn(cost / PUBLISH_SHARE - cost - 0.5)
+    store.put(b"ann", ())
+    assert shown(store) == {"ann": 1}
+    clock.turn(0.5)
+    store.put(b"bob", ())
+    assert shown(store) == {"ann": 0, "bob": 0}
+
+
+def test_of_what_aws_estimates_a_shard_expects_its_part_in_whole_users(clock: TurnedClock) -> None:
+    store = PoolStore(settings(), RawIdentity(), clock, shard=Shard(0, 2))
+    store.sweep_started()
+    store.described(description(estimated=3))
+    progress = store.view().progress
+    assert progress is not None
+    assert repr(progress.users_expected) == "1"
+
+
+def test_a_later_sweep_expects_whom_the_last_one_has_met(store: PoolStore) -> None:
+    sweep(store, ann=1, bob=1)
+    store.sweep_started()
+    progress = store.view().progress
+    assert progress is not None
+    assert progress.users_expected == 2
+
+
+@pytest.mark.parametrize(("users", "remaining"), [(6, 20.0), (2, 0.0), (1, 0.0)])
+def test_what_remains_is_told_by_the_pace_so_far_and_is_never_less_than_nothing(
+    store: PoolStore, clock: TurnedClock, users: int, remaining: float
+) -> None:
+    store.sweep_started()
+    store.enumerated(users)
+    clock.turn(10)
+    store.put(b"ann", ())
+    store.put(b"bob", ())
+    progress = store.view().progress
+    assert progress is not None
+    assert progress.remaining_seconds == remaining

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Operation, Page
-from exporter.clock import SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.collect import readers
 from exporter.collect.readers import Patience
 from exporter.collect.store import PoolStore
@@ -30,7 +30,8 @@ from exporter.errors import (
 )
 from exporter.identity import RawIdentity
 from exporter.model import Device, ListedUser, PoolState, Tracking
-from tests.fakes import FakeCognito, FakePool, Remembering, eventually, reader_of
+from exporter.shard import WHOLE, Shard
+from tests.fakes import FakeCognito, FakePool, Remembering, TurnedClock, eventually, reader_of
 from tests.unit.collect.pools import POOL_ID, device, settings
 
 HASTY = Patience(first_delay=0.001, silence=0)
@@ -39,11 +40,20 @@ HASTY = Patience(first_delay=0.001, silence=0)
 class Swept:
     """One pool on the fake, swept as often as a test asks."""
 
-    def __init__(self, pool: FakePool, changed: PoolSettings | None = None, *, page_size: int = 60) -> None:
+    def __init__(
+        self,
+        pool: FakePool,
+        changed: PoolSettings | None = None,
+        *,
+        page_size: int = 60,
+        clock: Clock | None = None,
+        shard: Shard = WHOLE,
+    ) -> None:
         self.pool = pool
         self.api = FakeCognito({POOL_ID: pool}, page_size=page_size)
         self.settings = changed or settings(detail=Detail.USER)
-        self.store = PoolStore(self.settings, RawIdentity(), SystemClock())
+        self.clock = clock or SystemClock()
+        self.store = PoolStore(self.settings, RawIdentity(), self.clock, shard=shard)
         self.observer = Remembering()
         self.cancelled = threading.Event()
 
@@ -55,7 +65,7 @@ class Swept:
             reader_of(self.api, POOL_ID, observer=self.observer, cancelled=self.cancelled.is_set),
             RawIdentity(),
             self.observer,
-            SystemClock(),
+            self.clock,
             cancelled=self.cancelled.is_set,
             sleep=lambda seconds: self.slept.append(seconds),  # noqa: PLW0108 - `Sleep` names its argument
             patience=HASTY,
@@ -518,3 +528,37 @@ def test_the_store_is_told_how_many_users_there_are_to_read() -> None:
     swept.store.enumerated = told.append  # type: ignore[method-assign,assignment]
     swept.sweep()
     assert told == [4]
+
+
+def test_the_users_of_other_shards_are_not_asked() -> None:
+    ours = Shard(0, 2)
+    swept = Swept(FakePool(users=people(20)), shard=ours)
+    swept.sweep()
+    owned = {name for name in people(20) if ours.owns(name)}
+    assert 0 < len(owned) < 20
+    assert set(swept.shown() or ()) == owned
+
+
+def test_the_log_says_to_the_millisecond_how_long_a_sweep_took() -> None:
+    clock = TurnedClock()
+    swept = Swept(FakePool(users=people(1)), clock=clock)
+
+    def slow(operation: Operation, _about: str) -> None:
+        if operation is Operation.DESCRIBE_USER_POOL:
+            clock.turn(1.23456)
+
+    swept.api.fault = slow
+    with capture_logs() as logs:
+        swept.sweep()
+    assert [line["seconds"] for line in logs if line["event"] == "sweep finished"] == [1.235]
+
+
+def test_a_whole_sweep_in_which_somebody_was_not_read_is_no_failed_sweep_and_no_success() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    swept.api.fault = always(InvalidRequest("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-1")
+    assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=True)
+    assert swept.heard("finished", POOL_ID, "None") == 1
+    assert swept.store.view().last_success is None
+    swept.api.fault = lambda _asked, _about: None
+    swept.sweep()
+    assert swept.store.view().last_success is not None
