@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from threading import Event, Lock, Thread
 from urllib.parse import urlsplit
@@ -11,12 +12,39 @@ from urllib.parse import urlsplit
 from exporter.emulator import Emulator, Fault, PoolTruth, Rule
 from exporter.emulator.demo import PoolLife
 from tests.faults.proxy import FAIR, Mischief, Weather, proxied
+from tests.truth import counts
 
 EVENT_SECONDS = 1.0
 THIRD = 0.034
 FAULTS = (Rule(Fault.THROTTLED, share=THIRD), Rule(Fault.SERVER_ERROR, share=THIRD))
 RESETS = Weather(THIRD, Mischief.RESET)
 """With the two faults, one call in ten fails."""
+
+
+class SteadyLife(PoolLife):
+    """A pool whose devices come and go and stay as many: memory that follows a growing pool would look like a leak."""
+
+    def __init__(self, emulator: Emulator, pool_id: str, random: Random) -> None:
+        super().__init__(emulator, pool_id, random)
+        self._truth = partial(emulator.truth, pool_id)
+        self._usual = self._devices()
+
+    def _devices(self) -> int:
+        return int(sum(counts(self._truth()).values(), 0.0))
+
+    def device_appears(self) -> None:
+        """One more, unless there are enough."""
+        if self._devices() < self._usual:
+            super().device_appears()
+        else:
+            super().device_vanishes()
+
+    def device_vanishes(self) -> None:
+        """One less, unless there are few."""
+        if self._devices() > self._usual:
+            super().device_vanishes()
+        else:
+            super().device_appears()
 
 
 class World:
@@ -31,7 +59,7 @@ class World:
         )
         self._proxying = proxied(port, seed)
         self._proxy = self._proxying.__enter__()
-        self._lives = [PoolLife(emulator, pool_id, Random(f"{seed}/{pool_id}")) for pool_id in self.pool_ids]
+        self._lives = [SteadyLife(emulator, pool_id, Random(f"{seed}/{pool_id}")) for pool_id in self.pool_ids]
         self._ended = Event()
         self._lock = Lock()
         self._thread = Thread(target=self._live, name="world", daemon=True)

@@ -562,3 +562,10 @@ def test_a_whole_sweep_in_which_somebody_was_not_read_is_no_failed_sweep_and_no_
     swept.api.fault = lambda _asked, _about: None
     swept.sweep()
     assert swept.store.view().last_success is not None
+
+
+def test_a_sweep_that_ended_early_is_told_with_its_reason() -> None:
+    swept = Swept(FakePool(users=people(3)))
+    swept.api.fault = always(Denied("ListUsers", "x"), Operation.LIST_USERS)
+    assert swept.sweep() == Outcome(Reason.DENIED, complete=False)
+    assert swept.heard("finished", POOL_ID, str(Reason.DENIED)) == 1
