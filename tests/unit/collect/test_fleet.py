@@ -60,6 +60,11 @@ class Fleeting:
     def view(self, pool_id: str = FIRST) -> PoolView:
         return {view.settings.id: view for view in self.fleet.views()}[pool_id]
 
+    def rests(self, pool_id: str) -> bool:
+        """Whether the pool is read, and the scheduler knows that the run has ended."""
+        executor = self.fleet._schedule._scheduler._lookup_executor("default")
+        return self.is_ok(pool_id) and not executor._instances[pool_id]
+
     def is_ok(self, pool_id: str = FIRST) -> bool:
         return self.view(pool_id).state is PoolState.OK
 
@@ -166,7 +171,7 @@ def test_a_pool_that_is_read_as_before_keeps_its_data_and_the_sweep_under_way(
     running: Fleeting, changes: dict[str, Any]
 ) -> None:
     running.apply(pool(FIRST, refresh_interval=50.0))
-    assert eventually(lambda: running.is_ok(FIRST))
+    assert eventually(lambda: running.rests(FIRST))
     sweeping = running.fleet._pools[FIRST]
     running.api.fault = gate = Gate(FIRST)
     running.clock.turn(50)
@@ -184,7 +189,7 @@ def test_a_pool_that_is_read_as_before_keeps_its_data_and_the_sweep_under_way(
 
 def test_another_interval_is_kept_from_the_last_start_on(running: Fleeting) -> None:
     running.apply(pool(FIRST, refresh_interval=1000.0))
-    assert eventually(lambda: running.is_ok(FIRST))
+    assert eventually(lambda: running.rests(FIRST))
     running.apply(pool(FIRST, refresh_interval=50.0))
     running.clock.turn(51)
     running.fleet._schedule._scheduler.wakeup()
