@@ -9,7 +9,10 @@ from exporter.plan.forecast import Forecast
 
 ALWAYS = (
     f"Requests leave at the configured rate less {SLACK:.1%}; none is throttled, or answered too late for that rate.",
-    "All pools of an account and Region begin at the same moment and get equal turns, as after a start.",
+    (
+        "All pools of an account and Region begin at the same moment and get equal turns, which is the worst; after a "
+        "start they begin one by one, at the rate of UserPoolRead."
+    ),
 )
 
 
