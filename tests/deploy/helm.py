@@ -29,9 +29,11 @@ def helm(*arguments: str | Path, program: str = HELMS[-1]) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def template(values: Path | None = None, /, **changes: Any) -> subprocess.CompletedProcess[str]:
+def template(
+    values: Path | None = None, /, *, program: str = HELMS[-1], **changes: Any
+) -> subprocess.CompletedProcess[str]:
     """Render with the values of a file, by default the minimal ones; `a__b=1` sets `a.b`."""
-    return helm("template", *_chart_with(values), *_sets(changes))
+    return helm("template", *_chart_with(values), *_sets(changes), program=program)
 
 
 def render(values: Path | None = None, /, **changes: Any) -> Objects:
@@ -49,6 +51,13 @@ def refusal(values: Path | None = None, /, **changes: Any) -> str:
     done = template(values, **changes)
     assert done.returncode != 0, done.stdout
     return done.stderr
+
+
+def notes(values: Path | None = None, /, **changes: Any) -> str:
+    """What Helm says after it has installed; Helm 3 tells it to nobody without a cluster."""
+    done = helm("install", *_chart_with(values), *_sets(changes), "--dry-run=client")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("NOTES:")[2]
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from exporter.config.wire import Root, fields_of
-from tests.deploy.helm import CHART, CI_VALUES, ci, helm, refusal, render
+from tests.deploy.helm import CHART, CI_VALUES, ci, helm, notes, refusal, render
 from tools.helm_chart import DASHBOARDS, ROOT, RULES, VALUES, documents, leaves, sections, with_values
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -159,6 +159,16 @@ def test_the_schema_knows_the_keys_of_the_configuration() -> None:
         ({"webConfig__tls": True}, "webConfig.existingSecret, which is not set"),
         ({"shards": 2, "persistence__existingClaim": "a"}, "persistence.existingClaim: expected none"),
         ({"serviceMonitor__enabled": True, "podMonitor__enabled": True}, "every device is counted twice"),
+        ({"shards": 3, "extraArgs": ["--shard=1/3"]}, "extraArgs: expected no --shard beside shards: 3"),
+        ({"shards": 2, "extraArgs": ["--log.level=debug", "--shard", "0/2"]}, "no --shard beside shards: 2"),
+        (
+            {"podDisruptionBudget__enabled": True, "podDisruptionBudget__maxUnavailable": None},
+            "podDisruptionBudget: expected minAvailable or maxUnavailable, found neither",
+        ),
+        (
+            {"podDisruptionBudget": {"enabled": True, "minAvailable": None, "maxUnavailable": ""}},
+            "podDisruptionBudget: expected minAvailable or maxUnavailable, found neither",
+        ),
     ],
 )  # fmt: skip - a table
 def test_a_slip_is_refused_with_its_place(change: dict[str, Any], said: str) -> None:
@@ -176,15 +186,40 @@ def test_values_that_nobody_set_are_refused() -> None:
 
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.name)
 def test_the_notes_say_what_is_still_missing(values: Path) -> None:
-    done = helm("install", "devices", CHART, f"--values={values}", "--dry-run=client", "--namespace=monitoring")
-    notes = done.stdout.partition("NOTES:")[2]
-    assert "port-forward service/devices-cognito-device-exporter" in notes
+    said = notes(values)
+    assert "port-forward service/devices-cognito-device-exporter" in said
     given = yaml.safe_load(text_of(values))
-    assert ("create-pod-identity-association" in notes) is (values != ci("irsa"))
+    assert ("create-pod-identity-association" in said) is (values != ci("irsa"))
     monitored = any(given.get(kind, {}).get("enabled") for kind in ("serviceMonitor", "podMonitor"))
-    assert ("Nothing tells Prometheus" in notes) is not monitored
+    assert ("Nothing tells Prometheus" in said) is not monitored
     kept = given.get("persistence", {}).get("enabled", False)
-    assert ("emptyDir" in notes) is not kept
+    assert ("emptyDir" in said) is not kept
+
+
+@pytest.mark.parametrize(
+    ("shards", "budget", "warned"),
+    [
+        (1, {}, False),
+        (1, {"minAvailable": 1}, True),
+        (1, {"minAvailable": "1%"}, True),
+        (1, {"minAvailable": 0}, False),
+        (1, {"maxUnavailable": 0}, True),
+        (1, {"maxUnavailable": "0%"}, True),
+        (1, {"maxUnavailable": "1%"}, False),
+        (1, {"minAvailable": None, "maxUnavailable": 0}, True),
+        (3, {"minAvailable": 2}, False),
+        (3, {"minAvailable": 3}, True),
+        (3, {"minAvailable": "66%"}, False),
+        (3, {"minAvailable": "67%"}, True),
+        (3, {"minAvailable": 2, "maxUnavailable": 0}, False),
+        (11, {"minAvailable": 9}, False),
+    ],
+)
+def test_the_notes_warn_of_a_budget_that_lets_no_pod_go(shards: int, budget: dict[str, Any], warned: bool) -> None:
+    given = {"enabled": True, **budget}
+    said = notes(shards=shards, podDisruptionBudget=given)
+    assert ("WARNING: the PodDisruptionBudget lets no pod go" in said) is warned
+    assert "WARNING" not in notes(shards=shards, podDisruptionBudget={**given, "enabled": False})
 
 
 def test_the_package_has_what_is_needed_and_no_more(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from exporter.cli.commands import cli
 from exporter.config.web_file import load_web_settings
 from exporter.identity import allowed_mode
-from tests.deploy.helm import CI_VALUES, NAME, ci, refusal, render
-from tests.deploy.manifests import Object, Objects
+from tests.deploy.helm import CI_VALUES, HELMS, NAME, ci, refusal, render, template
+from tests.deploy.manifests import Object, Objects, parse
 
 TLS = {"cert_file": "/tls.crt", "key_file": "/tls.key"}
 MAIN, OWN_PORT = "http-metrics", "probes"
@@ -337,6 +337,38 @@ def test_another_configuration_is_another_rollout(key: str, change: dict[str, An
     assert before[key] != after[key]
     other = {"checksum/config", "checksum/web-config"} - {key}
     assert {name: before[name] for name in other} == {name: after[name] for name in other}
+
+
+@pytest.mark.parametrize("program", HELMS)
+@pytest.mark.parametrize("key", ["checksum/config", "checksum/web-config", "kubectl.kubernetes.io/default-container"])
+def test_annotations_of_the_operator_stand_in_the_place_of_the_charts(program: str, key: str) -> None:
+    changes = {"webConfig__config": {"basic_auth_users": {"a": "$2b$10$x"}}}
+    done = template(program=program, podAnnotations={key: "mine", "prometheus.io/scrape": "true"}, **changes)
+    assert done.stdout.count(f" {key}: ") == 1
+    annotations = pod_annotations(parse(done.stdout))
+    assert annotations == {**pod_annotations(render(**changes)), key: "mine", "prometheus.io/scrape": "true"}
+
+
+def test_a_release_can_still_be_one_shard_of_several() -> None:
+    assert flags(render(extraArgs=["--shard=1/3"]))["--shard"] == "1/3"
+    assert flags(render(shards=3, extraArgs=["--sharding=x"]))["--shard"] == "auto/3"
+
+
+@pytest.mark.parametrize(
+    ("budget", "shown"),
+    [
+        ({}, {"maxUnavailable": 1}),
+        ({"maxUnavailable": "50%"}, {"maxUnavailable": "50%"}),
+        ({"maxUnavailable": 0}, {"maxUnavailable": 0}),
+        ({"minAvailable": 1}, {"minAvailable": 1}),
+        ({"minAvailable": 0}, {"minAvailable": 0}),
+        ({"minAvailable": None}, {"maxUnavailable": 1}),
+        ({"minAvailable": 1, "maxUnavailable": None}, {"minAvailable": 1}),
+    ],
+)
+def test_a_budget_says_one_thing_and_says_it(budget: dict[str, Any], shown: dict[str, Any]) -> None:
+    spec = render(podDisruptionBudget={"enabled": True, **budget}).one("PodDisruptionBudget")["spec"]
+    assert {key: spec[key] for key in spec.keys() & {"minAvailable", "maxUnavailable"}} == shown
 
 
 def test_rollouts_can_be_left_to_the_exporters_own_reload() -> None:

@@ -139,6 +139,34 @@ httpGet:
   {{- end }}
 {{- end -}}
 
+{{/* A number or share as text: 0 is one, null and "" are none. */}}
+{{- define "cognito-device-exporter.given" -}}
+{{- if not (kindIs "invalid" .) }}{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* So many of the pods: a list of a number or share as text, and of their number. Kubernetes rounds up. */}}
+{{- define "cognito-device-exporter.podsOf" -}}
+{{- $given := index . 0 -}}
+{{- if hasSuffix "%" $given -}}
+{{- div (add (mul (trimSuffix "%" $given | int) (index . 1)) 99) 100 -}}
+{{- else -}}
+{{- $given -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the PodDisruptionBudget lets no pod go. */}}
+{{- define "cognito-device-exporter.holdsEveryPod" -}}
+{{- $shards := int .Values.shards -}}
+{{- with .Values.podDisruptionBudget -}}
+{{- $stay := include "cognito-device-exporter.given" .minAvailable -}}
+{{- if $stay -}}
+{{- if ge (include "cognito-device-exporter.podsOf" (list $stay $shards) | int) $shards }}true{{ end -}}
+{{- else -}}
+{{- if eq (include "cognito-device-exporter.podsOf" (list (include "cognito-device-exporter.given" .maxUnavailable) $shards)) "0" }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* How Prometheus scrapes: a list of the root and the values of a ServiceMonitor or PodMonitor. */}}
 {{- define "cognito-device-exporter.endpoint" -}}
 {{- $root := index . 0 -}}

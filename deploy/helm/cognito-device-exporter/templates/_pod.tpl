@@ -6,18 +6,7 @@ metadata:
     {{- /* Without the chart's version, which alone is no reason for new pods. */}}
     {{- omit (fromYaml (include "cognito-device-exporter.labelsWith" (list . .Values.podLabels))) "helm.sh/chart" | toYaml | nindent 4 }}
   annotations:
-    kubectl.kubernetes.io/default-container: exporter
-    {{- if .Values.rolloutOnConfigChange }}
-    {{- if include "cognito-device-exporter.ownConfig" . }}
-    checksum/config: {{ include "cognito-device-exporter.config" . | sha256sum }}
-    {{- end }}
-    {{- with .Values.webConfig.config }}
-    checksum/web-config: {{ toYaml . | sha256sum }}
-    {{- end }}
-    {{- end }}
-    {{- with .Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "cognito-device-exporter.podAnnotations" . | nindent 4 }}
 spec:
   serviceAccountName: {{ include "cognito-device-exporter.serviceAccountName" . }}
   automountServiceAccountToken: false
@@ -90,6 +79,20 @@ spec:
     - {{ ternary . (merge (deepCopy .) $selector) (hasKey . "labelSelector") | toYaml | nindent 6 | trim }}
     {{- end }}
   {{- end }}
+{{- end -}}
+
+{{/* Those of `podAnnotations` win. */}}
+{{- define "cognito-device-exporter.podAnnotations" -}}
+{{- $own := dict "kubectl.kubernetes.io/default-container" "exporter" -}}
+{{- if .Values.rolloutOnConfigChange -}}
+{{- if include "cognito-device-exporter.ownConfig" . -}}
+{{- $_ := set $own "checksum/config" (include "cognito-device-exporter.config" . | sha256sum) -}}
+{{- end -}}
+{{- with .Values.webConfig.config -}}
+{{- $_ := set $own "checksum/web-config" (toYaml . | sha256sum) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (merge dict (default dict .Values.podAnnotations) $own) -}}
 {{- end -}}
 
 {{- define "cognito-device-exporter.args" -}}

@@ -19,6 +19,18 @@
 {{- if and .Values.persistence.existingClaim (gt (int .Values.shards) 1) -}}
 {{- fail "persistence.existingClaim: expected none with several shards, each has a claim of its own" -}}
 {{- end -}}
+{{- if gt (int .Values.shards) 1 -}}
+{{- range .Values.extraArgs -}}
+{{- if regexMatch "^--shard(=|$)" . -}}
+{{- fail (printf "extraArgs: expected no --shard beside shards: %v, it would have every pod read the same part of the users" $.Values.shards) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.podDisruptionBudget -}}
+{{- if and .enabled (not (include "cognito-device-exporter.given" .minAvailable)) (not (include "cognito-device-exporter.given" .maxUnavailable)) -}}
+{{- fail "podDisruptionBudget: expected minAvailable or maxUnavailable, found neither; without them Kubernetes lets no pod go" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor and podMonitor: expected one of them, with both every device is counted twice" -}}
 {{- end -}}
