@@ -68,7 +68,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]  # as the stubs have it
-        if getattr(event, "anchor", None) is not None:
+        if event.anchor is not None:  # every event that begins a node has one, or None
             raise _fault_at("anchors and aliases are not supported, expected plain values", event.start_mark)
         if self._depth > MAX_DEPTH:
             raise _fault_at(f"nested too deeply, expected at most {MAX_DEPTH} levels", event.start_mark)
@@ -91,22 +91,31 @@ def read_document(
 
     Raises `YamlFault` when it is none; keys that stand twice are faults of the document.
     """
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise YamlFault("a control character, expected printable text", line) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = ", ".join(part for part in (error.context, error.problem) if part)
-        raise YamlFault(
-            f"not YAML: {problem}", mark.line + 1 if mark else 1, mark.column + 1 if mark else None
-        ) from None
+    loader = _loader(text)
+    node = _composed(loader)
     if node is None:
         raise YamlFault(f"empty, expected {expected}", 1)
     reader = _Reader(loader, secret_keys)
     return Document(reader.value(node, ()), reader.places, tuple(reader.faults))
+
+
+def _loader(text: str) -> _Loader:
+    try:
+        return _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise YamlFault("a control character, expected printable text", line) from None
+
+
+def _composed(loader: _Loader) -> yaml.Node | None:
+    try:
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise _fault_at(f"not YAML: {problem}", error.problem_mark) from None  # type: ignore[arg-type]  # none lacks it
+    except (ValueError, OverflowError):
+        # Such as "\UFFFFFFFF" or %YAML with thousands of digits: PyYAML reads them and then cannot convert them.
+        raise _fault_at("not YAML: a number that is too large", loader.get_mark()) from None
 
 
 class _Reader:
@@ -149,18 +158,20 @@ class _Reader:
     def _key(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode) or node.tag != _TAG + "str":
             raise _fault_at("a key that is not text, expected the name of a key", node.start_mark)
+        _check_characters(node)
         return str(node.value)
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Hashable:
         if node.tag == _TAG + "null":
-            self._put(node, path, "nothing", scalar=True)
+            self._put(node, path, "nothing")
             return None
         if node.tag not in _SCALARS:
             raise _fault_at("a tag, expected plain values", node.start_mark)
         if _SCALARS[node.tag] == _NUMBER and ":" in node.value:
             # YAML 1.1 takes 1:30 for 90, and needs minutes for a number that is long enough.
             raise _fault_at("a number to base 60, expected a plain number, or text in quotes", node.start_mark)
-        self._put(node, path, _shown(node, path, self._secret_keys), scalar=True)
+        _check_characters(node)
+        self._put(node, path, _shown(node, path, self._secret_keys))
         try:
             value: Hashable = self._loader.construct_object(node)
         except (ValueError, KeyError, OverflowError):
@@ -170,8 +181,14 @@ class _Reader:
             ) from None
         return value
 
-    def _put(self, node: yaml.Node, path: KeyPath, found: str, *, scalar: bool = False) -> None:
-        self.places[path] = Place(node.start_mark.line + 1, found, scalar)
+    def _put(self, node: yaml.Node, path: KeyPath, found: str) -> None:
+        self.places[path] = Place(node.start_mark.line + 1, found, isinstance(node, yaml.ScalarNode))
+
+
+def _check_characters(node: yaml.ScalarNode) -> None:
+    r"""Refuse what only an escape such as \uD83D can bring into a text: no request, label or file can carry it."""
+    if any("\ud800" <= character <= "\udfff" for character in node.value):
+        raise _fault_at("half of a surrogate pair, expected the character itself", node.start_mark)
 
 
 def _shown(node: yaml.ScalarNode, path: KeyPath, secret_keys: frozenset[str]) -> str:

@@ -86,6 +86,49 @@ def test_what_is_not_utf_8_has_its_line(tmp_path: Path, text: bytes, line: int) 
     assert faults_of(path) == [f"config.yaml:{line}: not text, expected UTF-8"]
 
 
+@pytest.mark.parametrize(("text", "line"), [("\a\n\n", 1), ("\n\a\n", 2), ("a: b\n\n# \a\n\n", 3)])
+def test_a_control_character_has_its_line(tmp_path: Path, text: str, line: int) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert faults_of(path) == [f"config.yaml:{line}: a control character, expected printable text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('a: 1\nb: "\\U00110000"\n', "2:7"),
+        ('a: "\\UFFFFFFFF"\n', "1:7"),
+        (f"%YAML {'1' * 5000}.1\n---\na: 1\n", "1:7"),
+    ],
+)
+def test_a_number_that_nothing_can_hold_has_its_place(tmp_path: Path, text: str, place: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert faults_of(path) == [f"config.yaml:{place}: not YAML: a number that is too large"]
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udfff", "\\ud83d\\ude00"])
+@pytest.mark.parametrize(("text", "place"), [('a: "x{}"\n', "1:4"), ('a: b\n"{}": c\n', "2:1")])
+def test_half_of_a_surrogate_pair_is_refused(tmp_path: Path, half: str, text: str, place: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text.format(half), encoding="utf-8")
+    assert faults_of(path) == [f"config.yaml:{place}: half of a surrogate pair, expected the character itself"]
+
+
+@pytest.mark.parametrize("neighbour", ["\\ud7ff", "\\ue000", "\\U0001F600"])
+def test_other_characters_may_be_escaped(tmp_path: Path, neighbour: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f'{ONE_POOL}    users: {{usernames: ["{neighbour}"]}}\n', encoding="utf-8")
+    (pool,) = load_settings(path).pools
+    assert pool.users.usernames == (neighbour.encode().decode("unicode_escape"),)
+
+
+def test_after_a_key_that_stands_twice_the_rest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{ONE_POOL}    detail: pool\n    detail: user\n    refresh_interval: 5\n", encoding="utf-8")
+    assert [fault.split(": ")[1] for fault in faults_of(path)] == ["pools[0].detail", "pools[0].refresh_interval"]
+
+
 def key_file_fault(directory: Path) -> list[str]:
     path = directory / "config.yaml"
     path.write_text(f"{ONE_POOL}    detail: user\n    identity_key_file: identity.key\n", encoding="utf-8")

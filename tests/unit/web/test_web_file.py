@@ -84,11 +84,15 @@ ONE_FAULT = {
     "no text further down": ("\na: b\nc: \udcff\n", "3: not text, expected UTF-8"),
     "a name of half a character": (
         'basic_auth_users: {"\\ud800": x}\n',
-        "1: basic_auth_users: the hash of user 1 is not",
+        "1:20: half of a surrogate pair, expected the character itself",
     ),
     "a hash of half a character": (
         'basic_auth_users: {a: "\\ud800"}\n',
-        "1: basic_auth_users: the hash of user 1 is not",
+        "1:23: half of a surrogate pair, expected the character itself",
+    ),
+    "a certificate of half a character": (
+        'tls_server_config: {cert: "\\ud800", key: x}\n',
+        "1:27: half of a surrogate pair, expected the character itself",
     ),
     "unknown key": ("tls_config: {}\n", "1: tls_config: unknown key, expected one of tls_server_config, "),
     "unknown key inside": (f"{TLS}  cert_filse: x\n", "4: tls_server_config.cert_filse: unknown key, expected one of "),
