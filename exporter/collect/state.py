@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,9 @@ _SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+_COMPANIONS = ("", "-wal", "-shm")
+"""The file itself, and what SQLite keeps beside it, by the end of the name."""
 
 log = structlog.get_logger()
 
@@ -248,19 +252,27 @@ def _seal(name: bytes, content: bytes) -> int:
 def set_aside(path: Path, reason: str, now: float) -> None:
     """Rename the file, and what SQLite keeps beside it, to a name that tells `now`, in seconds of wall time.
 
-    Raises `StateUnusable` when that is not possible.
+    What was set aside before is never replaced. Raises `StateUnusable` when that is not possible.
     """
-    suffix = datetime.fromtimestamp(now, UTC).strftime(".set-aside-%Y%m%dT%H%M%SZ")
     try:
-        for companion in ("", "-wal", "-shm"):
+        moved_to = _free_name(path, datetime.fromtimestamp(now, UTC).strftime(".set-aside-%Y%m%dT%H%M%SZ"))
+        for companion in _COMPANIONS:
             file = path.with_name(path.name + companion)
             if file.exists():
-                file.rename(file.with_name(path.name + suffix + companion))
+                file.rename(path.with_name(moved_to + companion))
     except OSError as error:
         raise StateUnusable(f"{reason}, and it cannot be set aside: {error}") from error
     log.error(
         "the state file cannot be used; it is set aside and a new one begun",
         file=path.name,
-        moved_to=path.name + suffix,
+        moved_to=moved_to,
         reason=reason,
+    )
+
+
+def _free_name(path: Path, suffix: str) -> str:
+    """A name that neither a file nor a companion has; the second of the same second ends in `-2`."""
+    names = (path.name + suffix + ending for ending in chain([""], (f"-{number}" for number in count(2))))
+    return next(
+        name for name in names if not any(path.with_name(name + companion).exists() for companion in _COMPANIONS)
     )

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.collect.journal import Batch, PoolHeader, PoolKey
 from exporter.collect.state import SCHEMA_VERSION, SqliteState, StateDamaged, StateUnusable, set_aside
@@ -262,3 +263,24 @@ def test_setting_aside_moves_the_file_with_its_companions(path: Path) -> None:
     assert not path.exists()
     assert sorted(p.read_text() for p in path.parent.iterdir()) == ["", "-shm", "-wal"]
     assert all(".set-aside-20231114T221320Z" in p.name for p in path.parent.iterdir())
+
+
+def test_what_is_set_aside_in_the_same_second_is_kept_as_well(path: Path) -> None:
+    with capture_logs() as logs:
+        for content in ("first", "second", "third"):
+            path.write_text(content)
+            set_aside(path, "because", 1_700_000_000)
+    names = [f"{path.name}.set-aside-20231114T221320Z{ending}" for ending in ("", "-2", "-3")]
+    assert [path.with_name(name).read_text() for name in names] == ["first", "second", "third"]
+    assert [entry["moved_to"] for entry in logs] == names
+
+
+@pytest.mark.parametrize("companion", ["-wal", "-shm"])
+def test_a_companion_that_was_set_aside_alone_is_not_replaced(path: Path, companion: str) -> None:
+    alone = path.with_name(f"{path.name}.set-aside-20231114T221320Z{companion}")
+    alone.write_text("alone")
+    for end in ("", companion):
+        path.with_name(path.name + end).write_text("new")
+    set_aside(path, "because", 1_700_000_000)
+    assert alone.read_text() == "alone"
+    assert path.with_name(f"{path.name}.set-aside-20231114T221320Z-2{companion}").read_text() == "new"
