@@ -13,6 +13,7 @@ from typing import Protocol
 import click
 
 from exporter.cli.health import local
+from exporter.config.web_file import load_web_settings
 from exporter.errors import ExporterError
 from exporter.options import ServeOptions
 
@@ -55,8 +56,10 @@ def run_demo(
 
     `watch` runs for as long.
 
-    Raises `MissingEmulator`, whose text says what to install.
+    Raises `MissingEmulator`, whose text says what to install, `click.UsageError` when nobody could be told where to
+    look, and `ConfigError` when the web configuration cannot be used.
     """
+    base = _base_url(show)
     with (
         tempfile.TemporaryDirectory(prefix="cognito-device-exporter-demo-") as directory,
         _only_the_demos_credentials(),
@@ -65,13 +68,20 @@ def run_demo(
         os.environ["AWS_ENDPOINT_URL_STS"] = world.url
         key_file = _write_private(Path(directory) / "identity.key", secrets.token_hex(_KEY_BYTES))
         config_file = _write_private(Path(directory) / "config.yaml", world.settings_yaml(key_file))
-        base = f"http://{local(show.listen_addresses[0])}"
         click.echo(f"Status page: {base}/")
         click.echo(f"Metrics:     {base}{show.telemetry_path}")
         with watch(show, Path(directory)) as told:
             if told is not None:
                 click.echo(f"Prometheus:  {told}")
             return serve(config_file)
+
+
+def _base_url(show: ServeOptions) -> str:
+    address = show.listen_addresses[0]
+    if not address.port:
+        raise click.UsageError(f"the address {address} leaves the port open, expected one with a port to tell of")
+    encrypted = show.web_config_file is not None and load_web_settings(show.web_config_file).tls is not None
+    return f"{'https' if encrypted else 'http'}://{local(address)}"
 
 
 def open_demo_world() -> AbstractContextManager[World]:

@@ -71,13 +71,12 @@ def prometheus_beside(
     Where `find` finds no Prometheus, none is run and there is nothing to tell.
     """
     program = find()
-    target = local(show.listen_addresses[0])
     if program is None:
         yield None
-    elif not target.port:
-        yield "not started: the exporter listens on any free port, so nobody can say where to scrape"
+    elif show.web_config_file is not None:
+        yield "not started: it scrapes in plain HTTP and without a password, and --web.config.file may ask for more"
     else:
-        configuration = _configuration(directory, target, show.telemetry_path)
+        configuration = _configuration(directory, local(show.listen_addresses[0]), show.telemetry_path)
         with _running(program, configuration, directory, patience) as told:
             yield told
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
 import pytest
+import trustme
 
 from exporter.cli import main
 from exporter.cli.demo import World, demo_environment, run_demo
@@ -57,6 +59,49 @@ def test_the_demo_serves_its_own_pools_with_its_own_key_and_credentials(capsys: 
         *("Status", "page:", "http://127.0.0.1:10617/"),
         *("Metrics:", "http://127.0.0.1:10617/m"),
     ]
+
+
+TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
+
+
+@pytest.mark.parametrize(("content", "scheme"), [(TLS, "https"), ("http_server_config: {http2: false}\n", "http")])
+def test_the_address_that_is_told_has_the_scheme_of_the_web_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, scheme: str
+) -> None:
+    issued = trustme.CA().issue_cert("localhost")
+    (tmp_path / "server.crt").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    (tmp_path / "server.key").write_bytes(issued.private_key_pem.bytes())
+    (tmp_path / "web.yml").write_text(content, encoding="utf-8")
+    shown = replace(SHOWN, web_config_file=tmp_path / "web.yml")
+    assert run_demo(lambda _: 0, shown, open_one_pool) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"Status page: {scheme}://127.0.0.1:10617/",
+        f"Metrics:     {scheme}://127.0.0.1:10617/m",
+    ]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    """What the demo says that cannot begin."""
+
+    def serve(_settings: Settings, _options: ServeOptions) -> int:
+        raise AssertionError
+
+    assert main(["demo", *flags], serve) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    return told.err
+
+
+def test_a_port_that_is_left_open_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "the address 127.0.0.1:0 leaves the port open, expected one with a port to tell of\n"
+    assert refused(capsys, "--web.listen-address=127.0.0.1:0") == said
+
+
+def test_a_web_configuration_that_cannot_be_used_is_told_before_any_address(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "web.yml").write_text("tls: {}\n", encoding="utf-8")
+    assert "web.yml:1: tls: unknown key" in refused(capsys, f"--web.config.file={tmp_path / 'web.yml'}")
 
 
 def test_nothing_of_a_real_account_and_no_proxy_reaches_the_demo() -> None:

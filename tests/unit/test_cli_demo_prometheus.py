@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,7 @@ signal.pause()
 """A program that holds a lock until it is ended."""
 
 
-def showing(port: int = 10617) -> ServeOptions:
-    return ServeOptions(Path(), (ListenAddress("", port),), telemetry_path="/m")
+SHOWN = ServeOptions(Path(), (ListenAddress("", 10617),), telemetry_path="/m")
 
 
 class NoPool:
@@ -81,7 +81,7 @@ def asked(url: str, path: str) -> Any:
 
 def test_it_scrapes_the_exporter_with_the_rules_and_ends_with_the_demo(tmp_path: Path) -> None:
     program = required_tool("prometheus")
-    with prometheus_beside(showing(), tmp_path, lambda: program) as url:
+    with prometheus_beside(SHOWN, tmp_path, lambda: program) as url:
         assert url is not None
         assert url.startswith("http://127.0.0.1:")
         (job,) = yaml.safe_load(asked(url, "status/config")["yaml"])["scrape_configs"]
@@ -94,31 +94,36 @@ def test_it_scrapes_the_exporter_with_the_rules_and_ends_with_the_demo(tmp_path:
 
 
 def test_without_prometheus_there_is_nothing_to_tell(tmp_path: Path) -> None:
-    with prometheus_beside(showing(), tmp_path, lambda: None) as told:
+    with prometheus_beside(SHOWN, tmp_path, lambda: None) as told:
         assert told is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_open_port_cannot_be_scraped_and_is_said_so(tmp_path: Path) -> None:
-    with prometheus_beside(showing(port=0), tmp_path, lambda: "/nowhere") as told:
-        assert told == "not started: the exporter listens on any free port, so nobody can say where to scrape"
+def test_pages_that_may_be_protected_are_not_scraped_and_it_is_said_so(tmp_path: Path) -> None:
+    protected = replace(SHOWN, web_config_file=tmp_path / "web.yml")
+    with prometheus_beside(protected, tmp_path, lambda: "/nowhere") as told:
+        assert told == (
+            "not started: it scrapes in plain HTTP and without a password, and --web.config.file may ask for more"
+        )
+    with prometheus_beside(protected, tmp_path, lambda: None) as told:
+        assert told is None
 
 
 def test_a_prometheus_that_does_not_start_says_why(tmp_path: Path) -> None:
     program = stub(tmp_path, "import sys; print('first'); sys.exit('no space left')")
-    with prometheus_beside(showing(), tmp_path, lambda: program) as told:
+    with prometheus_beside(SHOWN, tmp_path, lambda: program) as told:
         assert told == "not started: no space left"
 
 
 def test_a_prometheus_that_ends_silently_is_told_of(tmp_path: Path) -> None:
     program = stub(tmp_path, "")
-    with prometheus_beside(showing(), tmp_path, lambda: program) as told:
+    with prometheus_beside(SHOWN, tmp_path, lambda: program) as told:
         assert told == "not started: it ended without a word"
 
 
 def test_what_prometheus_is_told_to_do_stays_on_loopback_and_in_the_directory(tmp_path: Path) -> None:
     program = stub(tmp_path, "import json, sys; print(json.dumps(sys.argv[1:]))")
-    with prometheus_beside(showing(), tmp_path, lambda: program):
+    with prometheus_beside(SHOWN, tmp_path, lambda: program):
         (line,) = (tmp_path / "prometheus.log").read_text(encoding="utf-8").splitlines()
     config, storage, listen, *_ = json.loads(line)
     assert config == f"--config.file={tmp_path / 'prometheus.yaml'}"
@@ -144,7 +149,7 @@ def test_nothing_stays_behind_when_the_demo_is_killed(tmp_path: Path) -> None:
 
 def test_a_prometheus_that_will_not_end_is_killed(tmp_path: Path) -> None:
     program = stub(tmp_path, "import signal; signal.signal(15, signal.SIG_IGN)\n" + HOLD.format(lock=tmp_path / "lock"))
-    with prometheus_beside(showing(), tmp_path, lambda: program, Patience(0.1, 0.1)):
+    with prometheus_beside(SHOWN, tmp_path, lambda: program, Patience(0.1, 0.1)):
         assert eventually(lambda: (tmp_path / "prometheus.log").read_text(encoding="utf-8") == "held\n")
         assert not is_free(tmp_path / "lock")
     assert eventually(lambda: is_free(tmp_path / "lock"))
@@ -176,7 +181,7 @@ def test_the_demo_tells_where_prometheus_is_and_ends_it_though_serving_fails(
         raise ConfigError(["broken"])
 
     with pytest.raises(ConfigError):
-        run_demo(fail, showing(), open_no_pool, watch)
+        run_demo(fail, SHOWN, open_no_pool, watch)
     assert watching == ["began", "ended"]
     assert capsys.readouterr().out.splitlines()[-1] == "Prometheus:  http://127.0.0.1:9090/"
 
