@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import boto3
 import structlog
-import tenacity
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
@@ -25,6 +25,7 @@ from exporter.aws.client import ONE_ATTEMPT, BotoCognito
 from exporter.aws.failures import translated
 from exporter.aws.lean import LeanCognito
 from exporter.aws.paced import PacedDirectory, PacedReader, observed
+from exporter.aws.quotas import Quotas
 from exporter.aws.roles import ASSUME_ROLE, AssumesRole, Exchange, LeanCognitoByRole, Role, session_with
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import PoolSettings, TargetSettings
@@ -34,15 +35,6 @@ from exporter.hooks import UNKNOWN_ACCOUNT, AwsObserver, Target
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
     from mypy_boto3_sts import STSClient
-
-LIMIT_MANAGEMENT_SECONDS = 1.1
-"""Between two requests of the category LimitManagement, of which AWS grants one per second."""
-
-QUOTA_ATTEMPTS = 6
-"""At reading one quota: other shards and roles ask at the same time."""
-
-QUOTA_REFRESH_SECONDS = 3600.0
-"""A quota that was bought shows at the latest so much later."""
 
 NAMING_PATIENCE = 1.0
 """Seconds that the first sweep waits for STS, so that its calls are counted under the account's name."""
@@ -65,8 +57,8 @@ class Connection:
         self._api: CognitoApi | None = None
         self._naming = threading.Lock()
         self.closed = False
-        self.asking = 0
-        """The number of the thread that asks for quotas; an earlier one ends."""
+        self._asking_over = threading.Event()
+        """Ends the thread that asks for quotas; each has one of its own."""
         self.naming_over = threading.Event()
         """Set once the account is known, or STS has been asked in vain."""
         self._target = Target(account_of_role(settings.role_arn) or UNKNOWN_ACCOUNT, settings.region)
@@ -114,6 +106,21 @@ class Connection:
             self._observer.target_named(unknown, self._target)
         self.naming_over.set()
 
+    def begin_asking(self) -> threading.Event:
+        """Somebody asks for quotas from now on, and nobody who did before; tells by the event when to end."""
+        with self._naming:
+            self._asking_over.set()
+            over = threading.Event()
+            if self.closed:
+                over.set()
+            self._asking_over = over
+            return over
+
+    def end_asking(self) -> None:
+        """Nobody need know the quotas any more."""
+        with self._naming:
+            self._asking_over.set()
+
     def _role_asked(self, seconds: float, reason: Reason | None, attempted: bool) -> None:  # noqa: FBT001 - as `Heard`
         self.request_finished(self._target, ASSUME_ROLE, seconds, reason, attempted=attempted)
 
@@ -121,6 +128,7 @@ class Connection:
         """Nothing uses this connection any more; an answer of STS that is under way names nothing then."""
         with self._naming:
             self.closed = True
+            self._asking_over.set()
             self._all_budgets.release(self._target)
             self._observer.target_removed(self._target)
 
@@ -144,20 +152,13 @@ class Connection:
 class Connections:
     """Makes readers for pools and directories for rules; who reaches AWS alike shares a client."""
 
-    def __init__(
-        self,
-        make_api: ApiFactory,
-        budgets: Budgets,
-        observer: AwsObserver,
-        clock: Clock,
-        pause: Callable[[float], None] | None = None,
-    ) -> None:
-        """`make_api` is `AwsApis` in production; `pause` waits for so many seconds."""
-        self._pause = pause or _pause
+    def __init__(self, make_api: ApiFactory, budgets: Budgets, observer: AwsObserver, clock: Clock) -> None:
+        """`make_api` is `AwsApis` in production."""
         self._make_api = make_api
         self._budgets = budgets
         self._observer = observer
         self._clock = clock
+        self._quotas = Quotas(budgets, clock)
         self._connections: dict[TargetSettings, Connection] = {}
 
     def retain(self, wanted: Collection[TargetSettings]) -> None:
@@ -169,13 +170,14 @@ class Connections:
 
     def configure(self, rates: Rates) -> None:
         """Spend by other rates from now on; where one became a share, its quota is asked for at once."""
-        shared = set(self._budgets.shared_categories())
+        before = set(self._budgets.shared_categories())
         self._budgets.configure(rates)
-        if shared.issuperset(self._budgets.shared_categories()):
-            return
+        shared = self._budgets.shared_categories()
         for connection in tuple(self._connections.values()):
             api = connection.made_api()
-            if api is not None:
+            if not shared:
+                connection.end_asking()
+            elif api is not None and not before.issuperset(shared):
                 threading.Thread(target=self._ask_quotas, args=(connection, api), name="account", daemon=True).start()
 
     def reader(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PacedReader:
@@ -223,12 +225,7 @@ class Connections:
         self._ask_quotas(connection, api)
 
     def _ask_quotas(self, connection: Connection, api: CognitoApi) -> None:
-        connection.asking += 1
-        turn = connection.asking
-        while (shared := self._budgets.shared_categories()) and not connection.closed and connection.asking == turn:
-            for category in shared:
-                self._ask_quota(connection, api, category)
-            self._pause(QUOTA_REFRESH_SECONDS)
+        self._quotas.ask(connection, api, connection.begin_asking())
 
     def _ask_sts(self, connection: Connection, api: CognitoApi) -> None:
         def name() -> None:
@@ -242,40 +239,10 @@ class Connections:
             log.info("STS does not tell the account id", region=connection.target.region, error=str(error))
             connection.naming_over.set()
 
-    def _ask_quota(self, connection: Connection, api: CognitoApi, category: Category) -> None:
-        def ask() -> float:
-            return observed(
-                connection,
-                connection,
-                self._clock,
-                Operation.GET_PROVISIONED_LIMIT,
-                lambda: api.provisioned_quota(category),
-            )
 
-        patiently = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, AwsError) and error.is_retryable),
-            stop=tenacity.stop_after_attempt(QUOTA_ATTEMPTS),
-            wait=tenacity.wait_random_exponential(multiplier=LIMIT_MANAGEMENT_SECONDS, max=30),
-            sleep=self._pause,
-            reraise=True,
-        )
-        try:
-            quota = patiently(ask)
-            self._pause(LIMIT_MANAGEMENT_SECONDS)
-        except AwsError as error:
-            log.warning(
-                "the provisioned quota cannot be read; taking the rate as a share of AWS's documented default",
-                region=connection.target.region,
-                category=category.value,
-                error=str(error),
-            )
-        else:
-            connection.granted(category, quota)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Place:
-    """A Region as all accounts reach it."""
+    """A Region as all accounts reach it; it goes with the last client that was made for it."""
 
     config: Config
     cognito: CognitoIdentityProviderClient
@@ -292,7 +259,7 @@ class AwsApis:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()  # boto3's sessions are not safe for threads; its clients are
         self._base: boto3.Session | None = None
-        self._places: dict[TargetSettings, _Place] = {}
+        self._places: WeakValueDictionary[TargetSettings, _Place] = WeakValueDictionary()
 
     def __call__(self, settings: TargetSettings) -> CognitoApi:
         """A client for one account and Region.
@@ -330,11 +297,13 @@ class AwsApis:
 
     def _place(self, base: boto3.Session, settings: TargetSettings) -> _Place:
         key = replace(settings, role_arn=None, external_id=None)
-        if key not in self._places:
+        place = self._places.get(key)
+        if place is None:
             config = _config(settings)
             cognito = _cognito_client(base, settings, config)
-            self._places[key] = _Place(config, cognito, Exchange(lambda: self._sts(base, settings, config)))
-        return self._places[key]
+            place = _Place(config, cognito, Exchange(lambda: self._sts(base, settings, config)))
+            self._places[key] = place
+        return place
 
     def _cognito(
         self, session: boto3.Session, settings: TargetSettings, config: Config
@@ -359,10 +328,6 @@ def _config(settings: TargetSettings) -> Config:
 
 def _cognito_client(session: boto3.Session, settings: TargetSettings, config: Config) -> CognitoIdentityProviderClient:
     return session.client("cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config)
-
-
-def _pause(seconds: float) -> None:
-    threading.Event().wait(seconds)
 
 
 def account_of_role(role_arn: str | None) -> str | None:

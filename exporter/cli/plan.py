@@ -54,7 +54,8 @@ def run_plan(
     seen = discovered(settings, err, make_api=apis, clock=clock, patience=patience)
     for fault in seen.faults:
         click.echo(fault, file=err)
-    found = _Planner(seen.settings, asked, err, apis, clock or SystemClock(), patience).forecast()
+    of_pools = _Planner(seen.settings, asked, err, apis, clock or SystemClock(), patience).forecast()
+    found = replace(of_pools, rules=settings.discovery)
     click.echo(json.dumps(document(found), indent=2) if asked.as_json else text(found))
     if not found.holds:
         return DOES_NOT_HOLD

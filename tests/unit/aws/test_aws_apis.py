@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -83,6 +84,26 @@ def test_clients_share_one_session() -> None:
     for target in (HERE, TargetSettings(OHIO), BY_ROLE):
         apis(target)
     assert len(made) == 1
+
+
+def test_what_clients_of_a_region_share_goes_with_the_last_of_them(emulator: Emulator) -> None:
+    apis = AwsApis(with_keys)
+    here = replace(HERE, endpoint_url=emulator.url)
+    clients = [apis(here), apis(replace(BY_ROLE, endpoint_url=emulator.url))]
+    for client in clients:
+        client.account_id()  # what is made when it is first needed
+    elsewhere = apis(replace(here, region=OHIO))
+    (shared,) = {id(place) for place in apis._places.values() if place.cognito.meta.region_name == IRELAND}
+    assert len(apis._places) == 2
+    del client, clients[0]
+    gc.collect()
+    assert shared in {id(place) for place in apis._places.values()}, "the other client still needs it"
+    assert clients[0].account_id() == OTHER_ACCOUNT
+    clients.clear()
+    gc.collect()
+    assert [place.cognito.meta.region_name for place in apis._places.values()] == [OHIO]
+    assert elsewhere.account_id() == ACCOUNT
+    assert apis(here).account_id() == ACCOUNT
 
 
 def test_without_a_role_the_account_is_that_of_the_credentials(emulator: Emulator) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation
-from exporter.aws.budgets import Budgets, BudgetState
+from exporter.aws.budgets import Budgets, BudgetState, Rates
 from exporter.aws.paced import PacedReader
 from exporter.aws.sessions import NAMING_PATIENCE, Connections
 from exporter.clock import SystemClock
@@ -47,8 +47,12 @@ class Connected:
         return self.connections.reader(settings(target=target), lambda: False)
 
     def is_idle(self) -> bool:
-        """Whether nobody asks STS any more."""
-        return self._threads.issuperset(threading.enumerate())
+        """Whether nobody asks STS or for quotas any more."""
+        return self.threads() == 0
+
+    def threads(self) -> int:
+        """How many ask, or wait to ask again."""
+        return len(set(threading.enumerate()) - self._threads)
 
     def named(self, account: str = ACCOUNT) -> int:
         return self.observer.heard["target named", UNKNOWN_ACCOUNT, account]
@@ -287,6 +291,82 @@ def test_other_rates_in_numbers_ask_for_nothing() -> None:
     assert eventually(world.is_idle)
     assert world.apis[HERE].calls[Operation.GET_PROVISIONED_LIMIT] == 0
     assert {s.configured for s in world.budgets.states() if s.category is Category.USER_LIST} == {3.0}
+
+
+SHARED: Rates = {**RATES, Category.USER_LIST.value: Share(0.5)}
+WITHIN = 3.0
+"""Seconds. Between two questions a thread that asks for quotas waits 1.1, then an hour."""
+
+
+def asked(world: Connected, target: TargetSettings = HERE) -> int:
+    return world.apis[target].calls[Operation.GET_PROVISIONED_LIMIT]
+
+
+def asking_for_quotas(*targets: TargetSettings) -> Connected:
+    """Connections whose threads have asked, and wait for the hour to pass."""
+    world = Connected()
+    world.connections.retain(targets)
+    for target in targets:
+        world.reader(target).describe()
+    world.connections.configure(SHARED)
+    assert eventually(lambda: all(asked(world, target) == 1 for target in targets))
+    assert not world.is_idle()
+    return world
+
+
+def test_who_asks_for_quotas_ends_within_moments_of_its_connection() -> None:
+    world = asking_for_quotas(HERE, BY_ROLE)
+    world.connections.retain([])
+    assert eventually(world.is_idle, within=WITHIN)
+    assert (asked(world), asked(world, BY_ROLE)) == (1, 1)
+
+
+def test_who_asks_for_the_quotas_of_another_connection_goes_on() -> None:
+    world = asking_for_quotas(HERE, BY_ROLE)
+    world.connections.retain([BY_ROLE])
+    assert eventually(lambda: world.threads() == 1, within=WITHIN)
+    assert not eventually(world.is_idle, within=0.1)
+    world.connections.retain([])
+    assert eventually(world.is_idle, within=WITHIN)
+
+
+def test_targets_that_are_replaced_again_and_again_leave_no_threads_behind() -> None:
+    world = Connected()
+    world.connections.configure(SHARED)
+    ways = [replace(HERE, endpoint_url=f"https://{number}.example.com") for number in range(20)]
+    for way in ways:
+        world.connections.retain([way])
+        world.reader(way).describe()
+    assert eventually(lambda: world.threads() == 1, within=WITHIN)
+    world.connections.retain([])
+    assert eventually(world.is_idle, within=WITHIN)
+
+
+def test_rates_that_become_shares_again_and_again_have_one_thread_ask() -> None:
+    world = asking_for_quotas(HERE)
+    for number in range(5):
+        world.connections.configure(RATES)
+        assert eventually(world.is_idle, within=WITHIN), "nobody need know the quota"
+        world.connections.configure(SHARED)
+        assert eventually(lambda: asked(world) == number + 2)  # noqa: B023 - asked before the loop goes on
+    both: Rates = {**SHARED, Category.USER_POOL_READ.value: Share(0.5)}
+    world.connections.configure(both)
+    assert eventually(lambda: asked(world) == 8)
+    assert eventually(lambda: world.threads() == 1, within=WITHIN)
+    world.connections.retain([])
+    assert eventually(world.is_idle, within=WITHIN)
+
+
+def test_a_connection_that_is_gone_before_sts_answers_has_no_quotas_asked_for() -> None:
+    slow = SlowSts()
+    world = Connected(lambda: slow)
+    world.connections.configure(SHARED)
+    world.connections.retain([HERE])
+    world.reader()
+    world.connections.retain([])
+    slow.go_on.set()
+    assert eventually(world.is_idle, within=WITHIN)
+    assert asked(world) == 0
 
 
 def test_a_target_that_is_retained_no_more_has_no_reader() -> None:
