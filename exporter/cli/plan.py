@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TextIO
 
 import click
 
 from exporter.aws.api import Category
-from exporter.aws.sessions import LIMIT_MANAGEMENT_SECONDS, ApiFactory, AwsApis
+from exporter.aws.quotas import LIMIT_MANAGEMENT_SECONDS
+from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.cli.discover import discovered
 from exporter.cli.reach import KeptApis, connections, of_each, patiently, plain_rates
 from exporter.clock import Clock, SystemClock

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+from exporter.aws.api import PAGE_SIZE
 from exporter.aws.budget import SLACK
+from exporter.config.duration import canonical_duration
 from exporter.plan.forecast import Forecast
 
 ALWAYS = (
@@ -34,3 +37,21 @@ def assumptions(forecast: Forecast) -> Iterator[str]:
             f"Users, calls, durations and series are those of shard {forecast.shard}; rates are those of all "
             f"{forecast.shard.count} shards."
         )
+    if forecast.rules:
+        yield _of_discovery(forecast)
+
+
+def _of_discovery(forecast: Forecast) -> str:
+    """What looking for pools takes beside the sweeps; nobody has counted the pools of the Regions."""
+    searches = [(rule.interval, search) for rule in forecast.rules for search in rule.searches]
+    looks = Counter(interval for interval, _ in searches)
+    rhythm = ", ".join(f"{count} every {_duration(interval)}" for interval, count in sorted(looks.items()))
+    of_shards = ", by every shard," if forecast.shard.count > 1 else ""
+    asked = f"one ListUserPools (UserPoolRead) per {PAGE_SIZE} pools of its account and Region"
+    if with_tags := sum(bool(search.tags) for _, search in searches):
+        asked += f", {with_tags} of them also one ListTagsForResource (UserPoolResourceRead) per pool whose name fits"
+    return f"Looks of discovery{of_shards} are not counted: {rhythm}. Each asks {asked}."
+
+
+def _duration(seconds: float) -> str:
+    return canonical_duration(round(seconds * 1000))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, Operation
 from exporter.collect.snapshot import DetailCounts
-from exporter.config.settings import Detail, Limits, PoolSettings, Share
+from exporter.config.settings import Detail, Limits, PoolSettings, RuleSettings, Share
 from exporter.errors import Reason
 from exporter.hooks import Target
 from exporter.metrics.detail_series import Metrics
@@ -143,6 +143,8 @@ class Forecast:
     failed: tuple[Failed, ...]
     categories: tuple[CategoryForecast, ...]
     series_limit: int
+    rules: tuple[RuleSettings, ...] = ()
+    """Those that look for pools, whose own calls are in no number here."""
 
     @property
     def series(self) -> int:

@@ -29,12 +29,28 @@ class Format(Protocol):
         """Whether there is anything to write about the device."""
         ...
 
+    def part(self, row: Row) -> str:
+        """What stands before the first row of each part, line end included; rows with the same text are one part."""
+        ...
+
     def line(self, row: Row) -> str:
         """One row, line end included."""
         ...
 
 
-class Table:
+class _Devices:
+    """What shows devices shows every one, and all as one part."""
+
+    def wants(self, device: Device) -> bool:  # noqa: ARG002 - all are alike
+        """Always."""
+        return True
+
+    def part(self, row: Row) -> str:  # noqa: ARG002 - all are alike
+        """Nothing."""
+        return ""
+
+
+class Table(_Devices):
     """Aligned columns for a terminal; the user stands last, as nobody knows how long a name gets."""
 
     def __init__(self, pool_ids: Sequence[str]) -> None:
@@ -43,10 +59,6 @@ class Table:
     def head(self) -> str:
         """The names of the columns."""
         return self._row("IDLE", "LAST ACTIVE", "REMEMBERED", "USER POOL", "DEVICE", "USER")
-
-    def wants(self, device: Device) -> bool:  # noqa: ARG002 - a table shows every device
-        """Always."""
-        return True
 
     def line(self, row: Row) -> str:
         """One device, its text made printable."""
@@ -80,32 +92,24 @@ COLUMNS = (
 """The columns of CSV and the keys of JSON lines; part of the interface."""
 
 
-class Csv:
+class Csv(_Devices):
     """Comma separated values; text that a spreadsheet would take for a formula gets an apostrophe before it."""
 
     def head(self) -> str:
         """The names of the columns."""
         return _joined(COLUMNS)
 
-    def wants(self, device: Device) -> bool:  # noqa: ARG002 - every device is a line
-        """Always."""
-        return True
-
     def line(self, row: Row) -> str:
         """One device; a date that Cognito does not give is an empty field."""
         return _joined([_field(value) for value in values(row)])
 
 
-class JsonLines:
+class JsonLines(_Devices):
     """One JSON object per line, in ASCII; `attributes` where the configuration asks for some."""
 
     def head(self) -> str:
         """Nothing: a line needs no other."""
         return ""
-
-    def wants(self, device: Device) -> bool:  # noqa: ARG002 - every device is a line
-        """Always."""
-        return True
 
     def line(self, row: Row) -> str:
         """One device; a date that Cognito does not give is null."""
@@ -133,12 +137,19 @@ class Commands:
         self._change = change
 
     def head(self) -> str:
-        """Nothing: every line is a command."""
+        """Nothing: every part has a head of its own."""
         return ""
 
     def wants(self, device: Device) -> bool:
         """Whether the command would change anything."""
         return self._change is Change.FORGET or device.remembered is not RememberedStatus.NOT_REMEMBERED
+
+    def part(self, row: Row) -> str:
+        """A comment that says whose credentials the lines after it need, and how the exporter comes by its own."""
+        target = row.pool.target
+        role = [] if target.role_arn is None else [f"role {_word(target.role_arn)}"]
+        words = [f"account {_word(row.account_id or 'unknown')}", f"Region {_word(target.region)}", *role]
+        return f"# {', '.join(words)}\n"
 
     def line(self, row: Row) -> str:
         """One command."""
@@ -170,6 +181,11 @@ def values(row: Row) -> tuple[str | float | None, ...]:
         moment(device.created_ms),
         moment(device.modified_ms),
     )
+
+
+def _word(text: str) -> str:
+    """A word for a shell, in ASCII and on one line, so that it is nothing else in a comment either."""
+    return shlex.quote(printable(text).encode("ascii", "backslashreplace").decode())
 
 
 def printable(text: str) -> str:

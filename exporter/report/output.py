@@ -35,7 +35,7 @@ class Streamed:
     """Writes each user's rows as they come, and keeps none."""
 
     def __init__(self, form: Format, out: BinaryIO) -> None:
-        self._format = form
+        self._lines = _Lines(form)
         self._out = out
         self._lock = threading.Lock()
         self._closed = False
@@ -43,10 +43,9 @@ class Streamed:
 
     def put(self, rows: Sequence[Row]) -> None:
         """Write them."""
-        text = "".join([self._format.line(row) for row in rows])
         with self._lock:
             if not self._closed:
-                _write(self._out, text)
+                _write(self._out, "".join([self._lines.of(row) for row in rows]))
 
     def close(self) -> None:
         """Write no more; everything is out already."""
@@ -75,18 +74,34 @@ class Ordered:
                     self._cut()
 
     def close(self) -> None:
-        """Write the rows, oldest first."""
+        """Write the rows, oldest first within each part."""
         with self._lock:
             self._closed = True
             self._cut()
         _write(self._out, self._format.head())
-        for row in self._rows:
-            _write(self._out, self._format.line(row), flush=False)
+        lines = _Lines(self._format)
+        for row in sorted(self._rows, key=self._format.part):
+            _write(self._out, lines.of(row), flush=False)
         self._out.flush()
 
     def _cut(self) -> None:
         self._rows.sort(key=lambda row: row.oldest_first)
         del self._rows[self._top or len(self._rows) :]
+
+
+class _Lines:
+    """Rows as they are written, one after the other: where another part begins, what stands before it."""
+
+    def __init__(self, form: Format) -> None:
+        self._format = form
+        self._part = ""
+
+    def of(self, row: Row) -> str:
+        """The line of the next row."""
+        part = self._format.part(row)
+        begun = "" if part == self._part else part
+        self._part = part
+        return begun + self._format.line(row)
 
 
 def _write(out: BinaryIO, text: str, *, flush: bool = True) -> None:

@@ -24,6 +24,8 @@ class Row:
     device: Device
     age_seconds: float | None
     """Since the last authentication, else the creation; None without either date."""
+    account_id: str | None = None
+    """The pool's account; None where AWS has not told it."""
 
     @property
     def oldest_first(self) -> tuple[float, str, str, str]:

@@ -43,6 +43,7 @@ class DeviceStream:
         """Users who could not be read, by reason."""
         self.state = PoolState.UNREAD
         """What is wrong with the pool as a whole, if anything is."""
+        self._account_id: str | None = None
 
     @property
     def users_done(self) -> int:
@@ -72,7 +73,8 @@ class DeviceStream:
             self.users_gone += 1
 
     def described(self, description: PoolDescription) -> None:
-        """How many users there are, where all are asked."""
+        """Whose pool it is, and how many users there are, where all are asked."""
+        self._account_id = description.account_id
         selection = self.settings.users
         if selection.usernames is None and selection.groups is None and selection.filter is None:
             self.users_expected = description.estimated_users
@@ -132,4 +134,7 @@ class DeviceStream:
     def _rows(self, username: str, devices: list[Device]) -> list[Row]:
         label = self._labels.label(self._labels.of(self.settings.id, username))
         now = self._wanted.now_ms
-        return [Row(self.settings, username, label, device, age_seconds(device, now)) for device in devices]
+        return [
+            Row(self.settings, username, label, device, age_seconds(device, now), self._account_id)
+            for device in devices
+        ]

@@ -37,7 +37,9 @@ def checked(emulator: Emulator, run: CommandLine, **settings: Any) -> Ended:
 def test_plan_forecasts_what_the_rules_find(emulator: Emulator, run: CommandLine, pools: list[str]) -> None:
     ended = run(text(emulator), "plan", "--format=json")
     assert ended.code == 0, ended.err
-    assert {pool["user_pool_id"] for pool in json.loads(ended.out)["pools"]} == set(pools)
+    found = json.loads(ended.out)
+    assert {pool["user_pool_id"] for pool in found["pools"]} == set(pools)
+    assert "Looks of discovery are not counted: 2 every 10m." in found["assumptions"][-1]
 
 
 def test_report_reads_what_the_rules_find(emulator: Emulator, run: CommandLine, pools: list[str]) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,11 +27,12 @@ from exporter.emulator.seed import DeviceMix
 from exporter.identity import HmacIdentity, read_key
 from exporter.model import RememberedStatus, Tracking
 from tests.fakes import eventually
-from tests.harness import config, environment, get, identity_key
+from tests.harness import ACCOUNT, config, environment, get, identity_key, pool
 from tests.hostile_names import PUNCTUATION
 from tests.integration.command_line import CommandLine, Ended
 from tests.tools import required_tool
 
+COMMANDS_PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 DAY_MS = 86_400_000
 Report = Callable[..., Ended]
 HOSTILE = (*PUNCTUATION, "-rf", "o'brien", "'; touch owned; '", "file:///etc/hosts", "=1+1", "\x1b[2J")
@@ -148,6 +150,15 @@ printf '\\n\\0' >> "$CALLS"
 """
 
 
+FAILS_FIRST = """#!/bin/sh
+echo called >> "$CALLS"
+[ "$(wc -l < "$CALLS")" -gt 1 ] && exit 0
+echo ResourceNotFoundException >&2
+exit 254
+"""
+"""The AWS CLI about a device that is gone."""
+
+
 def run_by_a_shell(script: str, directory: Path) -> list[list[str]]:
     """The words of each call of `aws` when a real shell runs the lines."""
     stub, calls = directory / "aws", directory / "calls"
@@ -205,6 +216,67 @@ def test_commands_change_nothing_by_themselves_and_exactly_those_devices_when_th
     else:
         still = {device.key for device in after.devices if device.remembered is RememberedStatus.REMEMBERED}
         assert still == remembered - wanted
+
+
+def by_role(emulator: Emulator, account_id: str, users: int) -> dict[str, Any]:
+    """The entry of a pool in another account."""
+    pool_id = emulator.seed_pool(f"of {account_id}", account_id=account_id, users=users)
+    return pool(pool_id, role_arn=f"arn:aws:iam::{account_id}:role/reader")
+
+
+def parts_of(script: str) -> dict[str, list[str]]:
+    """The pools of the commands after each comment."""
+    found: dict[str, list[str]] = {}
+    comment = ""
+    for line in script.splitlines():
+        if line.startswith("#"):
+            assert line != comment, "the same comment twice in a row"
+            comment = line
+        else:
+            found.setdefault(comment, []).append(json.loads(shlex.split(line)[-1])["UserPoolId"])
+    return found
+
+
+@pytest.mark.parametrize("flags", [(), ("--sort",)])
+def test_commands_say_whose_pool_they_are_about(emulator: Emulator, report: Report, flags: tuple[str, ...]) -> None:
+    own = emulator.seed_pool("own", users=20)
+    others = [by_role(emulator, account_id, users=20) for account_id in ("210987654321", "345678901234")]
+    script = report(raw(emulator, own, *others), "--commands=forget", *flags).out
+    found = parts_of(script)
+    assert {comment: set(pool_ids) for comment, pool_ids in found.items()} == {
+        f"# account {ACCOUNT}, Region eu-west-1": {own},
+        **{
+            f"# account {account_id}, Region eu-west-1, role arn:aws:iam::{account_id}:role/reader": {entry["id"]}
+            for account_id, entry in zip(("210987654321", "345678901234"), others, strict=True)
+        },
+    }
+    devices = sum(len(emulator.truth(pool_id).devices) for pool_id in (own, *(entry["id"] for entry in others)))
+    assert sum(map(len, found.values())) == devices
+    if flags:
+        assert script.count("# account") == 3
+
+
+def documented_run(script: Path) -> list[str]:
+    """How docs/commands.md has a shell run the lines."""
+    (words,) = re.findall(r"^\$ (sh .*)forget\.sh$", COMMANDS_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    shell, *options = words.split()
+    return [required_tool(shell), *options, str(script)]
+
+
+def test_the_documented_way_goes_on_after_a_device_that_is_gone(
+    emulator: Emulator, report: Report, tmp_path: Path
+) -> None:
+    pool_id = emulator.seed_pool("few", users=5, devices=DeviceMix(per_user={1: 1.0}))
+    script = tmp_path / "forget.sh"
+    script.write_text(report(raw(emulator, pool_id), "--commands=forget").out)
+    stub = tmp_path / "aws"
+    stub.write_text(FAILS_FIRST)
+    stub.chmod(0o755)
+    calls = tmp_path / "calls"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(calls)}
+    done = subprocess.run(documented_run(script), capture_output=True, text=True, check=False, env=env)
+    assert len(calls.read_text().splitlines()) == 5
+    assert done.stderr == "ResourceNotFoundException\n"
 
 
 # How it ends
@@ -355,8 +427,12 @@ def test_the_real_aws_cli_takes_the_commands(emulator: Emulator, report: Report,
         pytest.skip("the AWS CLI is not installed; other tests read what it would be given")
     names = ("file:///etc/hosts", "-rf", "o'brien\n$(id)")
     pool_id = emulator.seed_pool("few", users=names, devices=DeviceMix(per_user={1: 1.0}))
-    script = report(raw(emulator, pool_id), "--commands=forget").out
-    subprocess.run(
-        [required_tool("sh"), "-eu"], input=script, text=True, check=True, env=environment(emulator.url), cwd=tmp_path
+    script = tmp_path / "forget.sh"
+    script.write_text(report(raw(emulator, pool_id), "--commands=forget").out)
+    first = json.loads(shlex.split(script.read_text().splitlines()[1])[-1])
+    emulator.call("AdminForgetDevice", first)
+    done = subprocess.run(
+        documented_run(script), capture_output=True, text=True, check=False, env=environment(emulator.url), cwd=tmp_path
     )
     assert emulator.truth(pool_id).devices == ()
+    assert done.stderr.count("ResourceNotFoundException") == 1, done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.aws.api import Category, Operation
 from exporter.aws.budget import SLACK
-from exporter.config.settings import Detail, Limits, Share
+from exporter.config.settings import Detail, Limits, RuleSettings, Search, Share, TargetSettings
 from exporter.errors import Reason
 from exporter.hooks import Target
 from exporter.model import Tracking
@@ -124,6 +124,36 @@ def test_a_shard_has_its_part_of_the_rate_and_the_figures_of_a_quota_are_those_o
     reads = [one for one in found.categories if one.category is Category.USER_RESOURCE_READ]
     assert reads == [one for one in alone.categories if one.category is Category.USER_RESOURCE_READ]
     assert "those of shard 1/3" in text(found)
+
+
+def rule(*regions: str, interval: float = 600.0, **tags: str) -> RuleSettings:
+    searches = tuple(Search(TargetSettings(region), "^prod-", tuple(tags.items())) for region in regions)
+    return RuleSettings(searches, interval, settings())
+
+
+def discovering(*rules: RuleSettings, shard: Shard = WHOLE) -> list[str]:
+    """What a forecast says of discovery, in text and JSON alike."""
+    found = replace(forecast_of(known(600), shard=shard), rules=rules)
+    said = [line for line in document(found)["assumptions"] if "discovery" in line]
+    assert [line for line in text(found).splitlines() if "discovery" in line] == [f"* {line}" for line in said]
+    return said
+
+
+def test_that_the_looks_of_rules_are_not_counted_is_told_with_what_they_take() -> None:
+    assert discovering() == []
+    (said,) = discovering(rule("eu-west-1", "us-east-1"))
+    assert said == (
+        "Looks of discovery are not counted: 2 every 10m. "
+        "Each asks one ListUserPools (UserPoolRead) per 60 pools of its account and Region."
+    )
+    (said,) = discovering(rule("eu-west-1", interval=3600.0), rule("eu-west-1", "us-east-1", team="a"), rule("x"))
+    assert said.startswith("Looks of discovery are not counted: 3 every 10m, 1 every 1h. Each asks ")
+    assert said.endswith(", 2 of them also one ListTagsForResource (UserPoolResourceRead) per pool whose name fits.")
+
+
+def test_every_shard_looks_for_pools() -> None:
+    (said,) = discovering(rule("eu-west-1"), shard=Shard(1, 3))
+    assert said.startswith("Looks of discovery, by every shard, are not counted: 1 every 10m. ")
 
 
 def test_series_beyond_the_limit_do_not_hold() -> None:

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import shlex
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from exporter.model import Device, RememberedStatus
 from exporter.report.formats import COLUMNS, Change, Commands, Csv, JsonLines, Table
 from exporter.report.rows import Row, Wanted, age_seconds, moment
 from tests.hostile_names import PUNCTUATION
+from tests.tools import required_tool
 from tests.unit.collect.pools import POOL_ID, device, settings
 
 NOW_MS = 1_700_000_000_000
@@ -150,6 +153,42 @@ def test_a_command_goes_where_the_configuration_goes() -> None:
     target = TargetSettings("eu-west-1", endpoint_url="https://vpce.example/?a=$(id)&b")
     command = words(Change.FORGET, "alice", target=target)
     assert command[3:7] == ["--region", "eu-west-1", "--endpoint-url", "https://vpce.example/?a=$(id)&b"]
+
+
+def test_a_part_says_whose_pool_it_is_and_by_which_role_it_is_read() -> None:
+    role = "arn:aws:iam::210987654321:role/devices/reader+x@y"
+    by_role = row(target=TargetSettings("us-east-2", role_arn=role, external_id="s3cret"))
+    part = Commands(Change.FORGET).part
+    assert part(replace(by_role, account_id="210987654321")) == (
+        f"# account 210987654321, Region us-east-2, role {role}\n"
+    )
+    assert part(replace(row(), account_id="123456789012")) == "# account 123456789012, Region eu-west-1\n"
+    assert part(row()) == "# account unknown, Region eu-west-1\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_breaks_out_of_the_comment(name: str, tmp_path: Path) -> None:
+    hostile = f"{name}\n\r\x0b\x0c\x85\u2028touch owned; $(touch owned)`touch owned`\\"
+    target = TargetSettings(hostile, role_arn=hostile)
+    part = Commands(Change.FORGET).part(replace(row(target=target), account_id=hostile))
+    assert part.isascii()
+    assert part[:-1].isprintable()
+    assert part.endswith("\n")
+    assert shlex.split(part, comments=True) == []
+    done = subprocess.run(
+        [required_tool("sh"), "-eu"],
+        input=f"{part}echo done\n",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_shows_devices_has_no_parts() -> None:
+    assert {form.part(replace(row(), account_id="1")) for form in (Table([POOL_ID]), Csv(), JsonLines())} == {""}
 
 
 def test_only_what_would_change_something_is_a_command() -> None:

@@ -6,6 +6,7 @@ import io
 import random
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,46 @@ def test_ordered_rows_after_the_close_are_not_kept() -> None:
     output.put(rows(5))
     assert not out.getvalue()
     assert not output._rows
+
+
+class InParts(JsonLines):
+    """Parts by account."""
+
+    def part(self, row: Row) -> str:
+        return f"part {row.account_id}\n"
+
+    def line(self, row: Row) -> str:
+        return f"{row.device.key}\n"
+
+
+def of_account(account_id: str, *ages: int) -> list[Row]:
+    return [replace(row, account_id=account_id) for row in rows(*ages)]
+
+
+def test_a_part_is_headed_wherever_it_begins_again() -> None:
+    out = io.BytesIO()
+    output = Streamed(InParts(), out)
+    for account_id, ages in (("b", (5, 4)), ("b", (3,)), ("a", (9,)), ("b", (1,))):
+        output.put(of_account(account_id, *ages))
+    assert out.getvalue().decode().splitlines() == ["part b", "5", "4", "3", "part a", "9", "part b", "1"]
+
+
+def test_in_order_each_part_is_in_one_piece() -> None:
+    out = io.BytesIO()
+    output = Ordered(InParts(), out)
+    for account_id, ages in (("b", (5, 40)), ("a", (9, 30)), ("b", (1,))):
+        output.put(of_account(account_id, *ages))
+    output.close()
+    assert out.getvalue().decode().splitlines() == ["part a", "30", "9", "part b", "40", "5", "1"]
+
+
+def test_the_top_is_that_of_all_parts_together() -> None:
+    out = io.BytesIO()
+    output = Ordered(InParts(), out, top=2)
+    output.put(of_account("b", 5, 40))
+    output.put(of_account("a", 9, 3))
+    output.close()
+    assert out.getvalue().decode().splitlines() == ["part a", "9", "part b", "40"]
 
 
 @pytest.mark.parametrize("sort", [False, True])
