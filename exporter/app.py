@@ -161,12 +161,13 @@ class App:
             reload=partial(self._reloader.reload, "request") if self._options.enable_lifecycle else None,
         )
         gate = None if self._web_config is None else Gate(self._web_config, self._clock)
-        servers = [
-            WebServer(self._options.listen_addresses, routes, self._clock, on_failure=self._web_failed, gate=gate)
-        ]
+        listening = partial(
+            WebServer, clock=self._clock, on_failure=self._web_failed, on_answer=self._own.request_answered
+        )
+        servers = [listening(self._options.listen_addresses, routes, gate=gate)]
         probe_address = self._options.probe_listen_address
         if probe_address is not None:
-            servers.append(WebServer([probe_address], probe_routes(probes), self._clock, on_failure=self._web_failed))
+            servers.append(listening([probe_address], probe_routes(probes)))
         return servers
 
     def _status_sources(self) -> Sources:

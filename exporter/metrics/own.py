@@ -64,6 +64,8 @@ class OwnMetrics:
         self._gauges[own.BUILD_INFO.spec.name].labels(*build).set(1)
         self._set(own.SHARDS, shards)
         self._set(own.SHARD_ORDINAL, shard_ordinal)
+        for code in own.CODES:
+            self._of(own.HTTP_REQUESTS).labels(str(code))
         for component in _COMPONENTS:
             self._of(own.UNEXPECTED_FAILURES).labels(component)
         for spec in CATALOGUE:
@@ -261,6 +263,10 @@ class OwnMetrics:
     def scraped(self, seconds: float) -> None:
         """A page was rendered."""
         self._histograms[own.SCRAPE_DURATION.spec.name].observe(seconds)
+
+    def request_answered(self, code: int) -> None:
+        """Somebody was answered over HTTP, with this status."""
+        self._of(own.HTTP_REQUESTS).labels(str(code)).inc()
 
     def metric_failed(self, metric: str) -> None:
         """A metric was left out of a page."""

@@ -26,6 +26,10 @@ CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SCRAPE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
+CODES = (200, 400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 503)
+"""The statuses that the web server answers with."""
+
+
 class SkipReason(StrEnum):
     """Why a user was not asked on purpose."""
 
@@ -181,6 +185,14 @@ SCRAPE_DURATION = _histogram(
     Group.SELF,
     SCRAPE_BUCKETS,
 )
+HTTP_REQUESTS = _counter(
+    "http_requests_total",
+    "HTTP requests that were answered, scrapes and probes included, by status: 401 without the name and password of a "
+    "user, 403 where reloading over HTTP is off, 429 above the configured rate, 503 where too many ask at once or a "
+    "probe fails.",
+    Group.SELF,
+    "code",
+)
 METRIC_FAILURES = _counter(
     "metric_failures_total",
     "Scrapes that left a metric out because computing it failed; the log has the cause.",
@@ -215,6 +227,7 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     SHARD_ORDINAL,
     STATE_ERRORS,
     SCRAPE_DURATION,
+    HTTP_REQUESTS,
     METRIC_FAILURES,
     UNEXPECTED_FAILURES,
 )

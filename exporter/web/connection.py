@@ -73,6 +73,10 @@ class Site(Protocol):
         """The answer to a request that was let in."""
         ...
 
+    def answered(self, status: HTTPStatus) -> None:
+        """Whoever asked is answered now, with this status."""
+        ...
+
 
 class Connection:
     """Serves the requests of one connection, one after the other."""
@@ -199,6 +203,7 @@ class Connection:
             pieces.append(self._http.send(h11.Data(data=response.body)))
         pieces.append(self._http.send(h11.EndOfMessage()))
         deadline = self._clock.monotonic() + self._bounds.write_seconds
+        self._site.answered(response.status)
         self._stream.send(b"".join(piece for piece in pieces if piece), deadline)
 
 

@@ -43,8 +43,8 @@ _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 
 class WebServer:
     """Serves routes on several addresses.
 
-    `on_failure` hears of each error that a handler did not foresee. Without a `gate` it serves everybody, in plain
-    HTTP.
+    `on_failure` hears of each error that a handler did not foresee, `on_answer` of the status of each answer. Without a
+    `gate` it serves everybody, in plain HTTP.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class WebServer:
         clock: Clock,
         *,
         on_failure: Callable[[], None],
+        on_answer: Callable[[int], None] = lambda _: None,
         gate: Gate | None = None,
         bounds: Bounds | None = None,
         max_connections: int = MAX_CONNECTIONS,
@@ -62,6 +63,7 @@ class WebServer:
         self._routes = routes
         self._clock = clock
         self._on_failure = on_failure
+        self._on_answer = on_answer
         self._gate = gate
         self._bounds = bounds or Bounds()
         self._max_connections = max_connections
@@ -133,7 +135,10 @@ class WebServer:
             return
         self._make_room()
         if not self._begun(sock):
-            _refuse(sock, in_plain=self._gate is None or self._gate.in_force.tls is None)
+            in_plain = self._gate is None or self._gate.in_force.tls is None
+            if in_plain:
+                self.answered(HTTPStatus.SERVICE_UNAVAILABLE)
+            _refuse(sock, in_plain=in_plain)
 
     def _make_room(self) -> None:
         """End an idle connection where there are as many as may be: who asks nothing must not shut out who asks."""
@@ -194,6 +199,10 @@ class WebServer:
     def answer(self, request: Request) -> Response:
         """The answer to a request that was let in."""
         return self._safely(lambda: dispatch(self._routes, request), _internal_error, path=request.path)
+
+    def answered(self, status: HTTPStatus) -> None:
+        """Whoever asked is answered now, with this status."""
+        self._on_answer(status.value)
 
     def _safely(self, act: Callable[[], T], instead: Callable[[], T], *, path: str | None) -> T:
         """What comes of an act; a failure that nobody foresaw is counted and logged, and something else comes."""

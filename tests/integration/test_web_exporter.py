@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +17,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.app import App
+from exporter.clock import SystemClock
 from exporter.config.settings import Detail, Limits, Settings
 from exporter.emulator import Emulator
 from exporter.errors import ConfigError
+from exporter.metrics.own_metrics import CODES
 from exporter.options import ListenAddress, ServeOptions
 from exporter.web.live import LOOK_SECONDS
+from exporter.web.server import WebServer
 from tests.e2e.prometheus import prometheus
 from tests.fakes import FakeCognito, FakePool, TurnedClock
 from tests.harness import config, environment, free_port, pool, program, serving_program, shown
@@ -92,6 +97,70 @@ def test_the_status_is_for_those_only_who_prove_who_they_are(tmp_path: Path, pat
         assert shown_to_users.status == 200
         if "?state" not in path:
             assert POOL_ID in shown_to_users.body
+
+
+def answers(page: str) -> dict[str, float]:
+    """How often the page says that each status was answered, without those that never were."""
+    counted = re.findall(r'^cognito_exporter_http_requests_total\{code="([^"]*)"\} (.*)$', page, re.MULTILINE)
+    assert {int(code) for code, _ in counted} == set(CODES)
+    return {code: float(count) for code, count in counted if float(count)}
+
+
+def test_a_failed_login_is_counted_once_and_says_nothing_of_who_it_was(tmp_path: Path) -> None:
+    with running(app(write_web(tmp_path, **USERS))) as daemon:
+        url, user = f"http://127.0.0.1:{daemon.addresses[0].port}/metrics", ("--user", f"alice:{PASSWORD}")
+        assert answers(curl(url, *user).body) == {}, "a page is not counted before it is written"
+        assert curl(url, "--user", "mallory:guess").status == 401
+        page = curl(url, *user).body
+        assert answers(page) == {"200": 1, "401": 1}
+        assert curl(url, "--user", "alice:guess").status == curl(url).status == 401
+        page = curl(url, *user).body
+        assert answers(page) == {"200": 2, "401": 3}
+        assert not re.search("alice|mallory|guess", page)
+
+
+def test_every_other_answer_is_counted_by_its_status(tmp_path: Path) -> None:
+    limit = {"rate_limit": {"interval": "1h", "burst": 6}}
+    with running(app(write_web(tmp_path, **limit), clock=TurnedClock(), probe=LOOPBACK)) as daemon:
+        own, probes = (f"http://127.0.0.1:{server.bound[0].port}" for server in daemon._servers)
+        assert answers(curl(f"{own}/metrics").body) == {}
+        asked = (
+            (404, f"{own}/none"),
+            (405, f"{own}/metrics", "-X", "POST"),
+            (403, f"{own}/-/reload", "-X", "POST"),
+            (431, f"{own}/-/healthy", *(word for number in range(101) for word in ("-H", f"X-{number}: y"))),
+            (501, f"{own}/-/healthy", "-H", "Transfer-Encoding: gzip"),
+            (413, f"{own}/-/healthy", "-X", "GET", "--data", "x" * 70_000),
+            (400, f"{own}/-/healthy", "-H", "Host:"),
+            (200, f"{probes}/-/healthy"),
+            (404, f"{probes}/metrics"),
+        )
+        for status, *arguments in asked:
+            assert curl(*map(str, arguments)).status == status
+        page = curl(f"{own}/metrics").body
+        expected = Counter([200, *(status for status, *_ in asked)])
+        assert answers(page) == {str(status): count for status, count in expected.items()}
+        assert [curl(f"{own}/none").status for _ in range(2)] == [404, 429]
+        refused = daemon._own.registry.get_sample_value("cognito_exporter_http_requests_total", {"code": "429"})
+        assert refused == 1
+
+
+def test_whoever_finds_no_room_is_counted_as_answered_503() -> None:
+    statuses: list[int] = []
+    server = WebServer(
+        [LOOPBACK],
+        {},
+        SystemClock(),
+        on_failure=lambda: None,
+        on_answer=statuses.append,
+        max_connections=0,
+    )
+    server.start()
+    try:
+        assert curl(f"http://{server.bound[0]}/").status == 503
+    finally:
+        server.stop()
+    assert statuses == [503]
 
 
 def test_what_is_exposed_follows_the_file(tmp_path: Path) -> None:
