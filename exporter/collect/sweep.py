@@ -131,7 +131,7 @@ class Sweep:
             self._store.tracking_is_off()
             return Outcome(None, complete=True)
         failures = self._read_everyone()
-        if failures and not self._counts["read"] and not self._store.knows_users():
+        if failures and not self._store.knows_users():
             # Nobody could be read, and nobody ever was: "no users" would be a lie.
             reason = max(failures, key=failures.__getitem__)
             self._store.sweep_failed(reason)

@@ -39,6 +39,7 @@ class File:
         self.in_force: list[str] = []
         self.gate: threading.Event | None = None
         self.reading = threading.Event()
+        self.reader: threading.Thread | None = None
         self.at_once = 0
         self.most_at_once = 0
 
@@ -48,6 +49,7 @@ class File:
     def read(self) -> Callable[[], None]:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
+        self.reader = threading.current_thread()
         self.reading.set()
         try:
             if self.gate is not None:
@@ -119,9 +121,8 @@ def test_what_is_refused_is_told_each_time_that_somebody_asks(reloader: Reloader
     with capture_logs() as logs:
         assert [reloader.reload("request") for _ in range(2)] == ["a bad word, expected a good one"] * 2
     assert (file.in_force, heard.attempts) == ([], [False, False])
-    assert [(entry["event"], entry["log_level"], entry["error"]) for entry in logs] == [
-        (KEEPS, "error", "a bad word, expected a good one")
-    ] * 2
+    told = {"event": KEEPS, "log_level": "error", "cause": "request", "error": "a bad word, expected a good one"}
+    assert logs == [told, told]
 
 
 def test_what_nobody_foresaw_is_counted_and_the_next_attempt_may_succeed(
@@ -131,7 +132,9 @@ def test_what_nobody_foresaw_is_counted_and_the_next_attempt_may_succeed(
     with capture_logs() as logs:
         assert reloader.reload("request") == "an unexpected failure, which the log describes"
     assert (heard.attempts, heard.unexpected) == ([False], ["reload"])
-    assert [(entry["event"], entry["exc_info"]) for entry in logs] == [("reloading failed unexpectedly", True)]
+    assert logs == [
+        {"event": "reloading failed unexpectedly", "log_level": "error", "cause": "request", "exc_info": True}
+    ]
     file.path.write_text("second")
     assert reloader.reload("request") is None
     assert file.in_force == ["second"]
@@ -185,10 +188,24 @@ def test_the_log_says_that_a_signal_was_the_cause(reloader: Reloader, heard: Hea
     assert [entry["cause"] for entry in logs] == ["signal"]
 
 
-def test_another_content_is_put_in_force_by_itself(watching: Reloader, file: File) -> None:
+def test_another_content_is_put_in_force_by_itself_and_the_log_says_so(
+    watching: Reloader, file: File, heard: Heard
+) -> None:
     assert watching is not None
-    file.path.write_text("second")
-    assert eventually(lambda: file.in_force == ["second"])
+    with capture_logs() as logs:
+        file.path.write_text("second")
+        assert eventually(lambda: heard.attempts == [True])
+    assert file.in_force == ["second"]
+    assert [entry["cause"] for entry in logs] == ["changed content"]
+
+
+def test_the_thread_that_reloads_has_a_name_and_does_not_keep_the_program_from_ending(
+    reloader: Reloader, file: File
+) -> None:
+    reloader.ask()
+    assert file.reading.wait(10)
+    assert file.reader is not None
+    assert (file.reader.name, file.reader.daemon) == ("reload", True)
 
 
 def test_the_same_content_written_anew_is_no_change(watching: Reloader, file: File, heard: Heard) -> None:
@@ -243,8 +260,8 @@ def test_half_of_a_file_that_is_being_written_is_not_taken_for_it(watching: Relo
         file.path.write_text("a longer content"[:length])
         meanwhile(0.05)
     file.path.write_text("a longer content")
-    assert eventually(lambda: file.in_force == ["a longer content"])
-    assert heard.attempts == [True]
+    assert eventually(lambda: heard.attempts == [True])
+    assert file.in_force == ["a longer content"]
 
 
 def test_the_files_that_a_configuration_names_are_watched_from_then_on(
@@ -286,8 +303,8 @@ def test_a_swap_of_links_as_kubernetes_makes_it_is_a_change(tmp_path: Path, hear
     reloader.start()
     (tmp_path / "..data_tmp").symlink_to("..second")
     (tmp_path / "..data_tmp").replace(tmp_path / "..data")
-    assert eventually(lambda: file.in_force == ["second"])
-    assert heard.attempts == [True]
+    assert eventually(lambda: heard.attempts == [True])
+    assert file.in_force == ["second"]
     reloader.stop()
 
 

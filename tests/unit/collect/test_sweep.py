@@ -9,12 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Operation, Page
-from exporter.clock import Clock, SystemClock
+from exporter.clock import SystemClock
 from exporter.collect import readers
-from exporter.collect.readers import Patience
-from exporter.collect.store import PoolStore
 from exporter.collect.sweep import Outcome, Sweep
-from exporter.config.settings import Detail, PoolSettings, UserSelection
+from exporter.config.settings import Detail, UserSelection
 from exporter.errors import (
     AwsError,
     Cancelled,
@@ -30,75 +28,10 @@ from exporter.errors import (
 )
 from exporter.identity import RawIdentity
 from exporter.model import Device, ListedUser, PoolState, Tracking
-from exporter.shard import WHOLE, Shard
-from tests.fakes import FakeCognito, FakePool, Remembering, TurnedClock, eventually, reader_of
+from exporter.shard import Shard
+from tests.fakes import FakePool, TurnedClock, eventually, reader_of
 from tests.unit.collect.pools import POOL_ID, device, settings
-
-HASTY = Patience(first_delay=0.001, silence=0)
-
-
-class Swept:
-    """One pool on the fake, swept as often as a test asks."""
-
-    def __init__(
-        self,
-        pool: FakePool,
-        changed: PoolSettings | None = None,
-        *,
-        page_size: int = 60,
-        clock: Clock | None = None,
-        shard: Shard = WHOLE,
-    ) -> None:
-        self.pool = pool
-        self.api = FakeCognito({POOL_ID: pool}, page_size=page_size)
-        self.settings = changed or settings(detail=Detail.USER)
-        self.clock = clock or SystemClock()
-        self.store = PoolStore(self.settings, RawIdentity(), self.clock, shard=shard)
-        self.observer = Remembering()
-        self.cancelled = threading.Event()
-
-        self.slept: list[float] = []
-
-    def sweep(self) -> Outcome:
-        return Sweep(
-            self.store,
-            reader_of(self.api, POOL_ID, observer=self.observer, cancelled=self.cancelled.is_set),
-            RawIdentity(),
-            self.observer,
-            self.clock,
-            cancelled=self.cancelled.is_set,
-            sleep=lambda seconds: self.slept.append(seconds),  # noqa: PLW0108 - `Sleep` names its argument
-            patience=HASTY,
-        ).run()
-
-    def shown(self) -> dict[str, tuple[Device, ...]] | None:
-        data = self.store.view().data
-        return None if data is None else {row.label: row.devices for row in data.rows}
-
-    def heard(self, *what: str) -> int:
-        return self.observer.heard[what]
-
-
-def people(count: int) -> dict[str, tuple[Device, ...]]:
-    return {f"user-{i}": tuple(device(f"{i}-{j}", active_ms=i * 1000 + j) for j in range(i % 4)) for i in range(count)}
-
-
-def once(
-    error: AwsError, operation: Operation, subject: str | None = None
-) -> Callable[[Operation, str], AwsError | None]:
-    struck = itertools.count()
-
-    def fault(asked: Operation, about: str) -> AwsError | None:
-        hit = asked is operation and subject in {None, about}
-        return error if hit and next(struck) == 0 else None
-
-    return fault
-
-
-def always(
-    error: AwsError, operation: Operation, subject: str | None = None
-) -> Callable[[Operation, str], AwsError | None]:
-    return lambda asked, about: error if asked is operation and subject in {None, about} else None
+from tests.unit.collect.swept import HASTY, Swept, always, once, people
 
 
 def test_every_user_with_every_device() -> None:
