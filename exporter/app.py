@@ -13,6 +13,7 @@ from types import FrameType
 import structlog
 
 import exporter
+from exporter.allocator import share_one_arena
 from exporter.aws.budgets import Budgets
 from exporter.aws.sessions import ApiFactory, AwsApis, Connections
 from exporter.buildinfo import revision
@@ -200,6 +201,7 @@ def serve(settings: Settings, options: ServeOptions) -> int:
 
     Raises `OSError` when an address cannot be had, `ConfigError` when an identity key cannot be read.
     """
+    share_one_arena(os.environ)
     with _signals() as signals:
         clock = SystemClock()
         tracing = start_tracing(os.environ, clock, version=exporter.__version__, shard=options.shard)

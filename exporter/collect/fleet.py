@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from exporter.allocator import give_back
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
 from exporter.collect.journal import PoolJournal
@@ -60,8 +61,10 @@ class Fleet:
         shard: Shard = WHOLE,
         patience: Patience = PATIENCE,
         tracer: Tracer = NO_TRACES,
+        rest: Callable[[], None] = give_back,
     ) -> None:
-        self._parts = _Parts(connect, observer, clock, shard, patience, most_series=self._most_series, tracer=tracer)
+        """`rest` is called after each sweep, when what it needed for itself is free again."""
+        self._parts = _Parts(connect, observer, clock, shard, patience, self._most_series, tracer, rest)
         self._observer = observer
         self._state_path = state_path
         self._recovery: Recovery = recover(state_path, observer, clock)
@@ -195,6 +198,7 @@ class _Parts:
     patience: Patience
     most_series: Callable[[], int]
     tracer: Tracer
+    rest: Callable[[], None]
 
 
 class _Pool:
@@ -278,6 +282,7 @@ class _Pool:
             return None
         finally:
             self._sweeping = False
+            self._parts.rest()
         self._failures = 0 if complete else self._failures + 1
         return None if complete else FIRST_RETRY * 2 ** min(self._failures - 1, 20)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.allocator import has_arenas
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.emulator.demo import DemoWorld
 from tests.fakes import eventually
@@ -157,3 +158,21 @@ def test_no_name_address_arn_or_secret_reaches_a_log(emulator: Emulator, tmp_pat
     for word in (secret, token, key, "Mozilla", "Authorization", "Signature"):
         assert word not in log
     assert raw in log
+
+
+@pytest.mark.skipif(not has_arenas(), reason="only glibc has arenas")
+def test_its_threads_share_one_arena_of_memory(emulator: Emulator, tmp_path: Path) -> None:
+    pool_id = emulator.seed_pool("pool", users=100)
+    with serving_program(config(emulator.url, pool_id), tmp_path, emulator.url) as running:
+        running.after_first_sweep(pool_id)
+        assert arenas_of_threads(running.process.pid) == 0
+
+
+def arenas_of_threads(pid: int) -> int:
+    """How many stretches of memory look as glibc's: 64 MiB at a multiple of that, of which only a part is in use."""
+    size = 64 << 20
+    found = re.findall(
+        r"^(\w+)-(\w+) rw-p 0+ 00:00 0 *\n\2-(\w+) ---p ", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE
+    )
+    ends = [(int(begin, 16), int(end, 16)) for begin, _, end in found]
+    return sum(begin % size == 0 and end - begin == size for begin, end in ends)

@@ -47,7 +47,11 @@ class Fleeting:
         self.observer = Remembering()
         self.clock = SteppedClock()
         self.unreachable: list[AwsError] = []
-        self.fleet = Fleet(self._connect, self.observer, self.clock, patience=HASTY)
+        self.rested_in: list[list[PoolState]] = []
+        self.fleet = Fleet(self._connect, self.observer, self.clock, patience=HASTY, rest=self._rest)
+
+    def _rest(self) -> None:
+        self.rested_in.append([view.state for view in self.fleet.views()])
 
     def _connect(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
         if self.unreachable:
@@ -391,6 +395,14 @@ def test_the_delay_after_failures_doubles_and_a_success_ends_it(world: Fleeting)
     assert world.sweep() is None
     world.api.fault = lambda _operation, _subject: Denied("DescribeUserPool", "AccessDeniedException")
     assert [world.sweep() for _ in range(2)] == [30, 60]
+
+
+def test_after_each_sweep_however_it_ended_there_is_rest(world: Fleeting) -> None:
+    world.apply(pool(FIRST))
+    world.sweep()
+    world.unreachable = [NO_CREDENTIALS]
+    world.sweep()
+    assert world.rested_in == [[PoolState.OK], [PoolState.FAILING]]
 
 
 def test_a_sweep_that_fails_for_days_has_a_delay_that_a_float_can_hold(world: Fleeting) -> None:

@@ -1,0 +1,39 @@
+"""How the C library keeps memory, which Python leaves to it (decision 0024)."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+_M_ARENA_MAX = -8  # <malloc.h>
+
+_SETTINGS = ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
+
+
+def share_one_arena(environ: Mapping[str, str]) -> bool:
+    """Have all threads that are begun from now on share one arena of memory; whether they do.
+
+    By itself glibc gives them up to eight per core. What the environment says about it holds, and another C library
+    is left alone.
+    """
+    if any(name in environ for name in _SETTINGS) or not has_arenas():
+        return False
+    return bool(_c_library().mallopt(_M_ARENA_MAX, 1))
+
+
+def give_back() -> None:
+    """Give to the system what lies free between what is in use; glibc by itself gives back the end of it only."""
+    if has_arenas():
+        _c_library().malloc_trim(0)
+
+
+def has_arenas() -> bool:
+    """Whether the C library is glibc, whose ways these are."""
+    return hasattr(_c_library(), "gnu_get_libc_version")
+
+
+@cache
+def _c_library() -> Any:
+    return ctypes.CDLL(None)

@@ -1,0 +1,74 @@
+"""What glibc does with memory, as it tells itself or as the kernel sees it, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from exporter.allocator import has_arenas
+
+THREADS = 4
+
+ARENAS = f"""
+import ctypes, os, threading
+from exporter.allocator import share_one_arena
+
+print(share_one_arena(os.environ), flush=True)
+barrier = threading.Barrier({THREADS})
+def work():
+    kept = [bytes(2000) for _ in range(100)]  # more than Python's own allocator takes
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range({THREADS})]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+HOLES = """
+from pathlib import Path
+from exporter.allocator import give_back
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+kept = [bytes(20_000) for _ in range(1000)]
+full = resident()
+del kept[:-1]
+free = resident()
+give_back()
+print(full - free, free - resident())
+"""
+
+pytestmark = pytest.mark.skipif(not has_arenas(), reason="the C library is not glibc, which has the arenas")
+
+
+def run(program: str, **environ: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+    return ended.stdout
+
+
+def arenas(**environ: str) -> tuple[str, int]:
+    """What the function said, and how many arenas there are after some threads."""
+    said, _, told = run(ARENAS, **environ).partition("\n")
+    return said, told.count("<heap ")
+
+
+def test_all_threads_share_one_arena() -> None:
+    assert arenas() == ("True", 1)
+
+
+def test_what_the_environment_says_holds() -> None:
+    assert arenas(MALLOC_ARENA_MAX="3") == ("False", 3)
+    assert arenas(GLIBC_TUNABLES="glibc.malloc.arena_max=2") == ("False", 2)
+
+
+def test_what_lies_free_before_something_in_use_is_given_back() -> None:
+    by_itself, given = map(int, run(HOLES).split())
+    assert (by_itself < 100, given > 4000) == (True, True), "pages of 4 KiB"
