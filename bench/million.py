@@ -16,10 +16,12 @@ from pathlib import Path
 from bench.made_up import MadeUpCognito, made_up_devices
 from exporter.clock import SystemClock
 from exporter.collect.fleet import identity_of
+from exporter.collect.journal import FLUSH_SECONDS
 from exporter.collect.recovery import recover
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store import PoolStore
 from exporter.config.load import load_settings
+from exporter.logs import LogFormat, LogLevel, configure_logging
 from exporter.metrics.pool_metrics import POOL_METRICS
 
 REPETITIONS = 5
@@ -41,6 +43,7 @@ class _NoFailures:
 
 def main() -> None:
     """Fill, measure, write."""
+    configure_logging(LogLevel.WARN, LogFormat.LOGFMT, sys.stderr)
     settings = load_settings(Path(sys.argv[1]))
     users = int(sys.argv[2])
     pool = settings.pools[0]
@@ -56,6 +59,8 @@ def main() -> None:
     for number in range(users):
         store.put(identity.of(pool.id, f"{number:032x}"), made_up_devices(number))
     store.sweep_completed(every_user_read=True)
+    if settings.state_path is not None:
+        _wait_until_written(settings.state_path)
     recovery.stop()
     kept = (_resident_bytes() - before) / (2 * users)
     told = {
@@ -64,6 +69,16 @@ def main() -> None:
         "naive_sums_ms": [_naive_sums_ms(users)],
     }
     sys.stdout.write(json.dumps(told) + "\n")
+
+
+def _wait_until_written(state: Path) -> None:
+    """Until nothing was written for long: no sweep is as fast, and a stop does not wait for what lies behind."""
+    log = state.with_name(f"{state.name}-wal")
+    written, since = 0, time.monotonic()
+    while time.monotonic() - since < 3 * FLUSH_SECONDS:
+        if (now := log.stat().st_mtime_ns) != written:
+            written, since = now, time.monotonic()
+        time.sleep(FLUSH_SECONDS / 4)
 
 
 def _sums_ms(view: PoolView) -> float:

@@ -1,0 +1,23 @@
+"""What the bench asks of the filled store, with few users."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.harness import config
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_it_writes_one_line_of_json_and_the_state(tmp_path: Path) -> None:
+    file, state = tmp_path / "config.yaml", tmp_path / "state.db"
+    file.write_text(config("http://127.0.0.1:1", "eu-west-1_AbCdEfGhI", state=str(state)), encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench.million", file, "20"], cwd=ROOT, capture_output=True, check=True, timeout=60
+    )
+    assert set(json.loads(ended.stdout)) == {"bytes_per_device", "sums_ms", "naive_sums_ms"}
+    assert ended.stdout.count(b"\n") == 1
+    assert state.stat().st_size > 0
