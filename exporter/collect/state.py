@@ -8,9 +8,10 @@ carries a checksum, its seal, so that what is restored is what was kept.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, count
@@ -53,6 +54,9 @@ _SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+RUN = 50_000
+"""So many identities are sorted in one go, which holds up every other thread for some hundredths of a second."""
 
 _COMPANIONS = ("", "-wal", "-shm")
 """The file itself, and what SQLite keeps beside it, by the end of the name."""
@@ -219,14 +223,12 @@ class SqliteState:
         (number,) = row
         if batch.forget:
             self._db.execute("DELETE FROM users WHERE pool = ?", (number,))
-        # In the order of the file: a large batch takes half the time, as its neighbours lie on the same page.
-        known = sorted(
-            (number, identity, record, _seal(identity, record))
-            for identity, record in batch.records.items()
-            if record is not None
-        )
+        known = {identity: record for identity, record in batch.records.items() if record is not None}
         gone = [(number, identity) for identity, record in batch.records.items() if record is None]
-        self._db.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", known)
+        self._db.executemany(
+            "INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)",
+            ((number, identity, known[identity], _seal(identity, known[identity])) for identity in _in_order([*known])),
+        )
         self._db.executemany("DELETE FROM users WHERE pool = ? AND identity = ?", gone)
 
     def _write_header(self, key: PoolKey, header: PoolHeader) -> None:
@@ -239,6 +241,12 @@ class SqliteState:
         if header.complete_once:
             # What another key or detail had left is kept until something complete takes its place.
             self._db.execute("DELETE FROM pools WHERE pool_id = ? AND shape <> ?", (key.pool_id, key.shape))
+
+
+def _in_order(identities: Sequence[bytes]) -> Iterator[bytes]:
+    """As they stand in the file: a large batch takes half the time where neighbours lie on the same page."""
+    runs = range(0, len(identities), RUN)
+    return heapq.merge(*(sorted(identities[first : first + RUN]) for first in runs))
 
 
 def _sealed_with(key: PoolKey) -> bytes:

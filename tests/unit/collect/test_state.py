@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from exporter.collect.journal import Batch, PoolHeader, PoolKey
-from exporter.collect.state import SCHEMA_VERSION, SqliteState, StateDamaged, StateUnusable, set_aside
+from exporter.collect.state import RUN, SCHEMA_VERSION, SqliteState, StateDamaged, StateUnusable, set_aside
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 
 KEY = PoolKey("eu-west-1_AbCdEfGhI", "shape")
@@ -82,6 +83,14 @@ def test_users_are_replaced_and_deleted(path: Path) -> None:
     state.write({KEY: Batch(None, forget=False, records={b"ann": b"3", b"bob": None, b"nobody": None})})
     state.close()
     assert known(path) == {b"ann": b"3"}
+
+
+def test_a_batch_of_more_users_than_are_sorted_at_once_is_written_whole(path: Path) -> None:
+    users = {sha256(str(number).encode()).digest()[:16]: b"%d" % number for number in range(RUN * 2 + 1)}
+    state = SqliteState(path)
+    state.write({KEY: batch({**users})})
+    state.close()
+    assert known(path) == users
 
 
 def test_a_pool_can_be_forgotten_and_begun_anew_in_one_batch(path: Path) -> None:
