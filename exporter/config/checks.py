@@ -20,6 +20,9 @@ T = TypeVar("T")
 M = TypeVar("M", bound=Mapping[str, str])
 
 # AWS allows [\w-]+_[0-9a-zA-Z]+; what stands before the underscore is always the Region.
+MOST_SERIES = 1_000_000_000
+"""More than any Prometheus takes."""
+
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _POOL_ID = re.compile(_REGION.pattern + r"_[0-9a-zA-Z]+")
 _POOL_ID_MAX = 55
@@ -203,10 +206,12 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def not_negative(value: int) -> int:
-    """A number from zero."""
+def number_of_series(value: int) -> int:
+    """A number from zero that every reader of it can hold."""
     if value < 0:
         raise wrong("negative")
+    if value > MOST_SERIES:
+        raise wrong("too large")
     return value
 
 

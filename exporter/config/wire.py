@@ -213,9 +213,9 @@ class Limits(Strict):
         "The quotas are shared with everything else in the account, sign-ups and verification codes included. "
         "A share is of the quota that GetProvisionedLimit tells, and of AWS's default where that cannot be read.",
     )
-    series: Annotated[int, AfterValidator(checks.not_negative)] = key(
+    series: Annotated[int, AfterValidator(checks.number_of_series)] = key(
         10_000,
-        "a whole number from 0",
+        f"a whole number from 0 to {checks.MOST_SERIES}",
         "The most user and device series in one exposition; whole users are kept or dropped by a stable hash, "
         "with a fair share for each pool. With 0 no user and device series is shown at all.",
     )
