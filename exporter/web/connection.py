@@ -111,7 +111,9 @@ class Connection:
         tls = self._settings.tls
         try:
             return tls is None or admits_client(tls, self._stream.secure(tls.context, self._deadline))
-        except NotTls:
+        except NotTls as error:
+            if error.told:
+                self._site.answered(HTTPStatus.BAD_REQUEST)
             return False
 
     def _is_outdated(self) -> bool:

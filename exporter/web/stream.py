@@ -22,7 +22,11 @@ _SPEAKS_TLS = (
 
 
 class NotTls(Exception):
-    """The client speaks something else, or nothing at all."""
+    """The client speaks something else, or nothing at all; `told` is whether it was answered in plain HTTP."""
+
+    def __init__(self, *, told: bool) -> None:
+        super().__init__()
+        self.told = told
 
 
 class Stream:
@@ -41,9 +45,10 @@ class Stream:
         """
         first = self._read_plain(deadline)
         if not first.startswith(_HANDSHAKE_RECORD):
-            if first[:1].isalpha():
+            speaks_http = first[:1].isalpha()
+            if speaks_http:
                 self._write_plain(_SPEAKS_TLS, deadline)
-            raise NotTls
+            raise NotTls(told=speaks_http)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._incoming.write(first)
         tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)

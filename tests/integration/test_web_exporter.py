@@ -119,6 +119,14 @@ def test_a_failed_login_is_counted_once_and_says_nothing_of_who_it_was(tmp_path:
         assert not re.search("alice|mallory|guess", page)
 
 
+def test_plain_http_to_a_tls_port_is_counted_as_the_400_that_it_is_answered(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    with running(app(write_web(tmp_path, tls_server_config=TLS), probe=LOOPBACK)) as daemon:
+        guarded, _ = (server.bound[0].port for server in daemon._servers)
+        assert curl(f"http://127.0.0.1:{guarded}/metrics").status == 400
+        assert answers(curl(f"https://127.0.0.1:{guarded}/metrics", "--insecure").body) == {"400": 1}
+
+
 def test_every_other_answer_is_counted_by_its_status(tmp_path: Path) -> None:
     limit = {"rate_limit": {"interval": "1h", "burst": 6}}
     with running(app(write_web(tmp_path, **limit), clock=TurnedClock(), probe=LOOPBACK)) as daemon:
