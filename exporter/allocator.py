@@ -9,8 +9,6 @@ from typing import Any
 
 _M_ARENA_MAX = -8  # <malloc.h>
 
-_SETTINGS = ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
-
 
 def share_one_arena(environ: Mapping[str, str]) -> bool:
     """Have all threads that are begun from now on share one arena of memory; whether they do.
@@ -18,7 +16,8 @@ def share_one_arena(environ: Mapping[str, str]) -> bool:
     By itself glibc gives them up to eight per core. What the environment says about it holds, and another C library
     is left alone.
     """
-    if any(name in environ for name in _SETTINGS) or not has_arenas():
+    is_set = environ.get("MALLOC_ARENA_MAX") or "glibc.malloc.arena_max" in environ.get("GLIBC_TUNABLES", "")
+    if is_set or not has_arenas():
         return False
     return bool(_c_library().mallopt(_M_ARENA_MAX, 1))
 
@@ -26,7 +25,7 @@ def share_one_arena(environ: Mapping[str, str]) -> bool:
 def give_back() -> None:
     """Give to the system what lies free between what is in use; glibc by itself gives back the end of it only."""
     if has_arenas():
-        _c_library().malloc_trim(0)
+        _c_library().malloc_trim(ctypes.c_size_t(0))
 
 
 def has_arenas() -> bool:

@@ -61,10 +61,10 @@ class Fleet:
         shard: Shard = WHOLE,
         patience: Patience = PATIENCE,
         tracer: Tracer = NO_TRACES,
-        rest: Callable[[], None] = give_back,
+        after_sweep: Callable[[], None] = give_back,
     ) -> None:
-        """`rest` is called after each sweep, when what it needed for itself is free again."""
-        self._parts = _Parts(connect, observer, clock, shard, patience, self._most_series, tracer, rest)
+        """`after_sweep` is called when what a sweep needed for itself is free again."""
+        self._parts = _Parts(connect, observer, clock, shard, patience, self._most_series, tracer, after_sweep)
         self._observer = observer
         self._state_path = state_path
         self._recovery: Recovery = recover(state_path, observer, clock)
@@ -198,7 +198,7 @@ class _Parts:
     patience: Patience
     most_series: Callable[[], int]
     tracer: Tracer
-    rest: Callable[[], None]
+    after_sweep: Callable[[], None]
 
 
 class _Pool:
@@ -282,7 +282,7 @@ class _Pool:
             return None
         finally:
             self._sweeping = False
-            self._parts.rest()
+            self._parts.after_sweep()
         self._failures = 0 if complete else self._failures + 1
         return None if complete else FIRST_RETRY * 2 ** min(self._failures - 1, 20)
 

@@ -69,6 +69,10 @@ def test_what_the_environment_says_holds() -> None:
     assert arenas(GLIBC_TUNABLES="glibc.malloc.arena_max=2") == ("False", 2)
 
 
+def test_where_the_environment_says_nothing_about_it_they_do() -> None:
+    assert arenas(GLIBC_TUNABLES="glibc.malloc.trim_threshold=1000000", MALLOC_ARENA_MAX="") == ("True", 1)
+
+
 def test_what_lies_free_before_something_in_use_is_given_back() -> None:
     by_itself, given = map(int, run(HOLES).split())
     assert (by_itself < 100, given > 4000) == (True, True), "pages of 4 KiB"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from exporter.allocator import give_back
 from exporter.aws.api import Operation, PoolReader
 from exporter.collect.fleet import FIRST_RETRY, SILENCE_SECONDS, Fleet, identity_of
 from exporter.collect.readers import Patience
@@ -47,11 +48,11 @@ class Fleeting:
         self.observer = Remembering()
         self.clock = SteppedClock()
         self.unreachable: list[AwsError] = []
-        self.rested_in: list[list[PoolState]] = []
-        self.fleet = Fleet(self._connect, self.observer, self.clock, patience=HASTY, rest=self._rest)
+        self.ended_in: list[list[PoolState]] = []
+        self.fleet = Fleet(self._connect, self.observer, self.clock, patience=HASTY, after_sweep=self._after_sweep)
 
-    def _rest(self) -> None:
-        self.rested_in.append([view.state for view in self.fleet.views()])
+    def _after_sweep(self) -> None:
+        self.ended_in.append([view.state for view in self.fleet.views()])
 
     def _connect(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
         if self.unreachable:
@@ -397,12 +398,16 @@ def test_the_delay_after_failures_doubles_and_a_success_ends_it(world: Fleeting)
     assert [world.sweep() for _ in range(2)] == [30, 60]
 
 
-def test_after_each_sweep_however_it_ended_there_is_rest(world: Fleeting) -> None:
+def test_what_is_to_be_done_after_a_sweep_is_done_however_it_ended(world: Fleeting) -> None:
     world.apply(pool(FIRST))
     world.sweep()
     world.unreachable = [NO_CREDENTIALS]
     world.sweep()
-    assert world.rested_in == [[PoolState.OK], [PoolState.FAILING]]
+    assert world.ended_in == [[PoolState.OK], [PoolState.FAILING]]
+
+
+def test_unless_told_otherwise_memory_is_given_back_after_a_sweep(world: Fleeting) -> None:
+    assert Fleet(world._connect, world.observer, world.clock)._parts.after_sweep is give_back
 
 
 def test_a_sweep_that_fails_for_days_has_a_delay_that_a_float_can_hold(world: Fleeting) -> None:
