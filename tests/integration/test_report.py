@@ -258,7 +258,7 @@ def test_commands_say_whose_pool_they_are_about(emulator: Emulator, report: Repo
 
 def documented_run(script: Path) -> list[str]:
     """How docs/commands.md has a shell run the lines."""
-    (words,) = re.findall(r"^\$ (sh .*)forget\.sh$", COMMANDS_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    (words,) = re.findall(r"^\$ (sh .*)forget\.sh(?: 2> .*)?$", COMMANDS_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     shell, *options = words.split()
     return [required_tool(shell), *options, str(script)]
 
