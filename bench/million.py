@@ -60,7 +60,7 @@ def main() -> None:
         store.put(identity.of(pool.id, f"{number:032x}"), made_up_devices(number))
     store.sweep_completed(every_user_read=True)
     if settings.state_path is not None:
-        _wait_until_written(settings.state_path)
+        wait_until_written(settings.state_path)
     recovery.stop()
     kept = (_resident_bytes() - before) / (2 * users)
     told = {
@@ -71,14 +71,14 @@ def main() -> None:
     sys.stdout.write(json.dumps(told) + "\n")
 
 
-def _wait_until_written(state: Path) -> None:
+def wait_until_written(state: Path, quiet: float = 3 * FLUSH_SECONDS) -> None:
     """Until nothing was written for long: no sweep is as fast, and a stop does not wait for what lies behind."""
     log = state.with_name(f"{state.name}-wal")
     written, since = 0, time.monotonic()
-    while time.monotonic() - since < 3 * FLUSH_SECONDS:
+    while time.monotonic() - since < quiet:
         if (now := log.stat().st_mtime_ns) != written:
             written, since = now, time.monotonic()
-        time.sleep(FLUSH_SECONDS / 4)
+        time.sleep(quiet / 10)
 
 
 def _sums_ms(view: PoolView) -> float:

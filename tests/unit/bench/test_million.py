@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+from bench.million import wait_until_written
 from tests.harness import config
 
 ROOT = Path(__file__).parents[3]
@@ -21,3 +23,22 @@ def test_it_writes_one_line_of_json_and_the_state(tmp_path: Path) -> None:
     assert set(json.loads(ended.stdout)) == {"bytes_per_device", "sums_ms", "naive_sums_ms"}
     assert ended.stdout.count(b"\n") == 1
     assert state.stat().st_size > 0
+
+
+def test_it_waits_while_the_state_is_being_written(tmp_path: Path) -> None:
+    log = tmp_path / "state.db-wal"
+    log.touch()
+    pause, written = threading.Event(), 0
+
+    def write() -> None:
+        nonlocal written
+        while written < 10:
+            pause.wait(0.1)
+            log.write_bytes(bytes(written))
+            written += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    wait_until_written(tmp_path / "state.db", quiet=0.5)
+    assert written == 10
+    writer.join()
