@@ -19,10 +19,10 @@ H = TypeVar("H", bound=Hashable)
 T = TypeVar("T")
 M = TypeVar("M", bound=Mapping[str, str])
 
-# AWS allows [\w-]+_[0-9a-zA-Z]+; what stands before the underscore is always the Region.
 MOST_SERIES = 1_000_000_000
 """More than any Prometheus takes."""
 
+# AWS allows [\w-]+_[0-9a-zA-Z]+; what stands before the underscore is always the Region.
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _POOL_ID = re.compile(_REGION.pattern + r"_[0-9a-zA-Z]+")
 _POOL_ID_MAX = 55

@@ -8,8 +8,6 @@ from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from exporter.web.passwords import MAX_PASSWORD
@@ -277,73 +275,3 @@ def test_guesses_do_not_hold_up_a_password_that_has_been_right(tmp_path_factory:
             for guess in guesses:
                 guess.join(10)
         assert SlowGate.most_at_once == 1
-
-
-FRAGMENTS = st.sampled_from(
-    [
-        b"/",
-        b"metrics",
-        b"-",
-        b"healthy",
-        b"ready",
-        b"reload",
-        b"%2f",
-        b"%2d",
-        b"%00",
-        b"..",
-        b".",
-        b";",
-        b"?",
-        b"#",
-        b"\\",
-        b"http://",
-        b"x",
-        b"//",
-        b"*",
-        b" ",
-        b"\0",
-        b"\xff",
-        b":",
-    ]
-)
-TARGETS = st.lists(FRAGMENTS, max_size=8).map(b"".join)
-VALUES = st.one_of(
-    st.binary(max_size=40).map(encoded),
-    st.binary(max_size=60),
-    st.sampled_from([b"Basic", b"basic Og==", b"Basic =", b""]),
-)
-NAMES = st.sampled_from(
-    [
-        b"Authorization",
-        b"authorization",
-        b"Host",
-        b"Content-Length",
-        b"Transfer-Encoding",
-        b"Connection",
-        b"Expect",
-        b"X",
-    ]
-)
-ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b" \r\n", b"\r\n "])
-
-
-@st.composite
-def like_requests(draw: st.DrawFn) -> bytes:
-    method = draw(st.sampled_from([b"GET", b"GET", b"POST", b"HEAD", b"get", b"", b"OPTIONS"]))
-    version = draw(st.sampled_from([b" HTTP/1.1", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0", b"", b" HTTP/1.1 "]))
-    lines = [method + b" " + draw(TARGETS) + version]
-    for name, value in draw(st.lists(st.tuples(NAMES, VALUES), max_size=4)):
-        lines.append(name + b": " + value)
-    text = b"".join(line + draw(ENDS) for line in lines)
-    return text + draw(ENDS) + draw(st.binary(max_size=20))
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sent=st.lists(st.one_of(like_requests(), st.binary(max_size=200)), min_size=1, max_size=3).map(b"".join))
-def test_nothing_that_is_sent_leads_past_the_password_or_breaks_the_server(site: Guarded, sent: bytes) -> None:
-    assert SECRET not in site.raw(sent)
-    assert site.failures == []
-
-
-def test_after_all_of_that_the_server_goes_on(site: Guarded) -> None:
-    assert SECRET in site.raw(authorized(RIGHT))

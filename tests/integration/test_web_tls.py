@@ -6,7 +6,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from exporter.cli.health import Unhealthy, check_health
@@ -75,6 +72,20 @@ def test_key_and_certificate_may_stand_in_the_file_itself(directory: Path) -> No
     with guarded(directory, tls_server_config=inline) as site:
         assert ask(site, directory, *client(directory)).status == 200
         assert ask(site, directory).code != 0
+
+
+def test_a_client_that_closes_is_not_told_and_one_that_is_refused_is(directory: Path) -> None:
+    with capture_logs() as logs, guarded(directory, tls_server_config=MUTUAL) as site:
+        for _ in range(5):
+            assert ask(site, directory, *client(directory)).status == 200
+        assert ask(site, directory).code != 0
+        assert eventually(lambda: bool(ends(logs)))
+    assert ends(logs) == ["PEER_DID_NOT_RETURN_A_CERTIFICATE"]
+
+
+def ends(logs: list[MutableMapping[str, Any]]) -> list[str]:
+    """Why connections ended of which the log tells."""
+    return [entry["reason"] for entry in logs if entry["event"] == "connection ended"]
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -239,28 +250,6 @@ def test_after_plain_http_on_a_tls_port_nothing_more_is_answered(directory: Path
         assert sock.recv(4096).startswith(b"HTTP/1.1 400 ")
         sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert sock.recv(4096) == b""
-
-
-@pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    directory = tmp_path_factory.mktemp("tls")
-    write_certificate(directory)
-    with guarded(directory, bounds=Bounds(linger_seconds=0.1), tls_server_config=TLS, **USERS) as site:
-        yield site
-
-
-HELLO = b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03"
-
-
-@settings(max_examples=100, deadline=None)
-@given(start=st.sampled_from([b"", b"\x16", b"\x16\x03\x01", HELLO, b"GET /metrics HTTP/1.1\r\n"]), rest=st.binary())
-def test_nothing_that_is_sent_to_a_tls_port_breaks_the_server(lasting: Guarded, start: bytes, rest: bytes) -> None:
-    assert SECRET not in lasting.raw(start + rest)
-    assert lasting.failures == []
-
-
-def test_after_all_of_that_it_goes_on(lasting: Guarded) -> None:
-    assert curl(lasting.url(), "--insecure", "--user", f"alice:{PASSWORD}").body == SECRET.decode()
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01"])
