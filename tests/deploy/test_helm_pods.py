@@ -341,12 +341,13 @@ def test_another_configuration_is_another_rollout(key: str, change: dict[str, An
 
 @pytest.mark.parametrize("program", HELMS)
 @pytest.mark.parametrize("key", ["checksum/config", "checksum/web-config", "kubectl.kubernetes.io/default-container"])
-def test_annotations_of_the_operator_stand_in_the_place_of_the_charts(program: str, key: str) -> None:
+@pytest.mark.parametrize("value", ["mine", ""])
+def test_annotations_of_the_operator_stand_in_the_place_of_the_charts(program: str, key: str, value: str) -> None:
     changes = {"webConfig__config": {"basic_auth_users": {"a": "$2b$10$x"}}}
-    done = template(program=program, podAnnotations={key: "mine", "prometheus.io/scrape": "true"}, **changes)
+    given = {key: value, "prometheus.io/scrape": "true"}
+    done = template(program=program, podAnnotations=given, **changes)
     assert done.stdout.count(f" {key}: ") == 1
-    annotations = pod_annotations(parse(done.stdout))
-    assert annotations == {**pod_annotations(render(**changes)), key: "mine", "prometheus.io/scrape": "true"}
+    assert pod_annotations(parse(done.stdout)) == {**pod_annotations(render(**changes)), **given}
 
 
 def test_a_release_can_still_be_one_shard_of_several() -> None:
@@ -364,6 +365,8 @@ def test_a_release_can_still_be_one_shard_of_several() -> None:
         ({"minAvailable": 0}, {"minAvailable": 0}),
         ({"minAvailable": None}, {"maxUnavailable": 1}),
         ({"minAvailable": 1, "maxUnavailable": None}, {"minAvailable": 1}),
+        ({"minAvailable": 1_000_000}, {"minAvailable": 1_000_000}),
+        ({"maxUnavailable": 1_000_000}, {"maxUnavailable": 1_000_000}),
     ],
 )
 def test_a_budget_says_one_thing_and_says_it(budget: dict[str, Any], shown: dict[str, Any]) -> None:

@@ -185,6 +185,7 @@ class History:
             for target in self._targets
             for category, rate, quota in (("UserResourceRead", RATE, 50.0), ("UserList", 5.0, 30.0))
         ]
+        self._answer(now)
         for _ in range(8):
             self._own.scraped(self._random.lognormvariate(math.log(0.02), 0.3))
         begins = self._start % HOUR
@@ -199,6 +200,14 @@ class History:
         kept = [line for line in text.splitlines() if not line.startswith(("#", "process_"))]
         for sample in (*kept, *self._of_process(now, len(kept))):
             yield f"{_scraped(sample)} {now:.0f}"
+
+    def _answer(self, now: float) -> None:
+        """Count the answers of one step: a scrape and two probes every 15 s, and for a while another's old password."""
+        scrapes = int(self._step / 15)
+        answers = {200: 3 * scrapes, 401: scrapes if 7.3 < (now - self._start) / DAY < 7.6 else 0}
+        for code, times in answers.items():
+            for _ in range(times):
+                self._own.request_answered(code)
 
     def _sweep(self, plan: Plan, now: float, *, throttled: bool) -> None:
         """Count what the sweeps of a pool did in one step."""

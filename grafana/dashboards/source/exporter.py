@@ -49,6 +49,7 @@ def build() -> model.Dashboard:
                 "The exporter itself",
                 [
                     process.scrapes(),
+                    process.answers(),
                     process.samples(),
                     process.memory(),
                     process.cpu(),

@@ -34,6 +34,25 @@ def scrapes() -> model.Panel:
     )
 
 
+def answers() -> model.Panel:
+    """What those who ask over HTTP are told."""
+    answered = promql.own("cognito_exporter_http_requests_total")
+    return lines(
+        Frame(
+            47,
+            "Answers by status",
+            "HTTP requests that were answered, scrapes and probes included; only statuses that occurred are shown. "
+            "401: without a right name and password; a browser asks so once, while many are a scrape job with an old "
+            "password, or somebody who guesses. 429: above rate_limit. 503: too many ask at once, or a probe fails.",
+            8,
+            8,
+        ),
+        [Query(f"sum by (code) (rate({answered}[$__rate_interval])) > 0", "{{code}}")],
+        Values(look.PER_SECOND, overrides=colored(look.ANSWER_COLORS)),
+        Drawing(stacked=True),
+    )
+
+
 def samples() -> model.Panel:
     """Series on the page."""
     return lines(
@@ -64,7 +83,7 @@ def memory() -> model.Panel:
 def cpu() -> model.Panel:
     """Cores of each exporter."""
     return lines(
-        Frame(44, "CPU", "Cores that each exporter uses.", 6, 8),
+        Frame(44, "CPU", "Cores that each exporter uses.", 8, 8),
         [Query(f"rate(process_cpu_seconds_total{{{promql.TARGETS}}}[$__rate_interval])", "{{instance}}")],
         Values(look.CORES, decimals=2),
         Drawing(fill=8),
@@ -82,7 +101,7 @@ def faults() -> model.Panel:
             "Faults of the exporter per $interval",
             "Errors that no part of the program foresaw, metrics left out of a scrape, and failures to read or write "
             "the state file. The log has the causes; the first two are worth a report.",
-            6,
+            8,
             8,
         ),
         [
@@ -99,7 +118,7 @@ def versions() -> model.Panel:
     """What runs where."""
     return rows(
         Frame(
-            46, "Versions and shards", "What runs where. Shards counts from 0; every one of them must be there.", 12, 8
+            46, "Versions and shards", "What runs where. Shards counts from 0; every one of them must be there.", 24, 6
         ),
         [
             f"max by (instance, version, revision, python_version) ({promql.own('cognito_exporter_build_info')})",

@@ -42,6 +42,7 @@ REASON_COLORS = {
     "connection": "purple",
     "server_error": "blue",
 }
+ANSWER_COLORS = {"200": CALM, "401": ALARM, "403": "purple", "429": WARNING, "500": "dark-red", "503": "yellow"}
 TRACKING_COLORS = {"always": CALM, "opt_in": "blue", "off": OFF}
 
 AGE_COLORS = (

@@ -139,9 +139,9 @@ httpGet:
   {{- end }}
 {{- end -}}
 
-{{/* A number or share as text: 0 is one, null and "" are none. */}}
+{{/* A number or share as text: 0 is one, null and "" are none. A file's numbers are floats: a million would be 1e+06. */}}
 {{- define "cognito-device-exporter.given" -}}
-{{- if not (kindIs "invalid" .) }}{{ . }}{{ end -}}
+{{- if kindIs "float64" . }}{{ int64 . }}{{ else if not (kindIs "invalid" .) }}{{ . }}{{ end -}}
 {{- end -}}
 
 {{/* So many of the pods: a list of a number or share as text, and of their number. Kubernetes rounds up. */}}

@@ -92,7 +92,11 @@ spec:
 {{- $_ := set $own "checksum/web-config" (toYaml . | sha256sum) -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml (merge dict (default dict .Values.podAnnotations) $own) -}}
+{{- /* `merge` would take an empty one for none. */ -}}
+{{- range $key, $value := .Values.podAnnotations -}}
+{{- $_ := set $own $key $value -}}
+{{- end -}}
+{{- toYaml $own -}}
 {{- end -}}
 
 {{- define "cognito-device-exporter.args" -}}

@@ -21,7 +21,7 @@
 {{- end -}}
 {{- if gt (int .Values.shards) 1 -}}
 {{- range .Values.extraArgs -}}
-{{- if regexMatch "^--shard(=|$)" . -}}
+{{- if regexMatch "^--shard([= ]|$)" . -}}
 {{- fail (printf "extraArgs: expected no --shard beside shards: %v, it would have every pod read the same part of the users" $.Values.shards) -}}
 {{- end -}}
 {{- end -}}
