@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
+from exporter.config.checks import MOST_SERIES
 from exporter.config.load import load_settings, parse_settings
 from exporter.config.settings import (
     TEMPLATE_ID,
@@ -162,6 +163,11 @@ def test_a_state_file_stands_in_for_a_key_file(detail: str) -> None:
 def test_empty_sections_mean_their_defaults() -> None:
     text = f"defaults:\nlimits:\n  rate:\ndiscovery:\nstate:\n{ONE_POOL}"
     assert parse_settings(text, "config.yaml") == parse_settings(ONE_POOL, "config.yaml")
+
+
+def test_the_largest_number_of_series_is_a_billion() -> None:
+    text = f"{ONE_POOL}limits: {{series: {MOST_SERIES}}}\n"
+    assert parse_settings(text, "config.yaml").limits.series == 1_000_000_000
 
 
 def test_rates_may_be_fractions_and_above_any_quota() -> None:
