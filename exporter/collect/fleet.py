@@ -67,7 +67,7 @@ class Fleet:
         self._parts = _Parts(connect, observer, clock, shard, patience, self._most_series, tracer, after_sweep)
         self._observer = observer
         self._state_path = state_path
-        self._recovery: Recovery = recover(state_path, observer, clock)
+        self._recovery: Recovery = recover(state_path, observer, clock, shard)
         self._series = 0
         self._schedule = Schedule(observer, clock)
         self._pools: dict[str, _Pool] = {}
@@ -250,7 +250,8 @@ class _Pool:
     def inherit(self, pool: _Pool) -> None:
         """Begin with what another pool knows, whose sweep tells nothing any more."""
         handed = pool.store.hand_over()
-        if key_of(pool.settings, pool.identity) == key_of(self.settings, self.identity):
+        shard = self._parts.shard
+        if key_of(pool.settings, pool.identity, shard) == key_of(self.settings, self.identity, shard):
             self.store.restore(handed)
         else:
             self.store.take_over(_reshaped(handed, pool.settings, self.settings))

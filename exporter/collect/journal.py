@@ -39,8 +39,6 @@ class PoolKey:
 class PoolHeader:
     """What is kept of a pool beside its users; wall times in seconds."""
 
-    shard: str
-    """Of which part of the users the records are, such as `0/1`."""
     state: PoolState
     description: PoolDescription | None
     sweep: int

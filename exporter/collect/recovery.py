@@ -21,6 +21,7 @@ from exporter.collect.records import verify
 from exporter.collect.state import Restored, SqliteState, StateDamaged, StateUnusable, set_aside
 from exporter.config.settings import Detail, PoolSettings
 from exporter.identity import Identity, read_key
+from exporter.shard import WHOLE, Shard
 
 KEY_BYTES = 32
 
@@ -78,14 +79,15 @@ NO_RECOVERY = NoRecovery()
 class FileRecovery:
     """What a state file knows; also the `exporter.collect.journal.StateFile` of its own journal."""
 
-    def __init__(self, path: Path, failures: Failures, clock: Clock) -> None:
-        """Open the file; one that is damaged is set aside.
+    def __init__(self, path: Path, failures: Failures, clock: Clock, shard: Shard = WHOLE) -> None:
+        """Open the file, in which `shard` is looked for and kept; one that is damaged is set aside.
 
         Raises `StateUnusable` when no file can be had.
         """
         self._path = path
         self._failures = failures
         self._clock = clock
+        self._shard = shard
         self._lock = threading.Lock()  # a reload reads while the journal writes
         self._state = self._opened()
         self._journal = Journal(self, failures)
@@ -109,7 +111,7 @@ class FileRecovery:
 
     def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
         """The pool's journal in the file; what was still to be written of it in another shape is dropped."""
-        return self._journal.of(key_of(pool, identity))
+        return self._journal.of(key_of(pool, identity, self._shard))
 
     def retain(self, pool_ids: Collection[str]) -> None:
         """Take other pools out of the file, and what was still to be written of them."""
@@ -164,7 +166,7 @@ class FileRecovery:
         set_aside(self._path, reason, self._clock.wall())
 
     def _loaded(self, pool: PoolSettings, identity: Identity) -> Restored | None:
-        restored = self._state.load(key_of(pool, identity))
+        restored = self._state.load(key_of(pool, identity, self._shard))
         if restored is not None:
             try:
                 verify([record for _, record in restored.records], whole=pool.detail is not Detail.POOL)
@@ -173,23 +175,25 @@ class FileRecovery:
         return restored
 
 
-def recover(path: Path | None, failures: Failures, clock: Clock) -> Recovery:
+def recover(path: Path | None, failures: Failures, clock: Clock, shard: Shard = WHOLE) -> Recovery:
     """Open the state file; whatever is wrong with it, there is a recovery to go on with."""
     if path is None:
         return NoRecovery()
     try:
-        return FileRecovery(path, failures, clock)
+        return FileRecovery(path, failures, clock, shard)
     except StateUnusable as error:
         failures.state_failed()
         log.error("the state file cannot be had; going on without", file=path.name, error=str(error))
         return NoRecovery()
 
 
-def key_of(pool: PoolSettings, identity: Identity) -> PoolKey:
-    """Under which key a pool is kept: users of another selection, key or detail are no answer to what is asked now."""
-    shape = json.dumps(
-        [identity.fingerprint, pool.detail.value, sorted(pool.device_attributes), _selection(pool, identity)]
-    )
+def key_of(pool: PoolSettings, identity: Identity, shard: Shard = WHOLE) -> PoolKey:
+    """Under which key a pool is kept.
+
+    Users of another selection, shard, key or detail are no answer to what is asked now.
+    """
+    attributes = sorted(pool.device_attributes)
+    shape = json.dumps([identity.fingerprint, pool.detail.value, attributes, _selection(pool, identity), str(shard)])
     return PoolKey(pool.id, hashlib.sha256(shape.encode()).hexdigest()[:16])
 
 

@@ -22,6 +22,7 @@ import structlog
 
 from exporter.collect.journal import Batch, PoolHeader, PoolKey
 from exporter.errors import ExporterError
+from exporter.model import PoolState
 
 APPLICATION_ID = 0x43444558
 """Stands in the header of every file of ours: "CDEX"."""
@@ -57,6 +58,9 @@ _SCHEMA = (
 
 RUN = 50_000
 """So many identities are sorted in one go, which holds up every other thread for some hundredths of a second."""
+
+_WITHOUT_USERS = frozenset({PoolState.MISSING, PoolState.TRACKING_OFF})
+"""States in which nothing that was ever read of a pool is true."""
 
 _COMPANIONS = ("", "-wal", "-shm")
 """The file itself, and what SQLite keeps beside it, by the end of the name."""
@@ -238,8 +242,8 @@ class SqliteState:
             " ON CONFLICT (pool_id, shape) DO UPDATE SET header = excluded.header, seal = excluded.seal",
             (key.pool_id, key.shape, encoded, _seal(_sealed_with(key), encoded)),
         )
-        if header.complete_once:
-            # What another key or detail had left is kept until something complete takes its place.
+        if header.complete_once or header.state in _WITHOUT_USERS:
+            # What another shard, key or detail had left is kept until something complete takes its place.
             self._db.execute("DELETE FROM pools WHERE pool_id = ? AND shape <> ?", (key.pool_id, key.shape))
 
 

@@ -79,20 +79,15 @@ class PoolStore:
         )
 
     def restore(self, restored: Restored) -> None:
-        """Begin with what an earlier process knew.
-
-        The records of another shard are kept, as some of its users are ours now, but not shown before a sweep
-        has told which.
-        """
+        """Begin with what an earlier process knew of the same users."""
         with self._lock:
             header = restored.header
             self._users.load(restored.records)
             self._sweep = header.sweep
             self._first_sweep = header.first_sweep
             self._sweep_started_wall = header.sweep_started
-            same_shard = header.shard == str(self.shard)
-            self._complete_once = header.complete_once and same_shard
-            self._resumable = header.sweeping and same_shard
+            self._complete_once = header.complete_once
+            self._resumable = header.sweeping
             self._failing_since = self._monotonic_of(header.failing_since)
             down = header.state in _DOWN
             self._view = replace(
@@ -386,7 +381,6 @@ class PoolStore:
         since = self._failing_since
         failing_since = None if since is None else self._clock.wall() - (self._clock.monotonic() - since)
         return PoolHeader(
-            shard=str(self.shard),
             state=self._view.state,
             description=self._view.description,
             sweep=self._sweep,

@@ -77,7 +77,6 @@ def batch(pool_id: str, users: range) -> Batch:
         pool_id, "shop", "123456789012", "eu-west-1", Tracking.ALWAYS, Mfa.ON, mfa_bypass=True, estimated_users=9
     )
     header = PoolHeader(
-        shard="0/1",
         state=PoolState.OK,
         description=description,
         sweep=1,

@@ -11,7 +11,6 @@ from exporter.model import PoolState
 from tests.fakes import eventually
 
 HEADER = PoolHeader(
-    shard="0/1",
     state=PoolState.UNREAD,
     description=None,
     sweep=1,

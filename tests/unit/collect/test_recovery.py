@@ -50,7 +50,7 @@ class Process:
     ) -> None:
         self.failures = Counting()
         pool = pool or settings(detail=Detail.DEVICE)
-        self.recovery = recover(path, self.failures, clock)
+        self.recovery = recover(path, self.failures, clock, shard)
         self.store = PoolStore(pool, identity, clock, self.recovery.journal(pool, identity), shard=shard)
         self.restored = self.recovery.restored([(pool, identity)]).get(pool.id)
         if self.restored is not None:
@@ -370,22 +370,70 @@ def test_what_was_pending_in_another_shape_takes_nothing_from_this_one(path: Pat
     again.end()
 
 
-def test_another_number_of_shards_keeps_what_is_known_but_shows_it_only_after_a_sweep(
-    path: Path, clock: TurnedClock
+SHARDS = pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(WHOLE, Shard(1, 2), id="narrower"),
+        pytest.param(Shard(1, 2), WHOLE, id="wider"),
+        pytest.param(Shard(0, 2), Shard(1, 2), id="moved"),
+        pytest.param(Shard(0, 3), Shard(0, 2), id="another number"),
+    ],
+)
+
+
+@SHARDS
+def test_of_another_shard_nothing_is_restored_and_nobody_counts_as_gone(
+    path: Path, clock: TurnedClock, before: Shard, after: Shard
 ) -> None:
-    first = Process(path, clock, shard=Shard(0, 3))
+    first = Process(path, clock, shard=before)
     first.sweep(ANN, BOB)
     first.end()
-    second = Process(path, clock, shard=Shard(0, 2))
-    assert second.restored is not None
-    assert len(second.restored.records) == 2
-    assert (second.shown(), second.store.view().state) == (None, PoolState.UNREAD)
+    second = Process(path, clock, shard=after)
+    view = second.store.view()
+    assert (second.restored, view.state, view.data, view.last_success, view.last_sweep_seconds) == (
+        None, PoolState.UNREAD, None, None, None,
+    )  # fmt: skip
+    assert not second.store.knows_users()
     assert second.store.first_delay() == 0
-    second.store.sweep_started()
-    second.store.keep(ANN)
-    second.store.sweep_completed(every_user_read=False)
-    assert second.shown() == labels(ANN)
+    second.begin(ANN)
+    assert second.store.sweep_completed(every_user_read=True) == 0
     second.end()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT identity FROM users").fetchall() == [(ANN,)]
+        assert db.execute("SELECT count(*) FROM pools").fetchall() == [(1,)]
+
+
+@SHARDS
+def test_a_sweep_of_another_shard_that_did_not_come_to_its_end_takes_nothing_from_this_one(
+    path: Path, clock: TurnedClock, before: Shard, after: Shard
+) -> None:
+    first = Process(path, clock, shard=before)
+    first.sweep(ANN, BOB)
+    first.end()
+    second = Process(path, clock, shard=after)
+    second.begin(CARL)
+    second.end()
+    again = Process(path, clock, shard=before)
+    assert again.shown() == labels(ANN, BOB)
+    again.end()
+    on = Process(path, clock, shard=after)
+    on.store.sweep_started()
+    assert on.store.was_read(CARL)
+    assert on.store.sweep_completed(every_user_read=True) == 0
+    assert on.shown() == labels(CARL)
+    on.end()
+
+
+def test_a_pool_without_data_leaves_nothing_of_another_shard_behind(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.end()
+    second = Process(path, clock, shard=Shard(1, 2))
+    second.store.sweep_started()
+    second.store.pool_missing()
+    second.end()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM users").fetchall() == [(0,)]
 
 
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, clock: TurnedClock) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,7 +22,6 @@ DESCRIPTION = PoolDescription(
 
 def header(*, complete: bool = True) -> PoolHeader:
     return PoolHeader(
-        shard="0/1",
         state=PoolState.OK,
         description=DESCRIPTION,
         sweep=4,
@@ -121,6 +121,16 @@ def test_another_shape_is_kept_until_this_one_is_complete(path: Path) -> None:
     state.write({KEY: batch({}, complete=True)})
     assert state.load(other) is None
     state.close()
+
+
+@pytest.mark.parametrize("state", [PoolState.MISSING, PoolState.TRACKING_OFF])
+def test_no_shape_is_kept_of_a_pool_of_which_nothing_is_true_any_more(path: Path, state: PoolState) -> None:
+    other = PoolKey(KEY.pool_id, "another shard")
+    file = SqliteState(path)
+    file.write({other: batch({b"ann": b"1"})})
+    file.write({KEY: Batch(replace(header(complete=False), state=state), forget=True, records={})})
+    assert file.load(other) is None
+    file.close()
 
 
 def test_only_retained_pools_stay(path: Path) -> None:

@@ -483,7 +483,6 @@ def test_how_long_the_last_sweep_took_is_handed_over(store: PoolStore, kept: Poo
 def test_a_store_handed_over_before_its_first_sweep_knows_of_none(store: PoolStore) -> None:
     handed = store.hand_over()
     assert handed.header == PoolHeader(
-        shard="0/1",
         state=PoolState.UNREAD,
         description=None,
         sweep=0,
