@@ -111,12 +111,12 @@ class App:
 
     def reload_soon(self) -> None:
         """Read the configuration again beside everything else; may be called by a signal handler."""
-        self._reloader.ask()
+        self._reloader.ask("signal")
 
     def catch_up(self) -> None:
         """Read the configuration again if the file says something else by now than what this was built with."""
         if not self._file.is_in_force():
-            self.reload_soon()
+            self._reloader.ask("changed during the start")
 
     def stop(self) -> None:
         """Take no more work, and let answers under way go out for a moment."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -96,6 +97,8 @@ def read_key(path: Path) -> bytes:
     when others may reach it or it is too short.
     """
     status = path.stat()
+    if stat.S_ISFIFO(status.st_mode):
+        raise ValueError("expected a regular file, found a pipe")
     mode, allowed = status.st_mode & 0o777, allowed_mode(status.st_uid)
     if mode & 0o077 & ~allowed:
         raise ValueError(f"expected mode {allowed:04o} or stricter, found {mode:04o}: others could read the key")

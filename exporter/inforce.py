@@ -157,5 +157,8 @@ class ConfigurationFile:
         Raises `ConfigError` with every fault.
         """
         settings = load_settings(self._file)
-        self._in_force.check(settings)
+        try:
+            self._in_force.check(settings)
+        except ConfigError as error:
+            raise ConfigError([f"{self._file}: {fault}" for fault in error.faults]) from None
         return partial(self._in_force.apply, settings)

@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from exporter.clock import Clock
+from exporter.config.files import read_regular
 from exporter.errors import ConfigError
 
 SETTLE_SECONDS = 0.5
@@ -85,9 +86,9 @@ class Reloader:
         self._stopping.set()
         self._orders.put(None)
 
-    def ask(self) -> None:
+    def ask(self, cause: str) -> None:
         """Reload soon, on the reloader's own thread; may be called by a signal handler, during a reload too."""
-        self._orders.put("signal")
+        self._orders.put(cause)
 
     def reload(self, cause: str) -> str | None:
         """Reload now; None when what was read is in force, else the reason why all stays as it was."""
@@ -152,7 +153,7 @@ class Reloader:
 def _digest(file: Path) -> bytes | None:
     """A hash of the content, whatever links lead to it; None where it cannot be read."""
     try:
-        with file.open("rb") as opened:
-            return hashlib.sha256(opened.read(MAX_BYTES)).digest()
+        content, _ = read_regular(file, MAX_BYTES)
     except OSError:
         return None
+    return hashlib.sha256(content).digest()

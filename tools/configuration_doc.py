@@ -45,7 +45,8 @@ _HEAD = """\
 
 One YAML file, `config.yaml` unless `--config.file` says otherwise. `cognito-device-exporter check-config FILE` reports
 every fault at once, each as `FILE:LINE: KEY: what is wrong, expected what (found what)`. Unknown keys, inexact types,
-keys that stand twice, anchors and tags are refused.
+keys that stand twice, anchors and tags are refused. So is what is no regular file or a
+link to one: a pipe (`<(…)`) can be read only once, and a reload would find nothing.
 
 Durations are written as in Prometheus: numbers with the units `y w d h m s ms`, the largest first, such as `90d`, `15m`
 or `1h30m`. Values that may be secret or personal (`external_id`, `endpoint_url`, user names, filters) are not

@@ -7,6 +7,7 @@ from pathlib import Path
 from exporter.config.crosscheck import crosscheck
 from exporter.config.document import Document, YamlFault, read_document
 from exporter.config.faults import Fault, dotted
+from exporter.config.files import NotRegular, read_regular
 from exporter.config.layers import LayeredPool, LayeredRule
 from exporter.config.resolve import resolve_limits, resolve_pool, resolve_rule, resolve_state
 from exporter.config.settings import Settings
@@ -27,8 +28,9 @@ def load_settings(path: Path) -> Settings:
     Raises `ConfigError` with every fault, each as `FILE:LINE: KEY: what is wrong, expected what (found what)`.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content, _ = read_regular(path, MAX_BYTES + 1)
+    except NotRegular as error:
+        raise ConfigError([f"{path}: {error}"]) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read, expected a readable file (found: {error.strerror})"]) from None
     if len(content) > MAX_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from exporter.config.document import Document, YamlFault, read_document
 from exporter.config.duration import parse_duration
 from exporter.config.faults import Fault
+from exporter.config.files import NotRegular, read_regular
 from exporter.config.load import rendered
 from exporter.config.validate import faults_of
 from exporter.config.web_checks import CIPHERS, MAX_BCRYPT_COST, hash_problem
@@ -66,11 +68,12 @@ class _Files:
         """The content of a file; raises `_Unreadable`."""
         path = self.base / name
         try:
-            with path.open("rb") as file:
-                self.stamps[path] = stamp_of(os.fstat(file.fileno()))
-                content = file.read(MAX_BYTES + 1)
+            content, status = read_regular(path, MAX_BYTES + 1)
+        except NotRegular as error:
+            raise _Unreadable(str(error)) from None
         except OSError as error:
             raise _Unreadable(f"cannot be read, expected a readable file ({error.strerror})") from None
+        self.stamps[path] = stamp_of(status)
         if len(content) > MAX_BYTES:
             raise _Unreadable("too large, expected at most 1 MiB")
         return content
@@ -113,7 +116,14 @@ class _Reading:
         except ValidationError as error:
             faults = faults_of(self._document, error, WebRoot)
             self._faults += [_nameless(self._document, fault) for fault in faults]
+            return self._without({fault.path[0] for fault in faults if fault.path})
+
+    def _without(self, sections: Collection[str | int]) -> WebRoot | None:
+        """The sections that have no fault, whose keys may still not go together."""
+        values = self._document.values
+        if not isinstance(values, dict):
             return None
+        return WebRoot.model_validate({name: section for name, section in values.items() if name not in sections})
 
     def _users(self) -> dict[bytes, bytes]:
         values = self._document.values

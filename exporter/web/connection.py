@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -100,10 +101,12 @@ class Connection:
                 while self._serve_one():
                     self._http.start_next_cycle()
                     self._wait_for_more()
-            self._stream.finish(self._clock.monotonic() + self._bounds.linger_seconds)
         except OSError as error:
             # Gone, too slow, or not to be agreed with on TLS: there is nobody to tell.
             log.debug("connection ended", reason=getattr(error, "reason", None) or type(error).__name__)
+            return
+        with suppress(OSError):  # all was said: a client may be gone, and need not wait until we are
+            self._stream.finish(self._clock.monotonic() + self._bounds.linger_seconds)
 
     def _open(self) -> bool:
         """Shake hands where TLS is spoken; whether the client may ask anything."""

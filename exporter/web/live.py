@@ -62,9 +62,15 @@ class WebConfig:
     def read(self) -> Callable[[], None]:
         """Read and check all files, changed or not, and give what puts them in force.
 
-        Raises `ConfigError` with every fault; then what is in force stays.
+        Raises `ConfigError` with every fault, for the caller to tell; then what is in force stays.
         """
-        return partial(self._put_in_force, load_web_settings(self._path))
+        try:
+            settings = load_web_settings(self._path)
+        except ConfigError as error:
+            with self._lock:
+                self._trouble = str(error)
+            raise
+        return partial(self._put_in_force, settings)
 
     def _put_in_force(self, settings: WebSettings) -> None:
         with self._lock:

@@ -66,7 +66,7 @@ def _probe(trouble: str | None, well: str) -> Response:
 
 def _reload(reload: Callable[[], str | None] | None) -> Response:
     if reload is None:
-        return text(HTTPStatus.FORBIDDEN, "reloading over HTTP is off")
+        return text(HTTPStatus.FORBIDDEN, "reloading over HTTP is off: --web.enable-lifecycle is not given")
     trouble = reload()
     if trouble is None:
         return text(HTTPStatus.OK, "reloaded")

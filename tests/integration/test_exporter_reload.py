@@ -214,7 +214,7 @@ def test_what_is_wrong_is_refused_whole_and_all_goes_on(world: World, log: Log, 
 def test_another_state_file_needs_a_restart(world: World) -> None:
     with world.serving(world.text(world.one)) as exporter:
         refused = exporter.refused(world.text(world.two, state="state.db"))
-        assert refused.startswith("state.path: cannot change without a restart, expected null (found ")
+        assert refused.startswith(f"{world.file}: state.path: cannot change without a restart, expected null (found ")
         assert exporter.scrape().about(world.two) == set()
 
 

@@ -97,8 +97,26 @@ def test_an_address_in_use_is_refused_and_nothing_is_left_listening() -> None:
     with served() as server:
         taken = server.bound[0]
         other = WebServer([LOOPBACK, taken], ROUTES, SystemClock(), on_failure=lambda: None)
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match="in use") as refused:
             other.start()
+        assert str(refused.value) == f"cannot listen on {taken}: Address already in use"
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_a_host_that_no_name_can_be_is_refused_with_its_address(host: str) -> None:
+    server = WebServer([ListenAddress(host, 80)], ROUTES, SystemClock(), on_failure=lambda: None)
+    with pytest.raises(OSError, match="cannot listen on") as refused:
+        server.start()
+    said = "no name of a host has a part that is empty or longer than 63 characters"
+    assert str(refused.value) == f"cannot listen on {host}:80: {said}"
+
+
+def test_a_host_that_is_not_known_is_refused_in_the_words_of_the_resolver() -> None:
+    nowhere = ListenAddress("fe80::1%no-such-interface", 0)  # no other machine is asked for its address
+    server = WebServer([nowhere], ROUTES, SystemClock(), on_failure=lambda: None)
+    with pytest.raises(OSError, match="Name or service not known") as refused:
+        server.start()
+    assert str(refused.value) == f"cannot listen on {nowhere}: Name or service not known"
 
 
 def test_one_connection_serves_many_requests() -> None:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import MutableMapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from structlog.testing import capture_logs
 
 from exporter.cli.health import Unhealthy, check_health
 from exporter.web.connection import Bounds
+from tests.fakes import eventually
 from tests.integration.web_serving import (
     MUTUAL,
     PASSWORD,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from exporter.app import App, shows_raw_names
 from exporter.aws.api import CognitoApi, Operation
 from exporter.collect.fleet import SILENCE_SECONDS
+from exporter.config.load import load_settings
 from exporter.config.settings import Detail, IdentityMode, Limits, PoolSettings, Settings, TargetSettings
 from exporter.errors import AwsError, ConfigError, Denied
 from exporter.options import ListenAddress, ServeOptions
@@ -141,6 +142,27 @@ def test_the_probe_address_answers_the_two_probes_and_nothing_else() -> None:
         assert get(probe, "/-/ready")[0] == 503
         assert get(probe, "/metrics")[0] == 404
         assert get(probe, "/")[0] == 404
+
+
+def test_a_file_that_changed_during_the_start_is_read_again_and_the_log_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"pools:\n  - id: {POOL_ID}\n")
+    app = App(load_settings(path), ServeOptions(path, (LOOPBACK,)), make_api=lambda _target: FakeCognito({}))
+    app.start()
+    try:
+        with capture_logs() as logs:
+            app.catch_up()
+            path.write_text(f"pools:\n  - id: {POOL_ID}\n    refresh_interval: 2h\n")
+            app.catch_up()
+            assert eventually(lambda: bool(reloads(logs)))
+    finally:
+        app.stop()
+    assert reloads(logs) == ["changed during the start"]
+
+
+def reloads(logs: list[MutableMapping[str, Any]]) -> list[str]:
+    """Why the configuration was reloaded, by the log."""
+    return [entry["cause"] for entry in logs if entry["event"] == "configuration reloaded"]
 
 
 def test_after_the_stop_nobody_listens() -> None:

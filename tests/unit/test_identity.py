@@ -125,6 +125,12 @@ def test_a_key_that_others_can_reach_is_refused(key_file: Path, mode: int) -> No
         read_key(key_file)
 
 
+def test_a_pipe_is_no_key_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(ValueError, match=r"^expected a regular file, found a pipe$"):
+        read_key(tmp_path / "pipe")
+
+
 def test_only_root_may_give_its_key_to_a_group() -> None:
     assert (allowed_mode(0), allowed_mode(OURS)) == (0o640, 0o600)
 

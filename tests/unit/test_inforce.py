@@ -223,6 +223,16 @@ def test_a_file_is_read_whole_before_it_is_put_in_force(tmp_path: Path) -> None:
     assert world.shown() == [FIRST, SECOND]
 
 
+def test_what_a_running_process_cannot_take_is_told_with_the_file(tmp_path: Path) -> None:
+    _world, file = file_of(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{YAML}state:\n  path: other.db\n")
+    with pytest.raises(ConfigError) as caught:
+        file.read()
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{path}: state.path: cannot change without a restart, expected null (found ")
+
+
 def test_whether_a_file_says_what_is_in_force(tmp_path: Path) -> None:
     _, file = file_of(tmp_path)
     assert file.is_in_force()

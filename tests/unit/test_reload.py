@@ -156,12 +156,12 @@ def test_orders_that_come_during_a_reload_are_not_lost_and_wait_for_it(
     reloader: Reloader, file: File, heard: Heard
 ) -> None:
     file.gate = threading.Event()
-    reloader.ask()
+    reloader.ask("signal")
     assert file.reading.wait(10)
     others = [threading.Thread(target=reloader.reload, args=("request",)) for _ in range(3)]
     for other in others:
         other.start()
-    reloader.ask()
+    reloader.ask("signal")
     file.path.write_text("second")
     file.gate.set()
     assert eventually(lambda: len(heard.attempts) == 5)
@@ -172,7 +172,7 @@ def test_orders_that_come_during_a_reload_are_not_lost_and_wait_for_it(
 
 
 def test_a_signal_handler_may_ask_however_often_it_interrupts_itself(reloader: Reloader, heard: Heard) -> None:
-    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: reloader.ask())
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: reloader.ask("signal"))
     try:
         for _ in range(200):
             signal.raise_signal(signal.SIGUSR1)
@@ -183,9 +183,24 @@ def test_a_signal_handler_may_ask_however_often_it_interrupts_itself(reloader: R
 
 def test_the_log_says_that_a_signal_was_the_cause(reloader: Reloader, heard: Heard) -> None:
     with capture_logs() as logs:
-        reloader.ask()
+        reloader.ask("signal")
         assert eventually(lambda: heard.attempts == [True])
     assert [entry["cause"] for entry in logs] == ["signal"]
+
+
+def test_the_log_says_why_somebody_asked(reloader: Reloader, heard: Heard) -> None:
+    with capture_logs() as logs:
+        reloader.ask("a whim")
+        assert eventually(lambda: heard.attempts == [True])
+    assert [entry["cause"] for entry in logs] == ["a whim"]
+
+
+def test_a_file_that_became_a_pipe_keeps_nobody_waiting(reloader: Reloader, file: File, heard: Heard) -> None:
+    key = file.path.with_name("key")
+    os.mkfifo(key)
+    file.path.write_text("with a key")
+    assert reloader.reload("request") is None
+    assert heard.attempts == [True]
 
 
 def test_another_content_is_put_in_force_by_itself_and_the_log_says_so(
@@ -202,7 +217,7 @@ def test_another_content_is_put_in_force_by_itself_and_the_log_says_so(
 def test_the_thread_that_reloads_has_a_name_and_does_not_keep_the_program_from_ending(
     reloader: Reloader, file: File
 ) -> None:
-    reloader.ask()
+    reloader.ask("signal")
     assert file.reading.wait(10)
     assert file.reader is not None
     assert (file.reader.name, file.reader.daemon) == ("reload", True)
@@ -329,7 +344,7 @@ def test_after_the_stop_nothing_is_read(file: File, heard: Heard) -> None:
     reloader.start()
     reloader.stop()
     assert eventually(lambda: not reloader._thread.is_alive())
-    reloader.ask()
+    reloader.ask("signal")
     meanwhile(0.2)
     assert heard.attempts == []
 

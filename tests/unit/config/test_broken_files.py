@@ -54,6 +54,40 @@ def test_a_directory(tmp_path: Path) -> None:
     ]
 
 
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    os.mkfifo(path)
+    assert faults_of(path) == ["config.yaml: a pipe, expected a regular file"]
+    link = tmp_path / "link.yaml"
+    link.symlink_to(path)
+    assert faults_of(link) == ["link.yaml: a pipe, expected a regular file"]
+
+
+def test_a_pipe_with_a_configuration_in_it_is_refused_as_it_can_be_read_once() -> None:
+    reads, writes = os.pipe()
+    try:
+        os.write(writes, ONE_POOL.encode())
+        path = Path(f"/proc/self/fd/{reads}")
+        with pytest.raises(ConfigError) as caught:
+            load_settings(path)
+    finally:
+        os.close(reads)
+        os.close(writes)
+    assert caught.value.faults == (f"{path}: a pipe, expected a regular file",)
+
+
+def test_a_device_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(Path(os.devnull))
+    assert caught.value.faults == (f"{os.devnull}: a device, expected a regular file",)
+
+
+def test_a_link_to_a_regular_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "there.yaml").write_text(ONE_POOL, encoding="utf-8")
+    (tmp_path / "config.yaml").symlink_to("there.yaml")
+    assert load_settings(tmp_path / "config.yaml").pools
+
+
 def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(ONE_POOL.encode() + "# Ü\n".encode("latin-1"))

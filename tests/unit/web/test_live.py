@@ -119,6 +119,18 @@ def test_a_reload_of_a_wrong_file_says_why_and_changes_nothing(scene: Scene) -> 
     assert scene.changes == 0
 
 
+def test_what_a_reload_was_refused_for_is_not_told_again_by_a_request(scene: Scene) -> None:
+    scene.write("x")
+    with pytest.raises(ConfigError):
+        scene.config.read()
+    with capture_logs() as logs:
+        for burst in ("x", "x", "y", 2, "x"):
+            scene.write(burst)
+            scene.clock.turn(LOOK_SECONDS)
+            scene.config.current()
+    assert [entry["log_level"] for entry in logs] == ["error", "info", "error"]
+
+
 def test_a_wrong_file_at_the_start_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         WebConfig(tmp_path / "none.yml", TurnedClock())

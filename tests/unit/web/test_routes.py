@@ -54,7 +54,9 @@ def test_probes_give_the_reason() -> None:
 
 
 def test_reload_needs_the_lifecycle_flag() -> None:
-    assert _ask(_routes(), "/-/reload", "POST").status is HTTPStatus.FORBIDDEN
+    refused = _ask(_routes(), "/-/reload", "POST")
+    assert refused.status is HTTPStatus.FORBIDDEN
+    assert refused.body == b"reloading over HTTP is off: --web.enable-lifecycle is not given\n"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])

@@ -56,6 +56,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "broken.crt").write_bytes(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     (directory / "odd.crt").write_bytes(b"-----BEGIN CERTIFICATE-----\n\xff\xfe\n-----END CERTIFICATE-----\n")
     (directory / "broken.key").write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    os.mkfifo(directory / "pipe")
     (directory / "large.crt").write_bytes(b" " * ((1 << 20) + 1))
     return directory
 
@@ -143,6 +144,10 @@ ONE_FAULT = {
     "a directory": (
         "tls_server_config:\n  cert_file: .\n  key_file: server.key\n",
         "2: tls_server_config.cert_file: cannot be read, expected a readable file (Is a directory)",
+    ),
+    "a pipe": (
+        "tls_server_config:\n  cert_file: pipe\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: a pipe, expected a regular file",
     ),
     "a large file": (
         "tls_server_config:\n  cert_file: large.crt\n  key_file: server.key\n",
@@ -290,6 +295,21 @@ ONE_FAULT = {
 def test_a_mistake_is_named(directory: Path, text: str, expected: str) -> None:
     (fault,) = faults(directory, text)
     assert fault.startswith(expected)
+
+
+def test_a_pipe_is_no_web_configuration(directory: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_web_settings(directory / "pipe")
+    assert caught.value.faults == (f"{directory / 'pipe'}: a pipe, expected a regular file",)
+
+
+def test_a_section_at_fault_hides_no_mistake_of_another(directory: Path) -> None:
+    text = "tls_server_config:\n  cert_file: none.crt\nrate_limit:\n  interval: 1x\n"
+    assert [re.sub(r",.*", "", fault) for fault in faults(directory, text)] == [
+        "1: tls_server_config.key_file: missing",
+        "2: tls_server_config.cert_file: cannot be read",
+        "4: rate_limit.interval: not a duration",
+    ]
 
 
 def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(directory: Path) -> None:
