@@ -12,6 +12,10 @@ from exporter.shard import WHOLE, Shard
 
 DEFAULT_PORT = 10617
 
+_LAST_PORT = 65535
+_PORT_DIGITS = 5
+"""Python does not make a number of any length."""
+
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|")
 _TELEMETRY_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _RESERVED = ("/-/", "/api/")
@@ -67,8 +71,10 @@ def parse_listen_address(text: str) -> ListenAddress:
     Raises `ValueError`, whose text says what is wrong and what was expected.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+    if not colon or not re.fullmatch("[0-9]+", port):
         raise ValueError(f"{text!r} has no port, expected HOST:PORT or :PORT with a port from 0 to 65535")
+    if len(port) > _PORT_DIGITS or int(port) > _LAST_PORT:
+        raise ValueError(f"{text!r} has a port out of range, expected one from 1 to 65535, or 0 for any that is free")
     if host.startswith("[") and host.endswith("]"):
         return ListenAddress(_ipv6(host[1:-1], text), int(port))
     if not _HOST.fullmatch(host):

@@ -57,8 +57,7 @@ def preflight(use: Use, way: Way, *, quotas: bool) -> list[Finding]:
         tried = [Finding(_denied(use, PERMISSIONS[Operation.DESCRIBE_USER_POOL], _account(way)))]
         return tried + list(_others(use, way, _account(way), quotas=quotas))
     except ResourceNotFound:
-        region, account = use.target.region, _account(way) or "these credentials"
-        return [Finding(f"there is no such pool in Region {region} of account {account}")]
+        return [Finding(no_such_pool(use.target.region, _account(way)))]
     except AwsError as error:
         return [Finding(fault_of_target(use, error))]
     off = [Finding(_TRACKING_OFF, is_fault=False)] if description.tracking is Tracking.OFF else []
@@ -66,6 +65,11 @@ def preflight(use: Use, way: Way, *, quotas: bool) -> list[Finding]:
 
 
 _TRACKING_OFF = "device tracking is off: nothing will be read from this pool until it is switched on"
+
+
+def no_such_pool(region: str, account: str | None) -> str:
+    """Where a pool is not; `account` is None where nobody could tell whose the credentials are."""
+    return f"there is no such pool in Region {region} of account {account or 'these credentials'}"
 
 
 def fault_of_target(use: Use, error: AwsError) -> str:

@@ -16,6 +16,7 @@ from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.settings import PoolSettings, Settings
 from exporter.errors import AwsError
 from exporter.preflight import Finding, Way, fault_of_target, preflight
+from exporter.stdout import writing_to_stdout
 
 COMPLETE, MISSING = 0, 1
 """Exit codes; a configuration that is wrong in itself gives 2."""
@@ -44,7 +45,8 @@ def check_aws(
         click.echo(fault, file=err)
     if seen.faults or any(finding.is_fault for finding in pools_of):
         return MISSING
-    click.echo(f"AWS: OK ({len(settings.pools)} of {len(settings.pools)} pools can be read)")
+    with writing_to_stdout():
+        click.echo(f"AWS: OK ({len(settings.pools)} of {len(settings.pools)} pools can be read)")
     return COMPLETE
 
 

@@ -15,9 +15,9 @@ import click
 
 from exporter import __version__
 from exporter.buildinfo import revision
-from exporter.cli.demo import MissingEmulator, run_demo
+from exporter.cli.demo import MissingEmulator, require_addresses, run_demo
 from exporter.cli.demo_prometheus import prometheus_beside
-from exporter.cli.flags import CONFIG_FLAGS, SERVE_FLAGS, serve_options, value_of, with_flags
+from exporter.cli.flags import CONFIG_FLAGS, FILE, SERVE_FLAGS, serve_options, value_of, with_flags
 from exporter.cli.health import check_health, health_address
 from exporter.cli.identify import labels
 from exporter.cli.once import check_aws_command, plan_command, report_command
@@ -27,6 +27,7 @@ from exporter.config.sharding import require_shared_keys
 from exporter.errors import ConfigError, ExporterError
 from exporter.logs import configure_logging
 from exporter.options import ServeOptions
+from exporter.stdout import StdoutClosed, require_stdout, writing_to_stdout
 
 PROGRAM = "cognito-device-exporter"
 
@@ -54,7 +55,7 @@ def main(args: Sequence[str] | None = None, serve: Serve | None = None) -> int:
     parts = _Parts(serve or _serve_app)
     try:
         return int(cli.main(args, prog_name=PROGRAM, standalone_mode=False, obj=parts) or DONE)
-    except (click.UsageError, MissingEmulator, ConfigError) as error:
+    except (click.UsageError, MissingEmulator, StdoutClosed, ConfigError) as error:
         return _told(error, WRONG_USAGE)
     except (click.Abort, KeyboardInterrupt):
         return _told("interrupted", INTERRUPTED)
@@ -76,9 +77,10 @@ def _serve_app(settings: Settings, options: ServeOptions) -> int:
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"{PROGRAM}, version {__version__} (revision: {revision()})")
-        click.echo(f"  python version:   {platform.python_version()}")
-        click.echo(f"  platform:         {platform.system().lower()}/{platform.machine()}")
+        with writing_to_stdout():
+            click.echo(f"{PROGRAM}, version {__version__} (revision: {revision()})")
+            click.echo(f"  python version:   {platform.python_version()}")
+            click.echo(f"  platform:         {platform.system().lower()}/{platform.machine()}")
         ctx.exit()
 
 
@@ -125,7 +127,7 @@ def _deaf_to_hangups() -> Iterator[None]:
 
 
 @cli.command("check-config")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @click.option("--aws", is_flag=True, help="Also try each permission that the configuration needs, read-only.")
 @click.pass_context
 def _check_config(ctx: click.Context, /, file: Path, *, aws: bool) -> int:
@@ -133,7 +135,8 @@ def _check_config(ctx: click.Context, /, file: Path, *, aws: bool) -> int:
     settings = load_settings(file)
     counts = [_counted(len(settings.pools), "pool")] if settings.pools else []
     counts += [_counted(len(settings.discovery), "rule")] if settings.discovery else []
-    click.echo(f"{file}: OK ({', '.join(counts)})")
+    with writing_to_stdout():
+        click.echo(f"{file}: OK ({', '.join(counts)})")
     return check_aws_command(ctx, settings) if aws else DONE
 
 
@@ -150,13 +153,15 @@ def _counted(number: int, noun: str) -> str:
 @click.pass_context
 def _identify(ctx: click.Context, /, user: str, pool_ids: tuple[str, ...], **_flags: Any) -> int:
     """Print the label `user` that USER has in each configured pool."""
+    require_stdout("the labels")
     settings = load_settings(value_of(ctx, "config_file"))
     try:
         found = labels(settings, user, pool_ids)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    for pool_id, label in found:
-        click.echo(f"{pool_id} {label}")
+    with writing_to_stdout():
+        for pool_id, label in found:
+            click.echo(f"{pool_id} {label}")
     if settings.discovery and not pool_ids:
         click.echo("pools that a rule finds are not asked for here: name them, --pool ID", err=True)
     return DONE
@@ -175,12 +180,14 @@ def _iam_policy(ctx: click.Context, /, role: str | None, trust: str | None, part
     """
     from exporter.cli.iam import Asked, answer  # noqa: PLC0415 - boto3 is slow to import
 
+    require_stdout("the policy")
     settings = load_settings(value_of(ctx, "config_file"))
     try:
         document, notes = answer(settings, Asked(role, trust, part))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    click.echo(document)
+    with writing_to_stdout():
+        click.echo(document)
     for note in notes:
         click.echo(note, err=True)
     return DONE
@@ -207,4 +214,6 @@ def _healthcheck(ctx: click.Context, /, **_flags: Any) -> int:
 @click.pass_context
 def _demo(ctx: click.Context, /, **_flags: Any) -> int:
     """Serve from the bundled Cognito emulation: no AWS account, no network."""
-    return run_demo(lambda config_file: _serve(ctx, config_file), serve_options(ctx, Path()), watch=prometheus_beside)
+    options = serve_options(ctx, Path())
+    require_addresses(options)
+    return run_demo(lambda config_file: _serve(ctx, config_file), options, watch=prometheus_beside)

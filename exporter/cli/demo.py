@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from exporter.cli.health import local
 from exporter.config.web_file import load_web_settings
 from exporter.errors import ExporterError
 from exporter.options import ServeOptions
+from exporter.stdout import writing_to_stdout
+from exporter.web.address import listen
 
 _KEY_BYTES = 32
 _PACKAGES_OF_THE_EXTRA = frozenset({"moto", "werkzeug"})
@@ -49,6 +51,18 @@ def no_watch(_show: ServeOptions, _directory: Path) -> AbstractContextManager[st
     return nullcontext()
 
 
+def require_addresses(show: ServeOptions) -> None:
+    """Listen for a moment where `show` says: the pages of whoever has the address already are not the demo's to tell.
+
+    Raises `OSError`, whose text names the address, when one cannot be had.
+    """
+    with ExitStack() as listeners:
+        for address in show.listen_addresses:
+            listeners.enter_context(listen(address))
+        if show.probe_listen_address is not None:
+            listeners.enter_context(listen(show.probe_listen_address))
+
+
 def run_demo(
     serve: Callable[[Path], int], show: ServeOptions, open_world: OpenWorld | None = None, watch: Watch = no_watch
 ) -> int:
@@ -68,11 +82,13 @@ def run_demo(
         os.environ["AWS_ENDPOINT_URL_STS"] = world.url
         key_file = _write_private(Path(directory) / "identity.key", secrets.token_hex(_KEY_BYTES))
         config_file = _write_private(Path(directory) / "config.yaml", world.settings_yaml(key_file))
-        click.echo(f"Status page: {base}/")
-        click.echo(f"Metrics:     {base}{show.telemetry_path}")
+        with writing_to_stdout():
+            click.echo(f"Status page: {base}/")
+            click.echo(f"Metrics:     {base}{show.telemetry_path}")
         with watch(show, Path(directory)) as told:
             if told is not None:
-                click.echo(f"Prometheus:  {told}")
+                with writing_to_stdout():
+                    click.echo(f"Prometheus:  {told}")
             return serve(config_file)
 
 

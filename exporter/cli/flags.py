@@ -64,6 +64,9 @@ def _parse_interval(text: str) -> float:
     return milliseconds / 1000
 
 
+FILE = click.Path(path_type=Path, readable=False)
+"""Whether it can be read is found out by whoever reads it, and said in the same words whatever the reason."""
+
 _DURATION = _Parsed("duration", _parse_interval)
 _ADDRESS = _Parsed("host:port", parse_listen_address)
 _PATH = _Parsed("path", parse_telemetry_path)
@@ -81,7 +84,7 @@ CONFIG_FLAGS: tuple[Decorator, ...] = (
         "--config.file",
         "config_file",
         "The configuration.",
-        type=click.Path(path_type=Path),
+        type=FILE,
         default=Path("config.yaml"),
     ),
 )
@@ -140,7 +143,7 @@ SERVE_FLAGS: tuple[Decorator, ...] = (
         "--web.config.file",
         "web_config_file",
         "TLS, users and headers, in the format of Prometheus's exporter-toolkit.",
-        type=click.Path(path_type=Path),
+        type=FILE,
     ),
     _flag("--web.enable-lifecycle", "enable_lifecycle", "Allow POST /-/reload.", is_flag=True),
 )

@@ -15,8 +15,11 @@ def labels(settings: Settings, username: str, pool_ids: Collection[str] = ()) ->
     """The label of a user name in each configured pool, or in those that are asked for, beside the pool id.
 
     Of a pool that several rules may find and show in different ways, each label. Raises `ConfigError` when pools with
-    identity hmac have no usable key, `ValueError` for a pool that the configuration cannot be about.
+    identity hmac have no usable key, `ValueError` for an empty name and for a pool that the configuration cannot be
+    about.
     """
+    if not username:
+        raise ValueError("the name of the user is empty, expected one as Cognito has it")
     found: list[tuple[str, str]] = []
     faults: list[str] = []
     for pool in _pools(settings, pool_ids):

@@ -13,6 +13,7 @@ from exporter.config.duration import parse_duration
 from exporter.config.load import load_settings
 from exporter.config.settings import IdentityMode, Settings
 from exporter.logs import LogFormat, LogLevel, configure_logging
+from exporter.stdout import require_stdout
 
 
 def _milliseconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
@@ -89,6 +90,7 @@ def report_command(
         identity=None if identity is None else IdentityMode(identity),
         change=None if change is None else Change(change),
     )
+    require_stdout("the devices")
     settings = load_settings(value_of(ctx, "config_file"))
     quiet_logging(ctx)
     return run_report(settings, asked, sys.stdout.buffer, sys.stderr)
@@ -114,6 +116,7 @@ def plan_command(ctx: click.Context, /, *, form: str, exact: bool, sample: int, 
     from exporter.cli.plan import Asked, run_plan  # noqa: PLC0415 - as above
     from exporter.plan.survey import Effort  # noqa: PLC0415 - as above
 
+    require_stdout("the forecast")
     settings = load_settings(value_of(ctx, "config_file"))
     quiet_logging(ctx)
     asked = Asked(form == "json", Effort(exact=exact, users=sample), value_of(ctx, "shard"))

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import click
 
-from exporter.aws.api import Category
+from exporter.aws.api import Category, Operation
 from exporter.aws.quotas import LIMIT_MANAGEMENT_SECONDS
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.cli.discover import discovered
@@ -20,13 +20,15 @@ from exporter.clock import Clock, SystemClock
 from exporter.collect.listing import Ask
 from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.settings import PoolSettings, Settings, Share, TargetSettings
-from exporter.errors import AwsError
+from exporter.errors import AwsError, CredentialsFault, Denied, ResourceNotFound
 from exporter.hooks import Target
 from exporter.plan.document import document
 from exporter.plan.forecast import Failed, Forecast, Known, forecast
 from exporter.plan.survey import Effort, survey
 from exporter.plan.table import text
+from exporter.preflight import no_such_pool
 from exporter.shard import WHOLE, Shard
+from exporter.stdout import writing_to_stdout
 
 HOLDS, INCOMPLETE, DOES_NOT_HOLD = 0, 1, 3
 """Exit codes; that something does not hold is known even where some pools are not."""
@@ -57,7 +59,8 @@ def run_plan(
         click.echo(fault, file=err)
     of_pools = _Planner(seen.settings, asked, err, apis, clock or SystemClock(), patience).forecast()
     found = replace(of_pools, rules=settings.discovery)
-    click.echo(json.dumps(document(found), indent=2) if asked.as_json else text(found))
+    with writing_to_stdout():
+        click.echo(json.dumps(document(found), indent=2) if asked.as_json else text(found))
     if not found.holds:
         return DOES_NOT_HOLD
     return INCOMPLETE if found.failed or seen.faults else HOLDS
@@ -91,7 +94,20 @@ class _Planner:
             reader = self._connections.reader(pool, self._cancelled.is_set)
             return survey(pool, reader, self._asked.shard, self._asked.effort, self._ask)
         except AwsError as error:
-            return Failed(pool.id, error.reason, str(error))
+            return Failed(pool.id, error.reason, str(error), self._why(pool.target, error))
+
+    def _why(self, target: TargetSettings, error: AwsError) -> str:
+        if isinstance(error, ResourceNotFound) and error.operation == Operation.DESCRIBE_USER_POOL:
+            return no_such_pool(target.region, self._account(target))
+        if isinstance(error, Denied | CredentialsFault):  # a forecast is shown around, so it names no role
+            return f"{error}; check-config --aws says what is missing"
+        return str(error)
+
+    def _account(self, target: TargetSettings) -> str | None:
+        try:
+            return self._ask(self._apis(target).account_id)
+        except AwsError:
+            return None
 
     def _quotas(self, known: list[Known]) -> Mapping[tuple[Target, Category], float]:
         """Those of which a rate is a share, as far as AWS tells them."""

@@ -132,6 +132,9 @@ class Failed:
     pool_id: str
     reason: Reason
     error: str
+    """Operation and error code."""
+    why: str
+    """The same for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def text(forecast: Forecast) -> str:
     sections = [
         _table(_POOLS, [_pool(pool) for pool in forecast.pools] + [_total(forecast)]) if forecast.pools else [],
         _table(_CATEGORIES, [_category(one) for one in forecast.categories]) if forecast.categories else [],
-        [f"{failed.pool_id}: nothing is known of it: {failed.error}" for failed in forecast.failed],
+        [f"{failed.pool_id}: nothing is known of it: {failed.why}" for failed in forecast.failed],
         list(_verdict(forecast)),
         ["Assumed:", *(f"* {line}" for line in assumptions(forecast))],
     ]

@@ -8,6 +8,7 @@ from typing import BinaryIO, Protocol
 
 from exporter.report.formats import Format
 from exporter.report.rows import Row
+from exporter.stdout import writing_to_stdout
 
 CLOSE_SECONDS = 1.0
 """So long a close waits for a write under way: one into a full pipe may never end."""
@@ -82,7 +83,8 @@ class Ordered:
         lines = _Lines(self._format)
         for row in sorted(self._rows, key=self._format.part):
             _write(self._out, lines.of(row), flush=False)
-        self._out.flush()
+        with writing_to_stdout():
+            self._out.flush()
 
     def _cut(self) -> None:
         self._rows.sort(key=lambda row: row.oldest_first)
@@ -105,7 +107,9 @@ class _Lines:
 
 
 def _write(out: BinaryIO, text: str, *, flush: bool = True) -> None:
-    if text:
+    if not text:
+        return
+    with writing_to_stdout():
         out.write(text.encode("utf-8", "backslashreplace"))
         if flush:
             out.flush()

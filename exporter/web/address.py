@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from exporter.options import ListenAddress
@@ -17,7 +18,17 @@ def listen(address: ListenAddress) -> socket.socket:
     try:
         return _listening(address)
     except OSError as error:
-        raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
+        raise OSError(f"cannot listen on {address}: {_reason(error)}") from error
+    except UnicodeError as error:  # what the resolver is not even asked for
+        said = "no name of a host has a part that is empty or longer than 63 characters"
+        raise OSError(f"cannot listen on {address}: {said}") from error
+
+
+def _reason(error: OSError) -> str:
+    """The system's words: those of `create_server` say the address again."""
+    if error.errno is None or isinstance(error, socket.gaierror):  # whose numbers are the resolver's own
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _listening(address: ListenAddress) -> socket.socket:

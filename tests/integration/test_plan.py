@@ -17,7 +17,7 @@ from exporter.emulator import Emulator, Fault, Rule
 from exporter.emulator.seed import DeviceMix
 from exporter.model import Tracking
 from tests.fakes import eventually
-from tests.harness import config, identity_key, pool, serving_program, shown
+from tests.harness import ACCOUNT, config, identity_key, pool, serving_program, shown
 from tests.integration.command_line import CommandLine
 from tests.unit.plan.schema import schema
 
@@ -183,6 +183,20 @@ def test_a_pool_that_cannot_be_looked_at_costs_the_others_nothing(emulator: Emul
             "error": "DescribeUserPool: ResourceNotFoundException",
         },
     ]
+
+
+def test_the_table_says_of_such_a_pool_what_can_be_done(emulator: Emulator, run: CommandLine) -> None:
+    denied = emulator.seed_pool("one", users=10)
+    emulator.faults.rules = (Rule(Fault.DENIED, "ListUsers", denied),)
+    ended = run(config(emulator.url, denied, "eu-west-1_NoSuchOne"), "plan")
+    why = {
+        denied: "ListUsers: AccessDeniedException; check-config --aws says what is missing",
+        "eu-west-1_NoSuchOne": f"there is no such pool in Region eu-west-1 of account {ACCOUNT}",
+    }
+    assert ended.code == 1
+    assert all(f"{pool_id}: nothing is known of it: {text}\n" in ended.out for pool_id, text in why.items())
+    missing = f"eu-west-1_NoSuchOne: {why['eu-west-1_NoSuchOne']}"
+    assert missing in run.run("check-config", str(run.file), "--aws").err.splitlines()
 
 
 def test_the_table_says_the_same(emulator: Emulator, run: CommandLine) -> None:

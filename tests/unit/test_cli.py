@@ -210,6 +210,10 @@ def test_the_variable_of_a_flag() -> None:
         (["--log.level=loud"], "'loud' is not one of 'debug', 'info', 'warn', 'error'"),
         (["--web.listen-address=10617"], "'10617' has no port, expected HOST:PORT or :PORT"),
         (["serve", "--web.probe-listen-address=x"], "'x' has no port"),
+        (
+            ["--web.listen-address=127.0.0.1:99999"],
+            "'127.0.0.1:99999' has a port out of range, expected one from 1 to 65535, or 0 for any that is free",
+        ),
         (["--web.telemetry-path=/-/ready"], "'/-/ready' is taken"),
         (["--web.listen-address=:1", "--web.probe-listen-address=:1"], ":1 stands twice"),
         (["--shard", "2/2"], "'2/2' has no shard 2, expected one from 0 to 1"),
@@ -219,6 +223,7 @@ def test_the_variable_of_a_flag() -> None:
         (["--config.auto-reload-interval=99ms"], "'99ms' is too short, expected at least 100ms, or 0"),
         (["check-config"], "Missing argument 'FILE'."),
         (["identify"], "Missing argument 'USER'."),
+        (["demo", "--web.listen-address=:65536"], "':65536' has a port out of range"),
         (["healthcheck", "--web.listen-address=127.0.0.1:0"], "127.0.0.1:0 leaves the port open"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -235,6 +240,31 @@ def test_a_wrong_configuration_is_said_fault_by_fault_and_exits_2(config: Path, 
             f'{config}:3: pools[0].detail: unknown value, expected pool, user or device (found "all")',
             f'{config}:4: pools[0].identity: unknown value, expected hmac or raw (found "none")',
         ]
+
+
+def test_a_file_that_may_not_be_read_is_said_as_one_that_is_missing(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "secret.yaml").write_text(ONE_POOL, encoding="utf-8")
+    (tmp_path / "secret.yaml").chmod(0)
+    # Root may read everything, so the program is somebody else; its directory is then reached as the current one only.
+    program = (
+        "import os, sys; from exporter.cli import main; os.getuid() or os.setuid(65534); "
+        "codes = [main(line.split()) for line in sys.argv[1:]]; sys.exit(codes != [2] * len(codes))"
+    )
+    commands = [
+        *("check-config secret.yaml", "check-config missing.yaml"),
+        *("--config.file=secret.yaml", "demo --web.config.file=secret.yaml"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *commands], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines() == [
+        "secret.yaml: cannot be read, expected a readable file (found: Permission denied)",
+        "missing.yaml: cannot be read, expected a readable file (found: No such file or directory)",
+        "secret.yaml: cannot be read, expected a readable file (found: Permission denied)",
+        "secret.yaml: cannot be read, expected a readable file (Permission denied)",
+    ]
+    assert done.returncode == 0
 
 
 def test_the_ordinal_of_a_shard_is_taken_from_the_name_of_this_host(config: Path, capsys: Capture) -> None:
@@ -314,6 +344,12 @@ def test_identify_prints_the_label_per_pool(config: Path, capsys: Capture) -> No
         f"eu-west-1_AbCdEfGhI {hmac_label('eu-west-1_AbCdEfGhI', 'Ünï')}",
         "us-east-1_B Ünï",
     ]
+
+
+def test_identify_refuses_an_empty_name(config: Path, capsys: Capture) -> None:
+    config.write_text(f"{ONE_POOL}    identity: raw\n", encoding="utf-8")
+    said = "the name of the user is empty, expected one as Cognito has it"
+    assert refused(["identify", "--config.file", str(config), ""], capsys) == said
 
 
 def test_identify_without_a_key_prints_no_label_and_exits_2(config: Path, capsys: Capture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import trustme
 
 from exporter.cli import main
 from exporter.cli.demo import World, demo_environment, run_demo
+from exporter.cli.demo_prometheus import free_port
 from exporter.config.load import load_settings
 from exporter.config.settings import Settings
 from exporter.errors import ConfigError
@@ -80,6 +82,11 @@ def test_the_address_that_is_told_has_the_scheme_of_the_web_configuration(
     ]
 
 
+def free_address() -> str:
+    """The flag for an address that the demo can have."""
+    return f"--web.listen-address=127.0.0.1:{free_port(0)}"
+
+
 def refused(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
     """What the demo says that cannot begin."""
 
@@ -97,11 +104,26 @@ def test_a_port_that_is_left_open_is_refused(capsys: pytest.CaptureFixture[str])
     assert refused(capsys, "--web.listen-address=127.0.0.1:0") == said
 
 
+@pytest.mark.parametrize("taken_by", ["--web.listen-address", "--web.probe-listen-address"])
+def test_an_address_that_cannot_be_had_is_told_before_any_page(
+    capsys: pytest.CaptureFixture[str], taken_by: str
+) -> None:
+    def serve(_settings: Settings, _options: ServeOptions) -> int:
+        raise AssertionError
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert main(["demo", free_address(), f"{taken_by}={where}"], serve) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == f"cannot listen on {where}: Address already in use\n"
+
+
 def test_a_web_configuration_that_cannot_be_used_is_told_before_any_address(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "web.yml").write_text("tls: {}\n", encoding="utf-8")
-    assert "web.yml:1: tls: unknown key" in refused(capsys, f"--web.config.file={tmp_path / 'web.yml'}")
+    assert "web.yml:1: tls: unknown key" in refused(capsys, free_address(), f"--web.config.file={tmp_path / 'web.yml'}")
 
 
 def test_nothing_of_a_real_account_and_no_proxy_reaches_the_demo() -> None:
@@ -121,8 +143,9 @@ def test_nothing_of_a_real_account_and_no_proxy_reaches_the_demo() -> None:
 
 @pytest.mark.parametrize("missing", ["moto", "werkzeug"])
 def test_without_the_extra_the_demo_says_what_to_install(missing: str) -> None:
-    program = f"import sys; sys.modules[{missing!r}] = None; from exporter.cli import main; sys.exit(main(['demo']))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    program = f"import sys; sys.modules[{missing!r}] = None; from exporter.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "demo", free_address()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "demo needs the bundled emulator: in a checkout, pip install '.[emulator]'\n"
 
@@ -136,7 +159,7 @@ def test_the_demo_command_serves_pools_that_boto3_can_describe() -> None:
             names.append(client.describe_user_pool(UserPoolId=pool.id)["UserPool"]["Name"])
         return 0 if options.telemetry_path == "/m" else 1
 
-    assert main(["demo", "--web.telemetry-path=/m"], serve) == 0
+    assert main(["demo", free_address(), "--web.telemetry-path=/m"], serve) == 0
     assert names == ["shop-prod", "workforce", "legacy-app"]
 
 

@@ -27,10 +27,25 @@ def test_an_address_is_written_as_in_go(text: str, address: ListenAddress) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["", "10617", "localhost", ":", ":x", ":65536", ":-1", ":100000", ":٣", "a b:1", "::1:80", "[::1]", "[x]:80"],
+    [
+        "",
+        "10617",
+        "localhost",
+        ":",
+        ":x",
+        ":65536",
+        ":-1",
+        ":100000",
+        ":" + "9" * 5000,
+        ":٣",
+        "a b:1",
+        "::1:80",
+        "[::1]",
+        "[x]:80",
+    ],
 )
 def test_what_is_no_address_is_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(ValueError, match=r"'.*' has no .*, expected "):
+    with pytest.raises(ValueError, match=r"'.*' has (no|a port out of) .*, expected "):
         parse_listen_address(text)
 
 

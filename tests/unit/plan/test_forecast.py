@@ -172,8 +172,9 @@ def test_series_are_those_of_the_page(age_series: bool) -> None:
 
 
 def test_pools_of_which_nothing_is_known_are_named() -> None:
-    found = forecast_of(failed=[Failed("eu-west-1_x", Reason.DENIED, "DescribeUserPool: AccessDeniedException")])
-    assert "eu-west-1_x: nothing is known of it: DescribeUserPool: AccessDeniedException" in text(found)
+    why = "DescribeUserPool: AccessDeniedException; check-config --aws says what is missing"
+    found = forecast_of(failed=[Failed("eu-west-1_x", Reason.DENIED, "DescribeUserPool: AccessDeniedException", why)])
+    assert f"eu-west-1_x: nothing is known of it: {why}\n" in text(found)
     assert document(found)["failed"] == [
         {"user_pool_id": "eu-west-1_x", "reason": "denied", "error": "DescribeUserPool: AccessDeniedException"}
     ]
@@ -192,7 +193,7 @@ def test_the_columns_are_aligned() -> None:
 
 
 def test_a_verdict_is_about_the_pools_of_which_something_is_known() -> None:
-    failed = [Failed("eu-west-1_Denied", Reason.DENIED, "DescribeUserPool: AccessDeniedException")]
+    failed = [Failed("eu-west-1_Denied", Reason.DENIED, "DescribeUserPool: AccessDeniedException", "not allowed")]
     assert "\nEvery interval is kept; " in text(forecast_of(known()))
     assert "\nEvery interval of the pools above is kept; " in text(forecast_of(known(), failed=failed))
     for nothing in (forecast_of(), forecast_of(failed=failed)):
