@@ -77,14 +77,14 @@ def quiet(requests: Callable[[], int]) -> bool:
 
 
 def assert_forecast(found: Any, sweep: Callable[[], Swept], timed: list[str]) -> None:
-    """The forecast is true of a sweep; a machine that wakes threads late loses turns, so that it may take two.
+    """The forecast is true of a sweep; a machine that wakes threads late loses turns, so that it may take three.
 
     It takes for granted that all pools begin together: their descriptions must not wait for each other, and the second
     over which the daemon spreads its first sweeps has to be little beside their durations.
     """
     told = {one["user_pool_id"]: one for one in found["pools"]}
     expected = {pool_id: pytest.approx(told[pool_id]["sweep_seconds"], rel=0.05) for pool_id in timed}
-    for attempts_left in (1, 0):
+    for attempts_left in (2, 1, 0):
         real = sweep()
         assert {pool_id: one["calls"] for pool_id, one in told.items()} == real.calls
         taken = {pool_id: real.seconds[pool_id] for pool_id in timed}
@@ -94,6 +94,7 @@ def assert_forecast(found: Any, sweep: Callable[[], Swept], timed: list[str]) ->
 
 
 @ALONE
+@pytest.mark.timeout(240)
 def test_the_sweep_that_follows_makes_the_calls_and_takes_the_time(
     emulator: Emulator, run: CommandLine, tmp_path: Path
 ) -> None:
