@@ -121,7 +121,8 @@ def markdown(found: Findings) -> str:
     memory = found.memory()
     slope = "too short to tell"
     if memory is not None:
-        slope = f"{memory.slope * HOUR / MIB:+.2f} ± {memory.error * HOUR / MIB:.2f} MiB per hour"
+        within = "within noise" if memory.is_within_noise else "more than noise"
+        slope = f"{memory.slope * HOUR / MIB:+.2f} ± {memory.error * HOUR / MIB:.2f} MiB per hour ({within})"
         slope += f", {found.risen(memory) / MIB:+.1f} MiB in all"
     failed = sum(found.call_failures.values())
     share = f"{failed / found.calls:.1%}" if found.calls else "none"
