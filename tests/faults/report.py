@@ -31,22 +31,16 @@ def _line(row: Mapping[str, Any]) -> str:
         calls,
         _scrapes(row),
         recovered,
-        str(row["values_wrong"]) if row["scrapes"] else _noted(row),
-        str(row["data_lost"]) if row["scrapes"] else _noted(row),
+        str(row["values_wrong"]),
+        str(row["data_lost"]),
     )
     return f"| {' | '.join(cells)} |\n"
 
 
 def _scrapes(row: Mapping[str, Any]) -> str:
-    if not row["scrapes"]:
-        return "–"
     answered = row["scrapes"] - row["scrapes_failed"] - row["scrapes_refused"]
     refused = f", {row['scrapes_refused']} refused with 503" if row["scrapes_refused"] else ""
     return f"{answered} of {row['scrapes']}{refused}"
-
-
-def _noted(row: Mapping[str, Any]) -> str:
-    return f"{row['values_wrong']} ({row['notes']})" if row["notes"] else str(row["values_wrong"])
 
 
 def filled(document: str, content: str) -> str:

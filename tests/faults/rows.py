@@ -40,7 +40,6 @@ class Row:
     """Requests to AWS by the reason of their failure."""
     recovered_after: float | None = None
     """Seconds from the end of the fault to a page that is true and says so; of the slowest round."""
-    notes: str = ""
     wrong: list[str] = field(default_factory=list)
     """What was wrong, for whoever reads a failed test."""
 

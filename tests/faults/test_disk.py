@@ -1,17 +1,16 @@
-"""The state file's disk is full, the file is damaged or held by another, the process is killed or told to stop."""
+"""The state file's disk is full, the file is damaged or held by another."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
-
-import pytest
 
 from exporter.clock import SystemClock
 from exporter.collect.fleet import identity_of
@@ -19,14 +18,12 @@ from exporter.collect.recovery import recover
 from exporter.collect.state import Restored
 from exporter.config.load import parse_settings
 from exporter.emulator import Emulator
-from tests.e2e import test_restart
 from tests.faults.isolation import isolated_program, require_namespaces, within
 from tests.faults.rows import LONG, Row
 from tests.faults.watch import becomes, swept_anew, watching
-from tests.harness import Page, Program, config, serving
+from tests.harness import Page, Program, config, serving, serving_program
+from tests.statefile import expected, in_file
 from tests.truth import assert_true
-
-only_long = pytest.mark.skipif(not LONG, reason="make faults runs it; the usual run has the test in tests/e2e")
 
 USERS = 1500
 SMALL, LARGE = "160k", "32m"
@@ -67,8 +64,8 @@ def test_a_disk_that_is_full_for_a_while(emulator: Emulator, tmp_path: Path, row
                 assert running.end(signal.SIGTERM) == 0
                 shutil.copytree(still_there, saved)
             assert "Traceback" not in running.log_text
-        wanted = test_restart.expected(emulator, pool_id, saved / "state.db.key")
-        found = test_restart.in_file(saved / "state.db")
+        wanted = expected(emulator, pool_id, saved / "state.db.key")
+        found = in_file(saved / "state.db")
         row.data_lost += len(wanted.items() - found.items())
     row.assert_kept()
 
@@ -160,43 +157,39 @@ def _replaced(content: bytes, random: Random) -> bytes:
     return random.randbytes(len(content))
 
 
-@only_long
 def test_a_state_file_that_another_holds(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about("state file locked by another process", "The exporter starts without it and says so.")
-    for _ in row.each_round():
-        test_restart.test_without_a_place_for_its_state_it_goes_on_and_says_so(emulator, fresh(tmp_path, row))
-    row.notes = "as tests/e2e/test_restart.py checks it"
-    row.assert_kept()
-
-
-@only_long
-@pytest.mark.timeout(600)
-def test_kill_9_at_random_moments(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        "kill -9 at 20 random moments of a sweep",
-        "What was read stays read but for the last seconds, and nothing false is restored.",
+        "state file locked by another process",
+        "The exporter starts without it and says so, and is true after a sweep; the file stays as it is.",
     )
-    row.rounds = 1
-    test_restart.test_killed_at_twenty_random_moments_it_loses_nothing_and_invents_nothing(emulator, tmp_path)
-    row.notes = "as tests/e2e/test_restart.py checks it: each restart knows all that the one before did"
+    for number, _ in enumerate(row.each_round()):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        pool_id = emulator.seed_pool(f"held-{number}", users=300)
+        truth = emulator.truth(pool_id)
+        text = config(emulator.url, pool_id, refresh_interval="5s", state="state.db", detail="device")
+        with serving(text, directory, emulator.url) as exporter:
+            exporter.after_first_sweep(pool_id)
+        with held(directory / "state.db"):
+            began = time.monotonic()
+            with (
+                serving_program(text, directory, emulator.url) as running,
+                watching(running, row, {pool_id: truth}, known=False),
+            ):
+                page = running.after_first_sweep(pool_id)
+                row.recovered(time.monotonic() - began)
+                assert_true(page, pool_id, truth)
+                assert state_errors(page) == 1
+                assert "locked" in running.log_text
+        wanted = expected(emulator, pool_id, directory / "state.db.key")
+        row.data_lost += len(wanted.items() - in_file(directory / "state.db").items())
     row.assert_kept()
 
 
-@only_long
-def test_sigterm_in_mid_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
-        "SIGTERM in mid-sweep",
-        "Exit 0 within 5 s; after the restart only what was in flight (at most 5 calls) is asked for again.",
-    )
-    for _ in row.each_round():
-        emulator.clear_requests()
-        test_restart.test_a_clean_stop_in_mid_sweep_loses_not_one_answer(emulator, fresh(tmp_path, row))
-    row.notes = "as tests/e2e/test_restart.py checks it"
-    row.assert_kept()
-
-
-def fresh(directory: Path, row: Row) -> Path:
-    """A directory for this round."""
-    path = directory / str(row.rounds)
-    path.mkdir()
-    return path
+@contextmanager
+def held(state: Path) -> Iterator[None]:
+    """Have it locked by somebody else."""
+    with closing(sqlite3.connect(state)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        yield

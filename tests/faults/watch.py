@@ -6,8 +6,9 @@ import http.client
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Lock, Thread
+from typing import Self
 
 from exporter.emulator import PoolTruth
 from tests.faults.rows import Row
@@ -35,21 +36,30 @@ def swept_anew(exporter: Exporter, pool_id: str, *, within: float = 20.0) -> Non
 
 
 class Watch:
-    """A thread that scrapes, and tells the row what it saw.
+    """Scrapes an exporter in a thread, and tells the row what it saw.
 
     Every page is compared with the truths of each pool that have been announced. With one truth a page must
     say exactly that; while a pool changes, each user may be shown as in any of its truths, but as nothing else.
     """
 
-    def __init__(self, exporter: Exporter, row: Row, truths: Mapping[str, PoolTruth], *, known: bool = True) -> None:
+    def __init__(self, row: Row, truths: Mapping[str, PoolTruth], *, known: bool = True) -> None:
         """`known`: the pools have been read, so that a page without their numbers has lost them."""
-        self._exporter = exporter
         self._row = row
         self._truths = {pool_id: [truth] for pool_id, truth in truths.items()}
         self._known = known
         self._lock = Lock()
-        self._stopped = Event()
-        self._thread = Thread(target=self._run, name="watch", daemon=True)
+
+    @contextmanager
+    def over(self, exporter: Exporter) -> Iterator[Self]:
+        """Watch this exporter as long as the context; another may follow it."""
+        stopped = Event()
+        thread = Thread(target=self._run, args=(exporter, stopped), name="watch", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stopped.set()
+            thread.join()
 
     @contextmanager
     def changing(self, pool_id: str, truth: Callable[[], PoolTruth]) -> Iterator[None]:
@@ -68,19 +78,12 @@ class Watch:
         with self._lock:
             del self._truths[pool_id][:-1]
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(EVERY_SECONDS):
+    def _run(self, exporter: Exporter, stopped: Event) -> None:
+        while not stopped.wait(EVERY_SECONDS):
             self._row.scrapes += 1
             try:
                 with self._lock:
-                    self._judge(self._exporter.get("/metrics"))
+                    self._judge(exporter.get("/metrics"))
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._row.scrapes_failed += 1
                 self._row.wrong.append(f"a scrape failed: {error!r}")
@@ -133,12 +136,8 @@ def assert_between(page: Page, pool_id: str, truths: list[PoolTruth]) -> None:
     assert always <= users <= len(names), f"{users} users, of {always} to {len(names)}"
 
 
-@contextmanager
-def watching(exporter: Exporter, row: Row, truths: Mapping[str, PoolTruth], *, known: bool = True) -> Iterator[Watch]:
-    """A watch as long as the context."""
-    watch = Watch(exporter, row, truths, known=known)
-    watch.start()
-    try:
-        yield watch
-    finally:
-        watch.stop()
+def watching(
+    exporter: Exporter, row: Row, truths: Mapping[str, PoolTruth], *, known: bool = True
+) -> AbstractContextManager[Watch]:
+    """A watch over one exporter as long as the context."""
+    return Watch(row, truths, known=known).over(exporter)

@@ -1,0 +1,26 @@
+"""What a state file holds, and what it should."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from exporter.collect.records import STAMP_SIZE, devices_of
+from exporter.emulator import Emulator
+from exporter.identity import HmacIdentity, read_key
+from exporter.model import Device
+
+
+def in_file(path: Path) -> dict[bytes, tuple[Device, ...]]:
+    """Every user in the state file, by identity."""
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT identity, record FROM users").fetchall()
+    return {identity: devices_of(record[STAMP_SIZE:]) for identity, record in rows}
+
+
+def expected(emulator: Emulator, pool_id: str, key: Path) -> Mapping[bytes, tuple[Device, ...]]:
+    """Every user of the pool by the identity that the key gives, as the emulator has them."""
+    identity = HmacIdentity(read_key(key))
+    return {identity.of(pool_id, name): devices for name, devices in emulator.truth(pool_id).users.items()}
