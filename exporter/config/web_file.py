@@ -25,6 +25,9 @@ from exporter.errors import ConfigError
 MAX_BYTES = 1 << 20
 """No file of a web configuration is larger."""
 
+MOST_AT_ONCE = 1_000_000_000
+"""More requests than anybody sends; the pace is counted in floating point, which does not hold every number."""
+
 USERS = "basic_auth_users"
 
 _SECRET_KEYS = frozenset({USERS, "cert", "key", "client_ca"})
@@ -90,7 +93,7 @@ class _Reading:
     def __init__(self, document: Document, files: _Files) -> None:
         self._document = document
         self._files = files
-        self._faults = [_nameless(document, fault) for fault in document.faults]
+        self._faults = [_nameless(fault) for fault in document.faults]
         self._doubts: tuple[str, ...] = ()
 
     def settings(self, file: str) -> WebSettings:
@@ -115,7 +118,7 @@ class _Reading:
             return WebRoot.model_validate(self._document.values)
         except ValidationError as error:
             faults = faults_of(self._document, error, WebRoot)
-            self._faults += [_nameless(self._document, fault) for fault in faults]
+            self._faults += [_nameless(fault) for fault in faults]
             return self._without({fault.path[0] for fault in faults if fault.path})
 
     def _without(self, sections: Collection[str | int]) -> WebRoot | None:
@@ -141,10 +144,7 @@ class _Reading:
             problem = hash_problem(hashed)
             if problem:
                 self._faults.append(Fault((USERS,), f"the hash of user {place} is {problem}, expected {_A_HASH}", line))
-        return {
-            name.encode(errors="surrogatepass"): str(hashed).encode(errors="surrogatepass")
-            for name, hashed in section.items()
-        }
+        return {name.encode(): hashed.encode() for name, hashed in section.items() if isinstance(hashed, str)}
 
     def _rate_limit(self, root: WebRoot) -> RateLimit | None:
         if root.rate_limit is None:
@@ -154,6 +154,8 @@ class _Reading:
             return None
         if burst < 1:
             self._fault("burst", "lets nothing through, expected a whole number from 1", section="rate_limit")
+        if burst > MOST_AT_ONCE:
+            self._fault("burst", f"too large, expected at most {MOST_AT_ONCE}", section="rate_limit")
         return RateLimit(milliseconds / 1000, burst)
 
     def _tls(self, wire: TlsServer) -> Tls | None:
@@ -220,8 +222,8 @@ def _headers(wire: HttpServer | None) -> dict[str, str]:
     return {name: value for name, value in wire.headers.model_dump(by_alias=True).items() if value}
 
 
-def _nameless(document: Document, fault: Fault) -> Fault:
+def _nameless(fault: Fault) -> Fault:
     """A fault about a user, without the user's name."""
     if len(fault.path) > 1 and fault.path[0] == USERS:
-        return Fault((USERS,), f"a user: {fault.text}", fault.line or document.line(fault.path))
+        return Fault((USERS,), f"a user: {fault.text}", fault.line)
     return fault

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pty
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -80,6 +83,34 @@ def test_a_device_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(Path(os.devnull))
     assert caught.value.faults == (f"{os.devnull}: a device, expected a regular file",)
+
+
+OF_ITS_OWN_SESSION = """
+import os, sys
+from pathlib import Path
+from exporter.config.load import load_settings
+from exporter.errors import ConfigError
+try:
+    load_settings(Path(sys.argv[1]))
+except ConfigError as error:
+    print(error)
+try:
+    os.open("/dev/tty", os.O_RDWR)
+except OSError:
+    print("no terminal")
+"""
+
+
+def test_a_terminal_is_refused_and_does_not_become_that_of_the_program() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        name = os.ttyname(theirs)
+        command = [sys.executable, "-c", OF_ITS_OWN_SESSION, name]
+        said = subprocess.run(command, start_new_session=True, capture_output=True, text=True, timeout=60, check=True)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert said.stdout.splitlines() == [f"{name}: a device, expected a regular file", "no terminal"]
 
 
 def test_a_link_to_a_regular_file_is_followed(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
-from exporter.config.checks import MOST_SERIES
+from exporter.config.checks import MOST_SERIES, file_path
 from exporter.config.load import load_settings, parse_settings
 from exporter.config.settings import (
     TEMPLATE_ID,
@@ -152,6 +153,13 @@ def test_a_state_file_that_cannot_be_opened_stops_nothing(name: str, tmp_path: P
     (tmp_path / "not-a-database.db").write_bytes(b"something else")
     text = f"{ONE_POOL}state: {{path: {name}}}\n"
     assert parse_settings(text, str(tmp_path / "config.yaml")).state_path == tmp_path / name
+
+
+def test_what_the_encoding_of_file_names_cannot_write_is_no_path() -> None:
+    """Half a character in every encoding; in one such as ASCII, any letter that it lacks."""
+    with pytest.raises(PydanticCustomError) as caught:
+        file_path("\ud800")
+    assert caught.value.context == {"problem": "not a path"}
 
 
 @pytest.mark.parametrize("detail", ["user", "device"])

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from exporter.config.faults import Fault
-from exporter.config.web_file import load_web_settings
+from exporter.config.web_file import MOST_AT_ONCE, load_web_settings
 from exporter.config.web_settings import RateLimit, WebSettings
 from exporter.config.web_tls import TlsFault, _choose
 from exporter.config.web_wire import Headers, HttpServer, RateLimits, TlsServer, WebRoot
@@ -117,6 +117,10 @@ ONE_FAULT = {
     "a dear hash": (
         f"basic_auth_users: {{a: {HASH.replace('$10$', '$19$')}}}\n",
         "1: basic_auth_users: the hash of user 1 is a bcrypt hash of a cost that is out of bounds, expected",
+    ),
+    "a number too long to be written out": (
+        f"basic_auth_users: {{a: 0x{'f' * 5000}}}\n",
+        "1: basic_auth_users: the hash of user 1 is not a bcrypt hash, expected",
     ),
     "a hash that is none": ("basic_auth_users: {a: }\n", "1: basic_auth_users: the hash of user 1 is not a bcrypt"),
     "a colon in a name": (
@@ -288,6 +292,14 @@ ONE_FAULT = {
         "rate_limit: {interval: 1s}\n",
         "1: rate_limit.burst: lets nothing through, expected a whole number from 1",
     ),
+    "more at once than anybody sends": (
+        "rate_limit: {interval: 1s, burst: 1000000001}\n",
+        "1: rate_limit.burst: too large, expected at most 1000000000",
+    ),
+    "more at once than floating point holds": (
+        f"rate_limit: {{interval: 1s, burst: 0x{'f' * 300}}}\n",
+        "1: rate_limit.burst: too large, expected at most 1000000000",
+    ),
 }
 
 
@@ -295,6 +307,11 @@ ONE_FAULT = {
 def test_a_mistake_is_named(directory: Path, text: str, expected: str) -> None:
     (fault,) = faults(directory, text)
     assert fault.startswith(expected)
+
+
+def test_a_billion_requests_may_come_at_once(directory: Path) -> None:
+    limit = load(directory, f"rate_limit: {{interval: 1s, burst: {MOST_AT_ONCE}}}\n").rate_limit
+    assert limit == RateLimit(interval=1.0, burst=1_000_000_000)
 
 
 def test_a_pipe_is_no_web_configuration(directory: Path) -> None:
@@ -374,7 +391,7 @@ def test_no_fault_shows_a_name_a_hash_or_a_key(directory: Path, text: str) -> No
 def test_the_whole_file(directory: Path) -> None:
     settings = load(
         directory,
-        f"{TLS}{VERIFY}{CA}  client_allowed_sans: [scraper, '::1']\n  cipher_suites: [TLS_AES_128_GCM_SHA256, "
+        f"{TLS}{VERIFY}{CA}  client_allowed_sans: [scraper, '0::1']\n  cipher_suites: [TLS_AES_128_GCM_SHA256, "
         "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]\n  curve_preferences: [X25519]\n"
         "  prefer_server_cipher_suites: false\nhttp_server_config:\n  http2: true\n  headers:\n"
         "    X-Frame-Options: deny\n    X-XSS-Protection: 0\n"
