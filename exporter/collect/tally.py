@@ -20,7 +20,7 @@ K = TypeVar("K")
 COMPACTION_SHARE = 0.25
 """A sorted index is rebuilt when so much of it has changed; until then changes are kept beside it."""
 
-COMPACTION_MIN = 1024
+COMPACTION_MIN = 128
 """Fewer changes than this are never worth a rebuild."""
 
 RUN_LENGTH = 16_384

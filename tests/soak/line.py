@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 
 
@@ -14,7 +15,7 @@ class Line:
 
     slope: float
     error: float
-    """The standard error of the slope."""
+    """The standard error of the slope, with neighbouring points as alike as they are."""
 
     @property
     def is_within_noise(self) -> bool:
@@ -34,15 +35,23 @@ def line(points: Sequence[tuple[float, float]]) -> Line:
     if not spread:
         raise ValueError("all points stand at one x")
     slope = sum((x - middle_x) * (y - middle_y) for x, y in points) / spread
-    residual = sum((y - middle_y - slope * (x - middle_x)) ** 2 for x, y in points)
-    return Line(slope, math.sqrt(residual / (len(points) - 2) / spread))
+    residuals = [y - middle_y - slope * (x - middle_x) for x, y in points]
+    variance = sum(residual**2 for residual in residuals) / (len(points) - 2)
+    return Line(slope, math.sqrt(variance / spread * _inflation(residuals)))
+
+
+def _inflation(residuals: Sequence[float]) -> float:
+    """By how much the variance of a slope is larger because neighbours are alike: (1 + r) / (1 - r).
+
+    r is the correlation of each residual with the next one. Many points that are alike tell as little as few others.
+    """
+    squares = sum(residual**2 for residual in residuals)
+    alike = sum(residual * following for residual, following in pairwise(residuals))
+    return (squares + alike) / (squares - alike) if alike > 0 else 1.0
 
 
 def means(points: Sequence[tuple[float, float]], length: float) -> list[tuple[float, float]]:
-    """The points as means over stretches of so much x each.
-
-    Neighbouring readings of one process are alike, and would make a slope look surer than it is.
-    """
+    """The points as means over stretches of so much x each."""
     stretches: dict[int, list[tuple[float, float]]] = {}
     for x, y in points:
         stretches.setdefault(int(x // length), []).append((x, y))

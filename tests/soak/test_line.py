@@ -28,6 +28,16 @@ def test_the_error_is_that_of_the_textbook() -> None:
     assert found.error == pytest.approx(0.2828427)
 
 
+def test_points_that_are_alike_tell_less() -> None:
+    random = Random(5)
+    apart = [(float(x), random.gauss(0, 1)) for x in range(60)]
+    alike = [(4 * x + step, y) for x, y in apart for step in range(4)]
+    assert line(alike).slope * 4 == pytest.approx(line(apart).slope, rel=0.1)
+    assert line(alike).error * 4 > line(apart).error
+    naive = line(apart).error / 2  # of four times as many points that have nothing to do with each other
+    assert line(alike).error * 4 > 2 * naive
+
+
 @pytest.mark.parametrize("points", [[], [(1, 1), (2, 2)], [(1, 1), (1, 2), (1, 3)]])
 def test_what_has_no_slope_is_refused(points: list[tuple[float, float]]) -> None:
     with pytest.raises(ValueError, match="point"):

@@ -1,13 +1,14 @@
-"""What glibc does with memory, as it tells itself or as the kernel sees it, in a process of its own."""
+"""What Python and glibc do with memory, as they tell themselves or as the kernel sees it."""
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from exporter.allocator import has_arenas
+from exporter.allocator import give_back, has_arenas
 
 THREADS = 4
 
@@ -44,7 +45,18 @@ give_back()
 print(full - free, free - resident())
 """
 
-pytestmark = pytest.mark.skipif(not has_arenas(), reason="the C library is not glibc, which has the arenas")
+FREE_LISTS = """
+import sys
+from exporter.allocator import give_back
+
+tuples = [(number,) * 7 for number in range(3000)]
+del tuples
+kept = sys.getallocatedblocks()
+give_back()
+print(kept - sys.getallocatedblocks())
+"""
+
+only_glibc = pytest.mark.skipif(not has_arenas(), reason="the C library is not glibc, which has the arenas")
 
 
 def run(program: str, **environ: str) -> str:
@@ -60,19 +72,36 @@ def arenas(**environ: str) -> tuple[str, int]:
     return said, told.count("<heap ")
 
 
+@only_glibc
 def test_all_threads_share_one_arena() -> None:
     assert arenas() == ("True", 1)
 
 
+@only_glibc
 def test_what_the_environment_says_holds() -> None:
     assert arenas(MALLOC_ARENA_MAX="3") == ("False", 3)
     assert arenas(GLIBC_TUNABLES="glibc.malloc.arena_max=2") == ("False", 2)
 
 
+@only_glibc
 def test_where_the_environment_says_nothing_about_it_they_do() -> None:
     assert arenas(GLIBC_TUNABLES="glibc.malloc.trim_threshold=1000000", MALLOC_ARENA_MAX="") == ("True", 1)
 
 
+@only_glibc
 def test_what_lies_free_before_something_in_use_is_given_back() -> None:
     by_itself, given = map(int, run(HOLES).split())
     assert (by_itself < 100, given > 4000) == (True, True), "pages of 4 KiB"
+
+
+def test_what_python_keeps_of_objects_that_are_gone_is_given_back() -> None:
+    assert int(run(FREE_LISTS)) > 1500, "it keeps 2000 tuples of each length"
+
+
+def test_garbage_is_collected_as_before() -> None:
+    before = gc.get_freeze_count()
+    cycle: list[object] = []
+    cycle.append(cycle)
+    give_back()
+    assert gc.get_freeze_count() == before == 0
+    assert any(found is cycle for found in gc.get_objects(generation=2))
