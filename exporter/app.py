@@ -21,6 +21,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import Discovery
 from exporter.collect.fleet import Fleet
 from exporter.collect.readers import PATIENCE, Patience
+from exporter.config.apart import require_state_apart
 from exporter.config.settings import Detail, IdentityMode, Settings
 from exporter.inforce import ConfigurationFile, InForce
 from exporter.metrics.exposition import Exposition
@@ -60,7 +61,7 @@ class App:
         """Build everything; nothing runs yet.
 
         `make_api` reaches AWS through boto3 unless given; `patience` says how often a failed call is asked
-        again. Raises `ConfigError` when an identity key cannot be read any more.
+        again. Raises `ConfigError` when an identity key cannot be read any more, or the web configuration is wrong.
         """
         self._options = options
         self._clock = clock or SystemClock()
@@ -71,6 +72,9 @@ class App:
         )
         self._budgets = Budgets(settings.limits.rate, self._clock, shards=shard.count)
         self._connections = Connections(make_api or AwsApis(), self._budgets, self._own, self._clock)
+        self._web_config = self._read_web_config()
+        if self._web_config is not None:  # before the state file is opened, which may set it aside
+            require_state_apart(settings, options.config_file, self._web_config.files())
         self._fleet = Fleet(
             self._connections.reader,
             self._own,
@@ -80,8 +84,8 @@ class App:
             patience=patience,
             tracer=self._tracing,
         )
-        self._web_config = self._read_web_config()
         self._discovery = Discovery(self._connections.directory, self._own, self._clock, patience=patience)
+        self._exposed = False
         self._in_force = InForce(
             settings, self._fleet, self._discovery, self._connections, shard=shard, applied=self._applied
         )
@@ -135,14 +139,20 @@ class App:
             and not (self._web_config is not None and self._web_config.in_force.authenticates)
         )
         self._own.identity_exposed(exposed=exposed)
-        if exposed:
+        if exposed and not self._exposed:
             log.warning("raw user names are served without authentication beyond loopback")
+        self._exposed = exposed
+
+    def _web_config_changed(self) -> None:
+        self._applied(self._in_force.settings)
+        # A reload that was refused for what was wrong with it was refused as a whole.
+        self._reloader.retry("changed web configuration")
 
     def _read_web_config(self) -> WebConfig | None:
         file = self._options.web_config_file
         if file is None:
             return None
-        return WebConfig(file, self._clock, on_change=lambda: self._applied(self._in_force.settings))
+        return WebConfig(file, self._clock, on_change=self._web_config_changed)
 
     def _web_servers(self) -> list[WebServer]:
         probes = Probes(self._silence, self._unreadiness)
@@ -153,6 +163,7 @@ class App:
             series_limit=lambda: self._in_force.settings.limits.series,
             budgets=self._budgets.states,
             rules=self._discovery.states,
+            edition=lambda: self._in_force.edition,
         )
         routes = all_routes(
             probes,

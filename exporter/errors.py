@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum, StrEnum
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -35,11 +37,16 @@ class ExporterError(Exception):
 
 
 class ConfigError(ExporterError):
-    """The configuration is wrong; `faults` lists every fault found, one line each."""
+    """The configuration is wrong; `faults` lists every fault found, one line each, all of which UTF-8 can carry.
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+    `files` are those beside the configuration itself with which it may become right.
+    """
+
+    def __init__(self, faults: list[str], *, files: Collection[Path] = ()) -> None:
+        # The name of a file may hold bytes that are no UTF-8; Python has halves of surrogate pairs for them.
+        self.faults = tuple(fault.encode(errors="backslashreplace").decode() for fault in faults)
+        super().__init__("\n".join(self.faults))
+        self.files = tuple(files)
 
 
 class Cancelled(ExporterError):

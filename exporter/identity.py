@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import stat
 from pathlib import Path
 from typing import Protocol
+
+from exporter.files import NotRegular, read_regular
 
 IDENTITY_BYTES = 16
 """An HMAC identity has 128 bits."""
@@ -18,6 +19,8 @@ IDENTITY_BYTES = 16
 KEY_BYTES_MIN = 16
 """A shorter key could be guessed, and with it every name."""
 
+KEY_FILE_BYTES_MAX = 1 << 16
+"""A larger file is no key."""
 
 _FINGERPRINT_OF = b"cognito-device-exporter"
 """No pool's user: pool ids have an underscore, and a zero byte follows them."""
@@ -94,15 +97,18 @@ def read_key(path: Path) -> bytes:
     """The key in a file: all of its bytes, but for line ends at the close.
 
     Raises `OSError` when the file cannot be read and `ValueError`, whose text says what was expected,
-    when others may reach it or it is too short.
+    when it is a pipe or a device, others may reach it, or it is too long or too short.
     """
-    status = path.stat()
-    if stat.S_ISFIFO(status.st_mode):
-        raise ValueError("expected a regular file, found a pipe")
+    try:
+        content, status = read_regular(path, KEY_FILE_BYTES_MAX + 1)
+    except NotRegular as error:
+        raise ValueError(str(error)) from None
     mode, allowed = status.st_mode & 0o777, allowed_mode(status.st_uid)
     if mode & 0o077 & ~allowed:
         raise ValueError(f"expected mode {allowed:04o} or stricter, found {mode:04o}: others could read the key")
-    key = path.read_bytes().rstrip(b"\r\n")
+    if len(content) > KEY_FILE_BYTES_MAX:
+        raise ValueError(f"too large, expected a key in a file of at most {KEY_FILE_BYTES_MAX} bytes")
+    key = content.rstrip(b"\r\n")
     if len(key) < KEY_BYTES_MIN:
         raise ValueError(f"expected a key of at least {KEY_BYTES_MIN} bytes, found {len(key)}")
     return key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from exporter.aws.sessions import Connections
 from exporter.collect.discovery import Arrangement, Discovery
 from exporter.collect.fleet import Fleet
 from exporter.collect.search import Outlook
+from exporter.config.faults import shown_path
 from exporter.config.load import load_settings
 from exporter.config.settings import PoolSettings, Settings
 from exporter.config.sharding import require_shared_keys
@@ -53,6 +54,7 @@ class InForce:
         self._stopped = False
         self._settings = settings
         self._swept: tuple[tuple[PoolSettings, ...], Outlook] | None = None
+        self._edition = 0
         with self._lock:
             self._put_in_force(settings)
 
@@ -60,6 +62,11 @@ class InForce:
     def settings(self) -> Settings:
         """The configuration in force."""
         return self._settings
+
+    @property
+    def edition(self) -> int:
+        """Rises when other pools or settings have come into force, before whoever asked for them hears of it."""
+        return self._edition
 
     def check(self, settings: Settings) -> None:
         """Make sure that a running process can take these settings.
@@ -69,9 +76,8 @@ class InForce:
         require_shared_keys(settings, self._shard)
         ours, other = self._settings.state_path, settings.state_path
         if other != ours:
-            raise ConfigError(
-                [f"state.path: cannot change without a restart, expected {ours or 'null'} (found {other or 'null'})"]
-            )
+            expected, found = ("null" if path is None else shown_path(path) for path in (ours, other))
+            raise ConfigError([f"state.path: cannot change without a restart, expected {expected} (found {found})"])
 
     def apply(self, settings: Settings) -> None:
         """Put other settings in the place of those in force.
@@ -94,6 +100,7 @@ class InForce:
             current = self._discovery.current
             if not self._stopped and self._swept != (current.pools, current.outlook):
                 self._sweep(current, self._settings)
+                self._edition += 1
 
     def stop(self) -> None:
         """Take no more work, and no other configuration."""
@@ -121,6 +128,7 @@ class InForce:
         self._connections.configure(settings.limits.rate)
         self._connections.retain(wanted)
         self._settings = settings
+        self._edition += 1
         self._applied(settings)
 
     def _sweep(self, arrangement: Arrangement, settings: Settings) -> None:
@@ -138,6 +146,7 @@ class ConfigurationFile:
     def __init__(self, file: Path, in_force: InForce) -> None:
         self._file = file
         self._in_force = in_force
+        self._needed: Collection[Path] = ()
 
     def is_in_force(self) -> bool:
         """Whether the file says what is in force."""
@@ -147,18 +156,28 @@ class ConfigurationFile:
             return False
 
     def files(self) -> tuple[Path, ...]:
-        """The file, and the keys that the configuration in force names."""
-        keys = {pool.identity_key_file for pool in self._in_force.settings.alike}
-        return (self._file, *sorted(key for key in keys if key is not None))
+        """The file, the keys in force, and what the file needed when it was last read and refused."""
+        return (self._file, *sorted(_keys(self._in_force.settings).union(self._needed)))
 
     def read(self) -> Callable[[], None]:
         """Check the file whole, and give what puts it in force.
 
         Raises `ConfigError` with every fault.
         """
-        settings = load_settings(self._file)
+        try:
+            settings = load_settings(self._file)
+        except ConfigError as error:
+            self._needed = error.files
+            raise
+        # Whoever puts them in force may still refuse them, or something else beside them may be refused.
+        self._needed = _keys(settings)
         try:
             self._in_force.check(settings)
         except ConfigError as error:
             raise ConfigError([f"{self._file}: {fault}" for fault in error.faults]) from None
         return partial(self._in_force.apply, settings)
+
+
+def _keys(settings: Settings) -> set[Path]:
+    """The key files that a configuration names."""
+    return {pool.identity_key_file for pool in settings.alike if pool.identity_key_file is not None}

@@ -1,4 +1,6 @@
-"""Reads the configuration again: when a signal or a request asks for it, and when the content of a file changes.
+"""Reads the configuration again: when a signal or a request asks for it, and when a file changes.
+
+A file changes with its content, and with who may read it, as others must not read a key.
 
 Every source is read and checked whole before the first is put in force. What is refused leaves everything as it was.
 """
@@ -8,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from exporter.clock import Clock
-from exporter.config.files import read_regular
 from exporter.errors import ConfigError
+from exporter.files import read_regular
 
 SETTLE_SECONDS = 0.5
 """Content that has changed must stay as it is for so long: a file may be seen while it is being written."""
@@ -24,8 +27,26 @@ SETTLE_SECONDS = 0.5
 MAX_BYTES = 1 << 20
 """More of a file is not looked at."""
 
-_Contents = Mapping[Path, bytes | None]
-"""A hash of the content of each file; None where it cannot be read."""
+_WATCHED = "changed content"
+"""The cause that nobody gives: nobody waits for an answer, so the same one is not logged again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What is seen of a file: a hash of its content, None where it cannot be read, and who may read it."""
+
+    content: bytes | None = None
+    mode: int | None = None
+    owner: int | None = None
+
+
+_Sights = Mapping[Path, _Sight]
+
+
+class _Order(NamedTuple):
+    cause: str
+    only_if_refused: bool
+
 
 log = structlog.get_logger()
 
@@ -34,7 +55,7 @@ class Source(Protocol):
     """Something that can be read again."""
 
     def files(self) -> Collection[Path]:
-        """The files whose content it depends on now."""
+        """The files that what is in force depends on, and those with which what was refused may become right."""
         ...
 
     def read(self) -> Callable[[], None]:
@@ -72,10 +93,11 @@ class Reloader:
         self._interval = interval
         self._lock = threading.Lock()
         # A queue and no event: a signal handler may interrupt itself, which only a queue's `put` allows.
-        self._orders: SimpleQueue[str | None] = SimpleQueue()
+        self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="reload", daemon=True)
-        self._seen = self._contents()
+        self._seen = self._sights()
+        self._refused: str | None = None
 
     def start(self) -> None:
         """Begin to watch, and to do what `ask` asks for."""
@@ -88,47 +110,60 @@ class Reloader:
 
     def ask(self, cause: str) -> None:
         """Reload soon, on the reloader's own thread; may be called by a signal handler, during a reload too."""
-        self._orders.put(cause)
+        self._orders.put(_Order(cause, only_if_refused=False))
+
+    def retry(self, cause: str) -> None:
+        """As `ask`, unless all that was asked for is in force by then."""
+        self._orders.put(_Order(cause, only_if_refused=True))
 
     def reload(self, cause: str) -> str | None:
         """Reload now; None when what was read is in force, else the reason why all stays as it was."""
         with self._lock:
-            return self._attempt(cause, self._contents())
+            return self._attempt(cause, self._sights())
 
     def look(self) -> None:
-        """Reload when the content of the files is another than at the last attempt."""
-        if self._contents() == self._seen:
+        """Reload when the files are others than at the last attempt."""
+        if self._sights() == self._seen:
             return
-        contents = self._settled()
+        sights = self._settled()
         with self._lock:
-            if contents is not None and contents != self._seen:
-                self._attempt("changed content", contents)
+            if sights is not None and sights != self._seen:
+                self._attempt(_WATCHED, sights)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                cause = self._orders.get(timeout=self._interval or None)
+                order = self._orders.get(timeout=self._interval or None)
             except Empty:
                 self.look()
             else:
-                if cause is not None:
-                    self.reload(cause)
+                if order is not None:
+                    self._obey(order)
 
-    def _attempt(self, cause: str, contents: _Contents) -> str | None:
+    def _obey(self, order: _Order) -> None:
+        with self._lock:
+            if self._refused is not None or not order.only_if_refused:
+                self._attempt(order.cause, self._sights())
+
+    def _attempt(self, cause: str, sights: _Sights) -> str | None:
         reason = self._tried(cause)
-        # Of files that are named from now on, the content of now was read; of the others at least that of before.
-        self._seen = {file: contents.get(file, content) for file, content in self._contents().items()}
+        if reason is None:
+            # Files that are named from now on were read as they are now, the others at least as they were before.
+            sights = {file: sights.get(file, sight) for file, sight in self._sights().items()}
+        # What was refused may need files that nobody looked at before it was read: to the watch they are a change.
+        self._seen, self._refused = sights, reason
         self._listener.configuration_loaded(successful=reason is None, now=self._clock.wall())
         return reason
 
     def _tried(self, cause: str) -> str | None:
         reason = None
         try:
-            for put_in_force in [source.read() for source in self._sources]:
+            for put_in_force in self._all_read():
                 put_in_force()
         except ConfigError as error:
             reason = str(error)
-            log.error("the configuration stays as it was", cause=cause, error=reason)
+            if cause != _WATCHED or reason != self._refused:
+                log.error("the configuration stays as it was", cause=cause, error=reason)
         except Exception:
             reason = "an unexpected failure, which the log describes"
             self._listener.failed_unexpectedly("reload")
@@ -137,23 +172,44 @@ class Reloader:
             log.info("configuration reloaded", cause=cause)
         return reason
 
-    def _settled(self) -> _Contents | None:
-        """The contents once they stay the same; None when told to stop meanwhile."""
-        contents = self._contents()
+    def _all_read(self) -> list[Callable[[], None]]:
+        """What puts each source in force; raises `ConfigError` with the faults of all."""
+        read: list[Callable[[], None]] = []
+        faults: list[str] = []
+        for source in self._sources:
+            try:
+                read.append(source.read())
+            except ConfigError as error:
+                faults += error.faults
+        if faults:
+            raise ConfigError(faults)
+        return read
+
+    def _settled(self) -> _Sights | None:
+        """The files once they stay the same; None when told to stop meanwhile."""
+        sights = self._sights()
         while not self._stopping.wait(SETTLE_SECONDS):
-            before, contents = contents, self._contents()
-            if before == contents:
-                return contents
+            before, sights = sights, self._sights()
+            if before == sights:
+                return sights
         return None
 
-    def _contents(self) -> _Contents:
-        return {file: _digest(file) for source in self._sources for file in source.files()}
+    def _sights(self) -> _Sights:
+        return {file: _sight(file) for source in self._sources for file in source.files()}
 
 
-def _digest(file: Path) -> bytes | None:
-    """A hash of the content, whatever links lead to it; None where it cannot be read."""
+def _sight(file: Path) -> _Sight:
+    """How a file is now, whatever links lead to it."""
     try:
-        content, _ = read_regular(file, MAX_BYTES)
+        content, status = read_regular(file, MAX_BYTES)
     except OSError:
-        return None
-    return hashlib.sha256(content).digest()
+        return _unread(file)
+    return _Sight(hashlib.sha256(content).digest(), status.st_mode, status.st_uid)
+
+
+def _unread(file: Path) -> _Sight:
+    try:
+        status = file.stat()
+    except OSError:
+        return _Sight()
+    return _Sight(None, status.st_mode, status.st_uid)

@@ -50,7 +50,7 @@ link to one: a pipe (`<(…)`) can be read only once, and a reload would find no
 
 Durations are written as in Prometheus: numbers with the units `y w d h m s ms`, the largest first, such as `90d`, `15m`
 or `1h30m`. Values that may be secret or personal (`external_id`, `endpoint_url`, user names, filters) are not
-repeated in a fault.
+repeated in a fault, nor is text in the place of a mapping or a list, or text that looks like a hash, a key or a token.
 """
 
 

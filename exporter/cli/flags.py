@@ -64,7 +64,16 @@ def _parse_interval(text: str) -> float:
     return milliseconds / 1000
 
 
-FILE = click.Path(path_type=Path, readable=False)
+class _File(click.Path):
+    """The path of a file; empty, as an unset variable of a shell leaves it, it would be the current directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("empty, expected the path of a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _File(path_type=Path, readable=False)
 """Whether it can be read is found out by whoever reads it, and said in the same words whatever the reason."""
 
 _DURATION = _Parsed("duration", _parse_interval)

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from exporter.config.attributes import attribute_label
 from exporter.config.duration import canonical_duration, parse_duration
+from exporter.config.faults import looks_secret
 from exporter.config.share import parse_share
 
 H = TypeVar("H", bound=Hashable)
@@ -21,6 +22,12 @@ M = TypeVar("M", bound=Mapping[str, str])
 
 MOST_SERIES = 1_000_000_000
 """More than any Prometheus takes."""
+
+LEAST_RATE = 0.001
+"""Requests per second: one in a quarter of an hour. With less a sweep would never end."""
+
+LEAST_SHARE = 0.0001
+"""0.01 %: of the smallest quota, 15 requests per second, about the least rate."""
 
 # AWS allows [\w-]+_[0-9a-zA-Z]+; what stands before the underscore is always the Region.
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
@@ -102,7 +109,8 @@ def attributes(names: list[str]) -> list[str]:
     """Names of device attributes that make distinct labels."""
     place = _first_repeated([attribute_label(name) for name in names])
     if place is not None:
-        raise wrong(f"the label {attribute_label(names[place])} would stand twice")
+        label = "?" if looks_secret(names[place]) else attribute_label(names[place])
+        raise wrong(f"the label {label} would stand twice")
     return names
 
 
@@ -176,7 +184,7 @@ def file_path(value: str) -> str:
 
 
 def rate(value: object) -> float | str:
-    """A number above zero, or a share as it is written.
+    """A number from the least rate, or a share as it is written.
 
     It stands for pydantic's check of the type, which would report number and text as two faults.
     """
@@ -186,6 +194,8 @@ def rate(value: object) -> float | str:
         raise wrong_type()
     if not value > 0:
         raise wrong("not above zero")
+    if value < LEAST_RATE:
+        raise wrong("too small")
     if not _is_finite(value):
         raise wrong("too large")
     return value
@@ -193,9 +203,11 @@ def rate(value: object) -> float | str:
 
 def _share(value: str) -> str:
     try:
-        parse_share(value)
+        fraction = parse_share(value)
     except ValueError as error:
         raise wrong(str(error)) from None
+    if fraction < LEAST_SHARE:
+        raise wrong("too small")
     return value
 
 

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from exporter.config.faults import Fault, KeyPath
+from exporter.config.faults import Fault, KeyPath, shown_path
 from exporter.config.layers import Layered, LayeredPool, LayeredRule
 from exporter.config.wire import Users
+from exporter.files import same_file
 from exporter.identity import read_key
 
 _STATE_PATH: KeyPath = ("state", "path")
+_SELECTION_DEPTH = len(("pools", 0, "users"))
 
 
 def crosscheck(
     pools: list[LayeredPool],
     rules: list[LayeredRule],
     state_path: Path | None,
-    base: Path,
+    file: Path,
     bad: frozenset[KeyPath],
 ) -> list[Fault]:
-    """Every fault of this kind, once each; keys in `bad` were reported already, so nothing is concluded from them."""
-    found = [*_pools_twice(pools), *_state_usable(state_path)]
-    keeps_key = state_path is not None or any(key[:1] == _STATE_PATH[:1] for key in bad)
-    for pool in pools:
-        found += _users(pool, bad)
+    """Every fault of this kind in a configuration file, once each.
+
+    Keys in `bad` were reported already, so nothing is concluded from them.
+    """
+    base = file.parent
     both: list[Layered] = [*pools, *rules]
+    found = [*_pools_twice(pools), *_state_usable(state_path), *_state_apart(state_path, file, both)]
+    keeps_key = state_path is not None or any(key[:1] == _STATE_PATH[:1] for key in bad)
+    bad_selections = {key[:_SELECTION_DEPTH] for key in bad}
+    for pool in pools:
+        found += _users(pool, bad_selections)
     for layered in both:
         found += _assumed_role(layered, bad)
         found += _endpoint(layered, bad)
@@ -35,6 +42,17 @@ def crosscheck(
             found += _key_needed(layered, bad)
         found += _key_usable(layered, base)
     return list(dict.fromkeys(found))
+
+
+def files_checked(pools: list[LayeredPool], rules: list[LayeredRule], state_path: Path | None, base: Path) -> set[Path]:
+    """The files whose content, mode or being there decides whether there is a fault."""
+    both: list[Layered] = [*pools, *rules]
+    names = {layered.effective.identity_key_file for layered in both}
+    files = {base / name for name in names if name is not None}
+    if state_path is not None:
+        # Of the state file, whose content is of no weight here and changes all the time, only what is in its way.
+        files |= {state_path.parent} | ({state_path} if _is_directory(state_path) else set())
+    return files
 
 
 def _pools_twice(pools: list[LayeredPool]) -> Iterator[Fault]:
@@ -47,10 +65,10 @@ def _pools_twice(pools: list[LayeredPool]) -> Iterator[Fault]:
             )
 
 
-def _users(layered: LayeredPool, bad: frozenset[KeyPath]) -> Iterator[Fault]:
+def _users(layered: LayeredPool, bad_selections: Collection[KeyPath]) -> Iterator[Fault]:
     users = layered.own.users
     path = layered.path("users")
-    if users is None or any(key[: len(path)] == path for key in bad):
+    if users is None or path in bad_selections:
         return
     used = [name for name in Users.model_fields if getattr(users, name) is not None]
     if len(used) != 1:
@@ -116,8 +134,19 @@ def _state_usable(path: Path | None) -> Iterator[Fault]:
     if _is_directory(path):
         yield Fault(_STATE_PATH, "a directory, expected the path of a file")
     elif _is_directory(path.parent) is False:
-        found = json.dumps(str(path.parent))
+        found = json.dumps(shown_path(path.parent))
         yield Fault(_STATE_PATH, f"no directory for the file, expected an existing directory (found none at {found})")
+
+
+def _state_apart(path: Path | None, file: Path, layered: list[Layered]) -> Iterator[Fault]:
+    """A file that is no state is set aside, and a state takes its place: that may be a key, then known to everybody."""
+    if path is None:
+        return
+    if same_file(path, file):
+        yield Fault(_STATE_PATH, "the configuration itself, expected a file of its own")
+    names = {one.effective.identity_key_file for one in layered}
+    if any(same_file(path, file.parent / name) for name in names if name is not None):
+        yield Fault(_STATE_PATH, "an identity key, expected a file of its own")
 
 
 def _is_directory(path: Path) -> bool | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
-from exporter.config.faults import Fault, KeyPath
+from exporter.config.faults import Fault, KeyPath, looks_secret
 
 MAX_DEPTH = 16
 """Nested deeper than any configuration; a parser without a bound would run out of stack."""
@@ -37,6 +37,9 @@ class Place:
 
     line: int
     found: str
+    """With the value of a scalar, unless that may be a secret."""
+    kind: str
+    """Without any value."""
     scalar: bool
 
 
@@ -111,6 +114,8 @@ def _composed(loader: _Loader) -> yaml.Node | None:
     try:
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
+        if error.problem and "tag handle" in error.problem:  # and behind it the handle: a word of the file
+            raise _fault_at("a tag, expected plain values", error.problem_mark) from None  # type: ignore[arg-type]  # as below
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         raise _fault_at(f"not YAML: {problem}", error.problem_mark) from None  # type: ignore[arg-type]  # none lacks it
     except (ValueError, OverflowError):
@@ -129,10 +134,10 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: KeyPath) -> object:
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
-            self._put(node, path, "a mapping")
+            self._put(node, path, "a mapping", "a mapping")
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
-            self._put(node, path, "a list")
+            self._put(node, path, "a list", "a list")
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
@@ -152,7 +157,7 @@ class _Reader:
             lines[key] = line
             values[key] = self.value(value_node, (*path, key))
             place = self.places[(*path, key)]
-            self.places[(*path, key)] = Place(line, place.found, place.scalar)
+            self.places[(*path, key)] = replace(place, line=line)
         return values
 
     def _key(self, node: yaml.Node) -> str:
@@ -163,7 +168,7 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Hashable:
         if node.tag == _TAG + "null":
-            self._put(node, path, "nothing")
+            self._put(node, path, "nothing", "nothing")
             return None
         if node.tag not in _SCALARS:
             raise _fault_at("a tag, expected plain values", node.start_mark)
@@ -171,7 +176,8 @@ class _Reader:
             # YAML 1.1 takes 1:30 for 90, and needs minutes for a number that is long enough.
             raise _fault_at("a number to base 60, expected a plain number, or text in quotes", node.start_mark)
         _check_characters(node)
-        self._put(node, path, _shown(node, path, self._secret_keys))
+        kind = f"{_SCALARS[node.tag] or 'text '}that is not shown here"
+        self._put(node, path, kind if self._is_secret(node, path) else _shown(node), kind)
         try:
             value: Hashable = self._loader.construct_object(node)
         except (ValueError, KeyError, OverflowError):
@@ -181,8 +187,17 @@ class _Reader:
             ) from None
         return value
 
-    def _put(self, node: yaml.Node, path: KeyPath, found: str) -> None:
-        self.places[path] = Place(node.start_mark.line + 1, found, isinstance(node, yaml.ScalarNode))
+    def _is_secret(self, node: yaml.ScalarNode, path: KeyPath) -> bool:
+        """Whether a fault must not show a scalar: it stands below a secret key, or looks as if it belonged there.
+
+        Text over several lines is never shown, nor is text with the name of a secret key in it: an indent too
+        far or a forgotten colon makes such text of a key and its secret.
+        """
+        swallowed = node.start_mark.line != node.end_mark.line or any(name in node.value for name in self._secret_keys)
+        return swallowed or not self._secret_keys.isdisjoint(path) or looks_secret(node.value)
+
+    def _put(self, node: yaml.Node, path: KeyPath, found: str, kind: str) -> None:
+        self.places[path] = Place(node.start_mark.line + 1, found, kind, isinstance(node, yaml.ScalarNode))
 
 
 def _check_characters(node: yaml.ScalarNode) -> None:
@@ -191,16 +206,9 @@ def _check_characters(node: yaml.ScalarNode) -> None:
         raise _fault_at("half of a surrogate pair, expected the character itself", node.start_mark)
 
 
-def _shown(node: yaml.ScalarNode, path: KeyPath, secret_keys: frozenset[str]) -> str:
-    """A scalar as a fault shows it.
-
-    Text over several lines is never shown, nor is text with the name of a secret key in it: an indent too
-    far or a forgotten colon makes such text of a key and its secret.
-    """
+def _shown(node: yaml.ScalarNode) -> str:
+    """A scalar as a fault shows it."""
     kind = _SCALARS[node.tag]
-    swallowed = node.start_mark.line != node.end_mark.line or any(name in node.value for name in secret_keys)
-    if swallowed or not secret_keys.isdisjoint(path):
-        return f"{kind or 'text '}that is not shown here"
     text = node.value if len(node.value) <= _MAX_SHOWN else node.value[:_MAX_SHOWN] + "…"
     return kind + (text if kind and text.isascii() else json.dumps(text))
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.config.crosscheck import crosscheck
+from exporter.config.crosscheck import crosscheck, files_checked
 from exporter.config.document import Document, YamlFault, read_document
 from exporter.config.faults import Fault, dotted
-from exporter.config.files import NotRegular, read_regular
 from exporter.config.layers import LayeredPool, LayeredRule
 from exporter.config.resolve import resolve_limits, resolve_pool, resolve_rule, resolve_state
 from exporter.config.settings import Settings
 from exporter.config.validate import Checked, check_document, key_of
 from exporter.config.wire import Defaults
 from exporter.errors import ConfigError
+from exporter.files import NotRegular, read_regular
 
 MAX_BYTES = 1 << 20
 """A larger file is no configuration."""
@@ -55,12 +55,12 @@ def parse_settings(text: str, file: str) -> Settings:
         raise ConfigError([f"{file}:{fault.line}{column}: {fault}"]) from None
     checked = check_document(document)
     pools, rules = _layered(checked)
-    base = Path(file).parent
     bad = frozenset(key_of(fault.path) for fault in checked.faults)
+    base = Path(file).parent
     state_path = resolve_state(checked.root.state, base) if checked.root else None
-    faults = [*document.faults, *checked.faults, *crosscheck(pools, rules, state_path, base, bad)]
+    faults = [*document.faults, *checked.faults, *crosscheck(pools, rules, state_path, Path(file), bad)]
     if faults or checked.root is None:
-        raise ConfigError(rendered(file, document, faults))
+        raise ConfigError(rendered(file, document, faults), files=files_checked(pools, rules, state_path, base))
     return Settings(
         pools=tuple(resolve_pool(pool, base) for pool in pools),
         discovery=tuple(resolve_rule(rule, base) for rule in rules),

@@ -33,6 +33,13 @@ class Checked:
 _REQUIRED = {"pools": "id", "discovery": "regions"}
 """The lists of the file that hold mappings, each with the key that these cannot do without."""
 
+_EXPECT_SCALAR = frozenset({"string_type", "int_type", "bool_type", "wrong_type"})
+"""Errors of pydantic's and ours for a value of another type than the scalar that was expected.
+
+What stands in the place of a mapping or a list is never shown: it may be a file of another kind, such as a key, or a
+line of a password file.
+"""
+
 
 def check_document(document: Document) -> Checked:
     """Validate the whole document."""
@@ -110,29 +117,28 @@ def faults_of(document: Document, error: ValidationError, root: type[BaseModel])
 
 def _fault(document: Document, details: ErrorDetails, root: type[BaseModel]) -> Fault:
     path = details["loc"]
+    found, kind, scalar = _found(document, path)
     match details["type"]:
         case "extra_forbidden":
             return Fault(path, f"unknown key, expected {_known_keys(path, root)}")
         case "missing":
             return Fault(path, f"missing, expected {_expected(path, root)}")
         case "check":
-            problem, show = details["ctx"]["problem"], _is_scalar(document, path)
+            problem, shown = details["ctx"]["problem"], found if scalar else ""
         case "literal_error":
-            problem, show = "unknown value", True
+            problem, shown = "unknown value", found
+        case error if error in _EXPECT_SCALAR:
+            problem, shown = "wrong type", found
         case _:
-            problem, show = "wrong type", True
-    return Fault(path, with_found(f"{problem}, expected {_expected(path, root)}", document, path, show=show))
+            problem, shown = "wrong type", kind
+    text = f"{problem}, expected {_expected(path, root)}"
+    return Fault(path, f"{text} (found {shown})" if shown else text)
 
 
-def with_found(text: str, document: Document, path: KeyPath, *, show: bool) -> str:
-    """The text of a fault and the value found, where there is one to show."""
+def _found(document: Document, path: KeyPath) -> tuple[str, str, bool]:
+    """What stands at a path, with and without its value, and whether it is a scalar; blank where nothing does."""
     place = document.place(path)
-    return f"{text} (found {place.found})" if show and place else text
-
-
-def _is_scalar(document: Document, path: KeyPath) -> bool:
-    place = document.place(path)
-    return place is not None and place.scalar
+    return (place.found, place.kind, place.scalar) if place else ("", "", False)
 
 
 def _expected(path: KeyPath, root: type[BaseModel]) -> str:

@@ -34,7 +34,9 @@ _UNVERIFIED = {"RequestClientCert", "RequireAnyClientCert", "RequireClientCert"}
 _OLD_VERSIONS = {"TLS10", "TLS11"}
 _VERSIONS = {"TLS12", "TLS13"}
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
-_BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+_BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{21}([./A-Za-z0-9])[./A-Za-z0-9]{31}")
+_ENDS_OF_SALTS = frozenset(".Oeu")
+"""A salt has 128 bits, which leaves two to its last character: with another, no password can be compared at all."""
 
 
 def given(value: object) -> object:
@@ -42,6 +44,16 @@ def given(value: object) -> object:
     if value is None:
         raise wrong_type()
     return value
+
+
+def unset(value: object) -> object:
+    """Nothing in the place of empty text."""
+    return None if value == "" else value
+
+
+def no_policy(value: object) -> object:
+    """The policy that asks for nothing where none is named."""
+    return "NoClientCert" if value in (None, "") else value
 
 
 def client_auth_type(value: str) -> str:
@@ -116,4 +128,6 @@ def hash_problem(value: object) -> str | None:
         return "not a bcrypt hash"
     if not 4 <= int(match[1]) <= MAX_BCRYPT_COST:
         return "a bcrypt hash of a cost that is out of bounds"
+    if match[2] not in _ENDS_OF_SALTS:
+        return "a bcrypt hash with a damaged salt"
     return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +12,6 @@ from pydantic import ValidationError
 from exporter.config.document import Document, YamlFault, read_document
 from exporter.config.duration import parse_duration
 from exporter.config.faults import Fault
-from exporter.config.files import NotRegular, read_regular
 from exporter.config.load import rendered
 from exporter.config.validate import faults_of
 from exporter.config.web_checks import CIPHERS, MAX_BCRYPT_COST, hash_problem
@@ -21,6 +19,7 @@ from exporter.config.web_settings import RateLimit, Stamp, Tls, WebSettings
 from exporter.config.web_tls import Material, TlsFault, make_tls
 from exporter.config.web_wire import HttpServer, TlsServer, WebRoot
 from exporter.errors import ConfigError
+from exporter.files import NotRegular, read_regular
 
 MAX_BYTES = 1 << 20
 """No file of a web configuration is larger."""
@@ -34,13 +33,31 @@ _SECRET_KEYS = frozenset({USERS, "cert", "key", "client_ca"})
 _A_HASH = f"a bcrypt hash such as htpasswd -nB makes, of a cost from 4 to {MAX_BCRYPT_COST}"
 
 
+class WebConfigError(ConfigError):
+    """The web configuration is wrong, which may change only when a file of `stamps` does: those that were looked for.
+
+    A stamp is from just before the file was read, and None where there was no file.
+    """
+
+    def __init__(self, faults: Collection[str], stamps: Mapping[Path, Stamp | None]) -> None:
+        super().__init__(list(faults))
+        self.stamps = MappingProxyType(stamps)
+
+
 def load_web_settings(path: Path) -> WebSettings:
     """What a web configuration file and the files that it names ask for.
 
-    Raises `ConfigError` with every fault, each as `FILE:LINE: KEY: what is wrong, expected what`; none shows
+    Raises `WebConfigError` with every fault, each as `FILE:LINE: KEY: what is wrong, expected what`; none shows
     a user's name, a hash or a key.
     """
     files = _Files(path.parent)
+    try:
+        return _read(path, files)
+    except ConfigError as error:
+        raise WebConfigError(error.faults, files.stamps) from None
+
+
+def _read(path: Path, files: _Files) -> WebSettings:
     try:
         content = files.read(path.name)
         text = content.decode()
@@ -65,26 +82,39 @@ class _Files:
     """Reads files beside the web configuration and remembers how they were."""
 
     base: Path
-    stamps: dict[Path, Stamp] = field(default_factory=dict)
+    stamps: dict[Path, Stamp | None] = field(default_factory=dict)
 
     def read(self, name: str) -> bytes:
         """The content of a file; raises `_Unreadable`."""
         path = self.base / name
+        # What changes from now on is another content, though it may be read already.
+        self.stamps.setdefault(path, stamp_at(path))
         try:
-            content, status = read_regular(path, MAX_BYTES + 1)
+            content, _ = read_regular(path, MAX_BYTES + 1)
         except NotRegular as error:
             raise _Unreadable(str(error)) from None
         except OSError as error:
             raise _Unreadable(f"cannot be read, expected a readable file ({error.strerror})") from None
-        self.stamps[path] = stamp_of(status)
         if len(content) > MAX_BYTES:
             raise _Unreadable("too large, expected at most 1 MiB")
         return content
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
-    """The stamp of a file's content."""
-    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)
+def stamp_at(path: Path) -> Stamp | None:
+    """The stamp of the file that a path leads to; None where that cannot be told."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Stamp(
+        modified_ns=status.st_mtime_ns,
+        size=status.st_size,
+        inode=status.st_ino,
+        device=status.st_dev,
+        mode=status.st_mode,
+        owner=status.st_uid,
+        group=status.st_gid,
+    )
 
 
 class _Reading:

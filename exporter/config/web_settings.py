@@ -10,12 +10,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells one content of a file from another without reading it."""
+    """What tells one content of a file, and who may read it, from another without reading it."""
 
     modified_ns: int
     size: int
     inode: int
     device: int
+    mode: int
+    owner: int
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class WebSettings:
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     """The bcrypt hash of each user; with none, nobody is asked for a password."""
     rate_limit: RateLimit | None = None
-    stamps: Mapping[Path, Stamp] = field(default_factory=dict, repr=False)
-    """Of every file that was read for this."""
+    stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False)
+    """Of every file that was read for this, from just before."""
     doubts: tuple[str, ...] = ()
     """What is no fault, and yet will not work for everybody: a certificate that has expired."""
 

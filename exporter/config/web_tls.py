@@ -26,7 +26,8 @@ _VERIFY = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_NAMES = {"TLS12": "TLS 1.2", "TLS13": "TLS 1.3"}
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _ANOTHERS_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 """How OpenSSL calls it; the last where the two are of different kinds."""
@@ -64,11 +65,12 @@ def make_tls(wire: TlsServer, material: Material) -> tuple[Tls, tuple[str, ...]]
     context.minimum_version, context.maximum_version = _VERSIONS[wire.min_version], _VERSIONS[wire.max_version]
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # A resumed session would carry a client's proof on; scrapes come too seldom to gain by it.
+    # A resumed session would carry a client's proof on; scrapes come too seldom to gain by it. TLS 1.2 still resumes:
+    # without its tickets OpenSSL would keep the sessions in memory instead, and Python cannot tell it not to.
     context.num_tickets = 0
     _choose(context, wire)
     _load_chain(context, material)
-    doubts = _try_out(context, material)
+    doubts = _try_out(context, wire, material)
     _ask_clients(context, wire, material)
     sans = None if wire.client_allowed_sans is None else frozenset(map(canonical_san, wire.client_allowed_sans))
     demands = _digest(wire.client_auth_type, repr(sorted(sans) if sans else sans), material.client_ca or b"")
@@ -92,6 +94,16 @@ def canonical_san(name: str) -> str:
         return name
 
 
+def certificates(text: bytes) -> list[bytes]:
+    """The blocks of PEM that hold a certificate each, found in one pass whatever else stands there."""
+    found = []
+    start = text.find(_BEGIN)
+    while start >= 0 and (end := text.find(_END, start)) >= 0:
+        found.append(text[start : end + len(_END)])
+        start = text.find(_BEGIN, end)
+    return found
+
+
 def _choose(context: ssl.SSLContext, wire: TlsServer) -> None:
     suites = [CIPHERS[name] for name in wire.cipher_suites if name in CIPHERS]
     try:
@@ -106,7 +118,7 @@ def _choose(context: ssl.SSLContext, wire: TlsServer) -> None:
 
 
 def _load_chain(context: ssl.SSLContext, material: Material) -> None:
-    if not _CERTIFICATE.search(material.cert):
+    if not certificates(material.cert):
         raise TlsFault(material.cert_key, "no certificate in it, expected PEM")
     if not _PRIVATE_KEY.search(material.private):
         raise TlsFault(material.private_key, "no private key in it, expected PEM")
@@ -136,7 +148,7 @@ def _ask_clients(context: ssl.SSLContext, wire: TlsServer, material: Material) -
         return
     # As in Go, each certificate given is trusted for itself, whoever signed it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    blocks = _CERTIFICATE.findall(material.client_ca)
+    blocks = certificates(material.client_ca)
     if not blocks:
         raise TlsFault(material.client_ca_key, "no certificate in it, expected PEM")
     try:
@@ -145,28 +157,44 @@ def _ask_clients(context: ssl.SSLContext, wire: TlsServer, material: Material) -
         raise TlsFault(material.client_ca_key, f"not certificates, expected PEM ({_reason(error)})") from None
 
 
-def _try_out(server: ssl.SSLContext, material: Material) -> tuple[str, ...]:
-    """Shake hands with ourselves in memory: what only then comes out would else come out at the first scrape."""
+def _try_out(server: ssl.SSLContext, wire: TlsServer, material: Material) -> tuple[str, ...]:
+    """Shake hands with ourselves in memory: what only then comes out would else come out at the first scrape.
+
+    Each version is tried for itself, as there are clients that speak no other.
+    """
+    doubts: dict[str, None] = {}
+    for version in (version for version in _VERSIONS if wire.min_version <= version <= wire.max_version):
+        try:
+            _shake_hands(_client(server, _VERSIONS[version], material), server)
+        except ssl.SSLCertVerificationError as error:
+            doubts[f"clients will not accept the certificate: {error.verify_message}"] = None
+        except (ssl.SSLError, ValueError) as error:
+            raise TlsFault(
+                None,
+                f"no client could connect over {_NAMES[version]}, expected suites, a curve and versions that go with "
+                f"the certificate ({_reason(error)})",
+            ) from None
+    return tuple(doubts)
+
+
+def _client(server: ssl.SSLContext, version: ssl.TLSVersion, material: Material) -> ssl.SSLContext:
+    """A client that speaks this version only, knows every suite of the server and trusts its certificate."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.minimum_version = client.maximum_version = version
+    client.set_ciphers(":".join(suite["name"] for suite in server.get_ciphers()))
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.load_verify_locations(cadata=certificates(material.cert)[0].decode("ascii"))
+    return client
+
+
+def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
-    try:
-        leaf = _CERTIFICATE.findall(material.cert)[0].decode("ascii")
-        client.load_verify_locations(cadata=leaf)
-        for _ in range(_ROUNDS):
-            for side in sides:
-                with suppress(ssl.SSLWantReadError):
-                    side.do_handshake()
-    except ssl.SSLCertVerificationError as error:
-        return (f"clients will not accept the certificate: {error.verify_message}",)
-    except (ssl.SSLError, ValueError) as error:
-        raise TlsFault(
-            None,
-            f"no client could connect, expected suites and a curve that go with the certificate ({_reason(error)})",
-        ) from None
-    return ()
+    for _ in range(_ROUNDS):
+        for side in sides:
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
 
 
 @contextmanager

@@ -13,6 +13,10 @@ from exporter.config.wire import key as setting
 
 Text = Annotated[str, AfterValidator(not_blank)]
 FileName = Annotated[str, AfterValidator(file_path)]
+Pem = Annotated[Text | None, BeforeValidator(web_checks.unset)]
+"""Empty is as good as absent, as in the original: templates write it."""
+PemFile = Annotated[FileName | None, BeforeValidator(web_checks.unset)]
+
 HeaderText = Annotated[str, BeforeValidator(web_checks.number_as_text), AfterValidator(web_checks.header_value)]
 Given = BeforeValidator(web_checks.given)
 """A section that is named and has nothing in it protects nothing: whoever wrote it meant something else."""
@@ -24,13 +28,15 @@ _HEADER = "text of one line, in ASCII"
 class TlsServer(Strict):
     """How connections are encrypted."""
 
-    cert: Text | None = setting(None, "a certificate in PEM", "The certificate and its chain.")
-    key: Text | None = setting(None, "a private key in PEM", "The certificate's key.")
-    client_ca: Text | None = setting(None, "certificates in PEM", "Who may sign the certificates of clients.")
-    cert_file: FileName | None = setting(None, "the path of a certificate in PEM", "As `cert`, in a file.")
-    key_file: FileName | None = setting(None, "the path of a private key in PEM", "As `key`, in a file.")
-    client_ca_file: FileName | None = setting(None, "the path of certificates in PEM", "As `client_ca`, in a file.")
-    client_auth_type: Annotated[str, AfterValidator(web_checks.client_auth_type)] = setting(
+    cert: Pem = setting(None, "a certificate in PEM", "The certificate and its chain.")
+    key: Pem = setting(None, "a private key in PEM", "The certificate's key.")
+    client_ca: Pem = setting(None, "certificates in PEM", "Who may sign the certificates of clients.")
+    cert_file: PemFile = setting(None, "the path of a certificate in PEM", "As `cert`, in a file.")
+    key_file: PemFile = setting(None, "the path of a private key in PEM", "As `key`, in a file.")
+    client_ca_file: PemFile = setting(None, "the path of certificates in PEM", "As `client_ca`, in a file.")
+    client_auth_type: Annotated[
+        str, BeforeValidator(web_checks.no_policy), AfterValidator(web_checks.client_auth_type)
+    ] = setting(
         "NoClientCert",
         "NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert",
         "What is asked of clients.",

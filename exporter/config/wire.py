@@ -31,7 +31,7 @@ _DURATION = "a duration above zero, such as 90d, 15m or 1h30m"
 _INTERVAL = "a duration of at least 1s, such as 15m or 1h30m"
 _BOOLEAN = "true or false"
 _OPTIONAL_BOOLEAN = "true, false or null"
-_RATE = 'a number above zero, or a share of the quota such as "20%"'
+_RATE = f'a number from {checks.LEAST_RATE}, or a share of the quota from {checks.LEAST_SHARE:.2%} such as "20%"'
 
 
 def key(default: Any, expected: str, description: str, alias: str | None = None) -> Any:
@@ -75,10 +75,10 @@ class Defaults(Strict):
         "hmac or raw",
         "What the label `user` holds: a keyed fingerprint, or the user name itself, which is personal data.",
     )
-    identity_key_file: Text | None = key(
+    identity_key_file: FilePath | None = key(
         None,
         "the path of a key file, or null",
-        "The key of identity hmac: a file of at least 16 bytes with mode 0600, or up to 0640 where root owns it; a "
+        "The key of identity hmac: a file of 16 bytes to 64 KiB with mode 0600, or up to 0640 where root owns it; a "
         "relative path starts at the directory of the configuration file. Identity hmac with detail user or device "
         "needs this or `state.path`, beside which a key is made and kept; with `--shard` of more than one it needs "
         "this, as labels must agree.",
@@ -227,9 +227,9 @@ class State(Strict):
     path: FilePath | None = key(
         None,
         "the path of a file in a directory that exists, or null",
-        "The SQLite file from which a restart resumes, each shard's own; a relative path starts at the directory of "
-        "the configuration file. A file that cannot be used is set aside or gone without, which "
-        "`cognito_exporter_state_errors_total` counts. null begins every start from nothing.",
+        "The SQLite file from which a restart resumes, each shard's own, and no file that is used for anything else; a "
+        "relative path starts at the directory of the configuration file. A file that cannot be used is set aside or "
+        "gone without, which `cognito_exporter_state_errors_total` counts. null begins every start from nothing.",
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from threading import Lock
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -71,17 +72,22 @@ class Exposition:
         series_limit: Callable[[], int],
         budgets: Callable[[], Sequence[BudgetView]],
         rules: Callable[[], Sequence[RuleView]] = tuple,
+        edition: Callable[[], int] = int,
         pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
         detail_metrics: Metrics | None = None,
         in_pieces: bool = IN_PIECES,
     ) -> None:
-        """`in_pieces`: compress only what is new; otherwise every page as a whole."""
+        """`in_pieces`: compress only what is new; otherwise every page as a whole.
+
+        `edition` is another number whenever other pools or limits are in force: no page is shared beyond that.
+        """
         self._views = views
         self._own = own
         self._clock = clock
         self._series_limit = series_limit
         self._budgets = budgets
         self._rules = rules
+        self._edition = edition
         self._pool_metrics = pool_metrics
         self._guard = Guard(own.metric_failed)
         self._details = DetailSeries(self._guard, detail_metrics, compact=in_pieces)
@@ -92,26 +98,26 @@ class Exposition:
             ("python_info", PlatformCollector(registry=nowhere)),
         )
         self._in_pieces = in_pieces
-        self._plain = SingleFlight[tuple[Format, _Names], bytes]()
-        self._gzipped = SingleFlight[tuple[Format, _Names], bytes]()
+        self._flights = SingleFlight[tuple[int, Format, _Names, bool], bytes]()
+        self._rendering = Lock()
 
     def page(self, *, accept: str | None, accept_encoding: str | None, names: Sequence[str] = ()) -> Page:
         """The page for these request headers; `names`, from `?name[]=`, restrict it to some metrics."""
         started = self._clock.monotonic()
         style = text_format(accept)
         gzipped = accepts_gzip(accept_encoding)
-        key = (style, sample_names(names) if names else None)
-        body = self._gzipped.run(key, partial(self._compressed, *key)) if gzipped else self._text(*key)
+        asked = (style, sample_names(names) if names else None, gzipped)
+        body = self._flights.run((self._edition(), *asked), partial(self._body, *asked))
         self._own.scraped(self._clock.monotonic() - started)
         return Page(body, style.value, gzipped)
 
-    def _text(self, style: Format, names: _Names) -> bytes:
-        return self._plain.run((style, names), partial(self._render, _PLAIN, style, names))
-
-    def _compressed(self, style: Format, names: _Names) -> bytes:
-        if self._in_pieces:
-            return self._render(_IN_PIECES, style, names)
-        return compress(self._text(style, names))
+    def _body(self, style: Format, names: _Names, gzipped: bool) -> bytes:  # noqa: FBT001 - the parts of a key
+        # One after the other: several at once are not done sooner, and each takes its page twice while it is made.
+        with self._rendering:
+            if gzipped and self._in_pieces:
+                return self._render(_IN_PIECES, style, names)
+            page = self._render(_PLAIN, style, names)
+            return compress(page) if gzipped else page
 
     def _render(self, coding: _Coding[T], style: Format, names: _Names) -> bytes:
         views = self._views()

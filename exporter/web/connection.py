@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
@@ -21,6 +21,7 @@ from exporter.clock import Clock
 from exporter.config.web_settings import WebSettings
 from exporter.web.gate import admits_client
 from exporter.web.messages import Request, Response, parse_target, text
+from exporter.web.outbox import Outbox, Room
 from exporter.web.stream import NotTls, Stream
 
 log = structlog.stdlib.get_logger(__name__)
@@ -36,7 +37,7 @@ HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one client may take; times in seconds, sizes in bytes."""
+    """What one client may take, and in `room` all of them; times in seconds, sizes in bytes."""
 
     head_bytes: int = 16 * 1024
     headers: int = 100
@@ -49,6 +50,8 @@ class Bounds:
     """For a whole answer."""
     linger_seconds: float = 0.5
     """Between the last answer and closing."""
+    room: Room = field(default_factory=Room)
+    """For answers on their way."""
 
 
 class TooLarge(Exception):
@@ -61,6 +64,11 @@ class TooLarge(Exception):
 
 class Site(Protocol):
     """What a connection serves, and to whom."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """The room for answers on their way, which all connections share."""
+        ...
 
     def current(self) -> WebSettings:
         """What protects the site now."""
@@ -113,11 +121,14 @@ class Connection:
         self._settings = self._site.current()
         tls = self._settings.tls
         try:
-            return tls is None or admits_client(tls, self._stream.secure(tls.context, self._deadline))
+            admitted = tls is None or admits_client(tls, self._stream.secure(tls.context, self._deadline))
         except NotTls as error:
             if error.told:
                 self._site.answered(HTTPStatus.BAD_REQUEST)
             return False
+        if not admitted:
+            log.debug("connection ended", reason="the client's certificate has no name that is allowed")
+        return admitted
 
     def _is_outdated(self) -> bool:
         """Take over what is in force now; whether a client that connected before must prove anew that it may."""
@@ -138,7 +149,7 @@ class Connection:
             request = self._request(head)
             refused = self._site.refusal(request, self._settings)
             if refused is None:
-                self._drop_body()
+                self._drop_body(request)
         except h11.RemoteProtocolError as error:
             self._send(text(HTTPStatus(error.error_status_hint), "bad request"), head_only=False)
             return False
@@ -148,9 +159,8 @@ class Connection:
         except ValueError:
             self._send(text(HTTPStatus.BAD_REQUEST, "bad request"), head_only=False)
             return False
-        response = self._site.answer(request) if refused is None else refused
-        self._send(response, head_only=request.method == "HEAD")
-        log.debug("request answered", method=request.method, path=request.path, status=response.status.value)
+        status = self._reply(request, refused)
+        log.debug("request answered", method=request.method, path=request.path, status=status.value)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._last
 
     def _request(self, head: h11.Request) -> Request:
@@ -163,10 +173,14 @@ class Connection:
         for name, value in head.headers:
             key, shown = name.decode("ascii"), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {shown}" if key in headers else shown
+        if {"content-length", "transfer-encoding"} <= headers.keys():
+            raise ValueError("where the body ends is in doubt")  # RFC 9112, 6.1: someone may be smuggling
         return Request(method, path, query, headers)
 
-    def _drop_body(self) -> None:
+    def _drop_body(self, request: Request) -> None:
         """Read the body and forget it: no route takes one. Raises `TooLarge` and h11's errors."""
+        if int(request.headers.get("content-length", 0)) > self._bounds.body_bytes:
+            raise TooLarge(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if self._http.they_are_waiting_for_100_continue:
             return
         size = 0
@@ -193,6 +207,19 @@ class Connection:
             self.idle = False
         self._deadline = self._clock.monotonic() + self._bounds.read_seconds
 
+    def _reply(self, request: Request, refused: Response | None) -> HTTPStatus:
+        """Answer, be it that there is no room for the answer; which status that was."""
+        head_only = request.method == "HEAD"
+        response = self._site.answer(request) if refused is None else refused
+        with self._site.outbox.room_for(response.body, self._stream.give_up) as granted:
+            if granted:
+                self._send(response, head_only=head_only)
+                return response.status
+        # In the place of the other one, which no longer takes memory while a client does not read even this.
+        response = text(HTTPStatus.SERVICE_UNAVAILABLE, "too many answers are on their way", ("Retry-After", "1"))
+        self._send(response, head_only=head_only)
+        return response.status
+
     def _send(self, response: Response, *, head_only: bool) -> None:
         headers = [
             ("Date", formatdate(self._clock.wall(), usegmt=True)),
@@ -202,14 +229,16 @@ class Connection:
         ]
         if self._http.their_state is not h11.DONE or self._last:
             headers.append(("Connection", "close"))
-        head = h11.Response(status_code=response.status.value, headers=headers, reason=response.status.phrase)
-        pieces = [self._http.send(head)]
-        if not head_only:
-            pieces.append(self._http.send(h11.Data(data=response.body)))
-        pieces.append(self._http.send(h11.EndOfMessage()))
+        head = self._http.send(
+            h11.Response(status_code=response.status.value, headers=headers, reason=response.status.phrase)
+        )
+        body = b"" if head_only else response.body
+        if body:
+            self._http.send_with_data_passthrough(h11.Data(data=body))  # which gives it back as it is
+        self._http.send(h11.EndOfMessage())
         deadline = self._clock.monotonic() + self._bounds.write_seconds
         self._site.answered(response.status)
-        self._stream.send(b"".join(piece for piece in pieces if piece), deadline)
+        self._stream.send(head or b"", body, deadline)
 
 
 def _overridden(headers: tuple[tuple[str, str], ...], configured: Mapping[str, str]) -> list[tuple[str, str]]:

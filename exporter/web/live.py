@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -10,9 +10,8 @@ from threading import Lock
 import structlog
 
 from exporter.clock import Clock
-from exporter.config.web_file import load_web_settings, stamp_of
+from exporter.config.web_file import WebConfigError, load_web_settings, stamp_at
 from exporter.config.web_settings import Stamp, WebSettings
-from exporter.errors import ConfigError
 
 LOOK_SECONDS = 1.0
 """The files are looked at no more often, and only when somebody asks for something."""
@@ -29,7 +28,14 @@ class WebConfig:
     `on_change` hears when the files were read again and are in force.
     """
 
-    def __init__(self, path: Path, clock: Clock, *, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        load: Callable[[Path], WebSettings] = load_web_settings,
+    ) -> None:
         """Read the file; raises `ConfigError` when it, or one that it names, is wrong."""
         self._path = path
         self._clock = clock
@@ -37,7 +43,9 @@ class WebConfig:
         self._lock = Lock()
         self._looked = clock.monotonic()
         self._trouble: str | None = None
-        self._settings = load_web_settings(path)
+        self._load = load
+        self._settings = load(path)
+        self._stamps = self._settings.stamps
         _tell(self._settings, "web configuration read", path)
 
     @property
@@ -56,8 +64,8 @@ class WebConfig:
         return self._settings
 
     def files(self) -> tuple[Path, ...]:
-        """The file, and those that it names."""
-        return tuple(self._settings.stamps)
+        """The file, and those that it named when it was last read."""
+        return tuple(self._stamps)
 
     def read(self) -> Callable[[], None]:
         """Read and check all files, changed or not, and give what puts them in force.
@@ -65,10 +73,10 @@ class WebConfig:
         Raises `ConfigError` with every fault, for the caller to tell; then what is in force stays.
         """
         try:
-            settings = load_web_settings(self._path)
-        except ConfigError as error:
+            settings = self._load(self._path)
+        except WebConfigError as error:
             with self._lock:
-                self._trouble = str(error)
+                self._trouble, self._stamps = str(error), error.stamps
             raise
         return partial(self._put_in_force, settings)
 
@@ -77,19 +85,19 @@ class WebConfig:
             self._adopt(settings)
 
     def _look(self) -> None:
-        stamps = [_stamp(path) for path in self._settings.stamps]
-        unchanged = stamps == list(self._settings.stamps.values())
-        # What is wrong may become right by a file that is not known yet.
-        if (unchanged and self._trouble is None) or self._is_unsettled(stamps):
+        # A wrong file, too, is read once: whatever could mend it is among the stamps, be it there or not.
+        stamps = {path: stamp_at(path) for path in self._stamps}
+        if stamps == self._stamps or self._is_unsettled(stamps.values()):
             return
         try:
-            settings = load_web_settings(self._path)
-        except ConfigError as error:
+            settings = self._load(self._path)
+        except WebConfigError as error:
+            self._stamps = error.stamps
             self._keep(str(error))
             return
         self._adopt(settings)
 
-    def _is_unsettled(self, stamps: list[Stamp | None]) -> bool:
+    def _is_unsettled(self, stamps: Iterable[Stamp | None]) -> bool:
         now = self._clock.wall()
         ages = (now - stamp.modified_ns / 1e9 for stamp in stamps if stamp is not None)
         return any(0 <= age < SETTLE_SECONDS for age in ages)
@@ -100,7 +108,7 @@ class WebConfig:
             log.error("web configuration is wrong, what was in force stays", path=str(self._path), error=trouble)
 
     def _adopt(self, settings: WebSettings) -> None:
-        self._settings = settings
+        self._settings, self._stamps = settings, settings.stamps
         _tell(settings, "web configuration read again", self._path)
         self._trouble = None
         self._on_change()
@@ -117,10 +125,3 @@ def _tell(settings: WebSettings, event: str, path: Path) -> None:
     )
     for doubt in settings.doubts:
         log.warning("web configuration is doubtful", path=str(path), reason=doubt)
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        return stamp_of(path.stat())
-    except OSError:
-        return None

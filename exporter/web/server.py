@@ -19,6 +19,7 @@ from exporter.web.address import bound, listen
 from exporter.web.connection import Bounds, Connection
 from exporter.web.gate import Gate
 from exporter.web.messages import Request, Response, Routes, dispatch, route_of, text
+from exporter.web.outbox import Outbox
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,6 +35,10 @@ ROOM_SECONDS = 0.5
 
 ACCEPT_PAUSE_SECONDS = 0.1
 """After a failure to accept: without descriptors left, trying at once would only burn CPU."""
+
+SEND_BUFFER_BYTES = 128 * 1024
+"""What the kernel keeps of an answer for a client who does not read; by itself it takes megabytes for each. It doubles
+this for its own needs."""
 
 _OPEN = WebSettings()
 
@@ -66,6 +71,7 @@ class WebServer:
         self._on_answer = on_answer
         self._gate = gate
         self._bounds = bounds or Bounds()
+        self._outbox = Outbox(clock, self._bounds.room)
         self._max_connections = max_connections
         self._listeners: list[socket.socket] = []
         self._bound: tuple[ListenAddress, ...] = ()
@@ -78,6 +84,11 @@ class WebServer:
     def bound(self) -> tuple[ListenAddress, ...]:
         """The addresses really listened on, in the order asked for."""
         return self._bound
+
+    @property
+    def outbox(self) -> Outbox:
+        """The room for answers on their way."""
+        return self._outbox
 
     def start(self) -> None:
         """Listen, then serve in the background.
@@ -171,8 +182,9 @@ class WebServer:
     def _serve(self, sock: socket.socket, connection: Connection) -> None:
         try:
             with sock:
-                # Answers are written in one piece; waiting to fill packets would only delay them.
+                # Answers are written in one piece or large ones; waiting to fill packets would only delay them.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
                 connection.serve()
                 _shut(sock)
         finally:

@@ -13,7 +13,8 @@ from contextlib import suppress
 from exporter.clock import Clock
 
 _CHUNK = 16 * 1024
-_WRITE = 256 * 1024
+_WRITE = 64 * 1024
+"""What is copied of an answer, and encrypted, at a time: each connection may hold as much."""
 _HANDSHAKE_RECORD = b"\x16"
 _SPEAKS_TLS = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 28\r\n"
@@ -76,17 +77,17 @@ class Stream:
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
 
-    def send(self, data: bytes, deadline: float) -> None:
-        """Send all of it. Raises `OSError`, such as `TimeoutError`."""
-        if self._tls is None:
-            self._write_plain(data, deadline)
-            return
-        view = memoryview(data)
-        for start in range(0, len(data), _WRITE):
-            piece = view[start : start + _WRITE]
-            while piece:
-                piece = piece[self._tls.write(piece) :]
-            self._flush(deadline)
+    def send(self, head: bytes, body: bytes, deadline: float) -> None:
+        """Send all of it, without another copy of the body. Raises `OSError`, such as `TimeoutError`."""
+        self._write(memoryview(head + body[:_WRITE]), deadline)
+        rest = memoryview(body)[_WRITE:]
+        if rest:
+            self._write(rest, deadline)
+
+    def give_up(self) -> None:
+        """Have whichever thread reads or writes here fail at once."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def finish(self, deadline: float) -> None:
         """End our side, and read for a moment what the client still sends: closing before would take an answer back."""
@@ -97,6 +98,16 @@ class Stream:
         self._sock.shutdown(socket.SHUT_WR)
         while self._read_plain(deadline):
             pass
+
+    def _write(self, data: memoryview, deadline: float) -> None:
+        if self._tls is None:
+            self._write_plain(data, deadline)
+            return
+        for start in range(0, len(data), _WRITE):
+            piece = data[start : start + _WRITE]
+            while piece:
+                piece = piece[self._tls.write(piece) :]
+            self._flush(deadline)
 
     def _exchange(self, deadline: float) -> None:
         self._flush(deadline)
@@ -114,7 +125,7 @@ class Stream:
         self._sock.settimeout(self._left(deadline))
         return self._sock.recv(_CHUNK)
 
-    def _write_plain(self, data: bytes, deadline: float) -> None:
+    def _write_plain(self, data: bytes | memoryview, deadline: float) -> None:
         # The time a socket gives sendall is for all of it, however slowly the client reads.
         self._sock.settimeout(self._left(deadline))
         self._sock.sendall(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import socket
 import threading
 import time
@@ -158,27 +159,50 @@ def answers(running: Exporter) -> bool:
         return False
 
 
+UNREAD = 50
+USERS_UNREAD = 3000
+"""Whose page takes almost 5 MB."""
+MEMORY_BOUND = 64 * 2**20
+"""What unread answers may add: 32 MiB of them, a page that is being made, and what the allocator keeps of others."""
+GET = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+def memory(pid: int) -> int:
+    """Resident, in bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def test_scrapers_that_never_read(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        "50 scrapers that never read the answer",
-        "Everybody else is answered; the connections are given up within 150 s.",
+        f"{UNREAD} scrapers that never read the answer",
+        "Memory grows by no more than 64 MiB. Everybody else is answered, be it for a second with 503 and Retry-After; "
+        "the connections are given up within 150 s.",
     )
-    pool_id = emulator.seed_pool("unread", users=1500)
+    pool_id = emulator.seed_pool("unread", users=USERS_UNREAD)
     # No sweep after the first: the threads that come and go are those of connections.
     text = config(emulator.url, pool_id, refresh_interval="1h", detail="device", identity="raw")
     with serving_program(text, tmp_path, emulator.url) as running:
-        running.after_first_sweep(pool_id, within=40)
-        wanted = essence(running.scrape(), pool_id)
+        running.after_first_sweep(pool_id, within=60)
+        page = running.get("/metrics")
+        assert len(page.body) > 4_000_000
+        wanted, size = essence(Page.parse(page), pool_id), memory(running.process.pid)
         before = resting_threads(running.process.pid)
         for _ in row.each_round():
-            with connected(running, 50, 4096) as sockets:
+            with connected(running, UNREAD, 4096) as sockets:
                 for sock in sockets:
-                    sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
-                assert becomes(lambda: threads(running.process.pid) >= before + 40)
+                    sock.sendall(GET)
+                    # One after the other, so that each has an answer of its own.
+                    assert running.get("/-/healthy").status == 200
+                assert becomes(lambda: threads(running.process.pid) >= before + UNREAD - 10)
+                assert becomes(lambda: answers(running), within=2)
                 for _ in range(20):
-                    row.scrapes += 1
-                    answer = running.get("/metrics?name[]=cognito_user_pool_devices")
-                    row.values_wrong += essence(Page.parse(answer), pool_id) != wanted
+                    row.scrapes += 2
+                    assert len(running.get("/metrics").body) > 4_000_000
+                    part = running.get("/metrics?name[]=cognito_user_pool_devices")
+                    row.values_wrong += essence(Page.parse(part), pool_id) != wanted
+                    assert memory(running.process.pid) < size + MEMORY_BOUND
+                    assert {running.get(path).status for path in ("/-/healthy", "/-/ready")} == {200}
                 if LONG:
                     began = time.monotonic()
                     # An answer that fits into the kernel's buffer is sent; its connection then counts as idle.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -141,6 +144,29 @@ def test_a_pool_that_is_removed_is_gone_with_the_next_scrape_in_mid_sweep_too(wo
     assert world.asked(world.one) < 60
 
 
+def test_no_scrape_after_a_reload_gets_a_page_that_was_begun_before_it(world: World) -> None:
+    many = world.emulator.seed_pool("many", users=1000)
+    labels = {"identity_key_file": identity_key(world.directory)}
+    both = world.text(world.one, pool(many, detail="device"), **labels)
+    with world.serving(both) as exporter, ThreadPoolExecutor(3) as pool_of_scrapers:
+        exporter.after_first_sweep(many)
+        stopped = Event()
+
+        def scrape() -> None:
+            while not stopped.is_set():
+                exporter.get("/metrics")
+
+        scrapers = [pool_of_scrapers.submit(scrape) for _ in range(3)]
+        try:
+            for _ in range(10):
+                assert exporter.reload(world.text(world.one, **labels)).about(many) == set()
+                assert exporter.reload(both).about(many)
+        finally:
+            stopped.set()
+        for scraper in scrapers:
+            scraper.result(20)
+
+
 def test_a_target_that_is_reached_no_more_is_gone_with_what_was_still_under_way(world: World) -> None:
     far = world.emulator.seed_pool("far", users=30, region="eu-central-1")
     world.emulator.faults.latency = {"AdminListDevices": 0.5}
@@ -211,6 +237,16 @@ def test_what_is_wrong_is_refused_whole_and_all_goes_on(world: World, log: Log, 
     assert world.asked(world.one) == 60
 
 
+def test_the_reason_is_told_where_the_name_of_the_file_is_no_utf_8(emulator: Emulator, tmp_path: Path) -> None:
+    directory = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    directory.mkdir()
+    world = World(emulator, directory)
+    with world.serving(world.text(world.one, state="state.db")) as exporter:
+        assert exporter.refused("").endswith("/\\udcff/config.yaml:1: empty, expected a mapping with the key pools")
+        refused = exporter.refused(world.text(world.one, state="other.db"))
+        assert refused.endswith("/\\udcff/state.db (found " + f"{tmp_path}/\\udcff/other.db)")
+
+
 def test_another_state_file_needs_a_restart(world: World) -> None:
     with world.serving(world.text(world.one)) as exporter:
         refused = exporter.refused(world.text(world.two, state="state.db"))
@@ -262,6 +298,23 @@ def test_changed_content_is_put_in_force_and_a_fault_is_told_once(world: World, 
         exporter.after_first_sweep(world.two)
     assert [len(log.events(line, cause="changed content")) for line in (KEEPS, RELOADED)] == [1, 1]
     assert world.asked(world.one) == 60
+
+
+def test_a_configuration_that_comes_before_its_key_is_in_force_when_the_key_is_there(world: World, log: Log) -> None:
+    key = world.directory / "late.key"
+    with world.serving(world.text(world.one), reload_interval=0.1) as exporter:
+        exporter.after_first_sweep(world.one)
+        world.file.write_text(world.text(world.one, detail="user", identity_key_file=str(key)))
+        assert shown(lambda: exporter.scrape().value(SUCCESSFUL) == 0)
+        key.touch(0o644)
+        key.write_text("the key that comes with a Secret")
+        assert shown(lambda: len(log.events(KEEPS, cause="changed content")) == 2)
+        key.chmod(0o600)
+        assert shown(lambda: exporter.scrape().value(SUCCESSFUL) == 1)
+        assert shown(lambda: len(exporter.scrape().series("cognito_user_devices", "user")) == 60)
+    first, second = (entry["error"] for entry in log.events(KEEPS, cause="changed content"))
+    assert "No such file" in first
+    assert "others could read the key" in second
 
 
 def test_a_key_file_that_is_exchanged_changes_the_labels(world: World) -> None:

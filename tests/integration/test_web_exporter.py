@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from exporter.app import App
 from exporter.clock import SystemClock
+from exporter.config.load import load_settings
 from exporter.config.settings import Detail, Limits, Settings
 from exporter.emulator import Emulator
 from exporter.errors import ConfigError
@@ -26,7 +27,7 @@ from exporter.options import ListenAddress, ServeOptions
 from exporter.web.live import LOOK_SECONDS
 from exporter.web.server import WebServer
 from tests.e2e.prometheus import prometheus
-from tests.fakes import FakeCognito, FakePool, TurnedClock
+from tests.fakes import FakeCognito, FakePool, TurnedClock, eventually
 from tests.harness import config, environment, free_port, pool, program, serving_program, shown
 from tests.integration.web_serving import (
     LOOPBACK,
@@ -219,6 +220,36 @@ def test_a_reload_takes_the_web_configuration_along(tmp_path: Path) -> None:
         write_web(tmp_path, basic_auth_users={"bob": hashed()})
         assert curl(url, "-X", "POST", *user).status == 200
         assert curl(url, "-X", "POST", *user).status == 401
+
+
+def test_a_reload_that_the_web_configuration_was_refused_for_is_made_up_for_when_it_is_mended(tmp_path: Path) -> None:
+    file, clock = tmp_path / "config.yaml", TurnedClock()
+    file.write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
+    web = write_web(tmp_path, **USERS)
+    options = ServeOptions(file, (LOOPBACK,), web_config_file=web, auto_reload_interval=0)
+    daemon = App(load_settings(file), options, make_api=lambda _: FakeCognito({POOL_ID: FakePool()}), clock=clock)
+    with running(daemon):
+        file.write_text("pools: [")
+        web.write_text("basic_auth_users: {}\n")
+        reason = daemon._reloader.reload("signal")
+        assert reason is not None
+        assert "config.yaml:1:9: not YAML" in reason
+        assert "web.yml:1: basic_auth_users: empty" in reason
+        assert reloaded(daemon) == 0
+        file.write_text("pools: [{id: eu-west-1_AbCdEfGhI, refresh_interval: 3h}]\n")
+        clock.turn(LOOK_SECONDS)
+        metrics = f"http://{daemon.addresses[0]}/metrics", "--user", f"alice:{PASSWORD}"
+        assert curl(*metrics).status == 200
+        assert reloaded(daemon) == 0, "still wrong"
+        write_web(tmp_path, **USERS, rate_limit={"interval": "1s", "burst": 100})
+        clock.turn(LOOK_SECONDS)
+        assert curl(*metrics).status == 200
+        assert eventually(lambda: reloaded(daemon) == 1)
+        assert daemon._in_force.settings.pools[0].refresh_interval == 3 * 3600
+
+
+def reloaded(daemon: App) -> float | None:
+    return daemon._own.registry.get_sample_value("cognito_exporter_config_last_reload_successful")
 
 
 def test_the_program_refuses_a_wrong_file_with_exit_code_2(tmp_path: Path) -> None:

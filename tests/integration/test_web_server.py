@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -16,11 +16,14 @@ from exporter.clock import SystemClock
 from exporter.options import ListenAddress
 from exporter.web.connection import Bounds
 from exporter.web.messages import Request, Response, Route, text
+from exporter.web.outbox import Room
 from exporter.web.routes import MAX_SCRAPES
 from exporter.web.server import MAX_CONNECTIONS, WebServer, _refuse
 from tests.fakes import eventually
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
+LARGE = 2_000_000
+"""More than the kernel keeps for a client who does not read."""
 HASTY = Bounds(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
 
 
@@ -32,6 +35,7 @@ ROUTES = {
     "/": Route(lambda request: text(HTTPStatus.OK, f"{request.method} {dict(request.query)}")),
     "/post": Route(lambda _: text(HTTPStatus.OK, "posted"), methods=("POST",)),
     "/fail": Route(_fail),
+    "/large": Route(lambda _: Response(HTTPStatus.OK, bytes(bytearray(LARGE)))),
 }
 
 
@@ -163,6 +167,10 @@ def test_pipelined_requests_are_answered_in_order() -> None:
         (b"GET /" + b"a" * 20_000, 431),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"A%d: b\r\n" % n for n in range(101)) + b"\r\n", 431),
         (b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 70_000, 413),
+        (b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", 413),
+        (b"POST /post HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 65537\r\n\r\n", 413),
+        (b"POST /post HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n" + b"a" * 70_000, 413),
+        (b"POST /post HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 65536\r\n\r\n" + b"a" * 65_536, 200),
         (b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
         (b"BREW / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
         (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
@@ -178,6 +186,33 @@ def test_whatever_is_sent_has_a_fitting_answer(sent: bytes, status: int) -> None
     with served(bounds=Bounds(linger_seconds=0.1)) as server:
         assert _answer(server, sent).startswith(b"HTTP/1.1 %d " % status)
         assert _get(server)[0] == 200
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
+    with served() as server, _connect(server) as sock:
+        started = time.monotonic()
+        sock.sendall(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n")
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert time.monotonic() - started < Bounds().read_seconds / 2
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"transfer-encoding: Chunked\r\ncontent-length: 0\r\n",
+    ],
+)
+def test_a_request_with_two_lengths_is_refused_and_the_last_of_its_connection(lengths: bytes) -> None:
+    smuggled = b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with served(bounds=Bounds(linger_seconds=0.1)) as server:
+        answer = _answer(server, b"POST /post HTTP/1.1\r\nHost: x\r\n" + lengths + b"\r\n" + smuggled)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_an_unforeseen_error_is_a_500_without_details_logged_and_counted() -> None:
@@ -229,6 +264,49 @@ def test_more_connections_than_allowed_are_told_to_come_back() -> None:
         for sock in (first, second):
             sock.sendall(b"Host: x\r\n\r\n")
             assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def _asks_and_never_reads(server: WebServer, stack: ExitStack, path: str = "/large") -> socket.socket:
+    sock = stack.enter_context(socket.socket())
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(10)
+    sock.connect((server.bound[0].host, server.bound[0].port))
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert sock.recv(12) == b"HTTP/1.1 200"
+    return sock
+
+
+def test_answers_that_nobody_reads_take_so_much_and_no_more() -> None:
+    patient = Room(total=2 * LARGE, patience=60)
+    with served(bounds=Bounds(room=patient, linger_seconds=0.1)) as server, ExitStack() as stack:
+        held = [_asks_and_never_reads(server, stack) for _ in range(2)]
+        for method in ("GET", "HEAD"):
+            refused = _answer(server, f"{method} /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            assert refused.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nRetry-After: 1\r\n" in refused
+        assert _get(server)[0] == 200, "what is small is answered all the while"
+        held[0].close()
+        assert eventually(lambda: _get(server, "/large")[0] == 200)
+        assert len(_read_on(held[1])) > LARGE, "who was slow has the whole answer still"
+
+
+def test_who_does_not_read_makes_room_for_who_does() -> None:
+    hasty = Room(total=2 * LARGE, patience=0.2)
+    with served(bounds=Bounds(room=hasty)) as server, ExitStack() as stack:
+        first, second = (_asks_and_never_reads(server, stack) for _ in range(2))
+        assert eventually(lambda: _get(server, "/large") == (200, bytes(LARGE)))
+        assert len(_read_on(first)) < LARGE
+        assert len(_read_on(second)) > LARGE, "one was enough"
+
+
+def _read_on(sock: socket.socket) -> bytes:
+    """What still comes until the server closes, or has nothing to say for a moment."""
+    sock.settimeout(1)
+    received = bytearray()
+    with suppress(OSError):
+        while piece := sock.recv(65536):
+            received += piece
+    return bytes(received)
 
 
 def test_connections_that_ask_nothing_make_room_for_who_asks() -> None:
@@ -302,6 +380,8 @@ def test_the_limits_are_those_of_the_documentation() -> None:
         f"| {bounds.idle_seconds:.0f} s between two requests |",
         f"| {bounds.write_seconds:.0f} s for a whole answer |",
         f"| {MAX_SCRAPES} scrapes at the same time",
+        f"| {bounds.room.total // 2**20} MiB of answers on their way, or {bounds.room.always} answers however large |",
+        f"up to {bounds.room.small // 1024} KiB each",
     ):
         assert told in section
 

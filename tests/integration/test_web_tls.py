@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import MutableMapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from structlog.testing import capture_logs
 
 from exporter.cli.health import Unhealthy, check_health
 from exporter.web.connection import Bounds
-from tests.fakes import eventually
+from exporter.web.live import LOOK_SECONDS
+from exporter.web.outbox import Room
+from tests.fakes import TurnedClock, eventually
 from tests.integration.web_serving import (
+    LARGE,
     MUTUAL,
     PASSWORD,
     SECRET,
@@ -32,6 +36,7 @@ from tests.integration.web_serving import (
     curl,
     guarded,
     write_certificate,
+    write_web,
 )
 
 
@@ -148,6 +153,18 @@ def test_a_name_of_the_certificate_must_be_allowed(
         assert site.failures == []
 
 
+def test_who_is_refused_for_the_names_of_a_certificate_is_told_of_without_them(directory: Path) -> None:
+    write_certificate(directory, "secret.example", stem="named")
+    allowed = {**MUTUAL, "client_allowed_sans": ["scraper.example"]}
+    with capture_logs() as logs, guarded(directory, tls_server_config=allowed) as site:
+        assert ask(site, directory, *client(directory)).status == 200
+        assert ask(site, directory, *client(directory, "named")).status == 0
+        assert eventually(lambda: bool(ends(logs)))
+    assert ends(logs) == ["the client's certificate has no name that is allowed"]
+    assert {entry["log_level"] for entry in logs if entry["event"] == "connection ended"} == {"debug"}
+    assert "secret.example" not in str(logs)
+
+
 def test_a_certificate_trusted_for_itself_needs_no_authority(directory: Path) -> None:
     (directory / "ca.crt").write_bytes((directory / "client.crt").read_bytes())
     with guarded(directory, tls_server_config=MUTUAL) as site:
@@ -202,6 +219,34 @@ def secured(site: Guarded, context: ssl.SSLContext) -> ssl.SSLSocket:
     except BaseException:
         sock.close()
         raise
+
+
+def test_a_session_from_before_is_held_to_what_is_asked_of_clients_now(directory: Path) -> None:
+    """TLS 1.2 only: OpenSSL resumes there, and there are no tickets in TLS 1.3."""
+    context = ssl.create_default_context(cafile=directory / "ca.crt")
+    context.load_cert_chain(directory / "client.crt", directory / "client.key")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    clock = TurnedClock()
+    with guarded(directory, clock=clock, tls_server_config=MUTUAL) as site:
+        session = resumed(site, context, None, answered=True)
+        session = resumed(site, context, session, answered=True)
+        allowed = {**MUTUAL, "client_allowed_sans": ["other.example"]}
+        write_web(directory, tls_server_config=allowed)
+        clock.turn(LOOK_SECONDS)
+        resumed(site, context, session, answered=False)
+
+
+def resumed(site: Guarded, context: ssl.SSLContext, before: ssl.SSLSession | None, *, answered: bool) -> Any:
+    """The session of a connection after an answer, or none; one that goes on from another resumes it."""
+    with (
+        socket.create_connection(site.address, timeout=10) as sock,
+        context.wrap_socket(sock, server_hostname="localhost", session=before) as secure,
+    ):
+        if answered:
+            assert secure.session_reused is (before is not None)
+        secure.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert secure.recv(65536).startswith(b"HTTP/1.1 200 ") is answered
+        return secure.session
 
 
 def test_http_1_1_is_agreed_on_where_http_2_is_offered(directory: Path) -> None:
@@ -297,9 +342,22 @@ def test_stopping_closes_handshakes_and_idle_connections_at_once(directory: Path
 def test_a_large_answer_arrives_whole_and_its_end_is_told(directory: Path) -> None:
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     with guarded(directory, tls_server_config=TLS) as site, secured(site, context) as sock:
-        sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        sock.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         vars(sock)["suppress_ragged_eofs"] = False  # so that an end without the word of TLS is an error
-        assert b"".join(iter(lambda: sock.recv(65536), b"")).endswith(SECRET)
+        assert b"".join(iter(lambda: sock.recv(65536), b"")).partition(b"\r\n\r\n")[2] == LARGE
+
+
+def test_answers_that_nobody_reads_are_bounded_over_tls_too(directory: Path) -> None:
+    context = ssl.create_default_context(cafile=directory / "ca.crt")
+    request = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    room = Room(total=len(LARGE) // 2, always=1, patience=0.2)
+    with guarded(directory, bounds=Bounds(room=room), tls_server_config=TLS) as site, ExitStack() as stack:
+        for _ in range(2):  # the same answer: it counts once
+            unread = stack.enter_context(secured(site, context))
+            unread.sendall(request)
+            assert unread.recv(12) == b"HTTP/1.1 200"
+        assert ask(site, directory, path="/other-large").status == 503
+        assert eventually(lambda: ask(site, directory, path="/other-large").status == 200)
 
 
 def test_many_clients_at_once_are_all_served(directory: Path) -> None:

@@ -30,6 +30,8 @@ from tests.tools import required_tool
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 QUICK = Bounds(linger_seconds=0.1)
 SECRET = b"what only users may read"
+LARGE = bytes(range(256)) * 10_000
+OTHER_LARGE = bytes(len(LARGE))
 PASSWORD = "correct horse"
 
 
@@ -114,6 +116,8 @@ def guarded(
         "/metrics": Route(lambda _: Response(HTTPStatus.OK, SECRET)),
         "/-/reload": Route(lambda _: Response(HTTPStatus.OK, SECRET), methods=("POST",)),
         "/": Route(lambda _: Response(HTTPStatus.OK, SECRET, headers=(("Content-Security-Policy", "ours"),))),
+        "/large": Route(lambda _: Response(HTTPStatus.OK, LARGE)),
+        "/other-large": Route(lambda _: Response(HTTPStatus.OK, OTHER_LARGE)),
         "/-/healthy": Route(lambda _: text(HTTPStatus.OK, "healthy"), public=True),
         "/-/ready": Route(lambda _: text(HTTPStatus.OK, "ready"), public=True),
     }

@@ -191,6 +191,14 @@ def wrong_configurations(document: dict[str, object]) -> Iterator[str]:
     yield good + f"\nexternal_id: &{c.EXTERNAL_ID} {c.NAME}\n"
     yield good + f"\nexternal_id: *{c.EXTERNAL_ID}\n"
     yield good + f'\nexternal_id: "{c.EXTERNAL_ID}\n'
+    yield good.replace("detail: device", f'detail: "{HASHED}"')
+    yield good.replace("refresh_interval: 1s", f"refresh_interval: {c.ROLE_ARN}")
+    for another_file in (c.IDENTITY_KEY, c.PASSWORD, HASHED, f"{c.WEB_USER}:{HASHED}"):
+        yield f"{another_file}\n"
+    for item in (c.NAME, c.EMAIL, c.GROUP):
+        yield yaml.safe_dump({**document, "pools": [item]})
+        yield yaml.safe_dump({**document, "pools": item})
+    yield good + f"\nx: !{c.PASSWORD}!x y\n"
 
 
 def wrong_web_configurations() -> Iterator[str]:
@@ -202,6 +210,10 @@ def wrong_web_configurations() -> Iterator[str]:
     yield f"basic_auth_users: {{{c.WEB_USER}: {HASHED}"
     yield f"basic_auth_users:\n  {c.WEB_USER}:{HASHED}\n"
     yield f"{c.WEB_USER}:{HASHED}\n"
+    yield f"{c.PASSWORD}\n"
+    yield yaml.safe_dump({"http_server_config": f"{c.WEB_USER}:{HASHED}"})
+    yield yaml.safe_dump({"http_server_config": {"headers": {"X-Frame-Options": HASHED}}})
+    yield yaml.safe_dump({"tls_server_config": c.PASSWORD})
 
 
 def test_the_program_gives_nothing_away_whatever_it_is_told_and_asked(hostile: HostileAws, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,20 @@ def test_raw_names_beyond_loopback_are_warned_of(
     assert exposed(app) == float(warned)
 
 
+def test_raw_names_are_warned_of_when_they_become_so_and_not_at_each_reload(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    hashed = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"
+    raw = f"{hashed}    detail: user\n    identity: raw\n"
+    file.write_text(raw)
+    with capture_logs() as logs:
+        app = App(load_settings(file), replace(options(EVERYWHERE), config_file=file), make_api=lambda _: FakeCognito())
+        for text in (raw, raw, hashed, raw, raw):
+            file.write_text(text)
+            assert app._reloader.reload("request") is None
+            assert exposed(app) == float(text == raw)
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [EXPOSURE, EXPOSURE]
+
+
 def test_a_key_that_is_gone_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
     keyed = pool(detail=Detail.USER, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "gone")
     with pytest.raises(ConfigError, match=r"^the key of the user labels cannot be used: .*No such file"):
@@ -252,3 +267,17 @@ def test_an_address_that_is_taken_is_told() -> None:
         taken = App(configured(pool()), options(daemon.app.addresses[0]), make_api=lambda _: FakeCognito())
         with pytest.raises(OSError, match="in use"):
             taken.start()
+
+
+def test_a_state_file_that_is_one_of_the_web_configuration_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    web, state = tmp_path / "web.yml", tmp_path / "state.db"
+    web.write_text("{}\n")
+    state.symlink_to(web)
+    flags = replace(options(), config_file=tmp_path / "config.yaml", web_config_file=web)
+    with pytest.raises(ConfigError) as caught:
+        App(replace(configured(pool()), state_path=state), flags)
+    assert caught.value.faults == (
+        f"{tmp_path}/config.yaml: state.path: a file of the web configuration, expected a file of its own",
+    )
+    assert web.read_text() == "{}\n"
+    assert {file.name for file in tmp_path.iterdir()} == {"web.yml", "state.db"}

@@ -64,3 +64,9 @@ def test_a_wrong_configuration_tells_every_fault_on_a_line_of_its_own() -> None:
 def test_every_error_of_ours_is_one_of_ours() -> None:
     ours = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
     assert all(issubclass(kind, ExporterError) for kind in ours)
+
+
+def test_a_wrong_configuration_is_told_in_utf_8_whatever_its_file_is_called() -> None:
+    error = ConfigError(["d\udcff/config.yaml: Ü", "b"])
+    assert error.faults == ("d\\udcff/config.yaml: Ü", "b")
+    assert str(error) == "d\\udcff/config.yaml: Ü\nb"

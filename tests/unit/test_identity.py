@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,29 @@ def test_a_key_that_others_can_reach_is_refused(key_file: Path, mode: int) -> No
 
 def test_a_pipe_is_no_key_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
-    with pytest.raises(ValueError, match=r"^expected a regular file, found a pipe$"):
+    with pytest.raises(ValueError, match=r"^a pipe, expected a regular file$"):
         read_key(tmp_path / "pipe")
+
+
+def test_a_device_is_no_key() -> None:
+    with pytest.raises(ValueError, match=r"^a device, expected a regular file$"):
+        read_key(Path(os.devnull))
+
+
+def test_a_key_may_have_64_kibibytes_and_no_more_is_read(key_file: Path) -> None:
+    key_file.write_bytes(b"k" * 65_536)
+    assert len(read_key(key_file)) == 65_536
+    os.truncate(key_file, 3 << 30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"^too large, expected a key in a file of at most 65536 bytes$"):
+            read_key(key_file)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    os.truncate(key_file, 65_537)
+    with pytest.raises(ValueError, match=r"^too large, "):
+        read_key(key_file)
 
 
 def test_only_root_may_give_its_key_to_a_group() -> None:

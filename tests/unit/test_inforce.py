@@ -31,7 +31,7 @@ from exporter.errors import ConfigError
 from exporter.inforce import ConfigurationFile, InForce
 from exporter.metrics.own import OwnMetrics
 from exporter.shard import WHOLE, Shard
-from tests.fakes import FakeCognito, FakePool, SteppedClock
+from tests.fakes import FakeCognito, FakePool, SteppedClock, eventually
 from tests.unit.collect.pools import device, settings
 
 FIRST, SECOND = "eu-west-1_First", "us-east-2_Second"
@@ -95,6 +95,25 @@ def test_the_first_and_every_other_configuration_is_in_force_and_told() -> None:
     world.in_force.apply(two)
     assert (world.in_force.settings, world.shown(), world.regions()) == (two, [SECOND], {"us-east-2"})
     assert world.applied == [one, two]
+
+
+def test_the_edition_rises_with_each_configuration_that_came_into_force_and_before_anybody_is_told(
+    tmp_path: Path,
+) -> None:
+    one, two = configured(pool(FIRST)), configured(pool(SECOND))
+    world = World(one)
+    assert world.in_force.edition == 1
+    world.held = threading.Event()
+    applying = threading.Thread(target=world.in_force.apply, args=(two,))
+    applying.start()
+    assert eventually(lambda: world.applied == [one, two])
+    assert world.in_force.edition == 2
+    world.held.set()
+    applying.join(10)
+    assert world.in_force.edition == 2
+    with pytest.raises(ConfigError):
+        world.in_force.apply(configured(pool(FIRST, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "gone")))
+    assert world.in_force.edition == 2
 
 
 def test_rates_hold_for_the_budgets_that_are_there_and_those_that_come() -> None:
@@ -186,13 +205,16 @@ def test_what_a_rule_has_found_is_swept_from_then_on_until_the_stop() -> None:
     outlook = [world.fleet._outlook]
     world.discovery._look(place.watch)
     assert world.shown() == [], "nobody has told"
+    assert world.in_force.edition == 1
     world.in_force.rediscovered()
+    assert world.in_force.edition == 2
     assert world.shown() == [FIRST]
     assert [*outlook, world.fleet._outlook] == [Outlook.PENDING, Outlook.SETTLED]
     swept = world.in_force._swept
     assert swept is not None
     world.in_force.rediscovered()
     assert world.in_force._swept is swept, "nothing new"
+    assert world.in_force.edition == 2
     assert world.told_rows() == 0
     world.fleet._pools[FIRST].sweep()
     assert world.told_rows() == 1
@@ -242,6 +264,54 @@ def test_whether_a_file_says_what_is_in_force(tmp_path: Path) -> None:
     assert not file.is_in_force()
     (tmp_path / "config.yaml").unlink()
     assert not file.is_in_force()
+
+
+def test_while_a_file_is_refused_what_it_needs_is_among_the_files(tmp_path: Path) -> None:
+    _, file = file_of(tmp_path)
+    config, key, state = (tmp_path / name for name in ("config.yaml", "a.key", "states"))
+    text = f"defaults: {{detail: user, identity_key_file: a.key}}\n{YAML}state: {{path: states/state.db}}\n"
+    config.write_text(text)
+    with pytest.raises(ConfigError):
+        file.read()
+    assert file.files() == (config, key, state)
+    config.write_text("pools: [")
+    with pytest.raises(ConfigError):
+        file.read()
+    assert file.files() == (config,)
+    key.touch(0o600)
+    key.write_text("the key of these tests")
+    state.mkdir()
+    config.write_text(text)
+    with pytest.raises(ConfigError, match="cannot change without a restart"):
+        file.read()
+    assert file.files() == (config, key)
+
+
+def test_a_directory_in_the_place_of_the_state_file_is_among_the_files_and_a_state_file_is_not(tmp_path: Path) -> None:
+    _, file = file_of(tmp_path)
+    config, state = tmp_path / "config.yaml", tmp_path / "state.db"
+    config.write_text(f"limits: 7\n{YAML}state: {{path: state.db}}\n")
+    for make, expected in ((state.touch, (config, tmp_path)), (state.mkdir, (config, tmp_path, state))):
+        make()
+        with pytest.raises(ConfigError):
+            file.read()
+        assert sorted(file.files()) == sorted(expected)
+        if state.is_file():
+            state.unlink()
+
+
+def test_what_is_put_in_force_later_or_never_is_among_the_files_too(tmp_path: Path) -> None:
+    _, file = file_of(tmp_path)
+    key = tmp_path / "a.key"
+    key.touch(0o600)
+    key.write_text("the key of these tests")
+    (tmp_path / "config.yaml").write_text(f"{YAML}    detail: user\n    identity_key_file: a.key\n")
+    put_in_force = file.read()
+    assert file.files() == (tmp_path / "config.yaml", key)
+    key.unlink()
+    with pytest.raises(ConfigError, match="the key of the user labels cannot be used"):
+        put_in_force()
+    assert file.files() == (tmp_path / "config.yaml", key)
 
 
 def test_the_files_are_that_of_the_configuration_and_its_keys(tmp_path: Path) -> None:

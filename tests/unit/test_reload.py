@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import ConfigError
-from exporter.reload import MAX_BYTES, Reloader
+from exporter.reload import MAX_BYTES, Reloader, _Sight, _sight
 from tests.fakes import SteppedClock, eventually
 
 KEEPS = "the configuration stays as it was"
@@ -40,11 +41,12 @@ class File:
         self.gate: threading.Event | None = None
         self.reading = threading.Event()
         self.reader: threading.Thread | None = None
+        self._wanted: tuple[Path, ...] = ()
         self.at_once = 0
         self.most_at_once = 0
 
     def files(self) -> tuple[Path, ...]:
-        return (self.path, *self._named())
+        return (self.path, *self._named(), *self._wanted)
 
     def read(self) -> Callable[[], None]:
         self.at_once += 1
@@ -68,7 +70,17 @@ class File:
             raise ConfigError(["a bad word, expected a good one"])
         if word == "worse":
             raise RuntimeError("nobody foresaw this")
+        self._check_key(word)
         return word
+
+    def _check_key(self, word: str) -> None:
+        """Of words that want a key: what is refused for it, names it."""
+        self._wanted = (self.path.with_name("wanted"),) if word == "wants a key" else ()
+        for key in self._wanted:
+            if not key.exists():
+                raise ConfigError(["no key, expected one"])
+            if key.read_text() != "the key" or key.stat().st_mode & 0o077:
+                raise ConfigError(["a bad key, expected a good one"])
 
     def _named(self) -> tuple[Path, ...]:
         """A further file, which the content in force names."""
@@ -304,6 +316,101 @@ def test_content_that_changes_while_the_one_before_is_put_in_force_is_read_too(w
     asking.join(10)
     assert eventually(lambda: len(file.in_force) >= 2)
     assert file.in_force[-1] == "third"
+
+
+def test_a_file_that_is_wanted_and_comes_later_heals_and_the_fault_is_told_once(
+    watching: Reloader, file: File, heard: Heard
+) -> None:
+    """In Kubernetes the ConfigMap may come first, and the Secret a minute later."""
+    assert watching is not None
+    key = file.path.with_name("wanted")
+    with capture_logs() as logs:
+        file.path.write_text("wants a key")
+        # What was refused named a file that was not looked at before: it may have come in that very moment.
+        assert eventually(lambda: heard.attempts == [False, False])
+        meanwhile(1)
+        assert heard.attempts == [False, False]
+        key.touch(0o600)
+        key.write_text("too short")
+        assert eventually(lambda: heard.attempts == [False] * 3)
+        key.write_text("the key")
+        assert eventually(lambda: heard.attempts[3:] == [True])
+    assert [entry.get("error") for entry in logs] == ["no key, expected one", "a bad key, expected a good one", None]
+    assert file.in_force == ["wants a key"]
+
+
+def test_a_mode_that_is_mended_heals(watching: Reloader, file: File, heard: Heard) -> None:
+    assert watching is not None
+    key = file.path.with_name("wanted")
+    key.write_text("the key")
+    key.chmod(0o644)
+    file.path.write_text("wants a key")
+    assert eventually(lambda: heard.attempts == [False, False])
+    key.chmod(0o600)
+    assert eventually(lambda: heard.attempts[2:] == [True])
+    key.chmod(0o640)
+    assert eventually(lambda: heard.attempts[3:] == [False]), "a restart would fail, too"
+
+
+def test_a_sight_of_a_file_has_its_content_its_mode_and_its_owner(tmp_path: Path) -> None:
+    status = tmp_path.stat()
+    assert _sight(tmp_path) == _Sight(None, status.st_mode, status.st_uid)
+    file = tmp_path / "file"
+    assert _sight(file) == _Sight(None, None, None)
+    file.write_text("word")
+    status = file.stat()
+    assert _sight(file) == _Sight(hashlib.sha256(b"word").digest(), status.st_mode, status.st_uid)
+
+
+def test_a_file_that_cannot_be_read_is_seen_by_its_mode(tmp_path: Path, heard: Heard) -> None:
+    directory = tmp_path / "state"
+    source = File(directory)
+    reloader = Reloader([source], heard, SteppedClock(), interval=0)
+    reloader.look()
+    assert heard.attempts == []
+    changes: list[Callable[[], None]] = [directory.mkdir, lambda: directory.chmod(0o700), directory.rmdir]
+    for change in changes:
+        change()
+        reloader.look()
+        assert len(heard.attempts) == 1
+        heard.attempts.clear()
+
+
+def test_the_faults_of_every_source_are_told_together(tmp_path: Path, heard: Heard) -> None:
+    files = [File(tmp_path / name) for name in ("bad", "gone", "good")]
+    files[0].path.write_text("bad")
+    files[2].path.write_text("good")
+    reloader = Reloader(files, heard, SteppedClock(), interval=0)
+    assert reloader.reload("request") == "a bad word, expected a good one\ncannot be read"
+    assert [file.in_force for file in files] == [[], [], []]
+
+
+def test_what_was_refused_is_tried_again_when_told_and_what_is_in_force_is_not(
+    reloader: Reloader, file: File, heard: Heard
+) -> None:
+    reloader.retry("mended")
+    file.path.write_text("bad")
+    reloader.ask("signal")
+    assert eventually(lambda: heard.attempts == [False])
+    with capture_logs() as logs:
+        reloader.retry("mended")
+        assert eventually(lambda: heard.attempts == [False, False])
+        file.path.write_text("second")
+        reloader.retry("mended")
+        reloader.retry("mended")
+        reloader.ask("signal")
+        assert eventually(lambda: len(heard.attempts) == 4)
+    assert heard.attempts == [False, False, True, True]
+    assert [entry["cause"] for entry in logs] == ["mended", "mended", "signal"]
+
+
+def test_the_watch_tells_a_fault_again_that_was_gone_in_between(watching: Reloader, file: File, heard: Heard) -> None:
+    assert watching is not None
+    with capture_logs() as logs:
+        for word, outcomes in (("bad", 1), ("good", 2), ("bad", 3)):
+            file.path.write_text(word)
+            assert eventually(lambda expected=outcomes: len(heard.attempts) == expected)  # type: ignore[misc] # mypy cannot infer a default of a lambda
+    assert [entry["log_level"] for entry in logs] == ["error", "info", "error"]
 
 
 def test_a_swap_of_links_as_kubernetes_makes_it_is_a_change(tmp_path: Path, heard: Heard) -> None:

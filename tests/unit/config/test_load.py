@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
-from exporter.config.checks import MOST_SERIES, file_path
+from exporter.config.checks import LEAST_RATE, MOST_SERIES, file_path
+from exporter.config.crosscheck import crosscheck
+from exporter.config.layers import LayeredPool
 from exporter.config.load import load_settings, parse_settings
 from exporter.config.settings import (
     TEMPLATE_ID,
@@ -26,6 +29,7 @@ from exporter.config.settings import (
     Threshold,
     UserSelection,
 )
+from exporter.config.wire import Defaults, Pool
 from exporter.errors import ConfigError
 
 ONE_POOL = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"
@@ -184,8 +188,24 @@ def test_rates_may_be_fractions_and_above_any_quota() -> None:
     assert (limits.rate["UserList"], limits.rate["UserResourceRead"], limits.series) == (0.5, 1000, 0)
 
 
+@pytest.mark.parametrize("rate", [LEAST_RATE, 0.001, 1])
+def test_the_least_rate_is_taken(rate: float) -> None:
+    text = f"{ONE_POOL}limits: {{rate: {{UserList: {rate}}}}}\n"
+    assert parse_settings(text, "config.yaml").limits.rate["UserList"] == rate
+
+
+@pytest.mark.parametrize("rate", ["5.0e-324", "0.000999", "0.0099%", "0.000000000000001%"])
+def test_a_rate_at_which_no_sweep_would_end_is_refused(rate: str) -> None:
+    (fault,) = faults_of(f"{ONE_POOL}limits: {{rate: {{UserList: {rate}}}}}\n")
+    assert fault.startswith(
+        "config.yaml:3: limits.rate.UserList: too small, expected a number from 0.001, or a share of the quota from "
+        '0.01% such as "20%" (found '
+    )
+
+
 @pytest.mark.parametrize(
-    ("written", "fraction"), [("20%", 0.2), ("12.5%", 0.125), ("100%", 1), ("100.0%", 1), ("0.1%", 0.001)]
+    ("written", "fraction"),
+    [("0.01%", 0.0001), ("20%", 0.2), ("12.5%", 0.125), ("100%", 1), ("100.0%", 1), ("0.1%", 0.001)],
 )
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_a_rate_may_be_a_share_of_the_quota(written: str, fraction: float, quote: str) -> None:
@@ -244,9 +264,9 @@ def test_a_tag_is_a_fault_on_whatever_it_stands() -> None:
         assert faults_of(f"pools:\n  - {tagged}\n") == ("config.yaml:2:5: a tag, expected plain values",)
 
 
-@pytest.mark.parametrize(("length", "shown"), [(60, "x" * 60), (61, "x" * 60 + "\\u2026")])
+@pytest.mark.parametrize(("length", "shown"), [(60, "x." * 30), (61, "x." * 30 + "\\u2026")])
 def test_long_values_are_shown_by_their_beginning(length: int, shown: str) -> None:
-    (fault,) = faults_of(f"pools:\n  - id: {'x' * length}\n")
+    (fault,) = faults_of(f"pools:\n  - id: {('x.' * 31)[:length]}\n")
     assert fault.endswith(f'(found "{shown}")')
 
 
@@ -342,3 +362,14 @@ def faults_of(text: str) -> tuple[str, ...]:
     except ConfigError as error:
         return error.faults
     return ()
+
+
+def test_the_faults_of_many_pools_are_found_in_time_that_grows_with_their_number() -> None:
+    pools = [
+        LayeredPool(index, Pool.model_validate({"id": f"eu-west-1_{index}", "users": {"groups": ["a"]}}), Defaults())
+        for index in range(5_000)
+    ]
+    bad = frozenset(("pools", index, "users", key) for index in range(5_000, 15_000) for key in ("groups", "filter"))
+    began = time.process_time()
+    assert crosscheck(pools, [], None, Path("config.yaml"), bad) == []
+    assert time.process_time() - began < 3

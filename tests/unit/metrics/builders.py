@@ -134,6 +134,7 @@ def exposition(
     pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
     detail_metrics: Metrics | None = None,
     in_pieces: bool = IN_PIECES,
+    edition: Callable[[], int] = int,
 ) -> Exposition:
     return Exposition(
         views,
@@ -145,6 +146,7 @@ def exposition(
         pool_metrics=pool_metrics,
         detail_metrics=detail_metrics,
         in_pieces=in_pieces,
+        edition=edition,
     )
 
 

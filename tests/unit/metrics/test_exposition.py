@@ -16,6 +16,7 @@ from exporter.collect.discovery import RuleState
 from exporter.collect.snapshot import PoolView, SweepProgress
 from exporter.hooks import Target
 from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.compression import IN_PIECES
 from exporter.metrics.detail_metrics import DEVICE_METRICS
 from exporter.metrics.detail_series import Metrics
 from exporter.metrics.own import OwnMetrics
@@ -229,6 +230,64 @@ def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
     with pytest.raises(ZeroDivisionError):
         flights.run("page", lambda: 1 // 0)
     assert flights.run("page", lambda: 1) == 1
+
+
+class SlowViews:
+    """Pools that a page waits for: it has begun to be made, and is of the pools that there were then."""
+
+    def __init__(self, *pools: PoolView) -> None:
+        self.pools = pools
+        self.asked = Semaphore(0)
+        self.go_on = Event()
+        self.at_once = self.most_at_once = 0
+
+    def __call__(self) -> Sequence[PoolView]:
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        pools = self.pools
+        self.asked.release()
+        self.go_on.wait(10)
+        self.at_once -= 1
+        return pools
+
+
+def test_no_page_is_shared_with_who_asks_after_other_pools_came_into_force() -> None:
+    views = SlowViews(view(user("alice", device("k1"))))
+    looked, editions = Semaphore(0), [1]
+
+    def edition() -> int:
+        looked.release()
+        return editions[-1]
+
+    page = exposition(views, edition=edition)
+    with ThreadPoolExecutor(2) as pool:
+        before = pool.submit(text, page)
+        assert views.asked.acquire(timeout=10)
+        views.pools = ()
+        editions.append(2)
+        after = pool.submit(text, page)
+        assert all(looked.acquire(timeout=10) for _ in range(2))
+        views.go_on.set()
+        assert sample_lines(before.result(10), "cognito_device_info")
+        assert not sample_lines(after.result(10), "cognito_device_info")
+
+
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_one_page_is_made_at_a_time(in_pieces: bool) -> None:
+    views = SlowViews(view(user("alice", device("k1"))))
+    page = exposition(views, in_pieces=in_pieces and IN_PIECES)
+    names = [(), ("cognito_device_info",), ("cognito_user_pool_users",)]
+    with ThreadPoolExecutor(6) as pool:
+        scrapes = [
+            pool.submit(page.page, accept=None, accept_encoding=coding, names=asked)
+            for asked in names
+            for coding in (None, "gzip")
+        ]
+        assert views.asked.acquire(timeout=10)
+        assert not views.asked.acquire(timeout=0.1)
+        views.go_on.set()
+        assert all(scrape.result(10).body for scrape in scrapes)
+    assert views.most_at_once == 1
 
 
 def test_concurrent_scrapes_all_see_whole_pages() -> None:

@@ -8,7 +8,7 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from exporter.config.web_file import stamp_of
+from exporter.config.web_file import load_web_settings, stamp_at
 from exporter.config.web_settings import Stamp, WebSettings
 from exporter.errors import ConfigError
 from exporter.web.live import LOOK_SECONDS, SETTLE_SECONDS, WebConfig
@@ -231,6 +231,100 @@ def test_another_file_of_the_same_size_and_time_is_a_change(scene: Scene) -> Non
     assert scene.burst == 2
 
 
-def test_a_stamp_names_the_file_system_too(scene: Scene) -> None:
+def test_a_stamp_names_the_file_system_and_who_may_read_too(scene: Scene) -> None:
     status = scene.file.stat()
-    assert stamp_of(status) == Stamp(status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)
+    assert stamp_at(scene.file) == Stamp(
+        modified_ns=status.st_mtime_ns,
+        size=status.st_size,
+        inode=status.st_ino,
+        device=status.st_dev,
+        mode=status.st_mode,
+        owner=status.st_uid,
+        group=status.st_gid,
+    )
+    assert stamp_at(scene.file.with_name("none")) is None
+
+
+class Counted(WebConfig):
+    """Counts how often the files are read, changed or not."""
+
+    def __init__(self, path: Path, clock: TurnedClock) -> None:
+        self.readings = 0
+        super().__init__(path, clock, load=self._counted)
+
+    def _counted(self, path: Path) -> WebSettings:
+        self.readings += 1
+        return load_web_settings(path)
+
+
+LACKING = "tls_server_config: {cert_file: server.pem, key_file: server.pem}\n"
+
+
+@pytest.fixture
+def lacking(tmp_path: Path) -> tuple[Counted, TurnedClock, Path]:
+    """A configuration whose file has begun to name a file that is not there, as it was found out a second later."""
+    file, clock = tmp_path / "web.yml", TurnedClock()
+    file.write_text("{}\n")
+    config = Counted(file, clock)
+    file.write_text(LACKING)
+    look(config, clock, file)
+    assert config.readings == 2
+    return config, clock, tmp_path / "server.pem"
+
+
+def look(config: WebConfig, clock: TurnedClock, changed: Path | None = None) -> WebSettings:
+    """The settings after a look; a file that was changed has settled by then."""
+    if changed is not None:
+        os.utime(changed, (0, clock.wall() - 3600))
+    clock.turn(LOOK_SECONDS)
+    return config.current()
+
+
+def test_a_wrong_file_is_not_read_again_before_it_or_what_it_names_has_changed(
+    lacking: tuple[Counted, TurnedClock, Path],
+) -> None:
+    config, clock, _ = lacking
+    for _ in range(10):
+        assert look(config, clock).tls is None
+    assert config.readings == 2
+
+
+def test_a_file_that_is_named_and_comes_later_is_read_when_it_is_there(
+    lacking: tuple[Counted, TurnedClock, Path],
+) -> None:
+    config, clock, missing = lacking
+    missing.write_text("no certificate")
+    assert look(config, clock, missing).tls is None
+    assert config.readings == 3
+    missing.write_bytes(trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.bytes())
+    assert look(config, clock, missing).tls is not None
+    assert config.readings == 4
+    look(config, clock)
+    assert config.readings == 4
+
+
+def test_another_mode_of_a_file_may_mend_it(lacking: tuple[Counted, TurnedClock, Path]) -> None:
+    config, clock, missing = lacking
+    missing.write_text("no certificate")
+    look(config, clock, missing)
+    missing.chmod(0o600)
+    look(config, clock)
+    assert config.readings == 4
+
+
+def test_what_a_reload_was_refused_for_is_not_read_again_by_a_request(tmp_path: Path) -> None:
+    file, clock = tmp_path / "web.yml", TurnedClock()
+    file.write_text("{}\n")
+    config = Counted(file, clock)
+    file.write_text(LACKING)
+    os.utime(file, (0, 0))
+    with pytest.raises(ConfigError):
+        config.read()
+    assert config.files() == (file, tmp_path / "server.pem")
+    for _ in range(3):
+        look(config, clock)
+    assert config.readings == 2
+    file.write_text("{}\n")
+    look(config, clock, file)
+    assert config.readings == 3
+    assert config.files() == (file,)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import time
 import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
+from string import ascii_letters, digits
 
+import bcrypt
 import pytest
 import trustme
 import yaml
@@ -22,9 +26,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from exporter.config.faults import Fault
-from exporter.config.web_file import MOST_AT_ONCE, load_web_settings
+from exporter.config.web_checks import CIPHERS, hash_problem
+from exporter.config.web_file import MOST_AT_ONCE, WebConfigError, load_web_settings, stamp_at
 from exporter.config.web_settings import RateLimit, WebSettings
-from exporter.config.web_tls import TlsFault, _choose
+from exporter.config.web_tls import TlsFault, _choose, certificates
 from exporter.config.web_wire import Headers, HttpServer, RateLimits, TlsServer, WebRoot
 from exporter.config.wire import fields_of
 from exporter.errors import ConfigError
@@ -118,6 +123,10 @@ ONE_FAULT = {
         f"basic_auth_users: {{a: {HASH.replace('$10$', '$19$')}}}\n",
         "1: basic_auth_users: the hash of user 1 is a bcrypt hash of a cost that is out of bounds, expected",
     ),
+    "a hash of a salt of more than 128 bits": (
+        f"basic_auth_users: {{a: {HASH.replace('zPe', 'zPf')}}}\n",
+        "1: basic_auth_users: the hash of user 1 is a bcrypt hash with a damaged salt, expected a bcrypt hash such as",
+    ),
     "a number too long to be written out": (
         f"basic_auth_users: {{a: 0x{'f' * 5000}}}\n",
         "1: basic_auth_users: the hash of user 1 is not a bcrypt hash, expected",
@@ -137,8 +146,24 @@ ONE_FAULT = {
         "1: tls_server_config.key_file: missing, expected key_file or key",
     ),
     "a blank path": (
-        "tls_server_config:\n  cert_file: ''\n  key_file: server.key\n",
+        "tls_server_config:\n  cert_file: ' '\n  key_file: server.key\n",
         "2: tls_server_config.cert_file: ",
+    ),
+    "an empty path": (
+        "tls_server_config:\n  cert_file: ''\n  key_file: server.key\n",
+        "2: tls_server_config.cert_file: missing, expected cert_file or cert",
+    ),
+    "an empty client CA": (
+        f"{TLS}{VERIFY}  client_ca_file: ''\n",
+        "4: tls_server_config.client_auth_type: nothing to verify with, expected client_ca or client_ca_file",
+    ),
+    "an empty version": (
+        f"{TLS}  min_version: ''\n",
+        "4: tls_server_config.min_version: unknown value, expected TLS12",
+    ),
+    "an anchor": (
+        "http_server_config: &shared {http2: false}\n",
+        "1:21: anchors and aliases are not supported, expected plain values",
     ),
     "both": (f"{TLS}  cert: x\n", "4: tls_server_config.cert: not together with cert_file, expected one of the two"),
     "no such file": (
@@ -247,7 +272,11 @@ ONE_FAULT = {
     ),
     "suites that do not go with the key": (
         f"{TLS}  max_version: TLS12\n  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n",
-        "1: tls_server_config: no client could connect, expected suites and a curve that go with the certificate (no",
+        "1: tls_server_config: no client could connect over TLS 1.2, expected suites, a curve and versions that",
+    ),
+    "suites that do not go with the key, for older clients": (
+        f"{TLS}  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n",
+        "1: tls_server_config: no client could connect over TLS 1.2, expected suites, a curve and versions that",
     ),
     "an invented curve": (
         f"{TLS}  curve_preferences: [CurveP1]\n",
@@ -309,6 +338,17 @@ def test_a_mistake_is_named(directory: Path, text: str, expected: str) -> None:
     assert fault.startswith(expected)
 
 
+@pytest.mark.parametrize("end", "./" + ascii_letters + digits)
+def test_a_hash_is_taken_when_bcrypt_can_compare_a_password_with_it(end: str) -> None:
+    hashed = f"$2b$04$QOauhQNbBCuQDKes6eFzP{end}MqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
+    try:
+        bcrypt.checkpw(b"x", hashed.encode())
+    except ValueError:
+        assert hash_problem(hashed) == "a bcrypt hash with a damaged salt"
+    else:
+        assert hash_problem(hashed) is None
+
+
 def test_a_billion_requests_may_come_at_once(directory: Path) -> None:
     limit = load(directory, f"rate_limit: {{interval: 1s, burst: {MOST_AT_ONCE}}}\n").rate_limit
     assert limit == RateLimit(interval=1.0, burst=1_000_000_000)
@@ -359,6 +399,30 @@ def test_a_file_may_have_one_mebibyte_and_no_more_is_read(directory: Path) -> No
         assert tracemalloc.get_traced_memory()[1] < 1 << 23
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a: [", []),
+        ("tls_server_config: {cert_file: none.crt, key_file: server.key}\n", ["none.crt", "server.key"]),
+        (f"{TLS}{VERIFY}  client_ca_file: pipe\n", ["server.crt", "server.key", "pipe"]),
+        (f"{TLS}{VERIFY}  client_ca_file: large.crt\n", ["server.crt", "server.key", "large.crt"]),
+        (f"{TLS}{VERIFY}{CA}rate_limit: {{interval: 1s}}\n", ["server.crt", "server.key", "ca.crt"]),
+    ],
+)
+def test_what_is_refused_may_change_with_the_files_that_were_looked_for(
+    directory: Path, text: str, names: list[str]
+) -> None:
+    with pytest.raises(WebConfigError) as caught:
+        load(directory, text)
+    assert caught.value.stamps == {directory / name: stamp_at(directory / name) for name in ("web.yml", *names)}
+
+
+def test_what_is_not_there_has_no_stamp(tmp_path: Path) -> None:
+    with pytest.raises(WebConfigError) as caught:
+        load_web_settings(tmp_path / "none.yml")
+    assert caught.value.stamps == {tmp_path / "none.yml": None}
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -430,6 +494,15 @@ def test_a_certificate_that_may_be_missing_authenticates_nobody(
 ) -> None:
     asked = f"{CA}  client_auth_type: {policy}\n" if policy else ""
     assert load(directory, TLS + asked).authenticates is authenticates
+
+
+@pytest.mark.parametrize("empty", ["''", "", "~"])
+def test_what_is_empty_is_as_good_as_absent(directory: Path, empty: str) -> None:
+    names = ("cert", "key", "client_ca", "client_ca_file", "client_auth_type")
+    tls = load(directory, TLS + "".join(f"  {name}: {empty}\n" for name in names)).tls
+    assert tls is not None
+    assert tls == load(directory, TLS).tls
+    assert tls.context.verify_mode is ssl.CERT_NONE
 
 
 def test_equal_files_make_equal_tls_and_what_is_asked_of_clients_is_told_apart(directory: Path) -> None:
@@ -524,6 +597,64 @@ def test_what_this_openssl_cannot_do_is_a_fault_of_the_section(keys: dict[str, l
     with pytest.raises(TlsFault) as caught:
         _choose(PoorContext(ssl.PROTOCOL_TLS_SERVER), TlsServer.model_validate(keys))
     assert caught.value.fault == Fault(("tls_server_config",), f"not what this OpenSSL can do: {why}")
+
+
+@pytest.mark.parametrize("suite", sorted(name for name in CIPHERS if "_ECDSA_" in name))
+def test_every_suite_that_goes_with_the_key_is_taken_alone(directory: Path, suite: str) -> None:
+    assert load(directory, f"{TLS}  cipher_suites: [{suite}]\n").doubts == ()
+
+
+def test_suites_that_do_not_go_with_the_key_are_of_no_weight_without_tls_1_2(directory: Path) -> None:
+    suites = "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n"
+    assert load(directory, f"{TLS}{suites}  min_version: TLS13\n").tls is not None
+    both = suites.replace("[", "[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, ")
+    assert load(directory, TLS + both).tls is not None
+
+
+def test_a_doubt_of_every_version_is_told_once(tmp_path: Path) -> None:
+    issued = trustme.CA().issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    (tmp_path / "server.crt").write_bytes(issued.cert_chain_pems[0].bytes())
+    (tmp_path / "server.key").write_bytes(issued.private_key_pem.bytes())
+    for versions in ("", "  max_version: TLS12\n", "  min_version: TLS13\n"):
+        doubts = load(tmp_path, TLS + versions).doubts
+        assert doubts == ("clients will not accept the certificate: certificate has expired",)
+
+
+BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"", []),
+        (BEGIN, []),
+        (END, []),
+        (END + BEGIN, []),
+        (BEGIN + b"a" + END, [BEGIN + b"a" + END]),
+        (b"x" + BEGIN + b"a" + END + b"y" + BEGIN + b"b" + END + BEGIN, [BEGIN + b"a" + END, BEGIN + b"b" + END]),
+        (BEGIN + BEGIN + END + END, [BEGIN + BEGIN + END]),
+    ],
+)
+def test_certificates_are_found_between_whatever_else_stands_there(text: bytes, found: list[bytes]) -> None:
+    assert certificates(text) == found
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("nonsense", [BEGIN, BEGIN + b"\n", END, b"-----BEGIN ", BEGIN + b"\nAAAA\n" + END + b"\n"])
+@pytest.mark.parametrize("key", ["cert_file", "key_file", "client_ca_file"])
+def test_a_mebibyte_of_nonsense_is_refused_in_no_time(
+    directory: Path, tmp_path: Path, key: str, nonsense: bytes
+) -> None:
+    """A search that begins anew at each BEGIN takes minutes, in which nobody else in the process does anything."""
+    for name in ("server.crt", "server.key", "ca.crt"):
+        (tmp_path / name).write_bytes((directory / name).read_bytes())
+    (tmp_path / {"cert_file": "server.crt", "key_file": "server.key", "client_ca_file": "ca.crt"}[key]).write_bytes(
+        nonsense * ((1 << 20) // len(nonsense))
+    )
+    started = time.monotonic()
+    (fault,) = faults(tmp_path, TLS + VERIFY + CA)
+    assert time.monotonic() - started < 5
+    assert f"tls_server_config.{key}: " in fault
 
 
 @pytest.mark.parametrize("which", ["a broken certificate", "a broken client CA", "suites that do not go with the key"])

@@ -1,4 +1,4 @@
-"""Reads the files of a configuration: regular ones only, which can be read again and keep nobody waiting."""
+"""Reads the files that an operator names: regular ones only, which can be read again and keep nobody waiting."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def read_regular(path: Path, most: int) -> tuple[bytes, os.stat_result]:
             kind = "a pipe" if stat.S_ISFIFO(status.st_mode) else "a device"
             raise NotRegular(f"{kind}, expected a regular file")
         return file.read(most), status
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, by whatever links; of a file that is not there, its place counts."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _at_once(path: str, flags: int) -> int:
