@@ -71,7 +71,14 @@ class StateFile(Protocol):
     """Where batches end up."""
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
-        """Write the batches of some pools, all or none.
+        """Write the batches of some pools, all or none; without any, only see whether they could be written.
+
+        Raises `OSError` when that is not possible at the moment; the same batches come again.
+        """
+        ...
+
+    def tidy(self) -> None:
+        """Do what takes longer and may wait, such as to overwrite what was erased.
 
         Raises `OSError` when that is not possible at the moment.
         """
@@ -178,10 +185,10 @@ class Journal:
     def _write_batches(self) -> None:
         with self._lock:
             batches = {key: batch for key, pool in self._pools.items() if (batch := pool.take()) is not None}
-        if not batches:
-            return
         try:
             self._file.write(batches)
+            if not self._stopping.is_set():
+                self._file.tidy()
         except OSError as error:
             self._failed(batches, str(error))
         except Exception as error:

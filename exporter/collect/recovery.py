@@ -25,6 +25,9 @@ from exporter.shard import WHOLE, Shard
 
 KEY_BYTES = 32
 
+REWRITE_SHARE = 0.01
+"""Rewriting the file takes at most this share of the time, however large it is."""
+
 log = structlog.get_logger()
 
 
@@ -90,6 +93,9 @@ class FileRecovery:
         self._shard = shard
         self._lock = threading.Lock()  # a reload reads while the journal writes
         self._state = self._opened()
+        self._retained: frozenset[str] | None = None
+        """The pools beside which all others are still to be taken out of the file."""
+        self._next_rewrite = clock.monotonic()
         self._journal = Journal(self, failures)
 
     def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:
@@ -101,6 +107,8 @@ class FileRecovery:
         for pool, identity in pools:
             self.journal(pool, identity)  # first: what is pending in another shape could undo what is read here
         with self._lock:
+            if self._retained is not None:
+                self._retained = self._retained.union(pool.id for pool, _ in pools)
             try:
                 return {pool.id: found for pool, identity in pools if (found := self._loaded(pool, identity))}
             except StateDamaged as error:
@@ -116,13 +124,28 @@ class FileRecovery:
     def retain(self, pool_ids: Collection[str]) -> None:
         """Take other pools out of the file, and what was still to be written of them."""
         self._journal.retain(pool_ids)
-        with self._lock, contextlib.suppress(OSError):  # told when the first batch cannot be written either
-            self._state.retain(pool_ids)
+        with self._lock, contextlib.suppress(OSError):  # tried again, and told, with the next batch
+            self._retained = frozenset(pool_ids)
+            self._let_go()
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
-        """As `SqliteState.write`."""
+        """As `SqliteState.write`; a file that was removed is begun again with all that was known."""
         with self._lock:
+            if not self._state.is_in_place():
+                self._begin_again()
+            self._let_go()
             self._state.write(batches)
+
+    def tidy(self) -> None:
+        """Rewrite the file when somebody was erased, unless that was costly and not long ago."""
+        with self._lock:
+            began = self._clock.monotonic()
+            if not self._state.has_erased or began < self._next_rewrite:
+                return
+            try:
+                self._state.rewrite()
+            finally:
+                self._next_rewrite = began + (self._clock.monotonic() - began) / REWRITE_SHARE
 
     def close(self) -> None:
         """Let go of the file."""
@@ -146,6 +169,21 @@ class FileRecovery:
             return SqliteState(self._path)
         except StateDamaged as error:
             raise StateUnusable(str(error)) from error
+
+    def _let_go(self) -> None:
+        if self._retained is not None:
+            self._state.retain(self._retained)
+            self._retained = None
+
+    def _begin_again(self) -> None:
+        self._state.begin_again()
+        self._state.close()
+        try:
+            self._state = SqliteState(self._path)
+        except (StateUnusable, StateDamaged) as error:
+            raise OSError(str(error)) from error
+        self._failures.state_failed()
+        log.error("the state file was removed; a new one is begun with all that was known", file=self._path.name)
 
     def _begin_anew(self, reason: str) -> None:
         self._state.close()

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.collect import journal as module
 from exporter.collect.journal import Batch, Journal, PoolHeader, PoolKey
@@ -32,12 +33,15 @@ class File:
         self.users: dict[PoolKey, dict[bytes, bytes]] = {}
         self.full = False
         self.writes = 0
+        self.tidied = 0
+        self.looked = 0
         self.closed = threading.Event()
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
         if self.full:
             raise OSError("disk full")
-        self.writes += 1
+        self.looked += 1
+        self.writes += bool(batches)
         for key, batch in batches.items():
             users = self.users.setdefault(key, {})
             if batch.forget:
@@ -47,6 +51,11 @@ class File:
                     users.pop(identity, None)
                 else:
                     users[identity] = record
+
+    def tidy(self) -> None:
+        if self.full:
+            raise OSError("disk full")
+        self.tidied += 1
 
     def close(self) -> None:
         self.closed.set()
@@ -88,6 +97,29 @@ def test_many_changes_are_one_write() -> None:
     assert len(file.users[ONE]) == 1000
     assert file.writes == 1
     assert file.closed.is_set()
+
+
+def test_a_file_is_looked_after_while_there_is_nothing_to_write_and_not_while_the_program_stops() -> None:
+    file, failures = File(), Counting()
+    journal = Journal(file, failures)
+    journal.start()
+    assert eventually(lambda: file.tidied >= 2)
+    assert file.writes == 0
+    journal.stop()
+    assert (file.looked, failures.failures) == (file.tidied + 1, 0)
+
+
+def test_a_failure_that_only_looking_after_the_file_shows_is_counted_and_its_end_told() -> None:
+    file, failures = File(), Counting()
+    journal = Journal(file, failures)
+    file.full = True
+    with capture_logs() as logs:
+        journal.start()
+        assert eventually(lambda: failures.failures >= 2)
+        file.full = False
+        assert eventually(lambda: file.tidied >= 1)
+        journal.stop()
+    assert [entry["event"].partition(";")[0] for entry in logs] == ["state cannot be written", "state is written again"]
 
 
 def test_forgetting_wins_over_what_came_before_and_not_over_what_comes_after() -> None:
@@ -188,12 +220,17 @@ class Slow:
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.ended = 0
 
-    def write(self, batches: Mapping[PoolKey, Batch]) -> None:  # noqa: ARG002 - they go nowhere
+    def write(self, batches: Mapping[PoolKey, Batch]) -> None:
+        if not batches:
+            return
         self.begun.set()
         assert self.go_on.wait(10)
         self.ended += 1
         if self.full:
             raise OSError("disk full")
+
+    def tidy(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

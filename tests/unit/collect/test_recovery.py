@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from exporter.collect.recovery import NO_RECOVERY, _selection, kept_identity_key, recover
+from exporter.collect import journal
+from exporter.collect.journal import Batch, PoolKey
+from exporter.collect.recovery import (
+    NO_RECOVERY,
+    REWRITE_SHARE,
+    FileRecovery,
+    _selection,
+    kept_identity_key,
+    recover,
+)
 from exporter.collect.store import PoolStore
 from exporter.config.settings import Detail, PoolSettings, UserSelection
 from exporter.errors import Reason
 from exporter.identity import HmacIdentity, Identity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 from exporter.shard import WHOLE, Shard
-from tests.fakes import TurnedClock
+from tests.fakes import TurnedClock, eventually
 from tests.unit.collect.pools import POOL_ID, device, settings
 
 DESCRIPTION = PoolDescription(
@@ -465,6 +475,141 @@ def test_a_record_that_is_no_record_sets_the_file_aside(path: Path, clock: Turne
     third = Process(path, clock)
     assert third.shown() == labels(BOB)
     third.end()
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(journal, "RETRY_SECONDS", 0.02)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_file_that_is_removed_while_the_program_runs_is_begun_again_with_everything(
+    path: Path, clock: TurnedClock, moved: bool
+) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    assert eventually(lambda: ANN in path.read_bytes())
+    with capture_logs() as logs:
+        if moved:
+            path.parent.joinpath("elsewhere").mkdir()
+            path.rename(path.parent / "elsewhere" / "state.db")
+        else:
+            path.unlink()
+        assert eventually(lambda: any("removed" in entry["event"] for entry in logs))
+    assert first.failures.failures == 1
+    first.sweep(ANN, BOB)
+    first.end()
+    assert first.failures.failures == 1
+    assert [entry["log_level"] for entry in logs] == ["error"]
+    second = Process(path, clock)
+    assert second.shown() == labels(ANN, BOB)
+    second.end()
+
+
+@pytest.mark.usefixtures("soon")
+def test_with_its_directory_gone_nothing_is_lost_when_it_comes_back(tmp_path: Path, clock: TurnedClock) -> None:
+    path = tmp_path / "kept" / "state.db"
+    path.parent.mkdir()
+    first = Process(path, clock)
+    first.sweep(ANN)
+    path.parent.rename(tmp_path / "away")
+    assert eventually(lambda: first.failures.failures > 2)
+    path.parent.mkdir()
+    assert eventually(path.exists)
+    first.end()
+    second = Process(path, clock)
+    assert second.shown() == labels(ANN)
+    second.end()
+
+
+@pytest.mark.usefixtures("soon")
+def test_another_file_in_its_place_is_told_and_left_to_the_next_start(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.end()
+    second = Process(path, clock)
+    copy = path.read_bytes()
+    path.unlink()
+    path.write_bytes(copy)
+    assert eventually(lambda: second.failures.failures > 1)
+    second.sweep(BOB)
+    second.end()
+    assert path.read_bytes() == copy
+    third = Process(path, clock)
+    assert third.shown() == labels(ANN)
+    third.end()
+
+
+def test_a_pool_that_could_not_be_taken_out_of_the_file_is_with_the_next_batch(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.end()
+    recovery = FileRecovery(path, Counting(), clock)
+    recovery._state._db.execute("PRAGMA query_only = ON")
+    recovery.retain(())
+    with pytest.raises(OSError, match="readonly"):
+        recovery.write({})
+    recovery._state._db.execute("PRAGMA query_only = OFF")
+    recovery.write({})
+    recovery.close()
+    assert in_file(path) == set()
+
+
+def test_a_pool_that_comes_after_others_were_taken_out_stays(path: Path, clock: TurnedClock) -> None:
+    recovery = FileRecovery(path, Counting(), clock)
+    recovery.retain(())
+    header = PoolStore(settings(), IDENTITY, clock)._header()
+    recovery.write({PoolKey("one", ""): Batch(header, forget=False, records={ANN: b"1"})})
+    recovery.write({})
+    recovery.close()
+    assert in_file(path) == {ANN}
+
+
+def test_a_pool_that_was_to_be_taken_out_and_is_back_stays(path: Path, clock: TurnedClock) -> None:
+    first = Process(path, clock)
+    first.sweep(ANN)
+    first.end()
+    recovery = FileRecovery(path, Counting(), clock)
+    recovery._state._db.execute("PRAGMA query_only = ON")
+    recovery.retain(())
+    recovery._state._db.execute("PRAGMA query_only = OFF")
+    assert recovery.restored([(settings(detail=Detail.DEVICE), IDENTITY)])
+    recovery.write({})
+    recovery.close()
+    assert in_file(path) == {ANN}
+
+
+def test_rewriting_takes_its_share_of_the_time_and_no_more(path: Path) -> None:
+    clock = Ticking()
+    recovery = FileRecovery(path, Counting(), clock)
+    recovery.tidy()
+    assert not recovery._state.has_erased
+    rewritten = recovery._next_rewrite
+    assert rewritten == pytest.approx(clock.monotonic() + 1 / REWRITE_SHARE, abs=5)
+    key = PoolKey("one", "")
+    recovery.write({key: Batch(PoolStore(settings(), IDENTITY, clock)._header(), forget=False, records={b"ann": b"1"})})
+    recovery.write({key: Batch(None, forget=False, records={b"ann": None})})
+    recovery.tidy()
+    assert recovery._state.has_erased
+    clock.turn(1 / REWRITE_SHARE)
+    recovery.tidy()
+    assert not recovery._state.has_erased
+    recovery.close()
+
+
+class Ticking(TurnedClock):
+    """Each look at it takes a second."""
+
+    def monotonic(self) -> float:
+        self.turn(1)
+        return super().monotonic()
+
+
+def in_file(path: Path) -> set[bytes]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return {identity for (identity,) in db.execute("SELECT identity FROM users")}
 
 
 def test_where_no_file_can_be_had_the_daemon_goes_on_without(tmp_path: Path) -> None:

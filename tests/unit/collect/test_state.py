@@ -1,17 +1,28 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 
 import pytest
 from structlog.testing import capture_logs
 
 from exporter.collect.journal import Batch, PoolHeader, PoolKey
-from exporter.collect.state import RUN, SCHEMA_VERSION, SqliteState, StateDamaged, StateUnusable, set_aside
+from exporter.collect.state import (
+    DELETED_AT_ONCE,
+    RUN,
+    SCHEMA_VERSION,
+    SqliteState,
+    StateDamaged,
+    StateUnusable,
+    set_aside,
+)
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 
 KEY = PoolKey("eu-west-1_AbCdEfGhI", "shape")
@@ -20,14 +31,14 @@ DESCRIPTION = PoolDescription(
 )
 
 
-def header(*, complete: bool = True) -> PoolHeader:
+def header(*, complete: bool = True, sweeping: bool = True) -> PoolHeader:
     return PoolHeader(
         state=PoolState.OK,
         description=DESCRIPTION,
         sweep=4,
         first_sweep=4,
         sweep_started=1_700_000_000.5,
-        sweeping=True,
+        sweeping=sweeping,
         complete_once=complete,
         last_sweep_seconds=12.5,
         last_success=None,
@@ -42,6 +53,20 @@ def batch(records: dict[bytes, bytes | None], *, forget: bool = False, complete:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
+
+
+def in_a_process_that_is_killed(path: Path, use: Callable[[SqliteState], None]) -> None:
+    """Open the file and use it in a process that never closes it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            state = SqliteState(path)
+            state.write({})
+            use(state)
+            os._exit(0)
+        finally:
+            os._exit(1)  # never back into pytest
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def known(path: Path, key: PoolKey = KEY) -> dict[bytes, bytes] | None:
@@ -69,11 +94,8 @@ def test_what_was_written_is_there_after_reopening(path: Path) -> None:
 
 
 def test_what_was_written_survives_a_process_that_never_closed(path: Path) -> None:
-    child = os.fork()
-    if child == 0:
-        SqliteState(path).write({KEY: batch({b"ann": b"1"})})
-        os._exit(0)
-    os.waitpid(child, 0)
+    in_a_process_that_is_killed(path, lambda state: state.write({KEY: batch({b"ann": b"1"})}))
+    assert (path.parent / "state.db-wal").stat().st_size
     assert known(path) == {b"ann": b"1"}
 
 
@@ -110,6 +132,216 @@ def test_who_is_deleted_is_not_left_in_the_free_space_of_the_file(path: Path) ->
     state.close()
     assert [file.name for file in path.parent.iterdir()] == ["state.db"]
     assert b"somebody" not in path.read_bytes()
+
+
+ANN = b"canary-ann-5f1c"
+OTHER_SHAPE = PoolKey(KEY.pool_id, "under other names")
+ERASURES: dict[str, Callable[[SqliteState], None]] = {
+    "deleted": lambda state: state.write({KEY: Batch(None, forget=False, records={ANN: None})}),
+    "forgotten": lambda state: state.write({KEY: Batch(None, forget=True, records={})}),
+    "pool removed": lambda state: state.retain(()),
+    "shape replaced": lambda state: state.write({OTHER_SHAPE: batch({})}),
+}
+
+
+def in_files(path: Path) -> bytes:
+    """All that stands in the file and what SQLite keeps beside it."""
+    return b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
+@pytest.mark.parametrize("erase", ERASURES.values(), ids=list(ERASURES))
+def test_who_is_erased_is_at_once_in_no_file_while_the_program_runs(
+    path: Path, erase: Callable[[SqliteState], None]
+) -> None:
+    state = SqliteState(path)
+    state.write({})
+    state.write({KEY: batch({ANN: b"1", b"bob": b"2"})})
+    state.write({KEY: batch({ANN: b"3"})})
+    assert ANN in in_files(path)
+    erase(state)
+    assert ANN not in in_files(path)
+    assert state.has_erased
+    state.close()
+
+
+@pytest.mark.parametrize("erase", ERASURES.values(), ids=list(ERASURES))
+def test_that_somebody_was_erased_is_noted_until_the_file_is_rewritten(
+    path: Path, erase: Callable[[SqliteState], None]
+) -> None:
+    state = SqliteState(path)
+    state.write({KEY: batch({ANN: b"1"})})
+    state.rewrite()
+    state.write({KEY: batch({b"bob": b"2"})})
+    state.write({KEY: Batch(header(sweeping=False), forget=False, records={})})
+    assert not state.has_erased
+    erase(state)
+    assert state.has_erased
+    state.rewrite()
+    assert not state.has_erased
+    state.close()
+
+
+def test_what_was_erased_by_a_process_that_was_killed_before_it_emptied_its_log_goes_with_the_next_start(
+    path: Path,
+) -> None:
+    def erase(state: SqliteState) -> None:
+        state.write({KEY: batch({ANN: b"1"})})
+        with state._transaction():
+            state._write(KEY, Batch(None, forget=False, records={ANN: None}))
+
+    in_a_process_that_is_killed(path, erase)
+    assert ANN in in_files(path)
+    state = SqliteState(path)
+    assert state.has_erased
+    state.write({})
+    assert ANN not in in_files(path)
+    state.close()
+
+
+def test_a_record_that_was_replaced_is_in_no_file_once_a_sweep_has_ended(path: Path) -> None:
+    state = SqliteState(path)
+    state.write({})
+    state.write({KEY: batch({b"bob": b"seen from 203.0.113.77"})})
+    state.write({KEY: batch({b"bob": b"seen from elsewhere"})})
+    assert b"203.0.113.77" in in_files(path)
+    state.write({KEY: Batch(header(sweeping=False), forget=False, records={})})
+    assert b"203.0.113.77" not in in_files(path)
+    state.close()
+
+
+def test_a_log_that_is_being_read_is_told_and_emptied_when_it_can_be(path: Path) -> None:
+    state = SqliteState(path)
+    state.write({KEY: batch({ANN: b"1", b"bob": b"2"})})
+    reading = state._db.execute("SELECT identity FROM users")
+    reading.fetchone()
+    with pytest.raises(OSError, match="SQLite"):
+        state.write({KEY: batch({ANN: None})})
+    reading.close()
+    state.write({})
+    assert ANN not in in_files(path)
+    state.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rewriting_takes_away_the_copies_that_lie_between_the_rows(path: Path, seed: int) -> None:
+    random, alive = Random(seed), dict[bytes, bytes]()
+    state = SqliteState(path)
+    for _ in range(40):
+        new = {b"canary-%08x@" % random.getrandbits(32): random.randbytes(random.randrange(10, 800)) for _ in range(60)}
+        alive |= new
+        state.write({KEY: batch({**new})})
+        gone = random.sample(sorted(alive), 20)
+        state.write({KEY: batch(dict.fromkeys(gone))})
+        for name in gone:
+            del alive[name]
+    state.rewrite()
+    assert set(re.findall(rb"canary-[0-9a-f]{8}@", in_files(path))) == alive.keys()
+    state.close()
+    assert known(path) == alive
+
+
+def test_who_is_erased_leaves_nothing_in_a_directory_for_all(path: Path) -> None:
+    users = {b"%06d" % number + b"@example.com" * 9: b"x" for number in range(DELETED_AT_ONCE * 10)}
+    state = SqliteState(path)
+    state.write({KEY: batch({**users}), PoolKey("eu-west-1_Other", ""): batch({**users})})
+    seen: set[str] = set()
+
+    def look() -> int:
+        """What SQLite opens for itself is never seen by name: it has none."""
+        opened = [file.readlink() for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+        seen.update(str(file.parent) for file in opened if "etilqs" in file.name)
+        return 0
+
+    state._db.set_progress_handler(look, 10_000)
+    state.write({KEY: batch({}, forget=True)})
+    state.retain(())
+    assert not seen
+    state.write({KEY: batch({**users})})
+    state.rewrite()
+    assert seen <= {str(path.parent)}
+    state.close()
+
+
+@pytest.mark.parametrize("companion", ["", "-wal"])
+def test_a_file_that_others_can_reach_becomes_its_owners_alone(path: Path, companion: str) -> None:
+    in_a_process_that_is_killed(path, lambda state: state.write({KEY: batch({ANN: b"1"})}))
+    path.with_name(path.name + companion).chmod(0o644)
+    with capture_logs() as logs:
+        state = SqliteState(path)
+    state.write({KEY: batch({b"bob": b"1"})})
+    assert {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {
+        "state.db": 0o600,
+        "state.db-wal": 0o600,
+    }
+    state.close()
+    assert [(entry["log_level"], entry["file"], entry["mode"]) for entry in logs] == [
+        ("info", f"state.db{companion}", "0644")
+    ]
+
+
+def test_a_mode_that_cannot_be_changed_is_warned_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.touch(mode=0o640)
+
+    def not_ours(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", not_ours)
+    with capture_logs() as logs:
+        state = SqliteState(path)
+    state.write({KEY: batch({b"ann": b"1"})})
+    state.close()
+    assert {(entry["log_level"], entry["mode"]) for entry in logs} == {("warning", "0640")}
+    assert known(path) == {b"ann": b"1"}
+
+
+def test_a_file_of_another_program_keeps_its_mode(path: Path) -> None:
+    path.write_bytes(b"no database at all, but quite some text" * 50)
+    path.chmod(0o644)
+    with pytest.raises(StateDamaged):
+        SqliteState(path)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("gone", [[""], ["", "-wal"]])
+def test_a_file_that_was_removed_can_be_begun_again_with_all_it_held(path: Path, gone: list[str]) -> None:
+    state = SqliteState(path)
+    state.write({KEY: batch({b"ann": b"1"})})
+    assert state.is_in_place()
+    for companion in gone:
+        path.with_name(path.name + companion).unlink()
+    assert not state.is_in_place()
+    state.write({KEY: batch({b"bob": b"2"})})
+    state.begin_again()
+    state.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert known(path) == {b"ann": b"1", b"bob": b"2"}
+    assert [file.name for file in path.parent.iterdir()] == ["state.db"]
+
+
+def test_a_file_that_somebody_put_in_place_of_the_one_removed_is_left_as_it_is(path: Path) -> None:
+    state = SqliteState(path)
+    path.unlink()
+    path.write_text("somebody else's")
+    assert not state.is_in_place()
+    with pytest.raises(OSError, match=r"removed, and no new one can be begun: .*exists"):
+        state.begin_again()
+    assert path.read_text() == "somebody else's"
+    state.close()
+
+
+def test_a_file_that_cannot_be_begun_again_whole_is_not_begun(path: Path) -> None:
+    state = SqliteState(path)
+    state.write({KEY: batch({b"ann": b"1"})})
+    path.unlink()
+    state._db.execute("BEGIN")  # in the middle of which SQLite copies no file
+    state._db.execute("DELETE FROM users")
+    with pytest.raises(OSError, match="cannot be written again"):
+        state.begin_again()
+    assert not path.exists()
+    state._db.execute("ROLLBACK")
+    state.begin_again()
+    state.close()
+    assert known(path) == {b"ann": b"1"}
 
 
 def test_another_shape_is_kept_until_this_one_is_complete(path: Path) -> None:
