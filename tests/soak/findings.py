@@ -127,7 +127,7 @@ def markdown(found: Findings) -> str:
     failed = sum(found.call_failures.values())
     share = f"{failed / found.calls:.1%}" if found.calls else "none"
     rows = [
-        ("ran for", f"{(found.seconds - found.warm_up) / 60:.1f} minutes, after {found.warm_up / 60:.1f} of warm-up"),
+        ("ran for", f"{found.seconds / 60:.1f} minutes, the first {found.warm_up / 60:.1f} left out of the slope"),
         ("memory", f"{_span(found.warm, 'rss', MIB)} MiB; slope {slope}"),
         ("file descriptors", f"{_span(found.warm, 'descriptors')}; the least grew by {found.growth('descriptors')}"),
         ("threads", f"{_span(found.warm, 'threads')}; the least grew by {found.growth('threads')}"),

@@ -24,11 +24,6 @@ SCRAPE_SECONDS, READ_SECONDS, COMPARE_SECONDS = 1.0, 5.0, 10.0
 LAST_SWEEP_INTERVALS = 4
 """So many sweep intervals the calm at the end may last."""
 
-HASTE = 10
-"""In the warm-up everything happens so many times as often, so that memory soon is what all that happens needs."""
-
-WARM_UP_INTERVALS = 15
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -43,38 +38,28 @@ class Plan:
 
     @property
     def warm_up(self) -> float:
-        """Seconds before the duration."""
-        return min(WARM_UP_INTERVALS * self.sweep_every, self.duration / 2)
+        """Caches fill and pools are read for the first time."""
+        return min(max(5 * self.sweep_every, self.duration / 10), self.duration / 2)
 
 
 def soak(plan: Plan, directory: Path, found: Findings, say: Callable[[str], None]) -> None:
     """Run; what is seen is noted in `found` as it comes, so that an interrupted run has something to tell."""
-    with (
-        world(plan.seed, plan.users) as here,
-        serving_program(_config(plan, here, HASTE), directory, here.emulator_url) as running,
-    ):
-        running.after_first_sweep(*here.pool_ids, within=120)
-        with closing(_Run(plan, here, running, found, say)) as run:
-            here.pace = HASTE
-            here.start()
-            run.until(plan.warm_up, HASTE)
-            here.pace = 1
-            (directory / "config.yaml").write_text(_config(plan, here, 1), encoding="utf-8")
-            run.reload()
-            run.until(plan.warm_up + plan.duration)
-            here.calm()
-            run.end()
-
-
-def _config(plan: Plan, here: World, pace: float) -> str:
-    return config(
-        here.url,
-        pool(here.pool_ids[0], detail="device"),
-        here.pool_ids[1],
-        rate={"UserResourceRead": 30 * pace, "UserList": 5 * pace},
-        refresh_interval=f"{max(1, plan.sweep_every / pace):.0f}s",  # nothing shorter is taken
-        state="state.db",
-    )
+    with world(plan.seed, plan.users) as here:
+        text = config(
+            here.url,
+            pool(here.pool_ids[0], detail="device"),
+            here.pool_ids[1],
+            rate={"UserResourceRead": 30, "UserList": 5},
+            refresh_interval=f"{plan.sweep_every:.0f}s",
+            state="state.db",
+        )
+        with serving_program(text, directory, here.emulator_url) as running:
+            running.after_first_sweep(*here.pool_ids, within=120)
+            with closing(_Run(plan, here, running, found, say)) as run:
+                here.start()
+                run.until(plan.duration)
+                here.calm()
+                run.end()
 
 
 class _Run:
@@ -91,15 +76,12 @@ class _Run:
         self._connection = http.client.HTTPConnection(parts.netloc, timeout=10)
         self._pause = Event()
 
-    def until(self, seconds: float, pace: float = 1) -> None:
-        """Scrape and look until so many seconds have passed since the beginning; `pace`: so many times as often."""
-        began = self._now()
+    def until(self, seconds: float) -> None:
+        """Scrape and look until so many seconds have passed."""
+        due = {self._look: 0.0, self._compare: 0.0, self._tell: 0.0}
         every = {self._look: READ_SECONDS, self._compare: COMPARE_SECONDS, self._tell: 60.0}
         if self._plan.reload_every is not None:
-            every[self.reload] = self._plan.reload_every / pace
-        due = dict.fromkeys(every, began)
-        if self._plan.reload_every is not None:
-            due[self.reload] += every[self.reload]
+            due[self._reload] = every[self._reload] = self._plan.reload_every
         tick = 0
         while (now := self._now()) < seconds:
             self._scrape()
@@ -108,7 +90,7 @@ class _Run:
                     act()
                     due[act] = moment + every[act]
             tick += 1
-            self._pause.wait(max(0.0, began + tick * SCRAPE_SECONDS / pace - self._now()))
+            self._pause.wait(max(0.0, tick * SCRAPE_SECONDS - self._now()))
 
     def close(self) -> None:
         """Scrape no more."""
@@ -191,8 +173,7 @@ class _Run:
             f" {memory:.1f} MiB, {found.readings[-1].threads} threads, {found.readings[-1].descriptors} descriptors"
         )
 
-    def reload(self) -> None:
-        """Have the program read its configuration again."""
+    def _reload(self) -> None:
         self._program.process.send_signal(signal.SIGHUP)
         self._found.reloads += 1
 

@@ -11,7 +11,7 @@ from tests.soak.run import Plan, soak
 
 def test_a_soak_of_seconds_ends_with_the_truth(tmp_path: Path) -> None:
     plan = Plan(duration=12, sweep_every=5, users=30)
-    found = Findings(plan.warm_up, plan.sweep_every, plan.warm_up + plan.duration)
+    found = Findings(plan.warm_up, plan.sweep_every, plan.duration)
     told: list[str] = []
     soak(plan, tmp_path, found, told.append)
     assert found.drift == []

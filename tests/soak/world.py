@@ -14,6 +14,7 @@ from exporter.emulator.demo import PoolLife
 from tests.faults.proxy import FAIR, Mischief, Weather, proxied
 from tests.truth import counts
 
+EVENT_SECONDS = 1.0
 THIRD = 0.034
 FAULTS = (Rule(Fault.THROTTLED, share=THIRD), Rule(Fault.SERVER_ERROR, share=THIRD))
 RESETS = Weather(THIRD, Mischief.RESET)
@@ -62,8 +63,6 @@ class World:
         self._ended = Event()
         self._lock = Lock()
         self._thread = Thread(target=self._live, name="world", daemon=True)
-        self.pace = 1.0
-        """So many events a second in each pool."""
         self.events = 0
 
     @property
@@ -90,7 +89,7 @@ class World:
         return self._emulator.truth(pool_id)
 
     def _live(self) -> None:
-        while not self._ended.wait(1 / self.pace):
+        while not self._ended.wait(EVENT_SECONDS):
             for life in self._lives:
                 life.event()
                 self.events += 1
