@@ -23,7 +23,7 @@ from tests.statefile import expected, in_file
 from tests.truth import assert_true
 
 USERS = 300
-KILLS = 20 if LONG else 8
+KILLS = 20 if LONG else 5
 """Of first sweeps, and as many of later ones, in each round."""
 
 RATE = 50
