@@ -71,17 +71,21 @@ class StateFile(Protocol):
     """Where batches end up."""
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
-        """Write the batches of some pools, all or none; without any, only see whether they could be written.
+        """Write the batches of some pools, all or none; without any, only do what was left undone.
 
         Raises `OSError` when that is not possible at the moment; the same batches come again.
         """
         ...
 
-    def tidy(self) -> None:
-        """Do what takes longer and may wait, such as to overwrite what was erased.
+    def tidy(self) -> bool:
+        """Do what takes longer and may wait, such as to overwrite what was erased; whether there was anything to do.
 
         Raises `OSError` when that is not possible at the moment.
         """
+        ...
+
+    def hurry(self) -> None:
+        """Have a `tidy` under way, in another thread, end at once, with `OSError`."""
         ...
 
     def close(self) -> None:
@@ -148,6 +152,7 @@ class Journal:
         self._pools: dict[PoolKey, _Pending] = {}
         self._stopping = threading.Event()
         self._failing = False
+        self._untidy = False
         self._thread = threading.Thread(target=self._write_until_stopped, name="state", daemon=True)
 
     def of(self, key: PoolKey) -> PoolJournal:
@@ -170,6 +175,7 @@ class Journal:
     def stop(self) -> None:
         """Write what is left, and close the file; a disk that hangs is not waited for."""
         self._stopping.set()
+        self._file.hurry()
         self._thread.join(STOP_SECONDS)
 
     def _write_until_stopped(self) -> None:
@@ -187,8 +193,6 @@ class Journal:
             batches = {key: batch for key, pool in self._pools.items() if (batch := pool.take()) is not None}
         try:
             self._file.write(batches)
-            if not self._stopping.is_set():
-                self._file.tidy()
         except OSError as error:
             self._failed(batches, str(error))
         except Exception as error:
@@ -200,6 +204,28 @@ class Journal:
             if self._failing:
                 log.info("state is written again")
             self._failing = False
+            if not self._stopping.is_set():
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """What is written stays written, whatever comes of this."""
+        try:
+            if self._file.tidy():
+                self._untidy = False
+        except OSError as error:
+            self._stays_untidy(str(error))
+        except Exception as error:
+            if not self._untidy:
+                log.exception("state failed unexpectedly")
+            self._stays_untidy(type(error).__name__)
+
+    def _stays_untidy(self, error: str) -> None:
+        if self._stopping.is_set():
+            return  # told to hurry; the next start tidies up
+        self._failures.state_failed()
+        if not self._untidy:
+            log.error("state cannot be rewritten; traces of who was erased stay until it can", error=error)
+        self._untidy = True
 
     def _failed(self, batches: Mapping[PoolKey, Batch], error: str) -> None:
         with self._lock:

@@ -28,6 +28,9 @@ KEY_BYTES = 32
 REWRITE_SHARE = 0.01
 """Rewriting the file takes at most this share of the time, however large it is."""
 
+REWRITE_SECONDS = 600.0
+"""And it is rewritten no more often than that, however fast the disk is."""
+
 log = structlog.get_logger()
 
 
@@ -136,16 +139,25 @@ class FileRecovery:
             self._let_go()
             self._state.write(batches)
 
-    def tidy(self) -> None:
-        """Rewrite the file when somebody was erased, unless that was costly and not long ago."""
+    def tidy(self) -> bool:
+        """Rewrite the file when somebody was erased, unless that was not long ago; whether it was rewritten.
+
+        Raises `OSError` when it cannot be.
+        """
         with self._lock:
             began = self._clock.monotonic()
             if not self._state.has_erased or began < self._next_rewrite:
-                return
+                return False
             try:
                 self._state.rewrite()
             finally:
-                self._next_rewrite = began + (self._clock.monotonic() - began) / REWRITE_SHARE
+                took = self._clock.monotonic() - began
+                self._next_rewrite = began + max(REWRITE_SECONDS, took / REWRITE_SHARE)
+            return True
+
+    def hurry(self) -> None:
+        """End a rewriting under way."""
+        self._state.hurry()
 
     def close(self) -> None:
         """Let go of the file."""

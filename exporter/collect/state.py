@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -114,11 +115,12 @@ class SqliteState:
         except StateDamaged:
             self._db.close()
             raise
-        self._path = path
+        self._path = Path(os.path.realpath(path))  # beside which SQLite keeps its log
         self._place = place_of(path)
         self._erased = True  # by a process before this one, which may have been killed before it came to overwriting
         self._log_is_full = True
-        close_to_others(path)
+        self._rewriting = False
+        close_to_others(self._path)
 
     @property
     def has_erased(self) -> bool:
@@ -175,7 +177,7 @@ class SqliteState:
         rows to its neighbours: of some thousand deleted users one was still to be read. Raises `OSError` as `write`
         does; the file is then as it was.
         """
-        self._log_is_full = True
+        self._log_is_full = self._rewriting = True
         beside = str(self._path.parent.absolute()).replace("'", "''")
         try:
             # What SQLite cannot hold in memory meanwhile shall lie beside the file, never in a directory for all.
@@ -183,8 +185,15 @@ class SqliteState:
             self._db.execute("VACUUM")
         except (sqlite3.Error, UnicodeError) as error:
             raise OSError(f"SQLite: {error}") from error
+        finally:
+            self._rewriting = False
         self._empty_log()
         self._erased = False
+
+    def hurry(self) -> None:
+        """End a rewriting under way in another thread; it raises, and the file is as it was."""
+        if self._rewriting:
+            self._db.interrupt()
 
     def begin_again(self) -> None:
         """Write all that this file holds to a new one at its path, from which it was removed.

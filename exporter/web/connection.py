@@ -211,7 +211,7 @@ class Connection:
         """Answer, be it that there is no room for the answer; which status that was."""
         head_only = request.method == "HEAD"
         response = self._site.answer(request) if refused is None else refused
-        with self._site.outbox.room_for(response.body, self._stream.give_up) as granted:
+        with self._site.outbox.room_for(b"" if head_only else response.body, self._stream.give_up) as granted:
             if granted:
                 self._send(response, head_only=head_only)
                 return response.status

@@ -45,7 +45,7 @@ class Outbox:
         self._room = room or Room()
         self._held: dict[int, _Held] = {}  # by identity: what one rendering gave to several clients is there once
         self._changed = Condition()
-        self._someone_waits = False
+        self._awaited: bytes | None = None
 
     @contextmanager
     def room_for(self, body: bytes, give_up: GiveUp) -> Iterator[bool]:
@@ -65,6 +65,8 @@ class Outbox:
 
     def _granted(self, body: bytes, give_up: GiveUp) -> bool:
         with self._changed:
+            if self._awaited is body:  # made once for all who share it: there is room for each of them, or for none
+                self._changed.wait_for(lambda: self._awaited is not body, self._room.letting_go)
             if id(body) not in self._held and not self._fitted(body):
                 return False
             held = self._held.setdefault(id(body), _Held(body))
@@ -90,9 +92,9 @@ class Outbox:
     def _fitted(self, body: bytes) -> bool:
         """Whether there is room, if need be because others are given up.
 
-        One at a time waits for that: a body in waiting is not counted, and nobody else may take the room.
+        One body at a time is waited for: it is not counted yet, and no other may take its room.
         """
-        return not self._someone_waits and (self._fits(body) or self._made_fit(body))
+        return self._awaited is None and (self._fits(body) or self._made_fit(body))
 
     def _made_fit(self, body: bytes) -> bool:
         leaving = self._to_leave_for(body)
@@ -100,11 +102,12 @@ class Outbox:
             give_up()
         if not leaving:
             return False
-        self._someone_waits = True
+        self._awaited = body
         try:
             return self._changed.wait_for(lambda: self._fits(body), self._room.letting_go)
         finally:
-            self._someone_waits = False
+            self._awaited = None
+            self._changed.notify_all()
 
     def _to_leave_for(self, body: bytes) -> list[_Held]:
         """Those who have taken the longest, as many as the body needs; nobody where that is not enough."""

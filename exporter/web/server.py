@@ -36,9 +36,9 @@ ROOM_SECONDS = 0.5
 ACCEPT_PAUSE_SECONDS = 0.1
 """After a failure to accept: without descriptors left, trying at once would only burn CPU."""
 
-SEND_BUFFER_BYTES = 128 * 1024
-"""What the kernel keeps of an answer for a client who does not read; by itself it takes megabytes for each. It doubles
-this for its own needs."""
+UNSENT_BYTES = 128 * 1024
+"""What the kernel takes of an answer beyond what is under way to the client; by itself it takes megabytes from each who
+does not read. What is under way grows with the distance of the client, as it should."""
 
 _OPEN = WebSettings()
 
@@ -184,7 +184,8 @@ class WebServer:
             with sock:
                 # Answers are written in one piece or large ones; waiting to fill packets would only delay them.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+                if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not everywhere
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
                 connection.serve()
                 _shut(sock)
         finally:

@@ -32,6 +32,8 @@ class File:
     def __init__(self) -> None:
         self.users: dict[PoolKey, dict[bytes, bytes]] = {}
         self.full = False
+        self.crowded = False
+        """There is room to write, and none to rewrite."""
         self.writes = 0
         self.tidied = 0
         self.looked = 0
@@ -52,10 +54,14 @@ class File:
                 else:
                     users[identity] = record
 
-    def tidy(self) -> None:
-        if self.full:
+    def tidy(self) -> bool:
+        if self.full or self.crowded:
             raise OSError("disk full")
         self.tidied += 1
+        return True
+
+    def hurry(self) -> None:
+        pass
 
     def close(self) -> None:
         self.closed.set()
@@ -120,6 +126,26 @@ def test_a_failure_that_only_looking_after_the_file_shows_is_counted_and_its_end
         assert eventually(lambda: file.tidied >= 1)
         journal.stop()
     assert [entry["event"].partition(";")[0] for entry in logs] == ["state cannot be written", "state is written again"]
+
+
+def test_what_is_written_stays_written_when_the_file_cannot_be_rewritten() -> None:
+    file, failures = File(), Counting()
+    file.crowded = True
+    journal = Journal(file, failures)
+    pool = journal.of(ONE)
+    with capture_logs() as lines:
+        for number in range(5):
+            pool.put(b"ann", b"%d" % number)
+            journal._flush()
+        assert (file.writes, failures.failures) == (5, 5)
+        journal._flush()
+        assert file.writes == 5, "nothing was given back"
+        file.crowded = False
+        journal._flush()
+        file.crowded = True
+        journal._flush()
+    told = [line["event"] for line in lines]
+    assert told == ["state cannot be rewritten; traces of who was erased stay until it can"] * 2, "once each time"
 
 
 def test_forgetting_wins_over_what_came_before_and_not_over_what_comes_after() -> None:
@@ -229,7 +255,10 @@ class Slow:
         if self.full:
             raise OSError("disk full")
 
-    def tidy(self) -> None:
+    def tidy(self) -> bool:
+        return False
+
+    def hurry(self) -> None:
         pass
 
     def close(self) -> None:

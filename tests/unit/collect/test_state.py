@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -535,3 +536,36 @@ def test_a_companion_that_was_set_aside_alone_is_not_replaced(path: Path, compan
     set_aside(path, "because", 1_700_000_000)
     assert alone.read_text() == "alone"
     assert path.with_name(f"{path.name}.set-aside-20231114T221320Z-2{companion}").read_text() == "new"
+
+
+def test_a_rewriting_that_is_told_to_hurry_ends_and_leaves_the_file_as_it_was(path: Path) -> None:
+    state = SqliteState(path)
+    records: dict[bytes, bytes | None] = {b"%d" % number: b"1" * 100 for number in range(100_000)}
+    state.write({KEY: batch(records)})
+    with ThreadPoolExecutor(1) as pool:
+        rewriting = pool.submit(state.rewrite)
+        while not rewriting.done():
+            state.hurry()
+        with pytest.raises(OSError, match="interrupted"):
+            rewriting.result()
+    assert state.has_erased
+    state.hurry()
+    state.write({KEY: batch({ANN: b"2"})})
+    restored = state.load(KEY)
+    assert restored is not None
+    assert len(restored.records) == 100_001
+    state.close()
+
+
+def test_a_file_behind_a_link_is_begun_again_where_the_link_leads(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    state = SqliteState(link)
+    state.write({KEY: batch({ANN: b"1"})})
+    path.unlink()
+    assert not state.is_in_place()
+    state.begin_again()
+    state.close()
+    assert link.is_symlink()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT identity FROM users").fetchall() == [(ANN,)]

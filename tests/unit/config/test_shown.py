@@ -20,7 +20,7 @@ ARN = "arn:aws:iam::123456789012:role/s3cret"
 PASSWORD = "s3cret horse"
 SECRETS = (
     *(HEX, HEX.upper(), HEX[:32], BASE64, FOR_URLS, FOR_URLS[:32], BCRYPT, BCRYPT.replace("2b", "2"), PEM, ARN),
-    *("$apr1$s3cret$x", "$6$s3cret$x", "$argon2id$v=19$s3cret", "AKIAS3CRET0A1B2C3D4E", "ASIAS3CRET0A1B2C3D4E"),
+    *("$apr1$s3cret$x", "$6$S3cret$x", "$argon2id$v=19$s3cret", "AKIAS3CRET0A1B2C3D4E", "ASIAS3CRET0A1B2C3D4E"),
 )
 """What is never shown, wherever it stands."""
 
@@ -124,6 +124,12 @@ def test_no_scalar_is_shown_in_the_place_of_a_mapping_or_a_list(tmp_path: Path, 
     assert_hidden(said, secret)
 
 
+@pytest.mark.parametrize("key", ["external_id", "endpoint_url", "role_arn", "users", "usernames", "filter"])
+def test_text_that_has_swallowed_a_key_is_not_shown(tmp_path: Path, key: str) -> None:
+    said = said_of(tmp_path, f"pools: [{{id: eu-west-1_A, detail: '{key}: hunter2'}}]\n", web=False)
+    assert said.endswith(" (found text that is not shown here)")
+
+
 @pytest.mark.parametrize("secret", [PASSWORD, "alice.s3cret", f"prom:{BCRYPT}", HEX, BASE64])
 @pytest.mark.parametrize("text", WEB_IN_PLACE_OF_MAPPINGS)
 def test_nor_in_a_web_configuration(tmp_path: Path, text: str, secret: str) -> None:
@@ -136,6 +142,11 @@ def test_nor_in_a_web_configuration(tmp_path: Path, text: str, secret: str) -> N
 @pytest.mark.parametrize("text", IN_PLACE_OF_SCALARS)
 def test_a_secret_is_shown_under_no_key(tmp_path: Path, text: str, secret: str) -> None:
     assert_hidden(said_of(tmp_path, text.format(f'"{secret}"'), web=False), secret)
+
+
+def test_of_an_attribute_that_looks_like_a_secret_the_label_is_not_shown(tmp_path: Path) -> None:
+    said = said_of(tmp_path, f"defaults: {{device_attributes: [{HEX}, {HEX}]}}\n{ONE_POOL}", web=False)
+    assert "device_attributes: the label ? would stand twice, " in said
 
 
 @pytest.mark.parametrize("secret", SECRETS)

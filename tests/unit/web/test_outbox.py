@@ -189,3 +189,15 @@ def test_nothing_is_kept_of_an_answer_once_it_was_sent_or_refused(granted: bool)
     with site.outbox.room_for(answer, nothing) as outcome:
         assert outcome is granted
     assert sys.getrefcount(answer) == before
+
+
+def test_who_shares_the_answer_that_is_waited_for_waits_with_it() -> None:
+    site = Site(Room(total=1000, always=1, small=10, patience=1.0, letting_go=60.0))
+    assert site.asks("slow", body(900), lets_go=False)
+    site.clock.turn(2)
+    page = body(900)
+    with waiting(site, "one", page) as one, ThreadPoolExecutor(1) as pool:
+        other = pool.submit(site.asks, "other", page)
+        assert not eventually(other.done, within=0.2)
+        site.is_done("slow")
+        assert (one(), other.result(10)) == (True, True)

@@ -444,12 +444,25 @@ SECRETS = [
     "tls_server_config: 'client_ca: mallory'\n",
     "rate_limit: |\n  mallory\n  and more\n",
     "rate_limit: >-\n  mallory\n",
+    # Where a scalar is expected, a wrong one is shown.
+    "rate_limit: {interval: 'basic_auth_users: mallory', burst: 1}\n",
+    "http_server_config: {http2: 'key: mallory'}\n",
+    "http_server_config: {http2: 'cert: mallory'}\n",
+    "http_server_config: {http2: 'client_ca: mallory'}\n",
+    "http_server_config:\n  http2: |\n    mallory\n    and more\n",
+    "http_server_config:\n  http2: >-\n    mallory\n",
 ]
 
 
 @pytest.mark.parametrize("text", SECRETS)
 def test_no_fault_shows_a_name_a_hash_or_a_key(directory: Path, text: str) -> None:
     assert not re.search(rf"mallory|{re.escape(HASH[:12])}", "".join(faults(directory, text)))
+
+
+@pytest.mark.parametrize("key", ["cert", "key", "client_ca"])
+def test_of_what_is_no_text_below_a_secret_key_only_the_kind_is_shown(directory: Path, key: str) -> None:
+    (fault, *_) = faults(directory, f"tls_server_config: {{{key}: 8675309}}\n")
+    assert re.fullmatch(rf"1: .*\.{key}: wrong type, .* \(found the number that is not shown here\)", fault)
 
 
 def test_the_whole_file(directory: Path) -> None:
