@@ -36,6 +36,7 @@ class File:
         """There is room to write, and none to rewrite."""
         self.writes = 0
         self.tidied = 0
+        self.hurried = 0
         self.looked = 0
         self.closed = threading.Event()
 
@@ -61,7 +62,7 @@ class File:
         return True
 
     def hurry(self) -> None:
-        pass
+        self.hurried += 1
 
     def close(self) -> None:
         self.closed.set()
@@ -111,8 +112,10 @@ def test_a_file_is_looked_after_while_there_is_nothing_to_write_and_not_while_th
     journal.start()
     assert eventually(lambda: file.tidied >= 2)
     assert file.writes == 0
+    assert file.hurried == 0
     journal.stop()
     assert (file.looked, failures.failures) == (file.tidied + 1, 0)
+    assert file.hurried == 1
 
 
 def test_a_failure_that_only_looking_after_the_file_shows_is_counted_and_its_end_told() -> None:
