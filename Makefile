@@ -1,5 +1,6 @@
-# Two commands do everything: `make demo` runs the exporter against its own Cognito, `make test` runs all checks.
-# Each first sets up what it needs in .venv, once, and again when a lock file changes.
+# `make demo` runs the exporter against the bundled Cognito emulator, `make test` the tests that need Python only, and
+# `make acceptance` the tests that need real programs or take long. Each sets up what it needs, once, and again when a
+# lock file changes.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ SETUP := $(VENV)/.project-$(shell cat requirements-dev.lock pyproject.toml | cks
 PIP := PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --no-compile
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade
 
-# Tests see the program as it is installed elsewhere: the wheel stands before the checkout, also in the processes that they start.
+# Acceptance tests run the built wheel: it precedes the checkout on the path, also in the processes that tests start.
 WHEEL := $(CURDIR)/build/wheel
 ON_WHEEL := PYTHONPATH=$(WHEEL) PYTHONSAFEPATH=1 WHEEL_UNDER_TEST=$(WHEEL) $(BIN)/pytest --import-mode=append
 
@@ -27,19 +28,22 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test bench lint format docs site dashboards lock package sbom tools clean faults fuzz soak mutants
+.PHONY: help demo test acceptance bench lint format docs site dashboards lock package sbom tools clean faults fuzz soak mutants
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(SETUP) ## Run the exporter against the bundled Cognito emulation; Ctrl-C ends it
 	@exec $(BIN)/cognito-device-exporter demo
 
-test: lint tools package ## Run every check: lint, types, import rules, then all tests, on the wheel
+test: lint ## Run lint, types, import rules, and the tests that need Python only
+	@$(BIN)/pytest --ignore=tests/acceptance -n 2 --dist loadgroup
+
+acceptance: tools package ## Run the tests that need real programs or take long, on the built wheel
 	@rm -rf $(WHEEL)
 	@$(PIP) --no-deps --no-index --target $(WHEEL) dist/*.whl
-	@$(ON_WHEEL) -n 2 --dist loadgroup -m 'not alone' --cov --cov-report= --cov-fail-under=0
-	@$(ON_WHEEL) -m alone --cov --cov-append
+	@$(ON_WHEEL) tests/acceptance -n 2 --dist loadgroup -m 'not alone'
+	@$(ON_WHEEL) tests/acceptance -m alone
 
 bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.md: ten minutes on a quiet machine
 	@tools/install_tools.sh bench
@@ -48,15 +52,15 @@ bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.m
 faults: $(SETUP) ## Break what can break, for longer than the tests do, into docs/reliability.md
 	@mkdir -p build
 	@rm -f build/faults.jsonl
-	@FAULTS_RESULTS=build/faults.jsonl FAULTS_ROUNDS=$(ROUNDS) FAULTS_SEED=$(SEED) $(BIN)/pytest tests/faults -o timeout=900
-	@$(BIN)/python -m tests.faults.report build/faults.jsonl docs/reliability.md
+	@FAULTS_RESULTS=build/faults.jsonl FAULTS_ROUNDS=$(ROUNDS) FAULTS_SEED=$(SEED) $(BIN)/pytest tests/acceptance/faults -o timeout=900
+	@$(BIN)/python -m tests.acceptance.faults.report build/faults.jsonl docs/reliability.md
 
 fuzz: $(SETUP) ## Try 20000 or EXAMPLES=… inputs against each reader of what others write: files, answers, flags
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz -o timeout=0 --hypothesis-profile=fuzz
 
 soak: $(SETUP) ## Run it for an hour, or DURATION=8h, while pools live and one call in ten fails
 	@mkdir -p build
-	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),1h) --reload-every 5m --output build/soak.md
+	@$(BIN)/python -m tests.acceptance.soak --duration $(or $(DURATION),1h) --reload-every 5m --output build/soak.md
 
 mutants: $(SETUP) ## Break a module, MODULE=exporter.web.pace, in small ways for LIMIT=10m, and show what no unit test notices
 	@timeout --foreground --signal=INT $(or $(LIMIT),10m) $(BIN)/mutmut run --max-children 1 $(if $(MODULE),'$(MODULE).*') || true

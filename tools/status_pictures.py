@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tests.browser import chromium
+from tests.acceptance.browser import chromium
 from tests.status_scenes import every_state, many, served, sources
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -11,12 +11,8 @@ from jsonschema import Draft7Validator
 
 from grafana.prometheus.__main__ import MANAGED_RULES
 from grafana.prometheus.managed import DATASOURCE_UID
-from tests.fakes import eventually
-from tests.grafana.conftest import Prometheus
 from tests.grafana.promql import catalogue_vocabulary, unknown_names
 from tests.grafana.test_rules import ALERTS, ROOT
-
-pytestmark = pytest.mark.xdist_group("prometheus")
 
 SCHEMA = ROOT.parent / "shared" / "reference" / "grafana" / "alerting.jsonschema.json"
 DATASOURCES = ROOT / "grafana" / "provisioning" / "datasources"
@@ -24,11 +20,6 @@ DATASOURCES = ROOT / "grafana" / "provisioning" / "datasources"
 (GROUP,) = yaml.safe_load(MANAGED_RULES.read_text(encoding="utf-8"))["groups"]
 RULES: dict[str, dict[str, Any]] = {rule["title"]: rule for rule in GROUP["rules"]}
 OF_PROMETHEUS = {alert["alert"]: alert for alert in ALERTS}
-
-EMPTY = {
-    "CognitoDeviceSuddenGrowth": "the demo has not run for a day",
-    "CognitoDeviceExporterAbsent": "the exporter of the demo is there",
-}
 
 
 def expression(rule: dict[str, Any]) -> str:
@@ -93,26 +84,3 @@ def test_a_rule_says_the_same_as_that_of_prometheus(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_a_query_names_nothing_but_what_the_exporter_serves(name: str) -> None:
     assert unknown_names(expression(RULES[name]), catalogue_vocabulary()) == []
-
-
-@pytest.mark.parametrize("name", sorted(RULES.keys() - EMPTY.keys()))
-def test_a_query_answers(name: str, prometheus: Prometheus) -> None:
-    assert prometheus.instant(expression(RULES[name]))
-
-
-@pytest.mark.parametrize(("name", "reason"), EMPTY.items())
-def test_a_query_without_an_answer_has_none_indeed(name: str, reason: str, prometheus: Prometheus) -> None:
-    assert prometheus.instant(expression(RULES[name])) == [], f"no longer true: {reason}"
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_a_rule_finds_what_that_of_prometheus_finds(name: str, prometheus: Prometheus) -> None:
-    def agree() -> bool:
-        managed = prometheus.instant(f"({expression(RULES[name])}) > {limit(RULES[name])}")
-        return _values(managed) == _values(prometheus.instant(OF_PROMETHEUS[name]["expr"]))
-
-    assert eventually(agree, within=15)
-
-
-def _values(series: list[dict[str, Any]]) -> dict[frozenset[tuple[str, str]], float]:
-    return {frozenset(one["metric"].items()): float(one["value"][1]) for one in series}

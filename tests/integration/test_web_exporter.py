@@ -26,7 +26,7 @@ from exporter.metrics.own_metrics import CODES
 from exporter.options import ListenAddress, ServeOptions
 from exporter.web.live import LOOK_SECONDS
 from exporter.web.server import WebServer
-from tests.e2e.prometheus import prometheus
+from tests.acceptance.e2e.prometheus import prometheus
 from tests.fakes import FakeCognito, FakePool, TurnedClock, eventually
 from tests.harness import config, environment, free_port, pool, program, serving_program, shown
 from tests.integration.web_serving import (

@@ -1,0 +1,1 @@
+"""Tests that need real programs, or take long: `make acceptance`."""

@@ -1,0 +1,202 @@
+"""What the chart renders, for every file of values that it comes with: valid, restricted, the same by either Helm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.errors import ConfigError
+from tests.acceptance.deploy.helm import CHART, CI_VALUES, HELMS, NAME, ci, helm, render, render_by
+from tests.acceptance.deploy.manifests import (
+    MINORS,
+    Object,
+    Objects,
+    operator_faults,
+    pods,
+    restricted_faults,
+    schema_faults,
+)
+from tests.deploy.configurations import KEY, check_config
+
+
+@pytest.fixture(params=CI_VALUES, ids=lambda path: path.name.removesuffix("-values.yaml"))
+def values(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def everything() -> list[Object]:
+    return [found for values in CI_VALUES for found in render(values).all]
+
+
+@pytest.mark.parametrize("program", HELMS)
+def test_lint_has_nothing_to_say(program: str) -> None:
+    done = helm("lint", "--strict", CHART, program=program)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for values in CI_VALUES:
+        done = helm("lint", "--strict", CHART, f"--values={values}", program=program)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "WARNING" not in done.stdout
+
+
+def test_either_helm_renders_the_same(values: Path) -> None:
+    assert render_by("helm3", values) == render_by("helm4", values)
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_every_object_is_what_the_oldest_and_the_newest_kubernetes_expect(minor: str, tmp_path: Path) -> None:
+    assert schema_faults(everything(), minor, tmp_path) == ""
+
+
+def test_the_oldest_kubernetes_that_is_tested_is_the_oldest_that_is_admitted() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert chart["kubeVersion"] == f">={MINORS[0]}.0-0"
+    for version, admitted in (("1.28.9", False), ("1.29.3-eks-a5df82a", True)):
+        arguments = ("template", "devices", CHART, f"--values={ci('minimal')}", f"--kube-version={version}")
+        assert (helm(*arguments).returncode == 0) is admitted, version
+
+
+def test_the_values_together_show_every_kind() -> None:
+    assert {found["kind"] for found in everything()} == {
+        "ConfigMap",
+        "Deployment",
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "Pod",
+        "PodDisruptionBudget",
+        "PodMonitor",
+        "PrometheusRule",
+        "Secret",
+        "Service",
+        "ServiceAccount",
+        "ServiceMonitor",
+        "StatefulSet",
+    }  # fmt: skip - a line each says no more
+
+
+def test_every_object_of_the_operator_is_what_its_definitions_expect() -> None:
+    seen = [found for found in everything() if found["kind"] in {"ServiceMonitor", "PodMonitor", "PrometheusRule"}]
+    assert len(seen) > 5
+    assert {found["kind"]: fault for found in seen for fault in operator_faults(found)} == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("endpoints", [{"port": "http-metrics", "intervall": "30s"}]), ("endpoints", [{"interval": "often"}])],
+)
+def test_a_fault_in_an_object_of_the_operator_would_be_seen(path: str, value: Any) -> None:
+    monitor = render(serviceMonitor__enabled=True).one("ServiceMonitor")
+    assert operator_faults({**monitor, "spec": {**monitor["spec"], path: value}}) != []
+
+
+def test_every_container_is_restricted(values: Path) -> None:
+    found = [fault for pod in pods(render(values).all) for fault in restricted_faults(pod)]
+    if "platform-ids" not in values.name:
+        assert all(pod["securityContext"]["runAsUser"] == 65532 for pod in pods(render(values).all))
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"securityContext__readOnlyRootFilesystem": False}, "readOnlyRootFilesystem"),
+        ({"securityContext__capabilities": {"add": ["NET_RAW"]}}, "capabilities"),
+        ({"podSecurityContext__seccompProfile": None}, "seccompProfile"),
+        ({"podSecurityContext__runAsUser": 0}, "runAsUser"),
+        ({"podSecurityContext__runAsNonRoot": None}, "runAsNonRoot"),
+    ],
+)
+def test_a_container_that_is_not_restricted_would_be_seen(change: dict[str, Any], fault: str) -> None:
+    assert f"exporter: {fault}" in restricted_faults(render(**change).pod["spec"])
+
+
+def test_nothing_is_injected_and_no_token_of_kubernetes_is_mounted(values: Path) -> None:
+    for pod in pods(render(values).all):
+        assert pod["enableServiceLinks"] is False
+        assert pod["automountServiceAccountToken"] is False
+    for account in render(values).of("ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_every_object_says_where_it_belongs(values: Path) -> None:
+    for found in render(values).all:
+        assert found["metadata"]["namespace"] == "monitoring"
+        assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == "devices"
+        assert found["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+
+
+def test_selectors_find_the_pods_and_say_nothing_that_changes(values: Path) -> None:
+    objects = render(values)
+    labels = objects.pod["metadata"]["labels"]
+    selectors = [objects.workload["spec"]["selector"]["matchLabels"]]
+    selectors += [service["spec"]["selector"] for service in objects.of("Service")]
+    selectors += [budget["spec"]["selector"]["matchLabels"] for budget in objects.of("PodDisruptionBudget")]
+    selectors += [policy["spec"]["podSelector"]["matchLabels"] for policy in objects.of("NetworkPolicy")]
+    selectors += [monitor["spec"]["selector"]["matchLabels"] for monitor in objects.of("PodMonitor")]
+    for selector in selectors:
+        assert selector.items() <= labels.items()
+        assert selector.keys() == {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
+    for pod in objects.of("Pod"):
+        assert not selectors[0].items() <= pod["metadata"]["labels"].items(), "no scrape may go to a pod of a test"
+
+
+@pytest.mark.parametrize("value", ["commonLabels", "podLabels"])
+def test_labels_of_the_operator_never_hide_a_pod_from_its_selectors(value: str) -> None:
+    taken = {"app.kubernetes.io/name": "mine", "app.kubernetes.io/instance": "mine", "app.kubernetes.io/version": "9"}
+    objects = render(**{value: taken})
+    labels = objects.pod["metadata"]["labels"]
+    assert objects.workload["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert labels["app.kubernetes.io/version"] == "9"
+
+
+def test_a_new_version_of_the_chart_alone_is_no_reason_for_new_pods() -> None:
+    assert "helm.sh/chart" in render().workload["metadata"]["labels"]
+    assert "helm.sh/chart" not in render().pod["metadata"]["labels"]
+
+
+def test_one_monitor_finds_one_service(values: Path) -> None:
+    objects = render(values)
+    for monitor in objects.of("ServiceMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        (service,) = (found for found in objects.of("Service") if wanted <= found["metadata"]["labels"].items())
+        assert service["metadata"]["name"] == NAME
+        assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+        assert monitor["spec"]["namespaceSelector"]["matchNames"] == [service["metadata"]["namespace"]]
+
+
+def config_of(objects: Objects) -> str:
+    text: str = objects.one("ConfigMap", NAME)["data"]["config.yaml"]
+    return text
+
+
+def test_the_configuration_is_accepted_by_the_exporter(values: Path, tmp_path: Path) -> None:
+    objects = render(values)
+    if "existing" in values.name:
+        assert not objects.of("ConfigMap")
+        return
+    shards = objects.workload["spec"]["replicas"]
+    settings = check_config(config_of(objects), tmp_path, shards)
+    assert settings.pools
+    assert settings.state_path == tmp_path / "state.sqlite"
+
+
+def test_the_exporter_refuses_what_it_should_in_these_tests_too(tmp_path: Path) -> None:
+    text = config_of(render(config__defaults={"detail": "everything"}))
+    with pytest.raises(ConfigError, match="detail"):
+        check_config(text, tmp_path)
+
+
+def test_numbers_stay_numbers_and_shares_text() -> None:
+    limits = yaml.safe_load(config_of(render(ci("full"))))["limits"]
+    assert limits == {"rate": {"UserResourceRead": "20%", "UserList": 2.5}, "series": 1_000_000}
+    assert isinstance(limits["series"], int)
+
+
+def test_the_key_is_named_in_the_configuration_unless_that_names_one() -> None:
+    assert yaml.safe_load(config_of(render(ci("full"))))["defaults"]["identity_key_file"] == KEY
+    other = render(identityKey__existingSecret="identity", config__defaults={"identity_key_file": "/elsewhere/key"})
+    assert yaml.safe_load(config_of(other))["defaults"]["identity_key_file"] == "/elsewhere/key"
+    assert "defaults" not in yaml.safe_load(config_of(render()))

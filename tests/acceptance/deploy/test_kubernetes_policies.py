@@ -1,0 +1,65 @@
+"""What checkov says of manifests and chart: nothing, or what is answered here."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.deploy.helm import ci, render
+from tests.acceptance.deploy.manifests import MONITORING, kustomize, parse
+from tests.tools import required_tool
+
+KUBERNETES = Path(__file__).parents[3] / "deploy" / "kubernetes"
+
+ANSWERED = {
+    "CKV_K8S_8": (r"Pod\..*-test$", "the pod of `helm test` asks once and ends"),
+    "CKV_K8S_9": (
+        r"Pod\..*-test$|Deployment\.default\.application$",
+        "so does it here; and a sidecar must not keep its application from being ready",
+    ),
+    "CKV_K8S_11": (r".", "a limit of CPU makes scrapes wait though nobody else wants the processor"),
+    "CKV_K8S_15": (r".", "a version's tag never moves, and a node that has it should not depend on the registry"),
+    "CKV_K8S_21": (r"\.default\.", "kustomize's user names the namespace"),
+    "CKV_K8S_43": (r".", "a digest is known once an image is published; image.digest takes it"),
+    "CKV2_K8S_6": (
+        r"\.default\.|-test$",
+        "who may connect is the cluster's to say; the chart has networkPolicy.enabled",
+    ),
+}
+"""The checks that fail, where they may, and why that is meant."""
+
+
+def findings(directory: Path) -> dict[str, Any]:
+    rendered = {name: render(ci(name)) for name in ("full", "client-certificates", "sharded", "existing")}
+    built = {Path(name).name: parse(kustomize(KUBERNETES / name)) for name in ("base", "overlays/sidecar")}
+    for name, objects in {**rendered, **built}.items():
+        items = [found for found in objects.all if found["apiVersion"] != MONITORING]
+        listed = {"apiVersion": "v1", "kind": "List", "items": items}
+        (directory / f"{name}.json").write_text(json.dumps(listed), encoding="utf-8")
+    command = [required_tool("checkov"), "--skip-download", "--quiet", "--compact", "--framework=kubernetes"]
+    done = subprocess.run(
+        [*command, "--output=json", f"--directory={directory}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_every_finding_of_checkov_is_answered(tmp_path: Path) -> None:
+    found = findings(tmp_path)
+    assert found["summary"]["passed"] > 300
+    assert found["summary"]["parsing_errors"] == 0
+    failed = {(check["check_id"], check["resource"]) for check in found["results"]["failed_checks"]}
+    unanswered = [
+        f"{check} {resource}"
+        for check, resource in sorted(failed)
+        if check not in ANSWERED or not re.search(ANSWERED[check][0], resource)
+    ]
+    assert unanswered == []
+    assert ANSWERED.keys() == {check for check, _ in failed}, "an answer to nothing"

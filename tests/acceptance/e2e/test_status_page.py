@@ -1,0 +1,205 @@
+"""The status page in a real Chromium: over the whole exporter, and over fleets that no test has time to sweep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import jsonschema
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped] # ships annotations without saying so
+from playwright.sync_api import Browser, Page, expect
+
+from exporter.emulator import Emulator, Fault, Rule
+from exporter.model import Tracking
+from exporter.web.status import schema
+from tests.acceptance.browser import chromium
+from tests.fakes import TurnedClock
+from tests.harness import FAST, HASTY, Log, config, serving, shown
+from tests.status_scenes import NOW, RULES, every_state, many, seen_pool, served, sources
+from tests.unit.web.strict_schema import strict
+
+UNKNOWN = "eu-west-1_NoSuchOne"
+PHONE, DESKTOP = (360, 740), (1280, 900)
+
+Scheme = Literal["light", "dark"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@contextmanager
+def visiting(
+    browser: Browser,
+    url: str,
+    size: tuple[int, int] = DESKTOP,
+    scheme: Scheme = "light",
+    *,
+    script: bool = True,
+) -> Iterator[Page]:
+    """The page in a window of its own; whatever the browser complains of fails the test."""
+    width, height = size
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=script
+    )
+    try:
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(url)
+        yield page
+        assert complaints == []
+    finally:
+        context.close()
+
+
+def state(page: Page, pool_id: str) -> str:
+    """What the row of a pool says of its state."""
+    return page.locator(f"tr:has([id='{pool_id}'])").locator(".state").inner_text()
+
+
+def is_scrolled_sideways(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+
+def test_every_state_and_a_sweep_that_moves_without_a_script(
+    browser: Browser, emulator: Emulator, tmp_path: Path, log: Log
+) -> None:
+    small = emulator.seed_pool("small", users=10)
+    large = emulator.seed_pool("large", users=500)
+    off = emulator.seed_pool("off", users=10, tracking=Tracking.OFF)
+    denied = emulator.seed_pool("denied", users=10)
+    failing = emulator.seed_pool("failing", users=10)
+    emulator.faults.rules = (
+        Rule(Fault.DENIED, "ListUsers", denied),
+        Rule(Fault.SERVER_ERROR, "ListUsers", failing),
+    )
+    pools = (small, large, off, denied, failing, UNKNOWN)
+    text = config(emulator.url, *pools, rate={**FAST, "UserResourceRead": 20}, refresh_interval="1h")
+    others = (small, off, denied, failing, UNKNOWN)
+    with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+        exporter.after_first_sweep(*others)
+        with visiting(browser, f"{exporter.url}/?refresh=5", script=False) as page:
+            assert {pool: state(page, pool) for pool in pools} == {
+                small: "ok",
+                large: "unread",
+                off: "tracking off",
+                denied: "denied",
+                failing: "failing",
+                UNKNOWN: "missing",
+            }
+            expect(page.locator("h1")).to_have_text("3 of 6 pools need attention")
+            assert "IAM does not allow" in page.locator(f"tr:has([id='{denied}'])").inner_text()
+            assert "server_error" in page.locator(f"tr:has([id='{failing}'])").inner_text()
+            bar = page.get_by_role("progressbar", name="Sweep of large")
+            before = float(bar.get_attribute("value") or 0)
+            assert 0 < before < 1
+            expect(bar).not_to_have_attribute("value", str(before), timeout=12_000)
+            assert before < float(bar.get_attribute("value") or 0) < 1
+            used = page.get_by_role("meter", name="UserResourceRead in use")
+            assert float(used.get_attribute("value") or 0) > 0
+        document = json.loads(exporter.get("/api/v1/status").body)
+    jsonschema.Draft202012Validator(strict(schema())).validate(document)
+    told = {pool["id"]: pool for pool in document["pools"]}
+    assert told[failing]["last_failure"]["reason"] == "server_error"
+    assert told[failing]["next_sweep"] is not None
+    assert told[small]["devices"]["total"] == len(emulator.truth(small).devices)
+    assert told[large]["users"] is None
+    assert 0 < told[large]["sweep"]["progress_ratio"] < 1
+    assert not log.events("request failed")
+
+
+def test_loading_anew_keeps_what_was_chosen_and_where_one_was(browser: Browser) -> None:
+    clock = TurnedClock(NOW)
+    with (
+        served(sources(many(200), clock)) as url,
+        visiting(browser, f"{url}/?state=ok&refresh=5") as page,
+    ):
+        page.evaluate("scrollTo(0, 1500)")
+        rows = page.locator(".pools tbody tr").count()
+        clock.turn(7)
+        expect(page.locator("header time")).to_have_text("11:06:47 UTC", timeout=12_000)
+        assert page.url == f"{url}/?state=ok&refresh=5"
+        assert page.locator(".pools tbody tr").count() == rows
+        assert shown(lambda: page.evaluate("scrollY") == 1500, within=2)
+
+
+def test_whoever_turns_refreshing_off_is_left_alone(browser: Browser) -> None:
+    with served(sources(every_state())) as url, visiting(browser, f"{url}/?state=failing") as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "5 s"
+        page.get_by_role("link", name="off", exact=True).click()
+        assert page.url == f"{url}/?state=failing&refresh=off"
+        assert page.locator(".pools tbody tr").count() == 1
+        answered = page.reload()
+        assert answered
+        assert "refresh" not in answered.headers
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Browser, size: tuple[int, int], scheme: Scheme) -> None:
+    told = sources(every_state(), rules=RULES)
+    told.own.identity_exposed(exposed=True)
+    with served(told) as url, visiting(browser, f"{url}/", size, scheme) as page:
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert found.response["passes"]
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_light_and_dark_are_what_the_visitor_prefers(browser: Browser, *, script: bool) -> None:
+    colours = set()
+    with served(sources(every_state())) as url:
+        for scheme in ("light", "dark"):
+            with visiting(browser, url, scheme=scheme, script=script) as page:
+                body = page.locator("body")
+                colours.add(body.evaluate("body => getComputedStyle(body).backgroundColor"))
+    assert len(colours) == 2
+
+
+def test_a_phone_shows_cards_and_nothing_beside_the_screen(browser: Browser) -> None:
+    unbroken = seen_pool("eu-west-1_" + "x" * 45, "n" * 128, last_success=NOW)
+    with served(sources([*every_state(), unbroken, *many(60)], rules=RULES)) as url:
+        with visiting(browser, url, PHONE) as page:
+            assert not is_scrolled_sideways(page)
+            card = page.locator("tr:has([id='us-east-1_mObileApp'])")
+            cells = [cell.bounding_box() for cell in card.locator("td").all()]
+            assert len({box["x"] for box in cells if box}) == 1, "cells stand below each other"
+            assert page.get_by_role("table").count() == 4
+            assert card.get_by_role("cell").count() == 6
+        with visiting(browser, url, DESKTOP) as page:
+            assert not is_scrolled_sideways(page)
+            expect(page.get_by_role("columnheader", name="Last success").first).to_be_visible()
+
+
+def test_of_two_hundred_pools_those_in_trouble_are_a_click_away(browser: Browser) -> None:
+    views = many(200)
+    with served(sources(views)) as url, visiting(browser, url, script=False) as page:
+        assert page.locator(".pools tbody tr").count() == 200
+        bad = page.get_by_role("link", name="needs attention")
+        expected = int(bad.locator("b").inner_text())
+        bad.click()
+        assert page.locator(".pools tbody tr").count() == expected < 20
+        names = {one.inner_text() for one in page.locator(".pools td .state").all()}
+        assert names <= {"missing", "denied", "failing"}
+
+
+def test_the_page_asks_for_nothing_but_itself(browser: Browser) -> None:
+    context = browser.new_context()
+    asked: list[str] = []
+    try:
+        with served(sources(every_state())) as url:
+            page = context.new_page()
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto(f"{url}/?refresh=off", wait_until="networkidle")
+            assert asked == [f"{url}/?refresh=off"]
+    finally:
+        context.close()

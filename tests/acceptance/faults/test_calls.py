@@ -1,0 +1,159 @@
+"""Calls to AWS go wrong for a while, at Cognito or on the way: what scrapes see meanwhile, and how soon all is well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import pytest
+
+from exporter.emulator import Emulator, Fault, PoolTruth, Rule
+from exporter.emulator.demo import PoolLife
+from exporter.model import Tracking
+from tests.acceptance.faults.proxy import FAIR, Mischief, Proxy, Weather, proxied
+from tests.acceptance.faults.rows import LONG, Row
+from tests.acceptance.faults.watch import Watch, becomes, swept_anew, watching
+from tests.harness import HASTY, Exporter, Page, config, serving
+from tests.truth import assert_true
+
+USERS = 40
+CHANGES = 12
+PATIENCE = HASTY
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong for a while."""
+
+    what: str
+    rules: tuple[Rule, ...] = ()
+    weather: Weather = FAIR
+    total: bool = False
+    """Nothing gets through, so that the pool fails."""
+    most_seconds: float = 10.0
+    """In which all must be well again, and in twice of which it must have struck; some waits last."""
+
+
+PARTIAL = "Sweeps take longer and end true. Nothing is lost."
+TOTAL = "The last values stay and the pool says that it fails; when calls get through, it reads on."
+
+TROUBLES = {
+    "throttled-30": Trouble("throttling, 30 % of calls", (Rule(Fault.THROTTLED, share=0.3),)),
+    "throttled-100": Trouble("throttling, all calls", (Rule(Fault.THROTTLED),), total=True),
+    "server-error-30": Trouble("HTTP 500, 30 % of calls", (Rule(Fault.SERVER_ERROR, share=0.3),)),
+    "server-error-100": Trouble("HTTP 500, all calls", (Rule(Fault.SERVER_ERROR),), total=True),
+    "malformed-30": Trouble("half a body, 30 % of calls", (Rule(Fault.MALFORMED, share=0.3),)),
+    "reset-30": Trouble("connection reset at a random point, 30 % of answers", weather=Weather(0.3, Mischief.RESET)),
+    "reset-100": Trouble("connection reset, all answers", weather=Weather(1.0, Mischief.RESET), total=True),
+    "truncation-30": Trouble(
+        "answer cut off at a random point, 30 % of answers", weather=Weather(0.3, Mischief.TRUNCATION)
+    ),
+    "stall-5": Trouble(
+        "answer stalls at a random point, 5 % of answers", weather=Weather(0.05, Mischief.STALL), most_seconds=40.0
+    ),
+    "latency": Trouble("every answer 0.5 s later", weather=Weather(latency=0.5)),
+}
+
+
+SHORT = ("throttled-30", "server-error-100", "reset-100", "truncation-30", "stall-5")
+"""In the usual test run; tests/integration has more of the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """An exporter that reads one pool through a proxy, and has read it once."""
+
+    emulator: Emulator
+    proxy: Proxy
+    exporter: Exporter
+    pool_id: str
+
+    def truth(self) -> PoolTruth:
+        return self.emulator.truth(self.pool_id)
+
+    def failures(self) -> dict[str, float]:
+        return failed_calls(self.exporter.scrape())
+
+    def is_true(self) -> bool:
+        page = self.exporter.scrape()
+        try:
+            assert_true(page, self.pool_id, self.truth())
+        except AssertionError:
+            return False
+        return page.state(self.pool_id) == "ok" and page.value("cognito_user_pool_up", user_pool_id=self.pool_id) == 1
+
+
+def failed_calls(page: Page) -> dict[str, float]:
+    """Requests that failed, by reason, over all operations."""
+    found: dict[str, float] = {}
+    series = page.series("cognito_exporter_aws_request_failures_total", "aws_account_id", "operation", "error")
+    for (_, _, reason), count in series.items():
+        found[reason] = found.get(reason, 0) + count
+    return {reason: count for reason, count in found.items() if count}
+
+
+@contextmanager
+def lab(emulator: Emulator, directory: Path, name: str, seed: int) -> Iterator[Lab]:
+    pool_id = emulator.seed_pool(name, users=USERS, tracking=Tracking.ALWAYS)
+    port = urlsplit(emulator.url).port
+    assert port is not None
+    with proxied(port, seed) as proxy:
+        text = config(proxy.url, pool_id, refresh_interval="1s")
+        with serving(text, directory, emulator.url, patience=PATIENCE) as exporter:
+            exporter.after_first_sweep(pool_id)
+            yield Lab(emulator, proxy, exporter, pool_id)
+
+
+def live(emulator: Emulator, pool_id: str, watch: Watch, random: Random) -> None:
+    """Let the pool change."""
+    life = PoolLife(emulator, pool_id, random)
+    for _ in range(CHANGES):
+        with watch.changing(pool_id, lambda: emulator.truth(pool_id)):
+            life.event()
+
+
+@pytest.mark.parametrize("name", TROUBLES if LONG else SHORT)
+def test_trouble_with_calls_costs_no_scrape_no_value_and_no_data(
+    emulator: Emulator, tmp_path: Path, row: Row, name: str
+) -> None:
+    trouble = TROUBLES[name]
+    row.is_about(trouble.what, TOTAL if trouble.total else PARTIAL)
+    for number, random in enumerate(row.each_round()):
+        with (
+            lab(emulator, tmp_path, f"{name}-{number}", random.randrange(1 << 30)) as here,
+            watching(here.exporter, row, {here.pool_id: here.truth()}) as watch,
+        ):
+            before = here.failures()
+            emulator.faults.rules, here.proxy.weather = trouble.rules, trouble.weather
+            live(emulator, here.pool_id, watch, random)
+            assert becomes(
+                lambda here=here, before=before: struck(trouble, here, before),  # type: ignore[misc]
+                within=2 * trouble.most_seconds,
+            )
+            emulator.faults.rules, here.proxy.weather = (), FAIR
+            ended = time.monotonic()
+            assert becomes(here.is_true, within=trouble.most_seconds)
+            row.recovered(time.monotonic() - ended)
+            swept_anew(here.exporter, here.pool_id)
+            watch.settled(here.pool_id)
+            swept_anew(here.exporter, here.pool_id)
+            for reason, count in here.failures().items():
+                row.calls_failed[reason] += int(count - before.get(reason, 0))
+    row.assert_kept()
+
+
+def struck(trouble: Trouble, here: Lab, before: dict[str, float]) -> bool:
+    """Whether the trouble has shown."""
+    if trouble.total:
+        return here.exporter.scrape().state(here.pool_id) == "failing"
+    if trouble.weather.latency:
+        return here.is_true()
+    wanted = 60 if LONG else 15
+    if trouble.weather.mischief is Mischief.STALL:
+        return here.proxy.struck >= (3 if LONG else 1)
+    return sum(here.failures().values()) - sum(before.values()) >= wanted

@@ -1,0 +1,195 @@
+"""The state file's disk is full, the file is damaged or held by another."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from random import Random
+
+from exporter.clock import SystemClock
+from exporter.collect.fleet import identity_of
+from exporter.collect.recovery import recover
+from exporter.collect.state import Restored
+from exporter.config.load import parse_settings
+from exporter.emulator import Emulator
+from tests.acceptance.faults.isolation import isolated_program, require_namespaces, within
+from tests.acceptance.faults.rows import LONG, Row
+from tests.acceptance.faults.watch import becomes, swept_anew, watching
+from tests.harness import Page, Program, config, serving, serving_program
+from tests.statefile import expected, in_file
+from tests.truth import assert_true
+
+USERS = 1500
+SMALL, LARGE = "160k", "32m"
+
+DAMAGES = 60
+"""Ways in which the file is damaged in each round."""
+
+
+def state_errors(page: Page) -> float:
+    return page.value("cognito_exporter_state_errors_total") or 0
+
+
+def test_a_disk_that_is_full_for_a_while(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+    require_namespaces()
+    row.is_about(
+        "disk full under the state file",
+        "Sweeps and pages go on, the failure is counted; with room again everything is written.",
+    )
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for number, _ in enumerate(row.each_round()):
+        pool_id = emulator.seed_pool(f"full-{number}", users=USERS)
+        truth = emulator.truth(pool_id)
+        text = config(emulator.url, pool_id, refresh_interval="2s", state="disk/state.db", detail="device")
+        mount = f"mount -t tmpfs -o size={SMALL} none '{disk}'"
+        saved = tmp_path / f"saved-{number}"
+        with isolated_program(text, tmp_path, emulator.url, mount) as running:
+            running.after_first_sweep(pool_id, within=40)
+            with watching(running, row, {pool_id: truth}):
+                assert becomes(lambda: state_errors(running.scrape()) > 0)
+                swept_anew(running, pool_id)
+                within(running, f"mount -o remount,size={LARGE} '{disk}'")
+                if LONG:  # the next attempt comes 30 seconds after the last
+                    ended = time.monotonic()
+                    assert becomes(lambda: bool(running.events("state is written again")), within=60)
+                    row.recovered(time.monotonic() - ended)
+            with kept(running, disk) as still_there:
+                assert running.end(signal.SIGTERM) == 0
+                shutil.copytree(still_there, saved)
+            assert "Traceback" not in running.log_text
+        wanted = expected(emulator, pool_id, saved / "state.db.key")
+        found = in_file(saved / "state.db")
+        row.data_lost += len(wanted.items() - found.items())
+    row.assert_kept()
+
+
+@contextmanager
+def kept(running: Program, directory: Path) -> Iterator[Path]:
+    """A directory as the program sees it, to be had even when the program and its namespace are gone."""
+    number = os.open(f"/proc/{running.process.pid}/root{directory}", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{number}")
+    finally:
+        os.close(number)
+
+
+def test_a_state_file_damaged_at_random(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+    row.is_about(
+        "state file damaged at random: bytes changed, cut short, replaced",
+        "The exporter starts; what it restores is all that was known or nothing, and the next sweep is true.",
+    )
+    good = emulator.seed_pool("damaged", users=300)
+    truth = emulator.truth(good)
+    text = config(emulator.url, good, refresh_interval="5s", state="state.db", detail="device")
+    state = tmp_path / "state.db"
+    with serving(text, tmp_path, emulator.url) as exporter:
+        exporter.after_first_sweep(good)
+    content = state.read_bytes()
+    whole = restored(text, tmp_path)
+    for random in row.each_round():
+        for number in range(DAMAGES):
+            damage = (_bytes_changed, _cut_short, _replaced)[number % 3]
+            damaged = damage(content, random)
+            _put(state, damaged)
+            found = restored(text, tmp_path)
+            if found not in ({}, whole):
+                row.values_wrong += 1
+                row.wrong.append(f"{damage.__name__}: something else was restored than was kept")
+        _put(state, damaged)
+        with (
+            serving(text, tmp_path, emulator.url) as exporter,
+            watching(exporter, row, {good: truth}, known=False),
+        ):
+            began = time.monotonic()
+            page = exporter.after_first_sweep(good)
+            row.recovered(time.monotonic() - began)
+            assert_true(page, good, truth)
+            assert page.state(good) == "ok"
+    row.assert_kept()
+
+
+def _put(state: Path, content: bytes) -> None:
+    for companion in state.parent.glob("state.db-*"):
+        companion.unlink()
+    for aside in state.parent.glob("state.db.set-aside-*"):
+        aside.unlink()
+    state.write_bytes(content)
+
+
+def restored(text: str, directory: Path) -> dict[str, Restored]:
+    """What a start brings back of the pools in this configuration."""
+    settings = parse_settings(text, str(directory / "config.yaml"))
+    assert settings.state_path is not None
+    recovery = recover(settings.state_path, NoFailures(), SystemClock())
+    try:
+        return recovery.restored([(pool, identity_of(pool, settings.state_path)) for pool in settings.pools])
+    finally:
+        recovery.start()
+        recovery.stop()
+
+
+class NoFailures:
+    """Takes what is counted."""
+
+    def state_failed(self) -> None:
+        pass
+
+
+def _bytes_changed(content: bytes, random: Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(random.choice([1, 20, 2000])):
+        changed[random.randrange(len(changed))] = random.randrange(256)
+    return bytes(changed)
+
+
+def _cut_short(content: bytes, random: Random) -> bytes:
+    return content[: random.randrange(len(content))]
+
+
+def _replaced(content: bytes, random: Random) -> bytes:
+    return random.randbytes(len(content))
+
+
+def test_a_state_file_that_another_holds(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+    row.is_about(
+        "state file locked by another process",
+        "The exporter starts without it and says so, and is true after a sweep; the file stays as it is.",
+    )
+    for number, _ in enumerate(row.each_round()):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        pool_id = emulator.seed_pool(f"held-{number}", users=300)
+        truth = emulator.truth(pool_id)
+        text = config(emulator.url, pool_id, refresh_interval="5s", state="state.db", detail="device")
+        with serving(text, directory, emulator.url) as exporter:
+            exporter.after_first_sweep(pool_id)
+        with held(directory / "state.db"):
+            began = time.monotonic()
+            with (
+                serving_program(text, directory, emulator.url) as running,
+                watching(running, row, {pool_id: truth}, known=False),
+            ):
+                page = running.after_first_sweep(pool_id)
+                row.recovered(time.monotonic() - began)
+                assert_true(page, pool_id, truth)
+                assert state_errors(page) == 1
+                assert "locked" in running.log_text
+        wanted = expected(emulator, pool_id, directory / "state.db.key")
+        row.data_lost += len(wanted.items() - in_file(directory / "state.db").items())
+    row.assert_kept()
+
+
+@contextmanager
+def held(state: Path) -> Iterator[None]:
+    """Have it locked by somebody else."""
+    with closing(sqlite3.connect(state)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        yield

@@ -1,0 +1,104 @@
+"""What promtool says of the rules: they are well-formed, fire when they should and only then."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from grafana.prometheus.__main__ import RULES
+from tests.grafana.test_dashboards_deployment import ROOT, mounts, prometheus_configuration
+from tests.tools import required_tool
+
+SCENARIOS = sorted((RULES.parent / "tests").glob("*.test.yaml"))
+COUNTED = {"CognitoDeviceSweepFailing", "CognitoDeviceThrottled"}
+"""Alerts on counters, which begin anew when the exporter does."""
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [required_tool("promtool"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def scenarios() -> dict[str, list[dict[str, Any]]]:
+    """The test groups by the alert that they are about."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in SCENARIOS:
+        found[path.name.partition(".")[0]] += yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]
+    return found
+
+
+def alerts() -> list[str]:
+    rules = (rule for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for rule in group["rules"])
+    return [rule["alert"] for rule in rules if "alert" in rule]
+
+
+def test_promtool_accepts_the_rules() -> None:
+    done = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+    configuration = prometheus_configuration()
+    rules = {target: ROOT / local for local, target in mounts("prometheus") if local.startswith("./")}
+    configuration["rule_files"] = [str(path) for path in rules.values()]
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
+
+    done = promtool("check", "config", path)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.name)
+def test_alerts_fire_when_they_should_and_only_then(path: Path) -> None:
+    done = promtool("test", "rules", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_every_alert_has_scenarios_in_which_it_fires_and_in_which_it_never_does(alert: str) -> None:
+    groups = scenarios()[alert]
+    checks = [[check["exp_alerts"] for check in group["alert_rule_test"]] for group in groups]
+    assert any(any(group) for group in checks)
+    assert any(not any(group) for group in checks)
+    assert {check["alertname"] for group in groups for check in group["alert_rule_test"]} == {alert}
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_every_alert_has_a_scenario_with_a_missed_scrape(alert: str) -> None:
+    values = [series["values"] for group in scenarios()[alert] for series in group["input_series"]]
+    assert any(re.search("stale [_1]", value) for value in values)
+
+
+@pytest.mark.parametrize("alert", sorted(COUNTED))
+def test_every_alert_on_a_counter_has_scenarios_of_either_kind_in_which_it_starts_anew(alert: str) -> None:
+    fired, quiet = (
+        [
+            group
+            for group in scenarios()[alert]
+            if any(check["exp_alerts"] for check in group["alert_rule_test"]) is kind
+        ]
+        for kind in (True, False)
+    )
+    for groups in (fired, quiet):
+        values = [
+            series["values"] for group in groups for series in group["input_series"] if "_total{" in series["series"]
+        ]
+        assert any(_starts_anew(value) for value in values)
+
+
+def _starts_anew(values: str) -> bool:
+    """Whether a later part of a series begins below the one before."""
+    parts = [part for part in values.split() if part not in {"stale", "_"}]
+    starts = [float(part.partition("x")[0].partition("+")[0]) for part in parts]
+    rises = ["+" in part for part in parts]
+    return any(
+        later < earlier or (later == earlier and rising)
+        for (earlier, rising), later in zip(zip(starts, rises, strict=True), starts[1:], strict=False)
+    )

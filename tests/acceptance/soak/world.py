@@ -1,0 +1,109 @@
+"""What the exporter is held against for hours: pools that live, calls that fail, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from random import Random
+from threading import Event, Lock, Thread
+from urllib.parse import urlsplit
+
+from exporter.emulator import Emulator, Fault, PoolTruth, Rule
+from exporter.emulator.demo import PoolLife
+from tests.acceptance.faults.proxy import FAIR, Mischief, Weather, proxied
+from tests.truth import counts
+
+EVENT_SECONDS = 1.0
+THIRD = 0.034
+FAULTS = (Rule(Fault.THROTTLED, share=THIRD), Rule(Fault.SERVER_ERROR, share=THIRD))
+RESETS = Weather(THIRD, Mischief.RESET)
+"""With the two faults, one call in ten fails."""
+
+
+class SteadyLife(PoolLife):
+    """A pool whose devices come and go and stay as many: memory that follows a growing pool would look like a leak."""
+
+    def __init__(self, emulator: Emulator, pool_id: str, random: Random) -> None:
+        super().__init__(emulator, pool_id, random)
+        self._truth = partial(emulator.truth, pool_id)
+        self._usual = self._devices()
+
+    def _devices(self) -> int:
+        return int(sum(counts(self._truth()).values(), 0.0))
+
+    def device_appears(self) -> None:
+        """One more, unless there are enough."""
+        if self._devices() < self._usual:
+            super().device_appears()
+        else:
+            super().device_vanishes()
+
+    def device_vanishes(self) -> None:
+        """One less, unless there are few."""
+        if self._devices() > self._usual:
+            super().device_vanishes()
+        else:
+            super().device_appears()
+
+
+class World:
+    """Two pools behind a proxy; from `start` to `calm` they change and one call in ten fails."""
+
+    def __init__(self, emulator: Emulator, seed: int, users: int, port: int) -> None:
+        self._emulator = emulator
+        self.emulator_url = emulator.url
+        self.pool_ids = (
+            emulator.seed_pool("soak-device", users=users),
+            emulator.seed_pool("soak-pool", users=users * 2 // 3),
+        )
+        self._proxying = proxied(port, seed)
+        self._proxy = self._proxying.__enter__()
+        self._lives = [SteadyLife(emulator, pool_id, Random(f"{seed}/{pool_id}")) for pool_id in self.pool_ids]
+        self._ended = Event()
+        self._lock = Lock()
+        self._thread = Thread(target=self._live, name="world", daemon=True)
+        self.events = 0
+
+    @property
+    def url(self) -> str:
+        """The endpoint of Cognito."""
+        return self._proxy.url
+
+    def start(self) -> None:
+        """Begin to live and to fail."""
+        self._emulator.faults.rules, self._proxy.weather = FAULTS, RESETS
+        self._thread.start()
+
+    def calm(self) -> None:
+        """Stand still, and answer every call."""
+        self._ended.set()
+        self._thread.join()
+        self._emulator.faults.rules, self._proxy.weather = (), FAIR
+
+    def close(self) -> None:
+        self._ended.set()
+        self._proxying.__exit__(None, None, None)
+
+    def truth(self, pool_id: str) -> PoolTruth:
+        return self._emulator.truth(pool_id)
+
+    def _live(self) -> None:
+        while not self._ended.wait(EVENT_SECONDS):
+            for life in self._lives:
+                life.event()
+                self.events += 1
+
+
+@contextmanager
+def world(seed: int, users: int) -> Iterator[World]:
+    """A world that stands still until it is started."""
+    with Emulator(seed=seed, keep_requests=1000) as emulator:
+        port = urlsplit(emulator.url).port
+        if port is None:  # for the types: the emulator always has one
+            raise ValueError(emulator.url)
+        made = World(emulator, seed, users, port)
+        try:
+            yield made
+        finally:
+            made.close()
