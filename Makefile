@@ -107,6 +107,7 @@ sbom: $(SETUP) ## Write what a release is made of, the lock's packages with thei
 tools: $(CHECKERS) ## Install the real programs that tests run, where root allows
 	@tools/install_tools.sh
 	@tools/install_kube_tools.sh
+	@tools/install_prometheus3.sh
 
 clean: ## Remove everything that was made
 	@rm -rf $(VENV) .tools build dist mutants .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -60,7 +60,7 @@ def device_records(thresholds: Thresholds, timing: Timing) -> Iterator[Record]:
     )
     yield from _stale_records()
     yield from _distribution_records(thresholds)
-    yield from _growth_records()
+    yield from _growth_records(timing)
 
 
 def _stale_records() -> Iterator[Record]:
@@ -105,14 +105,16 @@ def _distribution_records(thresholds: Thresholds) -> Iterator[Record]:
     )
 
 
-def _growth_records() -> Iterator[Record]:
+def _growth_records(timing: Timing) -> Iterator[Record]:
     """Compared with the most of a whole hour, the least of a quarter shows no growth where a shard was away."""
     yield Record(
-        "cognito_user_pool:devices:max1h_offset1d", "max_over_time(cognito_user_pool:devices:sum[1h] offset 1d)"
+        "cognito_user_pool:devices:max1h_offset1d",
+        f"max_over_time(cognito_user_pool:devices:sum[{timing.growth_before}] offset 1d)",
     )
     yield Record(
         "cognito_user_pool:devices:delta1d",
-        "min_over_time(cognito_user_pool:devices:sum[15m])\n- cognito_user_pool:devices:max1h_offset1d",
+        f"min_over_time(cognito_user_pool:devices:sum[{timing.growth_now}])\n"
+        "- cognito_user_pool:devices:max1h_offset1d",
     )
     yield Record(
         "cognito_user_pool:devices:growth1d",

@@ -45,9 +45,13 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How patient the rules are with scrapes that were missed and with values around a threshold."""
+    """How patient the rules are with scrapes that were missed and with values around a threshold.
 
-    bridge: str = "10m"
+    Ranges over recorded series have an odd second. Recorded samples are whole evaluation intervals old, and since
+    Prometheus 3 a range excludes a sample that is exactly as old as the range: `[15m]` then has one sample fewer.
+    """
+
+    bridge: str = "10m1s"
     """A value counts until it is older: one failed scrape withdraws every series of a target, and must neither
     resolve an alert nor restart its `for`. Longer than `soon`, after which CognitoDeviceExporterAbsent takes over,
     and shorter than `settled`, so that the last values of a replaced instance alone raise no alert."""
@@ -57,6 +61,10 @@ class Timing:
     """For what a restart, a rollout or a single sweep may show for a moment."""
     lasting: str = "30m"
     """For what may pass without anyone's help."""
+    growth_now: str = "15m1s"
+    """The least of so long counts as the devices of a pool now ..."""
+    growth_before: str = "1h1s"
+    """... and the most of so long as its devices a day ago."""
     keep_firing: str = "15m"
     """For numbers that move around their threshold as devices sign in."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
 import promql_parser
-from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, StringLiteral, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, MatrixSelector, StringLiteral, VectorSelector
 
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.spec import SUFFIXES
@@ -52,6 +53,12 @@ def parsed(expr: str) -> Expr:
 def selectors(expr: str) -> tuple[VectorSelector, ...]:
     """Every selector of series, those inside of ranges included."""
     return tuple(node for node in _nodes(parsed(expr)) if isinstance(node, VectorSelector))
+
+
+def ranges(expr: str) -> tuple[tuple[str, timedelta], ...]:
+    """Return the metric and the length of every range."""
+    found = (node for node in _nodes(parsed(expr)) if isinstance(node, MatrixSelector))
+    return tuple((_metric(node.vector_selector), node.range) for node in found)
 
 
 def metrics_of(expr: str) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from exporter.config.load import load_settings
 from exporter.metrics.pool_metrics import DEVICES_PER_USER_BOUNDS
 from grafana.prometheus.__main__ import RULES, documents
 from grafana.prometheus.values import RUNBOOKS, THRESHOLDS, TIMING
-from tests.grafana.promql import Vocabulary, catalogue_vocabulary, metrics_of, unknown_names, with_records
+from tests.grafana.promql import Vocabulary, catalogue_vocabulary, metrics_of, ranges, unknown_names, with_records
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS_FILE = ROOT / "docs" / "runbooks.md"
@@ -154,6 +155,13 @@ def test_a_rule_reads_what_was_recorded_before_it() -> None:
         recorded = {name for name in metrics_of(rule["expr"]) if ":" in name}
         assert recorded <= seen, rule
         seen.add(rule.get("record", ""))
+
+
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.get("record") or rule["alert"])
+def test_range_over_records_starts_between_evaluations(rule: Rule) -> None:
+    """Prometheus 2 includes a sample at the start of a range, and Prometheus 3 does not."""
+    usual = timedelta(seconds=5)
+    assert [name for name, length in ranges(rule["expr"]) if ":" in name and not length % usual] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -57,6 +57,12 @@ class Prometheus:
         return result
 
 
+@pytest.fixture(params=["promtool", "promtool3"])
+def promtool(request: pytest.FixtureRequest) -> str:
+    """Each promtool: since Prometheus 3 a range excludes its start."""
+    return required_tool(request.param)
+
+
 @pytest.fixture(scope="session")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that scraped the demo over its first sweeps, and then some more times."""

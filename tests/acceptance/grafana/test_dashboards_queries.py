@@ -13,7 +13,6 @@ import pytest
 from grafana.dashboards.source import promql
 from tests.grafana.boards import VALUES
 from tests.grafana.promql import substituted
-from tests.tools import required_tool
 
 A, B = 'user_pool_id="eu-west-1_a"', 'user_pool_id="eu-west-1_b"'
 ONE, TWO = 'instance="one"', 'instance="two"'
@@ -134,7 +133,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-def test_fragment(case: Case, tmp_path: Path) -> None:
+def test_fragment(promtool: str, case: Case, tmp_path: Path) -> None:
     test = {
         "interval": "1m",
         "input_series": [{"series": series, "values": values} for series, values in case.series],
@@ -149,6 +148,6 @@ def test_fragment(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "test.yaml"
     path.write_text(json.dumps({"evaluation_interval": "1m", "tests": [test]}), encoding="utf-8")
 
-    run = subprocess.run([required_tool("promtool"), "test", "rules", path], capture_output=True, check=False)
+    run = subprocess.run([promtool, "test", "rules", path], capture_output=True, check=False)
 
     assert run.returncode == 0, (run.stdout + run.stderr).decode()

@@ -13,15 +13,13 @@ import yaml
 
 from grafana.prometheus.__main__ import RULES
 from tests.grafana.test_dashboards_deployment import ROOT, mounts, prometheus_configuration
-from tests.tools import required_tool
 
 SCENARIOS = sorted((RULES.parent / "tests").glob("*.test.yaml"))
 COUNTED = {"CognitoDeviceSweepFailing", "CognitoDeviceThrottled"}
 """Alerts on counters, which begin anew when the exporter does."""
 
 
-def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [required_tool("promtool"), *map(str, arguments)]
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -38,26 +36,26 @@ def alerts() -> list[str]:
     return [rule["alert"] for rule in rules if "alert" in rule]
 
 
-def test_promtool_accepts_the_rules() -> None:
-    done = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+def test_promtool_accepts_the_rules(promtool: str) -> None:
+    done = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", RULES)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_configuration(promtool: str, tmp_path: Path) -> None:
     configuration = prometheus_configuration()
     rules = {target: ROOT / local for local, target in mounts("prometheus") if local.startswith("./")}
     configuration["rule_files"] = [str(path) for path in rules.values()]
     path = tmp_path / "prometheus.yml"
     path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
 
-    done = promtool("check", "config", path)
+    done = run(promtool, "check", "config", path)
 
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.name)
-def test_alerts_fire_when_they_should_and_only_then(path: Path) -> None:
-    done = promtool("test", "rules", path)
+def test_alerts_fire_when_they_should_and_only_then(promtool: str, path: Path) -> None:
+    done = run(promtool, "test", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
