@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from exporter.errors import Reason
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.spec import Group
 from tests.harness import CLASSIC, OPENMETRICS, Page, config, identity_key, pool, serving, shown
-from tests.tools import required_tool
 
 NO_RULES = {spec.name: "no rule is configured" for spec in CATALOGUE if "_discovery_" in spec.name}
 NOT_DESCRIBED = {
@@ -77,20 +75,3 @@ def assert_counters_begin_at_zero(page: Page, pool_id: str) -> None:
         assert page.value(f"cognito_exporter_{name}", user_pool_id=pool_id) == 0
     for name in ("rate_limit_configured_requests_per_second", "quota_requests_per_second"):
         assert set(page.series(f"cognito_exporter_{name}", "category")) == set(Category)
-
-
-def test_promtool_finds_nothing_to_complain_about_in_the_live_page(emulator: Emulator, tmp_path: Path) -> None:
-    promtool = required_tool("promtool")
-    pool_id = emulator.seed_pool("pool", users=30)
-    text = config(emulator.url, pool(pool_id, detail="device"), identity_key_file=identity_key(tmp_path))
-    emulator.faults.latency = {"AdminListDevices": 1.0}
-    with serving(text, tmp_path, emulator.url) as exporter:
-        assert shown(lambda: exporter.scrape().state(pool_id) == "unread")
-        pages = [exporter.get("/metrics", {"Accept": CLASSIC}).body]
-        page = exporter.after_first_sweep(pool_id)
-        pages.append(exporter.get("/metrics", {"Accept": CLASSIC}).body)
-    idle = {"cognito_exporter_sweep_progress_ratio", "cognito_exporter_sweep_remaining_seconds"}
-    assert absent(page) <= {*idle, *NO_RULES}
-    for body in pages:
-        checked = subprocess.run([promtool, "check", "metrics"], input=body, capture_output=True, check=False)
-        assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
