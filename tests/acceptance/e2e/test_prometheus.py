@@ -17,6 +17,9 @@ from tests.hostile_names import PUNCTUATION
 from tests.tools import required_tool
 from tests.truth import DAY, active_ms, asked_users, counts, device_moments
 
+# One worker runs the module: a second one would start another emulator, exporter and Prometheus.
+pytestmark = pytest.mark.xdist_group("prometheus in both formats")
+
 JOBS = ("classic", "openmetrics")
 AGES = "cognito_user_pool_device_last_authentication_age_seconds"
 BOUNDS = (3600, DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY, 365 * DAY)
@@ -41,9 +44,9 @@ class Scene:
     named: str
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    program = required_tool("prometheus")
+@pytest.fixture(scope="module", params=["prometheus", "prometheus3"])
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    program = required_tool(request.param)
     directory = tmp_path_factory.mktemp("prometheus")
     with Emulator() as emulator:
         plain = emulator.seed_pool("plain", users=400, devices=MIXED, federated_share=0.1, seed=SEED)
