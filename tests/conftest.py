@@ -43,7 +43,7 @@ def _closed_databases() -> Iterator[None]:
     connect = sqlite3.connect
 
     def noted(database: Any, *args: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(database, *args, **options)
+        connection: sqlite3.Connection = connect(database, *args, **options)
         opened.append((connection, database))
         return connection
 
