@@ -1,9 +1,8 @@
-"""How Python and the C library keep memory that is free (decision 0024)."""
+"""How the C library keeps memory that is free (decision 0024)."""
 
 from __future__ import annotations
 
 import ctypes
-import gc
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -24,22 +23,9 @@ def share_one_arena(environ: Mapping[str, str]) -> bool:
 
 
 def give_back() -> None:
-    """Give to the system what lies free between what is in use; glibc by itself gives back the end of it only."""
-    _empty_free_lists()
+    """Return free heap pages to the OS (malloc_trim); glibc by itself trims only the top of the heap."""
     if has_arenas():
         _c_library().malloc_trim(ctypes.c_size_t(0))
-
-
-def _empty_free_lists() -> None:
-    """Free what Python keeps of tuples and the like that are gone, for the next ones.
-
-    Only a full collection does that, and a program that leaves little garbage hardly ever comes to one. With all
-    objects frozen it has none to walk through, and takes as long with a million as with none.
-    """
-    gc.collect(1)  # or young garbage would come back old
-    gc.freeze()
-    gc.collect()
-    gc.unfreeze()
 
 
 def has_arenas() -> bool:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 # How long an example takes says something about the machine, not about the code.
@@ -27,3 +31,31 @@ settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Ph
 # A shell starts what it runs in the background with SIGINT ignored, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _closed_databases() -> Iterator[None]:
+    """Fail the test that leaves an SQLite connection open.
+
+    Since Python 3.13 such a connection is a `ResourceWarning`, raised in the test during which it is collected.
+    """
+    opened: list[tuple[sqlite3.Connection, object]] = []
+    connect = sqlite3.connect
+
+    def noted(database: Any, *args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(database, *args, **options)
+        opened.append((connection, database))
+        return connection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", noted)
+        yield
+    assert not [database for connection, database in opened if _is_open(connection)], "not closed"
+
+
+def _is_open(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.in_transaction  # noqa: B018 - raises once it is closed
+    except sqlite3.ProgrammingError:
+        return False
+    return True

@@ -176,7 +176,10 @@ class FakeCognito:
             self.calls[operation] += 1
         error = self.fault(operation, subject) if self.fault else None
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # else the error's traceback refers to the error
 
     def _page(self, operation: Operation, question: tuple[str, ...], items: list[T], token: str | None) -> Page[T]:
         """A page; its token is good for the same question only, as Cognito has it."""

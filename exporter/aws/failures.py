@@ -109,6 +109,12 @@ def translated(operation: str, error: Exception) -> AwsError:
     return UnexpectedFailure(operation, type(error).__name__)
 
 
+def unattempted(error: AwsError) -> AwsError:
+    """Return the error, marked as one of a call for which no request left the process."""
+    error.attempted = False
+    return error
+
+
 def refused(operation: str, code: object, status: int) -> AwsError:
     """What an answer with this error code and HTTP status means; the code is whatever stood in its place."""
     known = _printable(code)

@@ -15,7 +15,7 @@ from botocore.credentials import Credentials, ReadOnlyCredentials
 
 from exporter.aws import answers
 from exporter.aws.api import PAGE_SIZE, Category, CognitoApi, Operation, Page
-from exporter.aws.failures import refused, translated
+from exporter.aws.failures import refused, translated, unattempted
 from exporter.aws.prototype import prototypes
 from exporter.aws.signature import Signer
 from exporter.aws.transport import Answer, TooLong, Transport
@@ -135,9 +135,7 @@ class LeanCognito:
         try:
             return self._credentials.get_frozen_credentials()  # renews them when they are about to expire
         except Exception as error:
-            ours = translated(operation, error)
-            ours.attempted = False
-            raise ours from error
+            raise unattempted(translated(operation, error)) from error
 
     def _refused(self, operation: Operation, answer: Answer) -> AwsError:
         code = answers.error_code(answer.body, answer.headers.get("x-amzn-errortype"))

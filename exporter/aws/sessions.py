@@ -22,7 +22,7 @@ from exporter.aws.api import Category, CognitoApi, Operation
 from exporter.aws.budget import RateBudget
 from exporter.aws.budgets import Budgets, Rates
 from exporter.aws.client import ONE_ATTEMPT, BotoCognito
-from exporter.aws.failures import translated
+from exporter.aws.failures import translated, unattempted
 from exporter.aws.lean import LeanCognito
 from exporter.aws.paced import PacedDirectory, PacedReader, observed
 from exporter.aws.quotas import Quotas
@@ -270,9 +270,7 @@ class AwsApis:
             with self._lock:
                 return self._made(settings)
         except Exception as error:
-            ours = translated("making a client", error)
-            ours.attempted = False
-            raise ours from error
+            raise unattempted(translated("making a client", error)) from error
 
     def _made(self, settings: TargetSettings) -> CognitoApi:
         if self._base is None:

@@ -97,17 +97,19 @@ class _Incoming:
 
         The connection's own timeout is for one piece: a server that sends a byte now and then would never meet it.
         """
-        self._receive(connection)
-        if not self.complete:
-            deadline = clock.monotonic() + seconds
-            while not self.complete:
-                left = deadline - clock.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                connection.sock.settimeout(left)
-                self._receive(connection)
-            connection.sock.settimeout(seconds)
-        del self._parser  # the two hold each other, and would hold the body until the next garbage collection
+        try:
+            self._receive(connection)
+            if not self.complete:
+                deadline = clock.monotonic() + seconds
+                while not self.complete:
+                    left = deadline - clock.monotonic()
+                    if left <= 0:
+                        raise TimeoutError
+                    connection.sock.settimeout(left)
+                    self._receive(connection)
+                connection.sock.settimeout(seconds)
+        finally:
+            del self._parser  # the two hold each other, and would hold the body until the next garbage collection
 
     def _receive(self, connection: HTTPConnection) -> None:
         data = connection.sock.recv(_RECEIVED_BYTES)

@@ -14,7 +14,6 @@ from itertools import count
 from typing import Protocol
 
 import structlog
-import tenacity
 
 from exporter.aws.api import PoolDirectory
 from exporter.clock import Clock
@@ -251,13 +250,7 @@ class Discovery:
 
     def _found(self, watch: _Watch) -> Found:
         directory = self._connect(watch.search.target, TURN, watch.cancelled.is_set)
-        ask = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_retryable),
-            stop=tenacity.stop_after_attempt(self._patience.first_attempts),
-            wait=lambda state: self._patience.delay(state.attempt_number),
-            sleep=lambda seconds: _wait(watch, seconds),
-            reraise=True,
-        )
+        ask = self._patience.retrier(self._patience.first_attempts, lambda seconds: _wait(watch, seconds))
         return look(watch.search, directory, ask, watch.seen.pools)
 
     def _note(self, watch: _Watch, found: Found) -> Reason | None:
@@ -326,10 +319,6 @@ def _by_search(arrangement: Arrangement) -> dict[tuple[Search, int], _Watch]:
         watches[search, keys[search]] = place.watch
         keys[search] += 1
     return watches
-
-
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, AwsError) and error.is_retryable
 
 
 def _wait(watch: _Watch, seconds: float) -> None:

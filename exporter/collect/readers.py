@@ -14,10 +14,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from exporter.aws.api import PAGE_SIZE
 from exporter.clock import Clock
+from exporter.collect.listing import Ask
 from exporter.errors import AwsError, Cancelled, Reason, Verdict
+
+T = TypeVar("T")
 
 IN_LINE = 2
 """Workers of one pool that may wait for the rate budget: one in line, one on its way there."""
@@ -54,6 +58,24 @@ class Patience:
         """Seconds to wait after so many attempts."""
         longest = min(self.max_delay, self.first_delay * 2.0 ** (attempts - 1))
         return longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+
+    def retrier(self, attempts: int, sleep: Callable[[float], None]) -> Ask:
+        """Return a function that makes a call up to `attempts` times while it fails retryably.
+
+        It refers to no error that it has raised: with its traceback that would be a reference cycle.
+        """
+
+        def retry(call: Callable[[], T]) -> T:
+            for attempt in range(1, attempts):
+                try:
+                    return call()
+                except AwsError as error:
+                    if not error.is_retryable:
+                        raise
+                sleep(self.delay(attempt))
+            return call()
+
+        return retry
 
 
 PATIENCE = Patience()
@@ -134,7 +156,10 @@ class Readers:
                 self._room.wait(0.2)
             failure = self._failure
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # else the error's traceback refers to the error
         if self._cancelled():
             raise Cancelled("the sweep was told to stop")
 
@@ -142,6 +167,7 @@ class Readers:
         """Let the workers go home, however much is left."""
         with self._lock:
             self._stopped = True
+            self._failure = None  # its traceback refers to these readers
             self._wake_everyone()
 
     def _ended(self) -> bool:
@@ -230,8 +256,7 @@ class Readers:
         with self._lock:
             if error.verdict is Verdict.RETRY:
                 if self._nothing_gets_through():
-                    self._failure = error
-                    self._wake_everyone()
+                    self._fail(error)
                     return
                 if self._again_later(task):
                     return
@@ -263,9 +288,12 @@ class Readers:
 
     def _end(self, error: Exception) -> None:
         with self._lock:
-            if self._failure is None:
-                self._failure = error
-            self._wake_everyone()
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if self._failure is None and not self._stopped:
+            self._failure = error
+        self._wake_everyone()
 
     def _wake_everyone(self) -> None:
         self._changed.notify_all()

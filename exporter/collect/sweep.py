@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
-import tenacity
 
 from exporter.aws.api import Operation, PoolReader
 from exporter.clock import Clock
@@ -71,14 +70,8 @@ class Sweep:
         self._error: str | None = None
         self._counting = threading.Lock()
         self._patience = patience
-        self._ask = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_retryable),
-            stop=tenacity.stop_after_attempt(patience.attempts),
-            wait=lambda state: patience.delay(state.attempt_number),
-            sleep=sleep,
-            reraise=True,
-        )
-        self._ask_first = self._ask.copy(stop=tenacity.stop_after_attempt(patience.first_attempts))
+        self._ask = patience.retrier(patience.attempts, sleep)
+        self._ask_first = patience.retrier(patience.first_attempts, sleep)
 
     def run(self) -> Outcome:
         """Sweep, and tell store and observer how it went.
@@ -238,7 +231,3 @@ class Sweep:
             return False
         self._store.described(description)
         return description.tracking is Tracking.OFF
-
-
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, AwsError) and error.is_retryable

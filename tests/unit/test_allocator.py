@@ -1,14 +1,13 @@
-"""What Python and glibc do with memory, as they tell themselves or as the kernel sees it."""
+"""What glibc does with memory, as it reports itself or as the kernel sees it."""
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 
 import pytest
 
-from exporter.allocator import give_back, has_arenas
+from exporter.allocator import has_arenas
 
 THREADS = 4
 
@@ -43,17 +42,6 @@ del kept[:-1]
 free = resident()
 give_back()
 print(full - free, free - resident())
-"""
-
-FREE_LISTS = """
-import sys
-from exporter.allocator import give_back
-
-tuples = [(number,) * 7 for number in range(3000)]
-del tuples
-kept = sys.getallocatedblocks()
-give_back()
-print(kept - sys.getallocatedblocks())
 """
 
 only_glibc = pytest.mark.skipif(not has_arenas(), reason="the C library is not glibc, which has the arenas")
@@ -92,16 +80,3 @@ def test_where_the_environment_says_nothing_about_it_they_do() -> None:
 def test_what_lies_free_before_something_in_use_is_given_back() -> None:
     by_itself, given = map(int, run(HOLES).split())
     assert (by_itself < 100, given > 4000) == (True, True), "pages of 4 KiB"
-
-
-def test_what_python_keeps_of_objects_that_are_gone_is_given_back() -> None:
-    assert int(run(FREE_LISTS)) > 1500, "it keeps 2000 tuples of each length"
-
-
-def test_garbage_is_collected_as_before() -> None:
-    before = gc.get_freeze_count()
-    cycle: list[object] = []
-    cycle.append(cycle)
-    give_back()
-    assert gc.get_freeze_count() == before == 0
-    assert any(found is cycle for found in gc.get_objects(generation=2))

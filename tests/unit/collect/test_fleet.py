@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,11 @@ from structlog.testing import capture_logs
 
 from exporter.allocator import give_back
 from exporter.aws.api import Operation, PoolReader
+from exporter.collect import fleet
 from exporter.collect.fleet import FIRST_RETRY, SILENCE_SECONDS, Fleet, identity_of
 from exporter.collect.readers import Patience
 from exporter.collect.snapshot import PoolView
+from exporter.collect.sweep import Sweep
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.errors import AwsError, CredentialsFault, Denied, Reason, ServerError
 from exporter.identity import RawIdentity
@@ -408,6 +412,44 @@ def test_what_is_to_be_done_after_a_sweep_is_done_however_it_ended(world: Fleeti
 
 def test_unless_told_otherwise_memory_is_given_back_after_a_sweep(world: Fleeting) -> None:
     assert Fleet(world._connect, world.observer, world.clock)._parts.after_sweep is give_back
+
+
+FAILED: dict[str, Callable[[], Exception]] = {
+    "denied": lambda: Denied("an operation", "AccessDeniedException"),
+    "retried": lambda: ServerError("an operation", "HTTP 500"),
+    "unexpected": lambda: RuntimeError("unexpected"),
+}
+
+
+@pytest.mark.parametrize("error", FAILED.values(), ids=FAILED.keys())
+@pytest.mark.parametrize(
+    "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
+)
+def test_sweep_failed_is_freed_without_the_collector(
+    world: Fleeting, operation: Operation, error: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(called: Operation, _subject: str) -> None:
+        if called is operation:
+            raise error()
+
+    def noted(*args: Any, **options: Any) -> Sweep:
+        sweep = Sweep(*args, **options)
+        made.append(weakref.ref(sweep))
+        return sweep
+
+    made: list[weakref.ref[Sweep]] = []
+    world.api.fault = fault
+    world.apply(pool(FIRST))
+    monkeypatch.setattr(fleet, "Sweep", noted)
+    gc.disable()
+    try:
+        with capture_logs():  # a traceback takes long to draw
+            for _ in range(50):
+                world.sweep()
+        assert len(made) == 50
+        assert eventually(lambda: not [sweep for sweep in made if sweep() is not None]), "until its threads have ended"
+    finally:
+        gc.enable()
 
 
 def test_a_sweep_that_fails_for_days_has_a_delay_that_a_float_can_hold(world: Fleeting) -> None:

@@ -214,7 +214,10 @@ def test_damage_in_one_pool_restores_none(path: Path, clock: TurnedClock) -> Non
         db.commit()
     failures = Counting()
     recovery = recover(path, failures, clock)
-    assert recovery.restored([(sound, IDENTITY), (spoiled, IDENTITY)]) == {}
+    restored = recovery.restored([(sound, IDENTITY), (spoiled, IDENTITY)])
+    recovery.start()
+    recovery.stop()
+    assert restored == {}
     assert failures.failures == 1
     assert list(path.parent.glob("*.set-aside-*"))
 
