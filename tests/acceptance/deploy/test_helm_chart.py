@@ -159,9 +159,9 @@ def test_the_schema_knows_the_keys_of_the_configuration() -> None:
         ({"webConfig__tls": True}, "webConfig.existingSecret, which is not set"),
         ({"shards": 2, "persistence__existingClaim": "a"}, "persistence.existingClaim: expected none"),
         ({"serviceMonitor__enabled": True, "podMonitor__enabled": True}, "every device is counted twice"),
-        ({"shards": 3, "extraArgs": ["--shard=1/3"]}, "extraArgs: expected no --shard beside shards: 3"),
-        ({"shards": 2, "extraArgs": ["--log.level=debug", "--shard", "0/2"]}, "no --shard beside shards: 2"),
-        ({"shards": 2, "extraArgs": ["--shard 0/2"]}, "extraArgs: expected no --shard beside shards: 2"),
+        ({"shards": 3, "extraArgs": ["--shard=1/3"]}, "extraArgs: expected no --shard with shards: 3"),
+        ({"shards": 2, "extraArgs": ["--log.level=debug", "--shard", "0/2"]}, "no --shard with shards: 2"),
+        ({"shards": 2, "extraArgs": ["--shard 0/2"]}, "extraArgs: expected no --shard with shards: 2"),
         (
             {"podDisruptionBudget__enabled": True, "podDisruptionBudget__maxUnavailable": None},
             "podDisruptionBudget: expected minAvailable or maxUnavailable, found neither",
