@@ -1,5 +1,5 @@
-# The role as which the exporter runs, with the policies that `cognito-device-exporter iam-policy` prints.
-# docs/iam.md says how it is used; the trust policy is one of deploy/iam or your own.
+# IAM role of the exporter, with the policies printed by `cognito-device-exporter iam-policy`.
+# Use a trust policy of deploy/iam or your own. See docs/iam.md.
 
 terraform {
   required_version = ">= 1.5"
@@ -12,18 +12,18 @@ terraform {
 }
 
 variable "name" {
-  description = "The name of the role."
+  description = "Name of the role."
   type        = string
   default     = "cognito-device-exporter"
 }
 
 variable "trust_policy" {
-  description = "Who may assume the role, as JSON."
+  description = "Trust policy of the role, as JSON."
   type        = string
 }
 
 variable "policies" {
-  description = "What the role may do: each part that `iam-policy` prints, as JSON. Almost always one."
+  description = "Policies of the role, as JSON: one per part that `iam-policy` prints, usually one."
   type        = list(string)
 }
 
@@ -49,6 +49,6 @@ resource "aws_iam_role_policy_attachment" "this" {
 }
 
 output "role_arn" {
-  description = "For the service account's annotation, the Pod Identity association, or role_arn in the configuration."
+  description = "ARN for the service account annotation, the Pod Identity association, or role_arn."
   value       = aws_iam_role.this.arn
 }

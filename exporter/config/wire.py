@@ -1,6 +1,6 @@
-"""The configuration as it is written: strict types, each key with its meaning and what is expected.
+"""Schema of the configuration file: strict types, each key with its meaning and its expected values.
 
-The texts `expected` and `description` are what the faults and `docs/configuration.md` say.
+Error messages and `docs/configuration.md` quote the texts `expected` and `description`.
 """
 
 from __future__ import annotations
@@ -35,233 +35,232 @@ _RATE = f'a number from {checks.LEAST_RATE}, or a share of the quota from {check
 
 
 def key(default: Any, expected: str, description: str, alias: str | None = None) -> Any:
-    """One key: its default (`...` where it is required), what is expected, and what it means."""
+    """Return the field of one key: its default (`...` if required), its expected values, its meaning."""
     return Field(default, alias=alias, description=description, json_schema_extra={"expected": expected})
 
 
 class Strict(BaseModel):
-    """Unknown keys and inexact types are refused; no error repeats a value, which may be secret."""
+    """Base model that rejects unknown keys and inexact types; errors repeat no value, which may be secret."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 class Defaults(Strict):
-    """What holds for every pool that does not say otherwise."""
+    """Settings of every pool that does not override them."""
 
     refresh_interval: Interval = key(
         "1h",
         _INTERVAL,
-        "From the start of one sweep to the start of the next. "
-        "A sweep that takes longer runs back to back, never overlapping, and counts an overrun.",
+        "Time from the start of one sweep to the start of the next. If a sweep takes longer, the next one starts "
+        "immediately after it, never overlapping, and an overrun is counted.",
     )
     max_staleness: Duration | None = key(
         None,
         f"{_DURATION}, or null",
-        "No answer for a pool for this long, counted from the first failure: its data series are withdrawn. "
+        "Time without a response for a pool, counted from the first failure, after which its data series are removed. "
         "null is the longer of 24h and three times `refresh_interval`.",
     )
     stale_after: Thresholds = key(
         ["30d", "60d", "90d"],
         "at least one duration in whole seconds, each once, such as [30d, 60d, 90d]",
-        "Thresholds of `cognito_user_pool_stale_devices`, in the label in their canonical form: 720h is `30d`.",
+        "Thresholds of `cognito_user_pool_stale_devices`. The label has the canonical form: 720h is `30d`.",
     )
     detail: Literal["pool", "user", "device"] = key(
         "pool",
         "pool, user or device",
-        "The finest series exported: per pool, also per user, or also per device.",
+        "Granularity of the exported series: per pool, also per user, or also per device.",
     )
     identity: Literal["hmac", "raw"] = key(
         "hmac",
         "hmac or raw",
-        "What the label `user` holds: a keyed fingerprint, or the user name itself, which is personal data.",
+        "Value of the label `user`: a keyed fingerprint, or the user name itself, which is personal data.",
     )
     identity_key_file: FilePath | None = key(
         None,
         "the path of a key file, or null",
-        "The key of identity hmac: a file of 16 bytes to 64 KiB with mode 0600, or up to 0640 where root owns it; a "
-        "relative path starts at the directory of the configuration file. Identity hmac with detail user or device "
-        "needs this or `state.path`, beside which a key is made and kept; with `--shard` of more than one it needs "
-        "this, as labels must agree.",
+        "Key of identity hmac: a file of 16 bytes to 64 KiB with mode 0600, or up to 0640 if root owns it. A relative "
+        "path starts at the directory of the configuration file. Identity hmac with detail user or device requires "
+        "this key or `state.path`; with the latter, a key is generated and kept next to the state file. With several "
+        "shards (`--shard`), this key is required, because labels must match.",
     )
     device_age_series: bool = key(
         True,  # noqa: FBT003 - the default of a key, not a switch
         _BOOLEAN,
-        "Whether detail device has `cognito_device_last_authentication_age_seconds` beside the timestamp.",
+        "Whether detail device exports `cognito_device_last_authentication_age_seconds` in addition to the timestamp.",
     )
     device_attributes: Annotated[list[Text], AfterValidator(checks.attributes)] = key(
         [],
         "a list of attribute names that make distinct labels",
         "DeviceAttributes to add to `cognito_device_info` as labels `attribute_<name>`, with `_` for every character "
-        "that a label cannot have. They are personal data: `last_ip_used`, `device_name` and the like.",
+        "that is invalid in a label. They are personal data: `last_ip_used`, `device_name` and similar.",
     )
     skip_federated_users: bool = key(
         True,  # noqa: FBT003 - as above
         _BOOLEAN,
-        "Whether users of an external identity provider are left out: they have no devices, so asking is wasted.",
+        "Whether to skip users of an external identity provider. They have no devices, so requests are wasted.",
     )
     role_arn: Annotated[str, AfterValidator(checks.role_arn)] | None = key(
         None,
         "the ARN of an IAM role such as arn:aws:iam::123456789012:role/name, or null",
-        "The role to assume (sts:AssumeRole, refreshed), such as one in the pool's account.",
+        "IAM role to assume, such as one in the pool's account (sts:AssumeRole; credentials are refreshed).",
     )
     external_id: Annotated[str, AfterValidator(checks.external_id)] | None = key(
         None,
         "2 to 1224 letters, digits and _+=,.@:/-, or null",
-        "The external id that the role's trust policy asks for. Only with `role_arn`.",
+        "External id that the role's trust policy requires. Only with `role_arn`.",
     )
     endpoint_url: Annotated[str, AfterValidator(checks.endpoint_url)] | None = key(
         None,
         "a URL such as https://vpce-0.cognito-idp.eu-west-1.vpce.amazonaws.com, or null",
-        "Where to send requests to Cognito: an emulator, a VPC endpoint. "
+        "URL of the Cognito endpoint, such as an emulator or a VPC endpoint. "
         "Not together with `use_fips_endpoint` or `use_dualstack_endpoint`.",
     )
     use_fips_endpoint: bool | None = key(
         None,
         _OPTIONAL_BOOLEAN,
-        "Whether to use the FIPS endpoint. null leaves it to the environment and the profile, as boto3 reads them.",
+        "Whether to use the FIPS endpoint. null leaves it to the environment and the profile, as read by boto3.",
     )
     use_dualstack_endpoint: bool | None = key(
         None,
         _OPTIONAL_BOOLEAN,
-        "Whether to use the endpoint of IPv4 and IPv6. null leaves it to the environment and the profile.",
+        "Whether to use the dual-stack endpoint (IPv4 and IPv6). null leaves it to the environment and the profile.",
     )
 
 
 class Users(Strict):
-    """Which users of a pool are read."""
+    """Selection of the users of a pool."""
 
     usernames: Names | None = key(
         None,
         "at least one user name, each once",
-        "Only the users of these names.",
+        "Read only the users with these names.",
     )
     groups: Names | None = key(
         None,
         "at least one group name, each once",
-        "Only the members of these groups.",
+        "Read only the members of these groups.",
     )
     filter: Text | None = key(
         None,
         "a filter of ListUsers, such as 'status = \"Enabled\"'",
-        "Only the users that this Filter of ListUsers finds.",
+        "Read only the users that match this ListUsers filter.",
     )
 
 
 class Pool(Defaults):
-    """One user pool; it may hold any key of `defaults` too."""
+    """One user pool; it can also set any key of `defaults`."""
 
     id: Annotated[str, AfterValidator(checks.pool_id)] = key(
         ...,
         "a pool id such as eu-west-1_AbCdEfGhI",
-        "The id of the user pool; the Region is taken from it.",
+        "Id of the user pool. It determines the Region.",
     )
     users: Users | None = key(
         None,
         "exactly one of usernames, groups and filter",
-        "Which users are read; absent means every user.",
+        "Users to read. If absent, every user is read.",
     )
 
 
 class Rule(Defaults):
-    """Pools found by what they are called and tagged; it may hold any key of `defaults` too."""
+    """Discovery of pools by name and tags; it can also set any key of `defaults`."""
 
     regions: Regions = key(
         ...,
         "at least one Region such as eu-west-1, each once",
-        "The Regions in which pools are looked for.",
+        "Regions in which to discover pools.",
     )
     name: Annotated[str, AfterValidator(checks.pattern)] | None = key(
         None,
         "a regular expression of Python such as ^prod-, or null",
-        "Searched in the pool's name, anywhere unless anchored by `^` and `$`. null is every name.",
+        "Pattern of the pool name. It matches anywhere unless anchored by `^` and `$`. null matches every name.",
     )
     tags: Annotated[dict[Text, str], AfterValidator(checks.not_empty_mapping)] | None = key(
         None,
         "at least one tag as text with its value as text, such as {team: identity}, or null",
-        "Tags that the pool must have, each with exactly this value. Only pools whose name fits are asked for theirs.",
+        "Tags that the pool must have, each with exactly this value. Only pools with a matching name are checked.",
     )
     interval: Interval = key(
         "10m",
         _INTERVAL,
-        "From one look at a Region to the next; one that failed is taken again sooner.",
+        "Time between two discovery runs in a Region. A failed run is retried sooner.",
     )
 
 
 class Rates(Strict):
-    """Requests per second, or a share of the quota, for each AWS quota category, per account and Region."""
+    """Requests per second, or a share of the quota, by AWS quota category, per account and Region."""
 
-    user_resource_read: Rate = key(10, _RATE, "AdminListDevices. AWS grants 50 by default.", alias="UserResourceRead")
-    user_list: Rate = key(5, _RATE, "ListUsers, ListUsersInGroup. AWS grants 30 by default.", alias="UserList")
-    user_pool_read: Rate = key(
-        2, _RATE, "DescribeUserPool, ListUserPools. AWS grants 15 by default.", alias="UserPoolRead"
-    )
+    user_resource_read: Rate = key(10, _RATE, "AdminListDevices. AWS default: 50.", alias="UserResourceRead")
+    user_list: Rate = key(5, _RATE, "ListUsers, ListUsersInGroup. AWS default: 30.", alias="UserList")
+    user_pool_read: Rate = key(2, _RATE, "DescribeUserPool, ListUserPools. AWS default: 15.", alias="UserPoolRead")
     user_pool_resource_read: Rate = key(
         2,
         _RATE,
-        "ListTagsForResource. AWS grants 20 by default.",
+        "ListTagsForResource. AWS default: 20.",
         alias="UserPoolResourceRead",
     )
 
 
 class Limits(Strict):
-    """What the exporter may use."""
+    """Limits of the requests and series of the exporter."""
 
     rate: Rates | None = key(
         None,
         "a mapping of quota categories to requests per second or shares",
         "Requests per second for the whole deployment, per account and Region, by AWS quota category. "
-        "The quotas are shared with everything else in the account, sign-ups and verification codes included. "
-        "A share is of the quota that GetProvisionedLimit tells, and of AWS's default where that cannot be read.",
+        "All callers in the account share the quotas, including sign-ups and verification codes. "
+        "A share refers to the quota from GetProvisionedLimit, or to the AWS default if that cannot be read.",
     )
     series: Annotated[int, AfterValidator(checks.number_of_series)] = key(
         10_000,
         f"a whole number from 0 to {checks.MOST_SERIES}",
-        "The most user and device series in one exposition; whole users are kept or dropped by a stable hash, "
-        "with a fair share for each pool. With 0 no user and device series is shown at all.",
+        "Maximum number of user and device series in one exposition. Above it, a stable hash selects whole users to "
+        "drop, with a fair share for each pool. 0 exports no user and device series.",
     )
 
 
 class State(Strict):
-    """What survives a restart."""
+    """Settings of the state file."""
 
     path: FilePath | None = key(
         None,
         "the path of a file in a directory that exists, or null",
-        "The SQLite file from which a restart resumes, each shard's own, and no file that is used for anything else; a "
-        "relative path starts at the directory of the configuration file. A file that cannot be used is set aside or "
-        "gone without, which `cognito_exporter_state_errors_total` counts. null begins every start from nothing.",
+        "SQLite file from which a restart resumes. Each shard needs its own file, and the file must have no other use. "
+        "A relative path starts at the directory of the configuration file. A file that cannot be used is moved aside, "
+        "or the exporter runs without it; `cognito_exporter_state_errors_total` counts both. With null, every start "
+        "begins from scratch.",
     )
 
 
 class Root(Strict):
-    """The whole file."""
+    """Root of the configuration file."""
 
-    defaults: Defaults | None = key(None, "a mapping", "What holds for every pool that does not say otherwise.")
+    defaults: Defaults | None = key(None, "a mapping", "Settings of every pool that does not override them.")
     pools: Annotated[list[Pool], AfterValidator(checks.not_empty)] | None = key(
-        None, "a list of at least one pool", "The user pools to read. Required where there is no `discovery`."
+        None, "a list of at least one pool", "User pools to read. Required unless `discovery` is set."
     )
     discovery: Annotated[list[Rule], AfterValidator(checks.not_empty)] | None = key(
         None,
         "a list of at least one rule",
-        "Rules that find further pools. A pool under `pools` is read as it says there, and one that several rules find "
-        "as the first of them says.",
+        "Rules that discover further pools. An entry under `pools` takes precedence over every rule, and the first "
+        "rule that finds a pool takes precedence over later ones.",
     )
-    limits: Limits | None = key(None, "a mapping", "What the exporter may use.")
-    state: State | None = key(None, "a mapping with the key path", "What survives a restart.")
+    limits: Limits | None = key(None, "a mapping", "Request rates and the number of series.")
+    state: State | None = key(None, "a mapping with the key path", "State that survives a restart.")
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The keys of a mapping as they are written."""
+    """Return the fields of a mapping by their key in the file."""
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model of a mapping, or of the items of a list of mappings; None for everything else."""
+    """Return the model of a mapping, or of the items of a list of mappings; None for other types."""
     return next(_models_in(annotation), None)
 
 
 def expected_of(info: FieldInfo) -> str:
-    """What a key expects, in words."""
+    """Return the expected values of a key, in words."""
     extra = info.json_schema_extra
     return str(extra["expected"]) if isinstance(extra, dict) else ""
 

@@ -1,5 +1,5 @@
-# An exporter on EKS that reads pools of its own account and, through a role, of another.
-# Before `terraform apply`, in this directory, as docs/iam.md says:
+# Roles for an exporter on EKS that reads pools in its own account and, through a role, in another.
+# Run these commands in this directory before `terraform apply` (see docs/iam.md):
 #
 #   cognito-device-exporter iam-policy >exporter.json
 #   cognito-device-exporter iam-policy --role "$READER" >reader.json

@@ -159,9 +159,9 @@ def test_the_schema_knows_the_keys_of_the_configuration() -> None:
         ({"webConfig__tls": True}, "webConfig.existingSecret, which is not set"),
         ({"shards": 2, "persistence__existingClaim": "a"}, "persistence.existingClaim: expected none"),
         ({"serviceMonitor__enabled": True, "podMonitor__enabled": True}, "every device is counted twice"),
-        ({"shards": 3, "extraArgs": ["--shard=1/3"]}, "extraArgs: expected no --shard beside shards: 3"),
-        ({"shards": 2, "extraArgs": ["--log.level=debug", "--shard", "0/2"]}, "no --shard beside shards: 2"),
-        ({"shards": 2, "extraArgs": ["--shard 0/2"]}, "extraArgs: expected no --shard beside shards: 2"),
+        ({"shards": 3, "extraArgs": ["--shard=1/3"]}, "extraArgs: expected no --shard with shards: 3"),
+        ({"shards": 2, "extraArgs": ["--log.level=debug", "--shard", "0/2"]}, "no --shard with shards: 2"),
+        ({"shards": 2, "extraArgs": ["--shard 0/2"]}, "extraArgs: expected no --shard with shards: 2"),
         (
             {"podDisruptionBudget__enabled": True, "podDisruptionBudget__maxUnavailable": None},
             "podDisruptionBudget: expected minAvailable or maxUnavailable, found neither",
@@ -192,7 +192,7 @@ def test_the_notes_say_what_is_still_missing(values: Path) -> None:
     given = yaml.safe_load(text_of(values))
     assert ("create-pod-identity-association" in said) is (values != ci("irsa"))
     monitored = any(given.get(kind, {}).get("enabled") for kind in ("serviceMonitor", "podMonitor"))
-    assert ("Nothing tells Prometheus" in said) is not monitored
+    assert ("Prometheus does not scrape" in said) is not monitored
     kept = given.get("persistence", {}).get("enabled", False)
     assert ("emptyDir" in said) is not kept
 
@@ -219,7 +219,7 @@ def test_the_notes_say_what_is_still_missing(values: Path) -> None:
 def test_the_notes_warn_of_a_budget_that_lets_no_pod_go(shards: int, budget: dict[str, Any], warned: bool) -> None:
     given = {"enabled": True, **budget}
     said = notes(shards=shards, podDisruptionBudget=given)
-    assert ("WARNING: the PodDisruptionBudget lets no pod go" in said) is warned
+    assert ("WARNING: the PodDisruptionBudget allows no eviction" in said) is warned
     assert "WARNING" not in notes(shards=shards, podDisruptionBudget={**given, "enabled": False})
 
 

@@ -3,7 +3,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* 50 characters: a StatefulSet's pods get an ordinal and a hash behind it, the headless Service a word. */}}
+{{/* At most 50 characters: StatefulSet pods append an ordinal and a hash, the headless Service a word. */}}
 {{- define "cognito-device-exporter.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -19,13 +19,13 @@
 {{- default .Release.Namespace .Values.namespaceOverride -}}
 {{- end -}}
 
-{{/* Never changes within a release: selectors cannot. */}}
+{{/* Selector labels. They must not change within a release. */}}
 {{- define "cognito-device-exporter.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "cognito-device-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Of the pod of `helm test`, and whether there is one. */}}
+{{/* Labels of the `helm test` pod, and whether the pod exists. */}}
 {{- define "cognito-device-exporter.testLabels" -}}
 app.kubernetes.io/name: {{ include "cognito-device-exporter.name" . }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -45,7 +45,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
-{{/* The labels with others, which win but over those that selectors go by: a list of the root and them. */}}
+{{/* Common labels merged with others, which take precedence except over selector labels. Arguments: root, others. */}}
 {{- define "cognito-device-exporter.labelsWith" -}}
 {{- $labels := fromYaml (include "cognito-device-exporter.labels" (index . 0)) -}}
 {{- $selected := fromYaml (include "cognito-device-exporter.selectorLabels" (index . 0)) -}}
@@ -61,7 +61,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.image.registry }}{{ . }}/{{ end }}{{ .Values.image.repository }}{{ $version }}
 {{- end -}}
 
-{{/* Metadata of an object that may stand in another namespace: a list of the root and its part of the values. */}}
+{{/* Metadata of an object that can be in another namespace. Arguments: root, values of the object. */}}
 {{- define "cognito-device-exporter.metadata" -}}
 {{- $root := index . 0 -}}
 {{- $own := index . 1 -}}
@@ -74,12 +74,12 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* Where things are mounted. */}}
+{{/* Mount paths. */}}
 {{- define "cognito-device-exporter.identityKeyFile" -}}
 /etc/cognito-device-exporter-identity/key
 {{- end -}}
 
-{{/* The configuration as it stands in the ConfigMap, with the key of the identity named. */}}
+{{/* Content of the configuration file, with identity_key_file set. */}}
 {{- define "cognito-device-exporter.config" -}}
 {{- $config := dict -}}
 {{- range $key, $value := .Values.config -}}
@@ -98,7 +98,7 @@ annotations:
 {{- if not (or .Values.existingConfig.configMap .Values.existingConfig.secret) }}true{{ end -}}
 {{- end -}}
 
-{{/* What the web configuration means for those who ask. */}}
+{{/* Properties of the web configuration that clients depend on. */}}
 {{- define "cognito-device-exporter.webConfigSecret" -}}
 {{- if .Values.webConfig.existingSecret -}}
 {{- .Values.webConfig.existingSecret -}}
@@ -124,7 +124,7 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* An httpGet of a probe: a list of the root and the path. */}}
+{{/* httpGet of a probe. Arguments: root, path. */}}
 {{- define "cognito-device-exporter.probe" -}}
 {{- $root := index . 0 -}}
 httpGet:
@@ -139,12 +139,12 @@ httpGet:
   {{- end }}
 {{- end -}}
 
-{{/* A number or share as text: 0 is one, null and "" are none. A file's numbers are floats: a million would be 1e+06. */}}
+{{/* A number or percentage as text, empty for null and "". Numbers in a file are floats: a million would be 1e+06. */}}
 {{- define "cognito-device-exporter.given" -}}
 {{- if kindIs "float64" . }}{{ int64 . }}{{ else if not (kindIs "invalid" .) }}{{ . }}{{ end -}}
 {{- end -}}
 
-{{/* So many of the pods: a list of a number or share as text, and of their number. Kubernetes rounds up. */}}
+{{/* Number of pods for a number or percentage; Kubernetes rounds up. Arguments: number or percentage, total. */}}
 {{- define "cognito-device-exporter.podsOf" -}}
 {{- $given := index . 0 -}}
 {{- if hasSuffix "%" $given -}}
@@ -154,7 +154,7 @@ httpGet:
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the PodDisruptionBudget lets no pod go. */}}
+{{/* True if the PodDisruptionBudget allows no eviction. */}}
 {{- define "cognito-device-exporter.holdsEveryPod" -}}
 {{- $shards := int .Values.shards -}}
 {{- with .Values.podDisruptionBudget -}}
@@ -167,7 +167,7 @@ httpGet:
 {{- end -}}
 {{- end -}}
 
-{{/* How Prometheus scrapes: a list of the root and the values of a ServiceMonitor or PodMonitor. */}}
+{{/* Scrape settings. Arguments: root, values of the ServiceMonitor or PodMonitor. */}}
 {{- define "cognito-device-exporter.endpoint" -}}
 {{- $root := index . 0 -}}
 {{- $monitor := index . 1 -}}

@@ -1,9 +1,9 @@
-{{/* The pod, the same in the Deployment and the StatefulSet. */}}
+{{/* Pod template of the Deployment and the StatefulSet. */}}
 {{- define "cognito-device-exporter.pod" -}}
 {{- include "cognito-device-exporter.validate" . -}}
 metadata:
   labels:
-    {{- /* Without the chart's version, which alone is no reason for new pods. */}}
+    {{- /* Without the chart version, which must not trigger a rollout by itself. */}}
     {{- omit (fromYaml (include "cognito-device-exporter.labelsWith" (list . .Values.podLabels))) "helm.sh/chart" | toYaml | nindent 4 }}
   annotations:
     {{- include "cognito-device-exporter.podAnnotations" . | nindent 4 }}
@@ -81,7 +81,7 @@ spec:
   {{- end }}
 {{- end -}}
 
-{{/* Those of `podAnnotations` win. */}}
+{{/* Pod annotations. `podAnnotations` takes precedence. */}}
 {{- define "cognito-device-exporter.podAnnotations" -}}
 {{- $own := dict "kubectl.kubernetes.io/default-container" "exporter" -}}
 {{- if .Values.rolloutOnConfigChange -}}
@@ -151,7 +151,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* Directories are mounted whole, because a file mounted by `subPath` never changes. */}}
+{{/* Mount whole directories: a file mounted by `subPath` is never updated. */}}
 {{- define "cognito-device-exporter.volumes" -}}
 - name: config
   {{- if .Values.existingConfig.secret }}
@@ -186,7 +186,7 @@ spec:
 - name: identity
   secret:
     secretName: {{ . }}
-    # Root's and the pod's group's: what the exporter asks of a key file of root's.
+    # Owned by root, readable by the group of the pod: the exporter accepts this mode from root only.
     defaultMode: 0440
     items:
       - key: {{ $.Values.identityKey.key }}
@@ -212,7 +212,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* The spec of a claim. */}}
+{{/* Spec of the PersistentVolumeClaim. */}}
 {{- define "cognito-device-exporter.claim" -}}
 accessModes:
   {{- toYaml .Values.persistence.accessModes | nindent 2 }}

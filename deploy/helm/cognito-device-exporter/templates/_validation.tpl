@@ -1,4 +1,4 @@
-{{/* What the schema cannot say: values that contradict each other. */}}
+{{/* Checks that the schema cannot express: contradictory values. */}}
 {{- define "cognito-device-exporter.validate" -}}
 {{- $existing := .Values.existingConfig -}}
 {{- if and $existing.configMap $existing.secret -}}
@@ -6,7 +6,7 @@
 {{- end -}}
 {{- if include "cognito-device-exporter.ownConfig" . -}}
 {{- if not (or .Values.config.pools .Values.config.discovery) -}}
-{{- fail "config.pools: expected at least one user pool, such as `- id: eu-west-1_AbCdEfGhI`; or config.discovery, or existingConfig with a configuration of your own" -}}
+{{- fail "config.pools: expected at least one user pool, such as `- id: eu-west-1_AbCdEfGhI`; or config.discovery, or existingConfig with your own configuration" -}}
 {{- end -}}
 {{- include "cognito-device-exporter.validateShards" . -}}
 {{- end -}}
@@ -14,21 +14,21 @@
 {{- fail "webConfig: expected config or existingSecret, found both" -}}
 {{- end -}}
 {{- if and (or .Values.webConfig.tls .Values.webConfig.clientCertificates) (not (include "cognito-device-exporter.webConfigSecret" .)) -}}
-{{- fail "webConfig.tls and webConfig.clientCertificates say what is in webConfig.existingSecret, which is not set" -}}
+{{- fail "webConfig.tls and webConfig.clientCertificates describe webConfig.existingSecret, which is not set" -}}
 {{- end -}}
 {{- if and .Values.persistence.existingClaim (gt (int .Values.shards) 1) -}}
-{{- fail "persistence.existingClaim: expected none with several shards, each has a claim of its own" -}}
+{{- fail "persistence.existingClaim: expected none with several shards, each has its own claim" -}}
 {{- end -}}
 {{- if gt (int .Values.shards) 1 -}}
 {{- range .Values.extraArgs -}}
 {{- if regexMatch "^--shard([= ]|$)" . -}}
-{{- fail (printf "extraArgs: expected no --shard beside shards: %v, it would have every pod read the same part of the users" $.Values.shards) -}}
+{{- fail (printf "extraArgs: expected no --shard with shards: %v, every pod would read the same users" $.Values.shards) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.podDisruptionBudget -}}
 {{- if and .enabled (not (include "cognito-device-exporter.given" .minAvailable)) (not (include "cognito-device-exporter.given" .maxUnavailable)) -}}
-{{- fail "podDisruptionBudget: expected minAvailable or maxUnavailable, found neither; without them Kubernetes lets no pod go" -}}
+{{- fail "podDisruptionBudget: expected minAvailable or maxUnavailable, found neither; without them Kubernetes allows no eviction" -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
@@ -36,7 +36,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* As the exporter itself demands: shards must give a user the same label. */}}
+{{/* The exporter requires this as well: all shards must give a user the same label. */}}
 {{- define "cognito-device-exporter.validateShards" -}}
 {{- if gt (int .Values.shards) 1 -}}
 {{- $root := . -}}
