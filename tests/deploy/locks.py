@@ -61,20 +61,23 @@ class Index:
     """Wheels of all locked packages, a newer release of each next to them, and locks with the hashes of the wheels."""
 
     wheels: Path
+    """A folder for each lock: pip reads the whole folder for each package."""
     locks: dict[str, str]
 
 
 def build_index(directory: Path) -> Index:
     """Build the wheels and the locks."""
-    directory.mkdir()
-    hashes: dict[str, str] = {}
+    locks = {}
     for name in (lock.name for lock in LOCKS):
+        wheels = directory / name
+        wheels.mkdir(parents=True)
+        hashes: dict[str, str] = {}
         for package in locked(name):
-            if str(package) not in hashes:
-                metadata = recorded()[str(package)]
-                hashes[str(package)] = build_wheel(directory, package.name, package.version, metadata)
-                build_wheel(directory, package.name, NEWER, metadata)
-    return Index(directory, {lock.name: _lock_text(locked(lock.name), hashes) for lock in LOCKS})
+            metadata = recorded()[str(package)]
+            hashes[str(package)] = build_wheel(wheels, package.name, package.version, metadata)
+            build_wheel(wheels, package.name, NEWER, metadata)
+        locks[name] = _lock_text(locked(name), hashes)
+    return Index(directory, locks)
 
 
 def _lock_text(packages: Iterable[LockedPackage], hashes: Mapping[str, str]) -> str:

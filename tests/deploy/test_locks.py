@@ -59,15 +59,15 @@ def pip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return unpack_pip(request.param, tmp_path_factory.mktemp("pip") / "unpacked")
 
 
-def environment(index: Index) -> dict[str, str]:
-    """Return the variables for pip to find the wheels of the index and nothing else."""
+def environment(index: Index, lock: str) -> dict[str, str]:
+    """Return the variables for pip to find the wheels for a lock and nothing else."""
     # Of Python's variables, one would keep it from writing bytecode: pip would be compiled again at each start.
     foreign = ("MAKE", "MFLAGS", "PIP_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_FIND_LINKS": str(index.wheels),
+        "PIP_FIND_LINKS": str(index.wheels / lock),
         "PIP_NO_CACHE_DIR": "1",
         "PIP_NO_INDEX": "1",
     }
@@ -78,7 +78,7 @@ class Checkout:
 
     def __init__(self, directory: Path, index: Index, pip: Pip) -> None:
         self.directory = directory
-        self._environment = environment(index)
+        self._index = index
         (directory / "tools").mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", directory)
         shutil.copy(ROOT / "pyproject.toml", directory)
@@ -93,12 +93,12 @@ class Checkout:
 
     def install(self, rule: str) -> subprocess.CompletedProcess[str]:
         """Run the rule of the Makefile that installs a lock."""
-        shutil.rmtree(self.directory / MAKE_RULES[rule][1], ignore_errors=True)
+        lock, created = MAKE_RULES[rule]
+        shutil.rmtree(self.directory / created, ignore_errors=True)
         (self.directory / ".tools").mkdir(exist_ok=True)
         command = [required_tool("make"), "-f", "Makefile", "-f", "install.mk", f"install-{rule}"]
-        return subprocess.run(
-            command, cwd=self.directory, env=self._environment, capture_output=True, text=True, check=False
-        )
+        variables = environment(self._index, lock)
+        return subprocess.run(command, cwd=self.directory, env=variables, capture_output=True, text=True, check=False)
 
 
 def without_the_rest(index: Index, lock: str) -> str:
@@ -168,7 +168,7 @@ class Container:
 
     def __init__(self, directory: Path, index: Index, pip: Pip) -> None:
         self.directory = directory
-        self._environment = environment(index)
+        self._index = index
         self._stages = installing_stages()
         self.build = directory / "build"
         self.build.mkdir(parents=True)
@@ -185,7 +185,7 @@ class Container:
         script = re.sub(r"(?<![\w/.])/(build|opt)/", rf"{self.directory}/\1/", " && ".join(parts))
         return subprocess.run(
             [required_tool("sh"), "-c", script],
-            env=self._environment | self._stages[stage].variables,
+            env=environment(self._index, DOCKER_STAGES[stage][0]) | self._stages[stage].variables,
             capture_output=True,
             text=True,
             check=False,
