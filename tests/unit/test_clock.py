@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 from exporter.clock import Clock, SystemClock
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 
 
 def test_the_wall_is_the_machines() -> None:
@@ -17,8 +17,8 @@ def test_monotonic_time_is_one_for_all_clocks_of_the_process() -> None:
 
 
 def test_a_turned_clock_moves_as_far_as_it_is_turned() -> None:
-    clock: Clock = TurnedClock(wall=100.0)
+    clock: Clock = ManualClock(wall=100.0)
     started = clock.monotonic()
-    assert isinstance(clock, TurnedClock)
-    clock.turn(2.5)
+    assert isinstance(clock, ManualClock)
+    clock.advance(2.5)
     assert (clock.wall(), clock.monotonic() - started) == (102.5, 2.5)

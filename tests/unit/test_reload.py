@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from exporter.errors import ConfigError
 from exporter.reload import MAX_BYTES, Reloader, _Sight, _sight
-from tests.fakes import SteppedClock, eventually
+from tests.fakes import OffsetClock, eventually
 
 KEEPS = "the configuration stays as it was"
 
@@ -102,7 +102,7 @@ def heard() -> Heard:
 @pytest.fixture
 def reloader(file: File, heard: Heard) -> Iterator[Reloader]:
     """Does what it is asked for, and looks at no file by itself."""
-    reloader = Reloader([file], heard, SteppedClock(), interval=0)
+    reloader = Reloader([file], heard, OffsetClock(), interval=0)
     reloader.start()
     yield reloader
     reloader.stop()
@@ -110,7 +110,7 @@ def reloader(file: File, heard: Heard) -> Iterator[Reloader]:
 
 @pytest.fixture
 def watching(file: File, heard: Heard) -> Iterator[Reloader]:
-    reloader = Reloader([file], heard, SteppedClock(), interval=0.02)
+    reloader = Reloader([file], heard, OffsetClock(), interval=0.02)
     reloader.start()
     yield reloader
     reloader.stop()
@@ -156,7 +156,7 @@ def test_every_source_is_checked_before_the_first_is_put_in_force(tmp_path: Path
     good, bad = File(tmp_path / "good"), File(tmp_path / "bad")
     good.path.write_text("good")
     bad.path.write_text("bad")
-    reloader = Reloader([good, bad], heard, SteppedClock(), interval=0)
+    reloader = Reloader([good, bad], heard, OffsetClock(), interval=0)
     assert reloader.reload("request") == "a bad word, expected a good one"
     assert good.in_force == []
     bad.path.write_text("good too")
@@ -365,7 +365,7 @@ def test_a_sight_of_a_file_has_its_content_its_mode_and_its_owner(tmp_path: Path
 def test_a_file_that_cannot_be_read_is_seen_by_its_mode(tmp_path: Path, heard: Heard) -> None:
     directory = tmp_path / "state"
     source = File(directory)
-    reloader = Reloader([source], heard, SteppedClock(), interval=0)
+    reloader = Reloader([source], heard, OffsetClock(), interval=0)
     reloader.look()
     assert heard.attempts == []
     changes: list[Callable[[], None]] = [directory.mkdir, lambda: directory.chmod(0o700), directory.rmdir]
@@ -380,7 +380,7 @@ def test_the_faults_of_every_source_are_told_together(tmp_path: Path, heard: Hea
     files = [File(tmp_path / name) for name in ("bad", "gone", "good")]
     files[0].path.write_text("bad")
     files[2].path.write_text("good")
-    reloader = Reloader(files, heard, SteppedClock(), interval=0)
+    reloader = Reloader(files, heard, OffsetClock(), interval=0)
     assert reloader.reload("request") == "a bad word, expected a good one\ncannot be read"
     assert [file.in_force for file in files] == [[], [], []]
 
@@ -421,7 +421,7 @@ def test_a_swap_of_links_as_kubernetes_makes_it_is_a_change(tmp_path: Path, hear
     (tmp_path / "..data").symlink_to("..first")
     (tmp_path / "config.yaml").symlink_to("..data/config.yaml")
     file = File(tmp_path / "config.yaml")
-    reloader = Reloader([file], heard, SteppedClock(), interval=0.02)
+    reloader = Reloader([file], heard, OffsetClock(), interval=0.02)
     reloader.start()
     (tmp_path / "..data_tmp").symlink_to("..second")
     (tmp_path / "..data_tmp").replace(tmp_path / "..data")
@@ -432,7 +432,7 @@ def test_a_swap_of_links_as_kubernetes_makes_it_is_a_change(tmp_path: Path, hear
 
 def test_a_huge_file_is_not_read_whole(file: File, heard: Heard) -> None:
     file.path.write_bytes(b"x" * (MAX_BYTES + 10))
-    reloader = Reloader([file], heard, SteppedClock(), interval=0)
+    reloader = Reloader([file], heard, OffsetClock(), interval=0)
     with file.path.open("ab") as opened:
         opened.write(b"more")
     reloader.look()
@@ -447,7 +447,7 @@ def test_without_an_interval_no_file_is_looked_at(reloader: Reloader, file: File
 
 
 def test_after_the_stop_nothing_is_read(file: File, heard: Heard) -> None:
-    reloader = Reloader([file], heard, SteppedClock(), interval=0.02)
+    reloader = Reloader([file], heard, OffsetClock(), interval=0.02)
     reloader.start()
     reloader.stop()
     assert eventually(lambda: not reloader._thread.is_alive())
@@ -457,7 +457,7 @@ def test_after_the_stop_nothing_is_read(file: File, heard: Heard) -> None:
 
 
 def test_a_stop_ends_the_wait_for_a_file_that_never_settles(file: File, heard: Heard) -> None:
-    reloader = Reloader([file], heard, SteppedClock(), interval=0.02)
+    reloader = Reloader([file], heard, OffsetClock(), interval=0.02)
     reloader.start()
     for count in range(20):
         file.path.write_text(f"word {count}")

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.collect.schedule import START_JITTER_MAX, START_JITTER_SHARE, Schedule
-from tests.fakes import Remembering, SteppedClock, TurnedClock, eventually
+from tests.fakes import ManualClock, OffsetClock, Remembering, eventually
 
 POOL = "eu-west-1_AbCdEfGhI"
 
@@ -250,15 +250,15 @@ def test_after_the_stop_nothing_starts_and_what_runs_is_not_waited_for(observer:
 
 
 def test_the_scheduler_shows_life_as_long_as_it_runs_jobs(observer: Remembering) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     schedule = Schedule(observer, clock)
-    clock.turn(400)
+    clock.advance(400)
     assert schedule.silent_seconds() == 400
     schedule.start()
     schedule._scheduler.modify_job("heartbeat", next_run_time=schedule._in(0))
     assert eventually(lambda: schedule.silent_seconds() == 0)
     schedule.stop()
-    clock.turn(30)
+    clock.advance(30)
     assert schedule.silent_seconds() == 30
 
 
@@ -278,14 +278,14 @@ def test_a_run_that_fails_outside_of_its_job_is_counted_and_the_next_may_begin()
 
 @pytest.mark.parametrize("seconds", [-86400.0, -3.0, 3.0, 86400.0], ids=["back a day", "back", "on", "on a day"])
 def test_a_wall_clock_that_is_set_moves_no_run_and_misses_none(observer: Remembering, seconds: float) -> None:
-    clock = SteppedClock()
+    clock = OffsetClock()
     schedule = Schedule(observer, clock)
     job = Job()
     schedule.add(POOL, 0.5, job)
     schedule.start()
     try:
         assert job.has_run(2)
-        clock.set_wall(seconds)
+        clock.step_wall(seconds)
         assert job.has_run(5)
         pauses = [later - earlier for earlier, later in zip(job.started, job.started[1:], strict=False)]
         assert 0.3 < min(pauses) <= max(pauses) < 0.9
@@ -296,11 +296,11 @@ def test_a_wall_clock_that_is_set_moves_no_run_and_misses_none(observer: Remembe
 
 
 def test_the_time_of_the_schedule_is_monotonic_and_nothing_else() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     schedule = Schedule(Remembering(), clock)
     zone = schedule._scheduler.timezone
     before = datetime.now(zone)
-    clock.turn(90)
+    clock.advance(90)
     assert datetime.now(zone) - before == timedelta(seconds=90)
     assert datetime.now(zone) == schedule._in(0)
     assert (zone.dst(None), zone.tzname(None)) == (timedelta(0), "monotonic")
@@ -323,11 +323,11 @@ def test_between_runs_the_scheduler_sleeps(observer: Remembering) -> None:
 
 
 def test_time_that_passes_makes_a_run_due(observer: Remembering) -> None:
-    clock = SteppedClock()
+    clock = OffsetClock()
     schedule = Schedule(observer, clock)
     job = Job()
     schedule.add(POOL, 3600.0, job)
-    clock.turn(3601)
+    clock.advance(3601)
     schedule.start()
     assert job.has_run(1)
     schedule.stop()
@@ -390,14 +390,14 @@ def test_a_job_that_raised_while_another_waited_lets_it_run(schedule: Schedule) 
 def test_another_interval_counts_from_the_last_start(
     observer: Remembering, passed: float, interval: float, due: float
 ) -> None:
-    clock = SteppedClock()
+    clock = OffsetClock()
     schedule = Schedule(observer, clock)
     job = Job(held=True)
     schedule.add(POOL, 500.0, job)
     schedule.start()
     try:
         assert eventually(lambda: len(job.started) == 1)
-        clock.turn(passed)
+        clock.advance(passed)
         schedule._scheduler.pause()
         schedule.set_interval(POOL, interval)
         assert due_in(schedule) == pytest.approx(due, abs=1)
