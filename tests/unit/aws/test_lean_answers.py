@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.aws import answers
@@ -124,7 +124,6 @@ ANSWERS = optional(
 
 
 @pytest.mark.parametrize("which", READINGS)
-@settings(max_examples=40, deadline=None)  # boto3 is slow, and slower when it is new
 @given(answer=ANSWERS)
 def test_whatever_has_the_right_types_is_read_alike_by_both(which: str, answer: dict[str, Any]) -> None:
     lean, plain = READINGS[which]
@@ -145,7 +144,6 @@ ANYTHING = st.recursive(
 
 
 @pytest.mark.parametrize("which", READINGS)
-@settings(max_examples=40, deadline=None)  # boto3 is slow, and slower when it is new
 @given(answer=st.dictionaries(FIELDS, ANYTHING) | ANYTHING)
 def test_whatever_comes_is_refused_or_read_as_boto3_reads_it(which: str, answer: Any) -> None:
     lean, plain = READINGS[which]
@@ -155,7 +153,6 @@ def test_whatever_comes_is_refused_or_read_as_boto3_reads_it(which: str, answer:
 
 
 @pytest.mark.parametrize("which", READINGS)
-@settings(max_examples=40, deadline=None)  # boto3 is slow, and slower when it is new
 @given(body=st.binary(max_size=40) | st.text(max_size=40).map(lambda text: text.encode(errors="replace")))
 def test_whatever_bytes_come_are_refused_or_read_as_boto3_reads_them(which: str, body: bytes) -> None:
     lean, plain = READINGS[which]

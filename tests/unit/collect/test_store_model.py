@@ -203,7 +203,5 @@ def check_sums(data: PoolData, users: list[tuple[Device, ...]]) -> None:
 def test_whatever_happens_what_is_published_adds_up() -> None:
     run_state_machine_as_test(
         StoreMachine,
-        settings=checking(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=checking(stateful_step_count=25, suppress_health_check=list(HealthCheck)),
     )
