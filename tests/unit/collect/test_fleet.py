@@ -32,7 +32,7 @@ NO_CREDENTIALS = CredentialsFault("client", "NoCredentialsError")
 
 def pool(pool_id: str = FIRST, **changes: object) -> PoolSettings:
     """A pool whose first sweep starts at once."""
-    return settings(**{"id": pool_id, "refresh_interval": 0.5, "detail": Detail.USER, **changes})
+    return settings(**{"id": pool_id, "refresh_interval": 0.1, "detail": Detail.USER, **changes})
 
 
 class Fleeting:
@@ -138,7 +138,7 @@ def test_a_pool_that_is_gone_from_the_configuration_is_gone(running: Fleeting) -
     assert [view.settings.id for view in running.fleet.views()] == [SECOND]
     assert running.observer.heard["removed", FIRST] == 1
     sweeps = running.observer.heard["finished", FIRST, "None"]
-    assert not eventually(lambda: running.observer.heard["finished", FIRST, "None"] > sweeps + 1, within=0.8)
+    assert not eventually(lambda: running.observer.heard["finished", FIRST, "None"] > sweeps + 1, within=0.3)
 
 
 @pytest.mark.parametrize(
