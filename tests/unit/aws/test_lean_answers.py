@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
@@ -18,6 +17,7 @@ from exporter.aws.api import CognitoApi, Page
 from exporter.aws.client import ONE_ATTEMPT, BotoCognito
 from exporter.errors import Malformed, UnexpectedFailure, Verdict
 from exporter.model import PoolDescription
+from tests.aws_session import aws_session
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class BodyOverBoto:
     """The plain implementation, given the bodies of its answers."""
 
     def __init__(self) -> None:
-        session = boto3.Session(aws_access_key_id="AKIA", aws_secret_access_key="s", region_name="eu-west-1")
+        session = aws_session("AKIA", "eu-west-1")
         cognito = session.client("cognito-idp", config=ONE_ATTEMPT)
         cognito.meta.events.register("before-send", self._answer)
         self._api: CognitoApi = BotoCognito(lambda: cognito, lambda: session.client("sts"))
