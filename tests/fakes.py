@@ -40,6 +40,10 @@ class ManualClock:
         self._wall += seconds
         self._monotonic += seconds
 
+    def step_wall(self, seconds: float) -> None:
+        """Set the wall clock forward by `seconds`, or back."""
+        self._wall += seconds
+
 
 class OffsetClock:
     """The system clock plus an offset that a test sets, for tests with running schedules."""
