@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
-import time
 from collections import Counter
 
 import pytest
@@ -26,26 +27,28 @@ def go_on() -> bool:
     return False
 
 
-def take(budget: RateBudget, key: str, moments: list[tuple[str, float]], turns: int) -> None:
-    for _ in range(turns):
-        budget.acquire(key, go_on)
-        moments.append((key, time.monotonic()))
-
-
-def taken_by(budget: RateBudget, keys: list[str], turns: int) -> list[tuple[str, float]]:
-    moments: list[tuple[str, float]] = []
-    threads = [threading.Thread(target=take, args=(budget, key, moments, turns)) for key in keys]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return moments
-
-
-@pytest.mark.alone
 def test_no_window_of_a_second_holds_more_than_the_rate() -> None:
-    moments = taken_by(RateBudget(100, SystemClock()), [f"pool-{i}" for i in range(8)], turns=30)
-    assert most_in_any_window(moment for _, moment in moments) <= 100
+    clock = ManualClock()
+    budget = RateBudget(100, clock)
+    late = itertools.cycle((0.0, LATENESS / 2, LATENESS, 0.0, 0.0, 4 * LATENESS))
+    moments = []
+    for _ in range(1000):
+        budget.acquire("pool", go_on)
+        moments.append(clock.monotonic())
+        clock.advance(budget._next_turn - clock.monotonic() + next(late) + 1e-9)
+    assert most_in_any_window(moments) <= 100
+    assert moments[-1] - moments[0] < 1000 * (1 / 100 + LATENESS)
+
+
+def test_turns_without_lateness_come_at_the_rate_less_slack() -> None:
+    clock = ManualClock()
+    budget = RateBudget(100, clock)
+    moments = []
+    for _ in range(1000):
+        budget.acquire("pool", go_on)
+        moments.append(clock.monotonic())
+        clock.advance(budget._next_turn - clock.monotonic() + 1e-9)
+    assert most_in_any_window(moments) == pytest.approx(100 / (1 + SLACK), abs=1)
 
 
 def test_a_second_of_turns_leaves_room_for_the_lateness_that_is_allowed() -> None:
@@ -71,27 +74,30 @@ def test_a_turn_taken_a_little_late_leaves_the_next_in_its_place() -> None:
     assert budget._next_turn == pytest.approx(due + (1 + SLACK) / 10)
 
 
-@pytest.mark.alone
-def test_pools_that_wait_get_turns_in_equal_numbers_however_many_threads_they_wait_with() -> None:
-    budget = RateBudget(400, SystemClock())
-    moments: list[tuple[str, float]] = []
+def test_pools_that_wait_get_equal_turns_however_many_threads_wait() -> None:
+    clock = ManualClock()
+    budget = RateBudget(1000, clock)
+    turns: list[str] = []
     stop = threading.Event()
 
     def keep_taking(key: str) -> None:
-        while not stop.is_set():
-            budget.acquire(key, go_on)
-            moments.append((key, time.monotonic()))
+        with contextlib.suppress(Cancelled):
+            while True:
+                budget.acquire(key, stop.is_set)
+                turns.append(key)
 
     keys = ["greedy"] * 10 + ["modest"] * 2
     threads = [threading.Thread(target=keep_taking, args=(key,)) for key in keys]
     for thread in threads:
         thread.start()
-    assert eventually(lambda: len(moments) >= 200)
+    for number in range(1, 41):
+        assert eventually(lambda expected=number: len(turns) == expected)  # type: ignore[misc] # mypy cannot infer a default of a lambda
+        assert eventually(lambda: sum(map(len, budget._queue._waiters.values())) == len(keys))
+        clock.advance(budget._next_turn - clock.monotonic() + 1e-6)
     stop.set()
     for thread in threads:
         thread.join()
-    shares = Counter(key for key, _ in moments[20:200])
-    assert abs(shares["greedy"] - shares["modest"]) <= 10
+    assert Counter(turns[10:40]) == {"greedy": 15, "modest": 15}
 
 
 def test_who_is_told_to_stop_leaves_the_line_and_holds_up_nobody() -> None:
