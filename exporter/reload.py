@@ -82,15 +82,25 @@ class Listener(Protocol):
 class Reloader:
     """Reloads one at a time, and watches the files on a thread of its own."""
 
-    def __init__(self, sources: Sequence[Source], listener: Listener, clock: Clock, *, interval: float) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        listener: Listener,
+        clock: Clock,
+        *,
+        interval: float,
+        settle: float = SETTLE_SECONDS,
+    ) -> None:
         """Look at the files every `interval` seconds; 0 looks at none.
 
-        What the files hold now is taken to be in force.
+        Changed files are read once they stay the same for `settle` seconds. What the files hold now is taken to be
+        in force.
         """
         self._sources = sources
         self._listener = listener
         self._clock = clock
         self._interval = interval
+        self._settle = settle
         self._lock = threading.Lock()
         # A queue and no event: a signal handler may interrupt itself, which only a queue's `put` allows.
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
@@ -188,7 +198,7 @@ class Reloader:
     def _settled(self) -> _Sights | None:
         """The files once they stay the same; None when told to stop meanwhile."""
         sights = self._sights()
-        while not self._stopping.wait(SETTLE_SECONDS):
+        while not self._stopping.wait(self._settle):
             before, sights = sights, self._sights()
             if before == sights:
                 return sights

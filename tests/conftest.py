@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-# How long an example takes says something about the machine, not about the code.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# 25 examples keep `make test` short. CI tries 100, the same ones each time, so that no push fails because of another.
+# Deadlines are off: how long an example takes depends on the machine.
+settings.register_profile("tests", deadline=None, max_examples=100 if os.environ.get("CI") == "true" else 25)
+settings.load_profile("tests")
 
-# `make fuzz`. Otherwise there are a hundred examples: others each time, and the same each time under CI=true, where
-# Hypothesis itself sees to it that no push fails for what another has brought.
+# `make fuzz`.
 settings.register_profile(
     "fuzz",
     deadline=None,
@@ -25,8 +25,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 
-# `make mutants` asks only whether a test fails, the same way each time, and not for the simplest way to make it fail.
-settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+# `make mutants` needs only to know whether a test fails: the same examples each time, and no shrinking.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, max_examples=100, phases=[Phase.explicit, Phase.generate]
+)
 
 # A shell starts what it runs in the background with SIGINT ignored, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

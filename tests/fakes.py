@@ -1,4 +1,4 @@
-"""Stand-ins at the seams: a Cognito in memory, a clock that a test turns, observers that remember."""
+"""Fakes for the tests: a Cognito in memory, clocks that a test advances, observers that record."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ T = TypeVar("T")
 ACCOUNT = "123456789012"
 
 
-class TurnedClock:
-    """A clock that moves only when a test turns it."""
+class ManualClock:
+    """A clock that moves only when a test advances it."""
 
     def __init__(self, wall: float = 1_700_000_000.0) -> None:
         self._wall = wall
@@ -36,13 +36,17 @@ class TurnedClock:
     def monotonic(self) -> float:
         return self._monotonic
 
-    def turn(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self._wall += seconds
         self._monotonic += seconds
 
+    def step_wall(self, seconds: float) -> None:
+        """Set the wall clock forward by `seconds`, or back."""
+        self._wall += seconds
 
-class SteppedClock:
-    """The clock of the machine, as far as a test has not moved it: it runs, so that schedules run by it."""
+
+class OffsetClock:
+    """The system clock plus an offset that a test sets, for tests with running schedules."""
 
     def __init__(self) -> None:
         self._system = SystemClock()
@@ -55,12 +59,12 @@ class SteppedClock:
     def monotonic(self) -> float:
         return self._system.monotonic() + self._ahead
 
-    def turn(self, seconds: float) -> None:
-        """So much time has passed."""
+    def advance(self, seconds: float) -> None:
+        """Advance both clocks by `seconds`."""
         self._ahead += seconds
 
-    def set_wall(self, seconds: float) -> None:
-        """Somebody has set the wall clock forward by so much, or back."""
+    def step_wall(self, seconds: float) -> None:
+        """Set the wall clock forward by `seconds`, or back."""
         self._wall_ahead += seconds
 
 

@@ -20,7 +20,7 @@ from exporter.shard import WHOLE
 from exporter.web.server import WebServer
 from exporter.web.status_report import Sources
 from exporter.web.status_routes import status_routes
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 from tests.unit.metrics.builders import settings as pool_settings
 
 NOW = 1_795_000_000.0
@@ -209,7 +209,7 @@ def budgets(*targets: Target) -> list[Spent]:
     return found
 
 
-def sources(views: Sequence[PoolView], clock: TurnedClock | None = None, *, rules: Sequence[Looked] = ()) -> Sources:
+def sources(views: Sequence[PoolView], clock: ManualClock | None = None, *, rules: Sequence[Looked] = ()) -> Sources:
     """Who tells of these pools; some failures are counted, and the configuration was loaded three hours ago."""
     own = OwnMetrics(version="1.2.3")
     own.configuration_loaded(successful=True, now=NOW - 3 * 3600)
@@ -225,7 +225,7 @@ def sources(views: Sequence[PoolView], clock: TurnedClock | None = None, *, rule
         next_sweeps=lambda: {view.settings.id: NOW + _until(view) for view in views},
         budgets=lambda: budgets(*{Target(ACCOUNT, view.settings.region) for view in views if len(views) > 50}),
         own=own,
-        clock=clock or TurnedClock(NOW),
+        clock=clock or ManualClock(NOW),
         version="1.2.3",
         revision="4f2c1d7",
         shard=WHOLE,

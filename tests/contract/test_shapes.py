@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import boto3
@@ -204,10 +205,14 @@ def without(content: dict[str, Any], path: Path) -> dict[str, Any]:
     return copy
 
 
+@cache
+def output_shape(operation: str) -> Shape | None:
+    return botocore.session.get_session().get_service_model("cognito-idp").operation_model(operation).output_shape
+
+
 def is_required(operation: str, path: Path) -> bool:
     """Whether the service model promises the field."""
-    model = botocore.session.get_session().get_service_model("cognito-idp").operation_model(operation)
-    shape: Shape | None = model.output_shape
+    shape = output_shape(operation)
     required = False
     for key in path:
         if isinstance(shape, StructureShape):

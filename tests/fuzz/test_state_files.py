@@ -22,7 +22,7 @@ from exporter.collect.store import PoolStore
 from exporter.config.settings import Detail
 from exporter.identity import HmacIdentity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 from tests.unit.collect.pools import device, settings
 
 IDENTITY = HmacIdentity(b"0123456789abcdef")
@@ -103,12 +103,12 @@ class Unheard:
 
 def restart(path: Path) -> dict[str, Restored]:
     """What the next process knows; it must be able to show it, and to write."""
-    recovery = recover(path, Unheard(), TurnedClock())
+    recovery = recover(path, Unheard(), ManualClock())
     try:
         found = recovery.restored([(pool, IDENTITY) for pool in POOLS])
         for pool in POOLS:
             if pool.id in found:
-                store = PoolStore(pool, IDENTITY, TurnedClock(), recovery.journal(pool, IDENTITY))
+                store = PoolStore(pool, IDENTITY, ManualClock(), recovery.journal(pool, IDENTITY))
                 store.restore(found[pool.id])
                 assert store.view().data is not None
         recovery.journal(POOLS[0], IDENTITY).put(b"somebody", stamped(body_of([], whole=True), 1, 1))

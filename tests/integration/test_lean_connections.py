@@ -27,7 +27,7 @@ from exporter.clock import SystemClock
 from exporter.config.settings import TargetSettings
 from exporter.errors import AwsError, ConnectionFailed, CredentialsFault, Malformed, UnexpectedFailure
 from exporter.model import Device
-from tests.fakes import TurnedClock, eventually
+from tests.fakes import ManualClock, eventually
 from tests.integration.lean_server import Reply, Request, aws, proxy
 
 REGION = "eu-west-1"
@@ -58,7 +58,7 @@ def session() -> boto3.Session:
 
 
 def api(
-    endpoint_url: str | None = None, *, clock: TurnedClock | None = None, role_arn: str | None = None
+    endpoint_url: str | None = None, *, clock: ManualClock | None = None, role_arn: str | None = None
 ) -> CognitoApi:
     return AwsApis(session, clock)(TargetSettings(REGION, role_arn=role_arn, endpoint_url=endpoint_url))
 
@@ -539,14 +539,14 @@ class StrictServer:
 @pytest.mark.parametrize("code", ["InvalidSignatureException", "RequestTimeTooSkewed", "RequestExpired"])
 @pytest.mark.parametrize("hours", [-3, 5])
 def test_a_clock_that_is_wrong_costs_one_call_and_one_that_is_set_right_another(code: str, hours: int) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     strict = StrictServer(clock.wall() + hours * 3600)
     strict.code = code
     with aws(strict) as server:
         client = api(server.url, clock=clock)
         failed(CredentialsFault, client)
         assert [devices(client) for _ in range(3)] == [NO_DEVICES] * 3
-        clock.turn(hours * 3600)
+        clock.advance(hours * 3600)
         failed(CredentialsFault, client)
         assert [devices(client) for _ in range(3)] == [NO_DEVICES] * 3
         assert len(server.requests) == 8
@@ -556,7 +556,7 @@ def test_a_clock_that_is_wrong_costs_one_call_and_one_that_is_set_right_another(
 def test_a_signature_that_is_refused_for_another_reason_moves_no_clock(headers: dict[str, str]) -> None:
     refusal = Reply(b'{"__type": "InvalidSignatureException"}', 403, headers)
     with aws(lambda _: refusal) as server:
-        client = api(server.url, clock=TurnedClock(1_700_000_000.0))
+        client = api(server.url, clock=ManualClock(1_700_000_000.0))
         for _ in range(2):
             failed(CredentialsFault, client)
     assert {request.headers["x-amz-date"] for request in server.requests} == {"20231114T221320Z"}

@@ -27,7 +27,7 @@ from exporter.options import ListenAddress, ServeOptions
 from exporter.web.live import LOOK_SECONDS
 from exporter.web.server import WebServer
 from tests.acceptance.e2e.prometheus import prometheus
-from tests.fakes import FakeCognito, FakePool, TurnedClock, eventually
+from tests.fakes import FakeCognito, FakePool, ManualClock, eventually
 from tests.harness import config, environment, free_port, pool, program, serving_program, shown
 from tests.integration.web_serving import (
     LOOPBACK,
@@ -50,7 +50,7 @@ RATES = dict.fromkeys(("UserResourceRead", "UserList", "UserPoolRead", "UserPool
 RAW = Settings((settings(detail=Detail.USER),), Limits(dict(RATES), series=1000))
 
 
-def app(web: Path | None, *, clock: TurnedClock | None = None, probe: ListenAddress | None = None) -> App:
+def app(web: Path | None, *, clock: ManualClock | None = None, probe: ListenAddress | None = None) -> App:
     options = ServeOptions(Path(), (EVERYWHERE,), probe_listen_address=probe, web_config_file=web)
     return App(RAW, options, make_api=lambda _: FakeCognito({POOL_ID: FakePool()}), clock=clock)
 
@@ -130,7 +130,7 @@ def test_plain_http_to_a_tls_port_is_counted_as_the_400_that_it_is_answered(tmp_
 
 def test_every_other_answer_is_counted_by_its_status(tmp_path: Path) -> None:
     limit = {"rate_limit": {"interval": "1h", "burst": 6}}
-    with running(app(write_web(tmp_path, **limit), clock=TurnedClock(), probe=LOOPBACK)) as daemon:
+    with running(app(write_web(tmp_path, **limit), clock=ManualClock(), probe=LOOPBACK)) as daemon:
         own, probes = (f"http://127.0.0.1:{server.bound[0].port}" for server in daemon._servers)
         assert answers(curl(f"{own}/metrics").body) == {}
         asked = (
@@ -173,18 +173,18 @@ def test_whoever_finds_no_room_is_counted_as_answered_503() -> None:
 
 
 def test_what_is_exposed_follows_the_file(tmp_path: Path) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     with running(app(write_web(tmp_path, **USERS), clock=clock)) as daemon:
         url = f"http://127.0.0.1:{daemon.addresses[0].port}/metrics"
         assert curl(url).status == 401
         assert exposed(daemon) == 0
         (tmp_path / "web.yml").write_text("{}")
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         page = curl(url)
         assert page.status == 200
         assert "\ncognito_exporter_identity_exposed 1" in page.body
         write_web(tmp_path, **USERS)
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         assert curl(url).status == 401
         assert exposed(daemon) == 0
 
@@ -209,7 +209,7 @@ def test_a_reload_takes_the_web_configuration_along(tmp_path: Path) -> None:
     file.write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
     web = write_web(tmp_path, **USERS)
     options = ServeOptions(file, (LOOPBACK,), web_config_file=web, enable_lifecycle=True)
-    daemon = App(RAW, options, make_api=lambda _: FakeCognito({POOL_ID: FakePool()}), clock=TurnedClock())
+    daemon = App(RAW, options, make_api=lambda _: FakeCognito({POOL_ID: FakePool()}), clock=ManualClock())
     with running(daemon):
         url, user = f"http://{daemon.addresses[0]}/-/reload", ("--user", f"alice:{PASSWORD}")
         assert curl(url, "-X", "POST").status == 401
@@ -223,7 +223,7 @@ def test_a_reload_takes_the_web_configuration_along(tmp_path: Path) -> None:
 
 
 def test_a_reload_that_the_web_configuration_was_refused_for_is_made_up_for_when_it_is_mended(tmp_path: Path) -> None:
-    file, clock = tmp_path / "config.yaml", TurnedClock()
+    file, clock = tmp_path / "config.yaml", ManualClock()
     file.write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
     web = write_web(tmp_path, **USERS)
     options = ServeOptions(file, (LOOPBACK,), web_config_file=web, auto_reload_interval=0)
@@ -237,12 +237,12 @@ def test_a_reload_that_the_web_configuration_was_refused_for_is_made_up_for_when
         assert "web.yml:1: basic_auth_users: empty" in reason
         assert reloaded(daemon) == 0
         file.write_text("pools: [{id: eu-west-1_AbCdEfGhI, refresh_interval: 3h}]\n")
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         metrics = f"http://{daemon.addresses[0]}/metrics", "--user", f"alice:{PASSWORD}"
         assert curl(*metrics).status == 200
         assert reloaded(daemon) == 0, "still wrong"
         write_web(tmp_path, **USERS, rate_limit={"interval": "1s", "burst": 100})
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         assert curl(*metrics).status == 200
         assert eventually(lambda: reloaded(daemon) == 1)
         assert daemon._in_force.settings.pools[0].refresh_interval == 3 * 3600

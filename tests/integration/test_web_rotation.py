@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.web.live import LOOK_SECONDS
-from tests.fakes import TurnedClock, eventually
+from tests.fakes import ManualClock, eventually
 from tests.integration.web_serving import (
     MUTUAL,
     PASSWORD,
@@ -100,7 +100,7 @@ def context(directory: Path, *, cert: str | None = None) -> ssl.SSLContext:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_certificate_and_users_are_rotated_and_no_scrape_fails(tmp_path: Path, version: ssl.TLSVersion) -> None:
     write_certificate(tmp_path)
-    clock = TurnedClock()
+    clock = ManualClock()
     with guarded(tmp_path, clock=clock, tls_server_config=TLS, **USERS) as site:
         trust = context(tmp_path)
         trust.maximum_version = version
@@ -108,16 +108,16 @@ def test_a_certificate_and_users_are_rotated_and_no_scrape_fails(tmp_path: Path,
         with scraping(*scrapers) as go_on:
             assert go_on()
             write_certificate(tmp_path)
-            clock.turn(LOOK_SECONDS)
+            clock.advance(LOOK_SECONDS)
             assert go_on()
             write_web(tmp_path, tls_server_config=TLS, basic_auth_users={"alice": hashed(), "bob": hashed("new")})
-            clock.turn(LOOK_SECONDS)
+            clock.advance(LOOK_SECONDS)
             assert go_on()
             for scraper in scrapers:
                 scraper.authorization = basic("bob", "new")
             assert go_on()
             write_web(tmp_path, tls_server_config=TLS, basic_auth_users={"bob": hashed("new")})
-            clock.turn(LOOK_SECONDS)
+            clock.advance(LOOK_SECONDS)
             assert go_on()
         for scraper in scrapers:
             assert scraper.failures == []
@@ -132,7 +132,7 @@ def test_a_certificate_and_users_are_rotated_and_no_scrape_fails(tmp_path: Path,
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_wrong_file_leaves_what_was_in_force_and_is_told_once(tmp_path: Path, keep: bool) -> None:
     write_certificate(tmp_path)
-    clock = TurnedClock()
+    clock = ManualClock()
     with guarded(tmp_path, clock=clock, tls_server_config=TLS, **USERS) as site:
         scraper = Scraper(site, context(tmp_path), keep, basic())
         good = (tmp_path / "server.key").read_bytes()
@@ -141,15 +141,15 @@ def test_a_wrong_file_leaves_what_was_in_force_and_is_told_once(tmp_path: Path, 
             write_certificate(tmp_path, stem="other")
             (tmp_path / "server.key").write_bytes((tmp_path / "other.key").read_bytes())
             for _ in range(3):
-                clock.turn(LOOK_SECONDS)
+                clock.advance(LOOK_SECONDS)
                 assert go_on()
             (tmp_path / "web.yml").write_text("")
             for _ in range(3):
-                clock.turn(LOOK_SECONDS)
+                clock.advance(LOOK_SECONDS)
                 assert go_on()
             (tmp_path / "server.key").write_bytes(good)
             write_web(tmp_path, tls_server_config=TLS, **USERS)
-            clock.turn(LOOK_SECONDS)
+            clock.advance(LOOK_SECONDS)
             assert go_on()
         assert scraper.failures == []
         assert len(scraper.serials) == 1
@@ -163,14 +163,14 @@ def test_a_wrong_file_leaves_what_was_in_force_and_is_told_once(tmp_path: Path, 
 
 def test_a_file_that_is_named_and_comes_later_is_found(tmp_path: Path) -> None:
     write_certificate(tmp_path)
-    clock = TurnedClock()
+    clock = ManualClock()
     with guarded(tmp_path, clock=clock, tls_server_config=TLS) as site:
         write_web(tmp_path, tls_server_config={"cert_file": "late.crt", "key_file": "late.key"})
         before = site.config.current().tls
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         assert site.config.current().tls == before
         write_certificate(tmp_path, stem="late")
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         assert site.config.current().tls != before
 
 
@@ -182,7 +182,7 @@ def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_change
     (secret / "..data").symlink_to("..first")
     for name in ("server.crt", "server.key", "ca.crt"):
         (secret / name).symlink_to(Path("..data") / name)
-    clock = TurnedClock()
+    clock = ManualClock()
     web = {"cert_file": "secret/server.crt", "key_file": "secret/server.key"}
     with guarded(tmp_path, clock=clock, tls_server_config=web) as site:
         scraper = Scraper(site, context(secret), keep=True)
@@ -190,7 +190,7 @@ def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_change
             assert go_on()
             (secret / "..next").symlink_to("..second")
             (secret / "..next").replace(secret / "..data")
-            clock.turn(LOOK_SECONDS)
+            clock.advance(LOOK_SECONDS)
             assert go_on()
         assert (scraper.failures, len(scraper.serials)) == ([], 2)
 
@@ -198,13 +198,13 @@ def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_change
 def test_a_connection_whose_client_would_not_be_admitted_any_more_is_closed_unanswered(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     write_certificate(tmp_path, "scraper.example", stem="client")
-    clock = TurnedClock()
+    clock = ManualClock()
     with guarded(tmp_path, clock=clock, tls_server_config=MUTUAL) as site:
         client = http.client.HTTPSConnection(*site.address, timeout=10, context=context(tmp_path, cert="client"))
         client.request("GET", "/metrics")
         assert client.getresponse().read() == SECRET
         write_web(tmp_path, tls_server_config={**MUTUAL, "client_allowed_sans": ["other.example"]})
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         client.request("GET", "/metrics")
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             client.getresponse()
@@ -213,13 +213,13 @@ def test_a_connection_whose_client_would_not_be_admitted_any_more_is_closed_unan
 
 def test_a_plain_connection_does_not_outlive_the_day_when_certificates_are_asked_for(tmp_path: Path) -> None:
     write_certificate(tmp_path)
-    clock = TurnedClock()
+    clock = ManualClock()
     with guarded(tmp_path, clock=clock) as site:
         client = http.client.HTTPConnection(*site.address, timeout=10)
         client.request("GET", "/metrics")
         assert client.getresponse().read() == SECRET
         write_web(tmp_path, tls_server_config=MUTUAL)
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         client.request("GET", "/metrics")
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             client.getresponse()
@@ -232,7 +232,7 @@ def test_a_client_ca_is_rotated(tmp_path: Path) -> None:
     next_ca = (tmp_path / "ca.crt").read_bytes()
     write_certificate(tmp_path, "scraper.example", stem="client")
     write_certificate(tmp_path)
-    clock = TurnedClock()
+    clock = ManualClock()
     with guarded(tmp_path, clock=clock, tls_server_config=MUTUAL) as site:
         ours = context(tmp_path, cert="client")
         theirs = context(tmp_path, cert="next")
@@ -240,7 +240,7 @@ def test_a_client_ca_is_rotated(tmp_path: Path) -> None:
         with scraping(before) as go_on:
             assert go_on()
         (tmp_path / "ca.crt").write_bytes(next_ca)
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         with scraping(after) as go_on:
             assert go_on()
         assert (before.failures, after.failures) == ([], [])

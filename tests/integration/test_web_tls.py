@@ -22,7 +22,7 @@ from exporter.cli.health import Unhealthy, check_health
 from exporter.web.connection import Bounds
 from exporter.web.live import LOOK_SECONDS
 from exporter.web.outbox import Room
-from tests.fakes import TurnedClock, eventually
+from tests.fakes import ManualClock, eventually
 from tests.integration.web_serving import (
     LARGE,
     MUTUAL,
@@ -226,13 +226,13 @@ def test_a_session_from_before_is_held_to_what_is_asked_of_clients_now(directory
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     context.load_cert_chain(directory / "client.crt", directory / "client.key")
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    clock = TurnedClock()
+    clock = ManualClock()
     with guarded(directory, clock=clock, tls_server_config=MUTUAL) as site:
         session = resumed(site, context, None, answered=True)
         session = resumed(site, context, session, answered=True)
         allowed = {**MUTUAL, "client_allowed_sans": ["other.example"]}
         write_web(directory, tls_server_config=allowed)
-        clock.turn(LOOK_SECONDS)
+        clock.advance(LOOK_SECONDS)
         resumed(site, context, session, answered=False)
 
 

@@ -19,7 +19,7 @@ from exporter.config.load import load_settings
 from exporter.config.settings import Detail, IdentityMode, Limits, PoolSettings, Settings, TargetSettings
 from exporter.errors import AwsError, ConfigError, Denied
 from exporter.options import ListenAddress, ServeOptions
-from tests.fakes import FakeCognito, FakePool, TurnedClock, eventually
+from tests.fakes import FakeCognito, FakePool, ManualClock, eventually
 from tests.unit.collect.pools import POOL_ID, device, settings
 
 RATES = dict.fromkeys(("UserResourceRead", "UserList", "UserPoolRead", "UserPoolResourceRead"), 1000.0)
@@ -67,7 +67,7 @@ class Gate:
 class Running:
     """The whole daemon over the fake."""
 
-    def __init__(self, clock: TurnedClock | None = None) -> None:
+    def __init__(self, clock: ManualClock | None = None) -> None:
         self.api = FakeCognito({POOL_ID: FakePool(users={"ann": (device("a"), device("b"))})})
         self.api.fault = self.gate = Gate()
         self.reached: list[TargetSettings] = []
@@ -90,7 +90,7 @@ class Running:
 
 
 @contextmanager
-def running(clock: TurnedClock | None = None) -> Iterator[Running]:
+def running(clock: ManualClock | None = None) -> Iterator[Running]:
     daemon = Running(clock)
     daemon.app.start()
     try:
@@ -127,11 +127,11 @@ def test_a_denied_pool_is_ready_and_healthy_and_down() -> None:
 
 
 def test_without_a_sign_of_life_it_is_not_healthy() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     with running(clock) as daemon:
         assert daemon.get("/-/healthy") == (200, "healthy\n")
         daemon.app._fleet._schedule._scheduler.pause()  # its time is turned, too
-        clock.turn(SILENCE_SECONDS + 1)
+        clock.advance(SILENCE_SECONDS + 1)
         assert daemon.get("/-/healthy") == (503, "the scheduler has shown no life for 5 minutes\n")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from exporter.cli import main
 from tests.tools import required_tool
 
 RAW = "defaults: {identity: raw}\npools:\n  - id: eu-west-1_AbCdEfGhI\n"
@@ -21,6 +23,14 @@ def ended(directory: Path, redirection: str, *arguments: str) -> tuple[int, str]
     return done.returncode, done.stderr
 
 
+@pytest.fixture
+def in_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "config.yaml").write_text(RAW, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("in_directory")
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
@@ -32,20 +42,43 @@ def ended(directory: Path, redirection: str, *arguments: str) -> tuple[int, str]
     ids=" ".join,
 )
 def test_a_command_that_only_prints_refuses_a_closed_standard_output(
-    tmp_path: Path, arguments: list[str], wanted: str
+    arguments: list[str], wanted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = f"standard output is closed, expected somewhere to print {wanted}\n"
-    assert ended(tmp_path, ">&-", *arguments) == (2, said)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"standard output is closed, expected somewhere to print {wanted}\n"
+
+
+def test_a_process_without_standard_output_says_so(tmp_path: Path) -> None:
+    said = "standard output is closed, expected somewhere to print the labels\n"
+    assert ended(tmp_path, ">&-", "identify", "alice") == (2, said)
 
 
 def test_a_command_whose_exit_code_is_the_answer_needs_no_standard_output(tmp_path: Path) -> None:
     assert ended(tmp_path, ">&-", "check-config", "config.yaml") == (0, "")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full to write to")
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full to write to")
+@pytest.mark.usefixtures("in_directory")
 @pytest.mark.parametrize(
     "arguments", [["--version"], ["check-config", "config.yaml"], ["identify", "alice"], ["iam-policy"]], ids=" ".join
 )
-def test_an_output_that_is_full_is_named_and_is_a_failure(tmp_path: Path, arguments: list[str]) -> None:
+def test_an_output_that_is_full_is_named_and_is_a_failure(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FULL.open("w", buffering=1, encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(arguments) == 1
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    assert capsys.readouterr().err == "standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full to write to")
+def test_a_process_whose_output_is_full_fails(tmp_path: Path) -> None:
     said = "standard output cannot be written: No space left on device\n"
-    assert ended(tmp_path, "> /dev/full", *arguments) == (1, said)
+    assert ended(tmp_path, "> /dev/full", "--version") == (1, said)

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import time
 
-from exporter.clock import Clock, SystemClock
-from tests.fakes import TurnedClock
+from exporter.clock import SystemClock
 
 
 def test_the_wall_is_the_machines() -> None:
@@ -14,11 +13,3 @@ def test_the_wall_is_the_machines() -> None:
 def test_monotonic_time_is_one_for_all_clocks_of_the_process() -> None:
     moments = [time.monotonic(), SystemClock().monotonic(), SystemClock().monotonic(), time.monotonic()]
     assert moments == sorted(moments)
-
-
-def test_a_turned_clock_moves_as_far_as_it_is_turned() -> None:
-    clock: Clock = TurnedClock(wall=100.0)
-    started = clock.monotonic()
-    assert isinstance(clock, TurnedClock)
-    clock.turn(2.5)
-    assert (clock.wall(), clock.monotonic() - started) == (102.5, 2.5)

@@ -31,7 +31,7 @@ from exporter.errors import ConfigError
 from exporter.inforce import ConfigurationFile, InForce
 from exporter.metrics.own import OwnMetrics
 from exporter.shard import WHOLE, Shard
-from tests.fakes import FakeCognito, FakePool, SteppedClock, eventually
+from tests.fakes import FakeCognito, FakePool, OffsetClock, eventually
 from tests.unit.collect.pools import device, settings
 
 FIRST, SECOND = "eu-west-1_First", "us-east-2_Second"
@@ -52,7 +52,7 @@ class World:
     """The parts that a configuration is put in force in, over the fake."""
 
     def __init__(self, first: Settings, shard: Shard = WHOLE) -> None:
-        self.clock = SteppedClock()
+        self.clock = OffsetClock()
         self.own = OwnMetrics(version="test")
         self.api = FakeCognito({name: FakePool(users={"ann": (device("a"),)}) for name in (FIRST, SECOND)})
         self.budgets = Budgets(first.limits.rate, self.clock)

@@ -24,7 +24,7 @@ from exporter.tracing.asked import asked_for, refusal
 from exporter.tracing.otlp import Delivery
 from exporter.tracing.spans import MOST_REQUESTS, SLOW_SECONDS, follow
 from exporter.tracing.start import Off, start_tracing
-from tests.fakes import ACCOUNT, FakeCognito, FakePool, Remembering, SteppedClock, TurnedClock, reader_of
+from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, OffsetClock, Remembering, reader_of
 from tests.unit.collect.pools import device, settings
 
 POOL = "eu-west-1_AbCdEfGhI"
@@ -96,7 +96,7 @@ class Traced:
         self._memory = InMemorySpanExporter()
         provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self._memory))
-        self.clock = TurnedClock(wall=1000.0)
+        self.clock = ManualClock(wall=1000.0)
         self.sweep: SweepTrace = follow(provider.get_tracer("test"), POOL, self.clock)
 
     def ask(
@@ -108,7 +108,7 @@ class Traced:
         target: Target = HERE,
         attempted: bool = True,
     ) -> None:
-        self.clock.turn(seconds)
+        self.clock.advance(seconds)
         self.sweep.request_finished(target, operation, seconds, reason, attempted=attempted)
 
     def ends(self, result: SweepResult | None = None) -> None:
@@ -145,13 +145,13 @@ def traced() -> Traced:
 
 
 def test_a_sweep_has_its_phases_from_the_first_wait_to_the_last_answer(traced: Traced) -> None:
-    traced.clock.turn(2)
+    traced.clock.advance(2)
     traced.sweep.waited(HERE, Category.USER_POOL_READ, 2)
     traced.ask(DESCRIBED, 0.5)
     traced.ask(LISTED, 0.25)
     traced.ask(READ, 0.5)
     traced.ask(READ, 0.25)
-    traced.clock.turn(1)
+    traced.clock.advance(1)
     traced.ends(SweepResult(None, complete=True))
     assert {span.name: seconds_of(span) for span in traced.spans} == {
         "sweep": (1000, 1004.5),
@@ -265,9 +265,9 @@ def test_a_sweep_says_of_what_and_how_much(traced: Traced) -> None:
 def test_spans_fit_together_when_the_wall_clock_is_set_in_mid_sweep() -> None:
     provider, memory = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(memory))
-    clock = SteppedClock()
+    clock = OffsetClock()
     sweep = follow(provider.get_tracer("test"), POOL, clock)
-    clock.set_wall(-86_400)
+    clock.step_wall(-86_400)
     sweep.request_finished(HERE, READ, 0.0, None, attempted=True)
     sweep.ended()
     read, whole = memory.get_finished_spans()

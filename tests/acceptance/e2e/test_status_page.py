@@ -17,7 +17,7 @@ from exporter.emulator import Emulator, Fault, Rule
 from exporter.model import Tracking
 from exporter.web.status import schema
 from tests.acceptance.browser import chromium
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 from tests.harness import FAST, HASTY, Log, config, serving, shown
 from tests.status_scenes import NOW, RULES, every_state, many, seen_pool, served, sources
 from tests.unit.web.strict_schema import strict
@@ -117,14 +117,14 @@ def test_every_state_and_a_sweep_that_moves_without_a_script(
 
 
 def test_loading_anew_keeps_what_was_chosen_and_where_one_was(browser: Browser) -> None:
-    clock = TurnedClock(NOW)
+    clock = ManualClock(NOW)
     with (
         served(sources(many(200), clock)) as url,
         visiting(browser, f"{url}/?state=ok&refresh=5") as page,
     ):
         page.evaluate("scrollTo(0, 1500)")
         rows = page.locator(".pools tbody tr").count()
-        clock.turn(7)
+        clock.advance(7)
         expect(page.locator("header time")).to_have_text("11:06:47 UTC", timeout=12_000)
         assert page.url == f"{url}/?state=ok&refresh=5"
         assert page.locator(".pools tbody tr").count() == rows

@@ -18,6 +18,7 @@ from exporter.aws.sessions import AwsApis
 from exporter.config.settings import TargetSettings
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.errors import AwsError, CredentialsFault, Denied, ServerError
+from tests.aws_session import aws_session
 from tests.fakes import ACCOUNT
 
 OTHER_ACCOUNT = "210987654321"
@@ -46,7 +47,7 @@ def emulator(nothing_of_this_machine: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 def with_keys() -> boto3.Session:
-    return boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="secret")
+    return aws_session(ACCOUNT)
 
 
 def boto(api: CognitoApi) -> BotoCognito:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import boto3
 import pytest
 import urllib3.exceptions as http
 from botocore.config import Config
@@ -18,6 +17,7 @@ from exporter.aws.client import ONE_ATTEMPT, BotoCognito
 from exporter.aws.transport import MAX_BODY_BYTES, Transport
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Malformed
+from tests.aws_session import aws_session
 from tests.integration.lean_server import Reply, aws
 
 CALLER = (
@@ -27,7 +27,7 @@ CALLER = (
 
 
 def plain(url: str) -> BotoCognito:
-    session = boto3.Session(aws_access_key_id="AKIA", aws_secret_access_key="s", region_name="eu-west-1")
+    session = aws_session("AKIA", "eu-west-1")
     config = ONE_ATTEMPT.merge(Config(proxies={}))
     cognito: Any = session.client("cognito-idp", endpoint_url=url, config=config)
     return BotoCognito(lambda: cognito, lambda: session.client("sts", endpoint_url=url, config=config))

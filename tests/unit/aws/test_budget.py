@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
-import time
 from collections import Counter
 
 import pytest
@@ -18,7 +19,7 @@ from exporter.aws.budget import (
 )
 from exporter.clock import SystemClock
 from exporter.errors import Cancelled
-from tests.fakes import TurnedClock, eventually
+from tests.fakes import ManualClock, eventually
 from tests.windows import most_in_any_window
 
 
@@ -26,26 +27,28 @@ def go_on() -> bool:
     return False
 
 
-def take(budget: RateBudget, key: str, moments: list[tuple[str, float]], turns: int) -> None:
-    for _ in range(turns):
-        budget.acquire(key, go_on)
-        moments.append((key, time.monotonic()))
-
-
-def taken_by(budget: RateBudget, keys: list[str], turns: int) -> list[tuple[str, float]]:
-    moments: list[tuple[str, float]] = []
-    threads = [threading.Thread(target=take, args=(budget, key, moments, turns)) for key in keys]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return moments
-
-
-@pytest.mark.alone
 def test_no_window_of_a_second_holds_more_than_the_rate() -> None:
-    moments = taken_by(RateBudget(100, SystemClock()), [f"pool-{i}" for i in range(8)], turns=30)
-    assert most_in_any_window(moment for _, moment in moments) <= 100
+    clock = ManualClock()
+    budget = RateBudget(100, clock)
+    late = itertools.cycle((0.0, LATENESS / 2, LATENESS, 0.0, 0.0, 4 * LATENESS))
+    moments = []
+    for _ in range(1000):
+        budget.acquire("pool", go_on)
+        moments.append(clock.monotonic())
+        clock.advance(budget._next_turn - clock.monotonic() + next(late) + 1e-9)
+    assert most_in_any_window(moments) <= 100
+    assert moments[-1] - moments[0] < 1000 * (1 / 100 + LATENESS)
+
+
+def test_turns_without_lateness_come_at_the_rate_less_slack() -> None:
+    clock = ManualClock()
+    budget = RateBudget(100, clock)
+    moments = []
+    for _ in range(1000):
+        budget.acquire("pool", go_on)
+        moments.append(clock.monotonic())
+        clock.advance(budget._next_turn - clock.monotonic() + 1e-9)
+    assert most_in_any_window(moments) == pytest.approx(100 / (1 + SLACK), abs=1)
 
 
 def test_a_second_of_turns_leaves_room_for_the_lateness_that_is_allowed() -> None:
@@ -53,45 +56,48 @@ def test_a_second_of_turns_leaves_room_for_the_lateness_that_is_allowed() -> Non
 
 
 def test_a_turn_missed_is_lost_and_not_caught_up() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(10, clock)
     budget.acquire("pool", go_on)
-    clock.turn(60)
+    clock.advance(60)
     budget.acquire("pool", go_on)
     assert budget._next_turn == pytest.approx(clock.monotonic() + (1 + SLACK) / 10)
 
 
 def test_a_turn_taken_a_little_late_leaves_the_next_in_its_place() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(10, clock)
     budget.acquire("pool", go_on)
     due = budget._next_turn
-    clock.turn((1 + SLACK) / 10 + LATENESS / 2)
+    clock.advance((1 + SLACK) / 10 + LATENESS / 2)
     budget.acquire("pool", go_on)
     assert budget._next_turn == pytest.approx(due + (1 + SLACK) / 10)
 
 
-@pytest.mark.alone
-def test_pools_that_wait_get_turns_in_equal_numbers_however_many_threads_they_wait_with() -> None:
-    budget = RateBudget(400, SystemClock())
-    moments: list[tuple[str, float]] = []
+def test_pools_that_wait_get_equal_turns_however_many_threads_wait() -> None:
+    clock = ManualClock()
+    budget = RateBudget(1000, clock)
+    turns: list[str] = []
     stop = threading.Event()
 
     def keep_taking(key: str) -> None:
-        while not stop.is_set():
-            budget.acquire(key, go_on)
-            moments.append((key, time.monotonic()))
+        with contextlib.suppress(Cancelled):
+            while True:
+                budget.acquire(key, stop.is_set)
+                turns.append(key)
 
     keys = ["greedy"] * 10 + ["modest"] * 2
     threads = [threading.Thread(target=keep_taking, args=(key,)) for key in keys]
     for thread in threads:
         thread.start()
-    assert eventually(lambda: len(moments) >= 200)
+    for number in range(1, 41):
+        assert eventually(lambda expected=number: len(turns) == expected)  # type: ignore[misc] # mypy cannot infer a default of a lambda
+        assert eventually(lambda: sum(map(len, budget._queue._waiters.values())) == len(keys))
+        clock.advance(budget._next_turn - clock.monotonic() + 1e-6)
     stop.set()
     for thread in threads:
         thread.join()
-    shares = Counter(key for key, _ in moments[20:200])
-    assert abs(shares["greedy"] - shares["modest"]) <= 10
+    assert Counter(turns[10:40]) == {"greedy": 15, "modest": 15}
 
 
 def test_who_is_told_to_stop_leaves_the_line_and_holds_up_nobody() -> None:
@@ -117,31 +123,31 @@ def test_who_is_told_to_stop_leaves_the_line_and_holds_up_nobody() -> None:
 
 
 def test_a_throttle_answer_lowers_the_rate_at_once_and_no_further_within_the_same_second() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(100, clock)
-    clock.turn(5)
+    clock.advance(5)
     budget.throttled()
     assert budget.current == pytest.approx(100 * BACKOFF_FACTOR)
-    clock.turn(CALM_SECONDS / 2)
+    clock.advance(CALM_SECONDS / 2)
     budget.throttled()
     assert budget.current == pytest.approx(100 * BACKOFF_FACTOR)
 
 
 def test_throttling_that_goes_on_lowers_the_rate_to_its_floor_and_not_beyond() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(100, clock)
     for _ in range(60):
-        clock.turn(CALM_SECONDS)
+        clock.advance(CALM_SECONDS)
         budget.throttled()
     assert budget.current == pytest.approx(100 * FLOOR_SHARE)
 
 
 def test_throttle_answers_that_come_all_the_time_lower_the_rate_once_a_second() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(100, clock)
     rates = []
     for _ in range(200):
-        clock.turn(0.02)
+        clock.advance(0.02)
         budget.throttled()
         rates.append(budget.current)
     assert rates[0] == pytest.approx(100 * BACKOFF_FACTOR)
@@ -150,22 +156,22 @@ def test_throttle_answers_that_come_all_the_time_lower_the_rate_once_a_second() 
 
 
 def test_calm_restores_the_configured_rate_and_no_more() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(100, clock)
-    clock.turn(5)
+    clock.advance(5)
     budget.throttled()
-    clock.turn(CALM_SECONDS)
+    clock.advance(CALM_SECONDS)
     assert budget.current == pytest.approx(100 * BACKOFF_FACTOR)
-    clock.turn(2)
+    clock.advance(2)
     assert budget.current == pytest.approx(100 * (BACKOFF_FACTOR + 2 * RECOVERY_SHARE))
-    clock.turn(600)
+    clock.advance(600)
     assert budget.current == 100
 
 
 def test_another_configured_rate_keeps_the_proportion_to_which_throttling_lowered_it() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(100, clock)
-    clock.turn(5)
+    clock.advance(5)
     budget.throttled()
     budget.configure(10)
     assert budget.configured == 10
@@ -179,24 +185,24 @@ def test_the_wait_is_told() -> None:
 
 
 def test_what_is_used_is_counted_over_the_last_seconds() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(10, clock)
     assert budget.used == 0
     for _ in range(100):
         budget.acquire("pool", go_on)
-        clock.turn(0.1 * (1 + SLACK))
+        clock.advance(0.1 * (1 + SLACK))
     assert budget.used == pytest.approx(10, rel=0.05)
-    clock.turn(METER_SECONDS / 2)
+    clock.advance(METER_SECONDS / 2)
     assert 3 < budget.used < 8
-    clock.turn(2 * METER_SECONDS)
+    clock.advance(2 * METER_SECONDS)
     assert budget.used == 0
 
 
 def test_a_throttle_answer_a_second_after_the_last_lowers_the_rate_again() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     budget = RateBudget(100, clock)
     budget.throttled()
-    clock.turn(CALM_SECONDS)
+    clock.advance(CALM_SECONDS)
     budget.throttled()
     assert budget.current == pytest.approx(100 * BACKOFF_FACTOR**2)
 
@@ -228,7 +234,7 @@ def test_who_stands_further_back_is_told_to_stop_as_soon_and_why() -> None:
 
 
 def test_keys_have_their_turns_in_the_order_in_which_they_came_and_one_waiter_at_a_time() -> None:
-    budget = RateBudget(1, TurnedClock())
+    budget = RateBudget(1, ManualClock())
     queue = budget._queue
     turns = []
     with budget._lock:

@@ -8,7 +8,7 @@ from exporter.aws.budgets import Budgets, Rates
 from exporter.clock import SystemClock
 from exporter.config.settings import Share
 from exporter.hooks import Target
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 
 TARGET = Target("123456789012", "eu-west-1")
 READ, LIST = Category.USER_RESOURCE_READ, Category.USER_LIST
@@ -108,7 +108,7 @@ def test_other_shares_are_of_the_documented_default_until_aws_tells_the_quota() 
 
 
 def test_what_throttling_has_left_and_what_is_used_are_told() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     some = Budgets(dict.fromkeys(Category, 10.0), clock)
     budget = some.use(TARGET)[READ]
     budget.acquire("pool", lambda: False)

@@ -16,6 +16,7 @@ from exporter.aws.client import CONNECTIONS, ONE_ATTEMPT, BotoCognito
 from exporter.collect.readers import MAX_WORKERS
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.errors import AwsError, CredentialsFault, Denied
+from tests.aws_session import aws_session
 from tests.fakes import ACCOUNT
 
 REGION = "eu-west-1"
@@ -49,7 +50,7 @@ def made(session: boto3.Session, url: str) -> BotoCognito:
 
 
 def with_keys() -> boto3.Session:
-    return boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="secret", region_name=REGION)
+    return aws_session(ACCOUNT, REGION)
 
 
 @pytest.mark.parametrize("call", CALLS)

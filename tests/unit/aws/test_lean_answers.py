@@ -6,11 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.aws import answers
@@ -18,6 +17,7 @@ from exporter.aws.api import CognitoApi, Page
 from exporter.aws.client import ONE_ATTEMPT, BotoCognito
 from exporter.errors import Malformed, UnexpectedFailure, Verdict
 from exporter.model import PoolDescription
+from tests.aws_session import aws_session
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class BodyOverBoto:
     """The plain implementation, given the bodies of its answers."""
 
     def __init__(self) -> None:
-        session = boto3.Session(aws_access_key_id="AKIA", aws_secret_access_key="s", region_name="eu-west-1")
+        session = aws_session("AKIA", "eu-west-1")
         cognito = session.client("cognito-idp", config=ONE_ATTEMPT)
         cognito.meta.events.register("before-send", self._answer)
         self._api: CognitoApi = BotoCognito(lambda: cognito, lambda: session.client("sts"))
@@ -124,7 +124,6 @@ ANSWERS = optional(
 
 
 @pytest.mark.parametrize("which", READINGS)
-@settings(max_examples=40, deadline=None)  # boto3 is slow, and slower when it is new
 @given(answer=ANSWERS)
 def test_whatever_has_the_right_types_is_read_alike_by_both(which: str, answer: dict[str, Any]) -> None:
     lean, plain = READINGS[which]
@@ -145,7 +144,6 @@ ANYTHING = st.recursive(
 
 
 @pytest.mark.parametrize("which", READINGS)
-@settings(max_examples=40, deadline=None)  # boto3 is slow, and slower when it is new
 @given(answer=st.dictionaries(FIELDS, ANYTHING) | ANYTHING)
 def test_whatever_comes_is_refused_or_read_as_boto3_reads_it(which: str, answer: Any) -> None:
     lean, plain = READINGS[which]
@@ -155,7 +153,6 @@ def test_whatever_comes_is_refused_or_read_as_boto3_reads_it(which: str, answer:
 
 
 @pytest.mark.parametrize("which", READINGS)
-@settings(max_examples=40, deadline=None)  # boto3 is slow, and slower when it is new
 @given(body=st.binary(max_size=40) | st.text(max_size=40).map(lambda text: text.encode(errors="replace")))
 def test_whatever_bytes_come_are_refused_or_read_as_boto3_reads_them(which: str, body: bytes) -> None:
     lean, plain = READINGS[which]

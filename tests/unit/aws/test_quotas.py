@@ -9,7 +9,7 @@ from exporter.aws.budgets import Budgets, Rates
 from exporter.aws.quotas import LIMIT_MANAGEMENT_SECONDS, QUOTA_ATTEMPTS, QUOTA_REFRESH_SECONDS, Quotas
 from exporter.config.settings import Share
 from exporter.errors import AwsError, Denied, ServerError
-from tests.fakes import FakeAccount, FakeCognito, Remembering, TurnedClock
+from tests.fakes import FakeAccount, FakeCognito, ManualClock, Remembering
 
 SHARED: Rates = {**{category.value: 1.0 for category in Category}, "UserList": Share(0.5), "UserPoolRead": Share(0.5)}
 PLAIN = {category.value: 1.0 for category in Category}
@@ -26,7 +26,7 @@ class Asked(FakeAccount, Remembering):
         self.over = threading.Event()
         self.api = FakeCognito({})
         self.api.fault = lambda _operation, _subject: answer
-        self.budgets = Budgets(SHARED, TurnedClock())
+        self.budgets = Budgets(SHARED, ManualClock())
         self._waits = waits
 
     def granted(self, category: Category, quota: float) -> None:
@@ -42,7 +42,7 @@ class Asked(FakeAccount, Remembering):
         return self.api.calls[Operation.GET_PROVISIONED_LIMIT]
 
     def ask(self) -> None:
-        Quotas(self.budgets, TurnedClock(), self.wait).ask(self, self.api, self.over)
+        Quotas(self.budgets, ManualClock(), self.wait).ask(self, self.api, self.over)
 
 
 def test_each_quota_that_a_rate_is_a_share_of_is_asked_for_at_once_and_then_every_hour() -> None:

@@ -16,7 +16,7 @@ from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Cancelled, CredentialsFault, ServerError
 from exporter.hooks import UNKNOWN_ACCOUNT, Target
 from exporter.model import PoolDescription
-from tests.fakes import ACCOUNT, FakeCognito, FakePool, Remembering, TurnedClock, eventually
+from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, Remembering, eventually
 from tests.unit.collect.pools import POOL_ID, settings
 
 OTHER_ACCOUNT = "210987654321"
@@ -237,7 +237,7 @@ def test_two_ways_to_the_same_account_and_region_share_its_budgets_and_others_do
 
 
 def test_budgets_follow_the_configured_rates() -> None:
-    budgets = Budgets(RATES, TurnedClock())
+    budgets = Budgets(RATES, ManualClock())
     target = Target(ACCOUNT, IRELAND)
     used = budgets.use(target)
     budgets.configure({**RATES, "UserList": 7.0})
@@ -253,7 +253,7 @@ def test_budgets_follow_the_configured_rates() -> None:
 
 
 def test_budgets_go_with_their_last_user() -> None:
-    budgets = Budgets(RATES, TurnedClock())
+    budgets = Budgets(RATES, ManualClock())
     target = Target(ACCOUNT, IRELAND)
     first = budgets.use(target)
     assert budgets.use(target) is first

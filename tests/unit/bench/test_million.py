@@ -33,12 +33,12 @@ def test_it_waits_while_the_state_is_being_written(tmp_path: Path) -> None:
     def write() -> None:
         nonlocal written
         while written < 10:
-            pause.wait(0.1)
+            pause.wait(0.02)
             log.write_bytes(bytes(written))
             written += 1
 
     writer = threading.Thread(target=write)
     writer.start()
-    wait_until_written(tmp_path / "state.db", quiet=0.5)
+    wait_until_written(tmp_path / "state.db", quiet=0.3)
     assert written == 10
     writer.join()

@@ -19,7 +19,7 @@ from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, Remembering, reader_of
 from tests.unit.collect.pools import POOL_ID, device, settings
 
-HASTY = Patience(first_delay=0.001, silence=0)
+HASTY = Patience(first_delay=0.001, max_delay=0.002, silence=0)
 
 
 class Swept:

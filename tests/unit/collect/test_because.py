@@ -12,7 +12,7 @@ from exporter.collect.store import PoolStore
 from exporter.errors import Reason
 from exporter.identity import RawIdentity
 from exporter.model import PoolState, Tracking
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 from tests.unit.collect.pools import POOL_ID, settings
 from tests.unit.collect.test_store import description, sweep
 
@@ -23,7 +23,7 @@ class Told:
     """A pool, and what the log says of it."""
 
     def __init__(self) -> None:
-        self.clock = TurnedClock()
+        self.clock = ManualClock()
         self.store = PoolStore(settings(max_staleness=3 * HOUR), RawIdentity(), self.clock)
 
     def fails(self, reason: Reason = Reason.TIMEOUT) -> None:
@@ -77,7 +77,7 @@ def test_users_that_could_not_be_read_are_counted(told: Told) -> None:
 def test_a_failure_says_for_how_long_its_data_is_shown(told: Told) -> None:
     sweep(told.store, ann=1)
     told.fails()
-    told.clock.turn(2 * HOUR + 60)
+    told.clock.advance(2 * HOUR + 60)
     told.store.sweep_started()
     assert told.ends_with("sweep_failed", reason=Reason.TIMEOUT) == {
         "state": "failing",
@@ -89,7 +89,7 @@ def test_a_failure_says_for_how_long_its_data_is_shown(told: Told) -> None:
 def test_a_failure_says_when_its_data_is_withdrawn(told: Told) -> None:
     sweep(told.store, ann=1)
     told.fails()
-    told.clock.turn(3 * HOUR)
+    told.clock.advance(3 * HOUR)
     told.store.sweep_started()
     line = told.ends_with("sweep_failed", reason=Reason.DENIED)
     assert line == {

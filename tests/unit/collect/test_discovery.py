@@ -12,7 +12,7 @@ from exporter.collect.readers import Patience
 from exporter.collect.search import Outlook
 from exporter.config.settings import Limits, PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, ConfigError, Denied
-from tests.fakes import FakeAccount, FakeCognito, FakePool, Remembering, SteppedClock, eventually
+from tests.fakes import FakeAccount, FakeCognito, FakePool, OffsetClock, Remembering, eventually
 from tests.unit.collect.pools import settings as pool_settings
 
 IRELAND, OHIO = TargetSettings("eu-west-1"), TargetSettings("us-east-2")
@@ -34,7 +34,7 @@ class World:
     """A directory per Region, and what was heard."""
 
     def __init__(self) -> None:
-        self.clock = SteppedClock()
+        self.clock = OffsetClock()
         self.heard = Remembering()
         self.apis = {
             IRELAND: FakeCognito({SHOP: FakePool("prod-shop"), BANK: FakePool("prod-bank")}),

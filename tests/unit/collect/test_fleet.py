@@ -25,7 +25,7 @@ from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetS
 from exporter.errors import AwsError, CredentialsFault, Denied, Reason, ServerError
 from exporter.identity import RawIdentity
 from exporter.model import PoolState
-from tests.fakes import FakeCognito, FakePool, Remembering, SteppedClock, eventually, reader_of
+from tests.fakes import FakeCognito, FakePool, OffsetClock, Remembering, eventually, reader_of
 from tests.unit.collect.pools import device, settings
 
 FIRST, SECOND = "eu-west-1_First", "eu-west-1_Second"
@@ -36,7 +36,7 @@ NO_CREDENTIALS = CredentialsFault("client", "NoCredentialsError")
 
 def pool(pool_id: str = FIRST, **changes: object) -> PoolSettings:
     """A pool whose first sweep starts at once."""
-    return settings(**{"id": pool_id, "refresh_interval": 0.5, "detail": Detail.USER, **changes})
+    return settings(**{"id": pool_id, "refresh_interval": 0.1, "detail": Detail.USER, **changes})
 
 
 class Fleeting:
@@ -50,7 +50,7 @@ class Fleeting:
             }
         )
         self.observer = Remembering()
-        self.clock = SteppedClock()
+        self.clock = OffsetClock()
         self.unreachable: list[AwsError] = []
         self.ended_in: list[list[PoolState]] = []
         self.fleet = Fleet(self._connect, self.observer, self.clock, patience=HASTY, after_sweep=self._after_sweep)
@@ -142,7 +142,7 @@ def test_a_pool_that_is_gone_from_the_configuration_is_gone(running: Fleeting) -
     assert [view.settings.id for view in running.fleet.views()] == [SECOND]
     assert running.observer.heard["removed", FIRST] == 1
     sweeps = running.observer.heard["finished", FIRST, "None"]
-    assert not eventually(lambda: running.observer.heard["finished", FIRST, "None"] > sweeps + 1, within=0.8)
+    assert not eventually(lambda: running.observer.heard["finished", FIRST, "None"] > sweeps + 1, within=0.3)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_pool_that_is_read_as_before_keeps_its_data_and_the_sweep_under_way(
     assert eventually(lambda: running.rests(FIRST))
     sweeping = running.fleet._pools[FIRST]
     running.api.fault = gate = Gate(FIRST)
-    running.clock.turn(50)
+    running.clock.advance(50)
     running.fleet._schedule._scheduler.wakeup()
     assert gate.reached.wait(10)
     running.apply(pool(FIRST, **{"refresh_interval": 50.0, **changes}))
@@ -200,7 +200,7 @@ def test_another_interval_is_kept_from_the_last_start_on(running: Fleeting) -> N
     running.apply(pool(FIRST, refresh_interval=1000.0))
     assert eventually(lambda: running.rests(FIRST))
     running.apply(pool(FIRST, refresh_interval=50.0))
-    running.clock.turn(51)
+    running.clock.advance(51)
     running.fleet._schedule._scheduler.wakeup()
     assert eventually(lambda: running.observer.heard["finished", FIRST, "None"] == 2)
 
@@ -506,9 +506,9 @@ def test_the_stop_ends_what_is_under_way(world: Fleeting) -> None:
 
 
 def test_a_scheduler_without_life_is_told_after_five_minutes(world: Fleeting) -> None:
-    world.clock.turn(SILENCE_SECONDS - 5)
+    world.clock.advance(SILENCE_SECONDS - 5)
     assert world.fleet.silence() is None
-    world.clock.turn(5)
+    world.clock.advance(5)
     assert world.fleet.silence() == "the scheduler has shown no life for 5 minutes"
 
 
@@ -518,13 +518,13 @@ def test_a_sweep_without_life_is_told_after_five_minutes(world: Fleeting) -> Non
     sweeping = threading.Thread(target=world.sweep)
     sweeping.start()
     assert gate.reached.wait(10)
-    world.clock.turn(SILENCE_SECONDS + 1)
+    world.clock.advance(SILENCE_SECONDS + 1)
     world.fleet._schedule._show_life()
     assert world.fleet.silence() == f"the sweep of {FIRST} has shown no life for 5 minutes"
     gate.opened.set()
     sweeping.join(10)
     assert world.fleet.silence() is None
-    world.clock.turn(SILENCE_SECONDS + 1)
+    world.clock.advance(SILENCE_SECONDS + 1)
     world.fleet._schedule._show_life()
     assert world.fleet.silence() is None, "without a sweep under way a pool may be silent"
 

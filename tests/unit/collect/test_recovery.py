@@ -27,7 +27,7 @@ from exporter.errors import Reason
 from exporter.identity import HmacIdentity, Identity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 from exporter.shard import WHOLE, Shard
-from tests.fakes import TurnedClock, eventually
+from tests.fakes import ManualClock, eventually
 from tests.unit.collect.pools import POOL_ID, device, settings
 
 DESCRIPTION = PoolDescription(
@@ -52,7 +52,7 @@ class Process:
     def __init__(
         self,
         path: Path,
-        clock: TurnedClock,
+        clock: ManualClock,
         *,
         pool: PoolSettings | None = None,
         identity: Identity = IDENTITY,
@@ -91,8 +91,8 @@ def labels(*identities: bytes) -> set[str]:
 
 
 @pytest.fixture
-def clock() -> TurnedClock:
-    return TurnedClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -100,12 +100,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
 
 
-def test_a_restart_shows_what_was_known_before_it_asks_anything(path: Path, clock: TurnedClock) -> None:
+def test_a_restart_shows_what_was_known_before_it_asks_anything(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN, BOB)
     before = first.store.view()
     first.end()
-    clock.turn(60)
+    clock.advance(60)
     second = Process(path, clock)
     after = second.store.view()
     second.end()
@@ -117,21 +117,21 @@ def test_a_restart_shows_what_was_known_before_it_asks_anything(path: Path, cloc
     assert after.data.devices == before.data.devices
 
 
-def test_the_next_sweep_is_due_when_it_would_have_been(path: Path, clock: TurnedClock) -> None:
+def test_the_next_sweep_is_due_when_it_would_have_been(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.end()
-    clock.turn(HOUR / 4)
+    clock.advance(HOUR / 4)
     second = Process(path, clock)
     assert second.store.first_delay() == pytest.approx(HOUR * 3 / 4)
     second.end()
-    clock.turn(HOUR)
+    clock.advance(HOUR)
     third = Process(path, clock)
     assert third.store.first_delay() == 0
     third.end()
 
 
-def test_an_interrupted_sweep_goes_on_where_it_stood(path: Path, clock: TurnedClock) -> None:
+def test_an_interrupted_sweep_goes_on_where_it_stood(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.begin(ANN)
     first.end()
@@ -147,10 +147,10 @@ def test_an_interrupted_sweep_goes_on_where_it_stood(path: Path, clock: TurnedCl
     second.end()
 
 
-def test_a_second_sweep_interrupted_shows_old_values_and_goes_on(path: Path, clock: TurnedClock) -> None:
+def test_a_second_sweep_interrupted_shows_old_values_and_goes_on(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN, BOB, CARL)
-    clock.turn(HOUR)
+    clock.advance(HOUR)
     first.begin(ANN)
     first.end()
     second = Process(path, clock)
@@ -163,11 +163,11 @@ def test_a_second_sweep_interrupted_shows_old_values_and_goes_on(path: Path, clo
     second.end()
 
 
-def test_a_sweep_that_failed_goes_on_where_it_stood(path: Path, clock: TurnedClock) -> None:
+def test_a_sweep_that_failed_goes_on_where_it_stood(path: Path, clock: ManualClock) -> None:
     process = Process(path, clock)
     process.begin(ANN)
     process.store.sweep_failed(Reason.THROTTLED)
-    clock.turn(60)
+    clock.advance(60)
     process.store.sweep_started()
     assert [process.store.was_read(who) for who in (ANN, BOB)] == [True, False]
     process.end()
@@ -178,7 +178,7 @@ def test_a_sweep_that_failed_goes_on_where_it_stood(path: Path, clock: TurnedClo
     again.end()
 
 
-def test_who_was_deleted_before_the_sweep_went_on_is_gone_with_it(path: Path, clock: TurnedClock) -> None:
+def test_who_was_deleted_before_the_sweep_went_on_is_gone_with_it(path: Path, clock: ManualClock) -> None:
     process = Process(path, clock)
     process.begin(ANN, BOB)
     process.store.sweep_failed(Reason.THROTTLED)
@@ -189,10 +189,10 @@ def test_who_was_deleted_before_the_sweep_went_on_is_gone_with_it(path: Path, cl
     process.end()
 
 
-def test_a_user_who_could_not_be_read_is_asked_again_when_the_sweep_goes_on(path: Path, clock: TurnedClock) -> None:
+def test_a_user_who_could_not_be_read_is_asked_again_when_the_sweep_goes_on(path: Path, clock: ManualClock) -> None:
     process = Process(path, clock)
     process.sweep(ANN)
-    clock.turn(60)
+    clock.advance(60)
     process.store.sweep_started()
     process.store.keep(ANN)
     process.end()
@@ -202,7 +202,7 @@ def test_a_user_who_could_not_be_read_is_asked_again_when_the_sweep_goes_on(path
     again.end()
 
 
-def test_damage_in_one_pool_restores_none(path: Path, clock: TurnedClock) -> None:
+def test_damage_in_one_pool_restores_none(path: Path, clock: ManualClock) -> None:
     sound, spoiled = settings(id="eu-west-1_Sound"), settings(id="eu-west-1_Spoiled")
     for pool in (sound, spoiled):
         process = Process(path, clock, pool=pool)
@@ -223,7 +223,7 @@ def test_damage_in_one_pool_restores_none(path: Path, clock: TurnedClock) -> Non
 
 
 def test_damage_in_a_file_that_cannot_be_set_aside_stops_nothing(
-    path: Path, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
@@ -243,34 +243,34 @@ def test_damage_in_a_file_that_cannot_be_set_aside_stops_nothing(
     assert second.failures.failures >= 2
 
 
-def test_a_sweep_interrupted_longer_ago_than_the_interval_begins_anew(path: Path, clock: TurnedClock) -> None:
+def test_a_sweep_interrupted_longer_ago_than_the_interval_begins_anew(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.begin(ANN)
     first.end()
-    clock.turn(HOUR + 1)
+    clock.advance(HOUR + 1)
     second = Process(path, clock)
     second.store.sweep_started()
     assert not second.store.was_read(ANN)
     second.end()
 
 
-def test_a_failing_pool_is_failing_after_a_restart_and_its_silence_goes_on(path: Path, clock: TurnedClock) -> None:
+def test_a_failing_pool_is_failing_after_a_restart_and_its_silence_goes_on(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.store.sweep_started()
     first.store.sweep_failed(Reason.TIMEOUT)
     first.end()
-    clock.turn(86_000)
+    clock.advance(86_000)
     second = Process(path, clock)
     assert (second.store.view().state, second.store.view().up) == (PoolState.FAILING, False)
     assert second.shown() == labels(ANN)
     assert second.store.first_delay() == 0
-    clock.turn(401)
+    clock.advance(401)
     assert second.shown() is None
     second.end()
 
 
-def test_a_missing_pool_leaves_nothing_behind(path: Path, clock: TurnedClock) -> None:
+def test_a_missing_pool_leaves_nothing_behind(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.store.sweep_started()
@@ -283,7 +283,7 @@ def test_a_missing_pool_leaves_nothing_behind(path: Path, clock: TurnedClock) ->
     second.end()
 
 
-def test_users_who_were_gone_stay_gone(path: Path, clock: TurnedClock) -> None:
+def test_users_who_were_gone_stay_gone(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN, BOB)
     first.sweep(BOB)
@@ -293,7 +293,7 @@ def test_users_who_were_gone_stay_gone(path: Path, clock: TurnedClock) -> None:
     second.end()
 
 
-def test_another_key_starts_from_nothing_and_the_old_one_finds_its_users_again(path: Path, clock: TurnedClock) -> None:
+def test_another_key_starts_from_nothing_and_the_old_one_finds_its_users_again(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.end()
@@ -306,7 +306,7 @@ def test_another_key_starts_from_nothing_and_the_old_one_finds_its_users_again(p
     again.end()
 
 
-def test_the_same_pool_in_another_detail_starts_from_nothing(path: Path, clock: TurnedClock) -> None:
+def test_the_same_pool_in_another_detail_starts_from_nothing(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock, pool=settings(detail=Detail.POOL))
     first.sweep(ANN)
     first.end()
@@ -329,7 +329,7 @@ SELECTED = settings(detail=Detail.DEVICE, users=UserSelection(usernames=("ann", 
     ],
 )
 def test_another_selection_of_users_starts_from_nothing(
-    path: Path, clock: TurnedClock, changes: dict[str, Any]
+    path: Path, clock: ManualClock, changes: dict[str, Any]
 ) -> None:
     first = Process(path, clock, pool=SELECTED)
     first.sweep(ANN, BOB)
@@ -339,7 +339,7 @@ def test_another_selection_of_users_starts_from_nothing(
     second.end()
 
 
-def test_the_same_selection_in_another_order_is_the_same(path: Path, clock: TurnedClock) -> None:
+def test_the_same_selection_in_another_order_is_the_same(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock, pool=SELECTED)
     first.sweep(ANN, BOB)
     first.end()
@@ -355,7 +355,7 @@ def test_the_names_of_a_selection_cannot_be_tried_against_the_file_without_the_k
     assert stand_in(b"0123456789abcdef") == stand_in(b"0123456789abcdef") != stand_in(b"another key here")
 
 
-def test_a_removed_pool_is_not_brought_back_by_what_was_still_to_be_written(path: Path, clock: TurnedClock) -> None:
+def test_a_removed_pool_is_not_brought_back_by_what_was_still_to_be_written(path: Path, clock: ManualClock) -> None:
     process = Process(path, clock)
     process.sweep(ANN)  # the journal has had no time to write
     process.recovery.retain(())
@@ -365,7 +365,7 @@ def test_a_removed_pool_is_not_brought_back_by_what_was_still_to_be_written(path
         assert db.execute("SELECT (SELECT count(*) FROM pools), (SELECT count(*) FROM users)").fetchall() == [(0, 0)]
 
 
-def test_what_was_pending_in_another_shape_takes_nothing_from_this_one(path: Path, clock: TurnedClock) -> None:
+def test_what_was_pending_in_another_shape_takes_nothing_from_this_one(path: Path, clock: ManualClock) -> None:
     there = Process(path, clock, pool=SELECTED)
     there.sweep(ANN, BOB)
     there.end()
@@ -396,7 +396,7 @@ SHARDS = pytest.mark.parametrize(
 
 @SHARDS
 def test_of_another_shard_nothing_is_restored_and_nobody_counts_as_gone(
-    path: Path, clock: TurnedClock, before: Shard, after: Shard
+    path: Path, clock: ManualClock, before: Shard, after: Shard
 ) -> None:
     first = Process(path, clock, shard=before)
     first.sweep(ANN, BOB)
@@ -418,7 +418,7 @@ def test_of_another_shard_nothing_is_restored_and_nobody_counts_as_gone(
 
 @SHARDS
 def test_a_sweep_of_another_shard_that_did_not_come_to_its_end_takes_nothing_from_this_one(
-    path: Path, clock: TurnedClock, before: Shard, after: Shard
+    path: Path, clock: ManualClock, before: Shard, after: Shard
 ) -> None:
     first = Process(path, clock, shard=before)
     first.sweep(ANN, BOB)
@@ -437,7 +437,7 @@ def test_a_sweep_of_another_shard_that_did_not_come_to_its_end_takes_nothing_fro
     on.end()
 
 
-def test_a_pool_without_data_leaves_nothing_of_another_shard_behind(path: Path, clock: TurnedClock) -> None:
+def test_a_pool_without_data_leaves_nothing_of_another_shard_behind(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.end()
@@ -449,7 +449,7 @@ def test_a_pool_without_data_leaves_nothing_of_another_shard_behind(path: Path, 
         assert db.execute("SELECT count(*) FROM users").fetchall() == [(0,)]
 
 
-def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, clock: TurnedClock) -> None:
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, clock: ManualClock) -> None:
     path.write_bytes(b"nonsense" * 1000)
     process = Process(path, clock)
     assert process.restored is None
@@ -462,7 +462,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, clock: Turn
     again.end()
 
 
-def test_a_record_that_is_no_record_sets_the_file_aside(path: Path, clock: TurnedClock) -> None:
+def test_a_record_that_is_no_record_sets_the_file_aside(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.end()
@@ -489,7 +489,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_file_that_is_removed_while_the_program_runs_is_begun_again_with_everything(
-    path: Path, clock: TurnedClock, moved: bool
+    path: Path, clock: ManualClock, moved: bool
 ) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
@@ -512,7 +512,7 @@ def test_a_file_that_is_removed_while_the_program_runs_is_begun_again_with_every
 
 
 @pytest.mark.usefixtures("soon")
-def test_with_its_directory_gone_nothing_is_lost_when_it_comes_back(tmp_path: Path, clock: TurnedClock) -> None:
+def test_with_its_directory_gone_nothing_is_lost_when_it_comes_back(tmp_path: Path, clock: ManualClock) -> None:
     path = tmp_path / "kept" / "state.db"
     path.parent.mkdir()
     first = Process(path, clock)
@@ -528,7 +528,7 @@ def test_with_its_directory_gone_nothing_is_lost_when_it_comes_back(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("soon")
-def test_another_file_in_its_place_is_told_and_left_to_the_next_start(path: Path, clock: TurnedClock) -> None:
+def test_another_file_in_its_place_is_told_and_left_to_the_next_start(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.end()
@@ -545,7 +545,7 @@ def test_another_file_in_its_place_is_told_and_left_to_the_next_start(path: Path
     third.end()
 
 
-def test_a_pool_that_could_not_be_taken_out_of_the_file_is_with_the_next_batch(path: Path, clock: TurnedClock) -> None:
+def test_a_pool_that_could_not_be_taken_out_of_the_file_is_with_the_next_batch(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.end()
@@ -560,7 +560,7 @@ def test_a_pool_that_could_not_be_taken_out_of_the_file_is_with_the_next_batch(p
     assert in_file(path) == set()
 
 
-def test_a_pool_that_comes_after_others_were_taken_out_stays(path: Path, clock: TurnedClock) -> None:
+def test_a_pool_that_comes_after_others_were_taken_out_stays(path: Path, clock: ManualClock) -> None:
     recovery = FileRecovery(path, Counting(), clock)
     recovery.retain(())
     header = PoolStore(settings(), IDENTITY, clock)._header()
@@ -570,7 +570,7 @@ def test_a_pool_that_comes_after_others_were_taken_out_stays(path: Path, clock: 
     assert in_file(path) == {ANN}
 
 
-def test_a_pool_that_was_to_be_taken_out_and_is_back_stays(path: Path, clock: TurnedClock) -> None:
+def test_a_pool_that_was_to_be_taken_out_and_is_back_stays(path: Path, clock: ManualClock) -> None:
     first = Process(path, clock)
     first.sweep(ANN)
     first.end()
@@ -596,17 +596,17 @@ def test_rewriting_takes_its_share_of_the_time_and_no_more(path: Path) -> None:
     recovery.write({key: Batch(None, forget=False, records={b"ann": None})})
     recovery.tidy()
     assert recovery._state.has_erased
-    clock.turn(REWRITE_SECONDS)
+    clock.advance(REWRITE_SECONDS)
     assert recovery.tidy()
     assert not recovery._state.has_erased
     recovery.close()
 
 
-class Ticking(TurnedClock):
+class Ticking(ManualClock):
     """Each look at it takes a second."""
 
     def monotonic(self) -> float:
-        self.turn(1)
+        self.advance(1)
         return super().monotonic()
 
 
@@ -617,7 +617,7 @@ def in_file(path: Path) -> set[bytes]:
 
 def test_where_no_file_can_be_had_the_daemon_goes_on_without(tmp_path: Path) -> None:
     failures = Counting()
-    assert isinstance(recover(tmp_path / "nowhere" / "state.db", failures, TurnedClock()), type(NO_RECOVERY))
+    assert isinstance(recover(tmp_path / "nowhere" / "state.db", failures, ManualClock()), type(NO_RECOVERY))
     assert failures.failures == 1
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
@@ -11,9 +11,10 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.collect.schedule import START_JITTER_MAX, START_JITTER_SHARE, Schedule
-from tests.fakes import Remembering, SteppedClock, TurnedClock, eventually
+from tests.fakes import ManualClock, OffsetClock, Remembering, eventually
 
 POOL = "eu-west-1_AbCdEfGhI"
+INTERVAL = 60.0
 
 
 @pytest.fixture
@@ -29,9 +30,40 @@ def schedule(observer: Remembering) -> Iterator[Schedule]:
     schedule.stop()
 
 
+@pytest.fixture
+def manual(observer: Remembering) -> Iterator[Manual]:
+    manual = Manual(observer)
+    manual.schedule.start()
+    yield manual
+    manual.schedule.stop()
+
+
 def meanwhile(seconds: float) -> None:
     """Let some time pass in which nothing is expected."""
     eventually(lambda: False, within=seconds)
+
+
+class Manual:
+    """A schedule on a manual clock. Intervals must be long, as the scheduler's own thread sleeps in real time."""
+
+    def __init__(self, observer: Remembering) -> None:
+        self.clock = ManualClock()
+        self.schedule = Schedule(observer, self.clock)
+
+    def add(self, job: Callable[[], float | None], interval: float = INTERVAL, *, delay: float = 0.0) -> None:
+        """Add the pool's job and advance to its first run."""
+        self.schedule.add(POOL, interval, job, delay=delay)
+        self.advance(START_JITTER_MAX + delay)
+
+    def advance(self, seconds: float) -> None:
+        """Advance the clock and start what is due."""
+        self.clock.advance(seconds)
+        self.schedule._scheduler._process_jobs()
+
+    @staticmethod
+    def finish() -> None:
+        """Wait until no job runs."""
+        assert eventually(lambda: not any(thread.name.startswith("sweep-") for thread in threading.enumerate()))
 
 
 class CountedReads(SystemClock):
@@ -102,32 +134,26 @@ def test_many_pools_do_not_start_as_one(interval: float, delay: float, longest: 
     assert max(starts) - min(starts) > (longest - delay) / 3
 
 
-def test_a_run_longer_than_its_interval_is_followed_at_once_and_counts_one_overrun(
-    schedule: Schedule, observer: Remembering
-) -> None:
-    interval = 0.4
-    job = Job(held=True)
-    schedule.add(POOL, interval, job)
-    assert eventually(lambda: observer.heard["overran", POOL] == 1)
-    meanwhile(2 * interval)
-    assert (len(job.started), observer.heard["overran", POOL]) == (1, 1)
-    job.go_on.set()
-    assert job.has_run(2)
-    assert job.started[1] - job.ended[0] < interval / 2
-    assert job.most_at_once == 1
+def test_runs_longer_than_the_interval_go_back_to_back_without_overlap(manual: Manual, observer: Remembering) -> None:
+    started, go_on = [], threading.Semaphore(0)
 
+    def job() -> float | None:
+        started.append(manual.clock.monotonic())
+        go_on.acquire(timeout=10)
+        return None
 
-def test_runs_that_always_take_longer_go_back_to_back_without_overlap(
-    schedule: Schedule, observer: Remembering
-) -> None:
-    job = Job(seconds=0.3)
-    schedule.add(POOL, 0.2, job)
-    assert job.has_run(4)
-    schedule.remove(POOL)
-    pauses = [start - end for end, start in zip(job.ended, job.started[1:], strict=False)]
-    assert max(pauses[:3]) < 0.15
-    assert job.most_at_once == 1
-    assert 3 <= observer.heard["overran", POOL] <= len(job.started)
+    manual.add(job)
+    for runs in (1, 2, 3):
+        assert eventually(lambda expected=runs: len(started) == expected)  # type: ignore[misc] # mypy cannot infer a default of a lambda
+        assert started[-1] == manual.clock.monotonic(), "at once"
+        manual.advance(INTERVAL)
+        manual.advance(2.5 * INTERVAL)
+        assert len(started) == runs
+        assert observer.heard["overran", POOL] == runs, "once for a run"
+        go_on.release()
+    assert eventually(lambda: len(started) == 4)
+    manual.schedule.remove(POOL)
+    go_on.release()
 
 
 def test_a_run_that_asks_for_it_is_repeated_before_the_interval_is_over(schedule: Schedule) -> None:
@@ -171,44 +197,53 @@ def test_a_run_that_is_merely_late_is_not_missed(observer: Remembering) -> None:
     assert observer.heard == {}
 
 
-def test_a_removed_job_runs_no_more(schedule: Schedule) -> None:
+def test_a_removed_job_runs_no_more(manual: Manual) -> None:
     job = Job()
-    schedule.add(POOL, 0.1, job)
-    assert job.has_run(2)
-    schedule.remove(POOL)
-    assert eventually(lambda: len(job.started) == len(job.ended))
-    runs = len(job.started)
-    meanwhile(0.4)
-    assert len(job.started) == runs
+    manual.add(job)
+    assert job.has_run(1)
+    manual.schedule.remove(POOL)
+    manual.advance(10 * INTERVAL)
+    manual.finish()
+    assert len(job.started) == 1
 
 
 @pytest.mark.parametrize("answer", [None, 0.01])
 def test_a_job_removed_in_mid_run_is_not_started_again(
-    schedule: Schedule, observer: Remembering, answer: float | None
+    manual: Manual, observer: Remembering, answer: float | None
 ) -> None:
     job = Job(answer, held=True)
-    schedule.add(POOL, 0.2, job)
-    assert eventually(lambda: observer.heard["overran", POOL] == 1)
-    schedule.remove(POOL)
+    manual.add(job)
+    manual.advance(INTERVAL)
+    assert observer.heard["overran", POOL] == 1
+    manual.schedule.remove(POOL)
     job.go_on.set()
     assert job.has_run(1)
-    meanwhile(0.4)
+    manual.advance(10 * INTERVAL)
+    manual.finish()
     assert len(job.started) == 1
     assert observer.heard == {("overran", POOL): 1}
 
 
-def test_a_job_that_takes_the_place_of_another_waits_for_the_run_under_way(schedule: Schedule) -> None:
-    old, new = Job(held=True), Job()
-    schedule.add(POOL, 0.2, old)
+def test_a_job_that_takes_the_place_of_another_waits_for_the_run_under_way(
+    manual: Manual, observer: Remembering
+) -> None:
+    old, new = Job(1.0, held=True), Job(held=True)
+    manual.add(old)
     assert eventually(lambda: len(old.started) == 1)
-    schedule.remove(POOL)
-    schedule.add(POOL, 0.2, new)
-    meanwhile(0.4)
+    manual.schedule.remove(POOL)
+    manual.add(new)
+    manual.advance(2 * INTERVAL)
     assert new.started == []
+    assert observer.heard["overran", POOL] == 0
     old.go_on.set()
-    assert new.has_run(2)
+    assert eventually(lambda: len(new.started) == 1), "at once"
     assert new.started[0] >= old.ended[0]
-    assert len(old.started) == 1
+    manual.advance(INTERVAL + 1)
+    assert observer.heard["overran", POOL] == 1, "its own run does overrun"
+    manual.schedule.remove(POOL)
+    new.go_on.set()
+    manual.finish()
+    assert (len(old.started), len(new.started)) == (1, 1)
 
 
 def test_jobs_do_not_wait_for_each_other(schedule: Schedule) -> None:
@@ -250,15 +285,15 @@ def test_after_the_stop_nothing_starts_and_what_runs_is_not_waited_for(observer:
 
 
 def test_the_scheduler_shows_life_as_long_as_it_runs_jobs(observer: Remembering) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     schedule = Schedule(observer, clock)
-    clock.turn(400)
+    clock.advance(400)
     assert schedule.silent_seconds() == 400
     schedule.start()
     schedule._scheduler.modify_job("heartbeat", next_run_time=schedule._in(0))
     assert eventually(lambda: schedule.silent_seconds() == 0)
     schedule.stop()
-    clock.turn(30)
+    clock.advance(30)
     assert schedule.silent_seconds() == 30
 
 
@@ -277,30 +312,31 @@ def test_a_run_that_fails_outside_of_its_job_is_counted_and_the_next_may_begin()
 
 
 @pytest.mark.parametrize("seconds", [-86400.0, -3.0, 3.0, 86400.0], ids=["back a day", "back", "on", "on a day"])
-def test_a_wall_clock_that_is_set_moves_no_run_and_misses_none(observer: Remembering, seconds: float) -> None:
-    clock = SteppedClock()
-    schedule = Schedule(observer, clock)
+def test_a_wall_clock_that_is_set_moves_no_run_and_misses_none(
+    manual: Manual, observer: Remembering, seconds: float
+) -> None:
     job = Job()
-    schedule.add(POOL, 0.5, job)
-    schedule.start()
-    try:
-        assert job.has_run(2)
-        clock.set_wall(seconds)
-        assert job.has_run(5)
-        pauses = [later - earlier for earlier, later in zip(job.started, job.started[1:], strict=False)]
-        assert 0.3 < min(pauses) <= max(pauses) < 0.9
-        assert 0 < due_in(schedule) <= 0.5
-    finally:
-        schedule.stop()
+    manual.add(job)
+    assert job.has_run(1)
+    due = due_in(manual.schedule)
+    manual.clock.step_wall(seconds)
+    assert due_in(manual.schedule) == due
+    for runs in (2, 3, 4):
+        manual.advance(due_in(manual.schedule) - 1)
+        manual.finish()
+        assert len(job.started) == runs - 1
+        manual.advance(1.001)
+        assert job.has_run(runs)
+        assert due_in(manual.schedule) == pytest.approx(INTERVAL, abs=0.01)
     assert observer.heard == {}
 
 
 def test_the_time_of_the_schedule_is_monotonic_and_nothing_else() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     schedule = Schedule(Remembering(), clock)
     zone = schedule._scheduler.timezone
     before = datetime.now(zone)
-    clock.turn(90)
+    clock.advance(90)
     assert datetime.now(zone) - before == timedelta(seconds=90)
     assert datetime.now(zone) == schedule._in(0)
     assert (zone.dst(None), zone.tzname(None)) == (timedelta(0), "monotonic")
@@ -314,57 +350,40 @@ def test_between_runs_the_scheduler_sleeps(observer: Remembering) -> None:
     schedule.start()
     try:
         assert job.has_run(1)
-        meanwhile(0.2)
+        meanwhile(0.1)
         before = clock.reads
-        meanwhile(0.5)
+        meanwhile(0.3)
         assert clock.reads - before < 5
     finally:
         schedule.stop()
 
 
 def test_time_that_passes_makes_a_run_due(observer: Remembering) -> None:
-    clock = SteppedClock()
+    clock = OffsetClock()
     schedule = Schedule(observer, clock)
     job = Job()
     schedule.add(POOL, 3600.0, job)
-    clock.turn(3601)
+    clock.advance(3601)
     schedule.start()
     assert job.has_run(1)
     schedule.stop()
 
 
-def test_a_job_that_waits_for_the_run_of_the_one_before_has_not_overrun(
-    schedule: Schedule, observer: Remembering
-) -> None:
-    old, new = Job(1.0, held=True), Job(held=True)
-    schedule.add(POOL, 0.2, old)
-    assert eventually(lambda: len(old.started) == 1)
-    overran = observer.heard["overran", POOL]
-    schedule.remove(POOL)
-    schedule.add(POOL, 0.2, new)
-    meanwhile(0.5)
-    assert observer.heard["overran", POOL] == overran
-    old.go_on.set()
-    assert eventually(lambda: len(new.started) == 1)
-    assert new.started[0] - old.ended[0] < 0.15
-    assert eventually(lambda: observer.heard["overran", POOL] == overran + 1), "its own run does overrun"
-    new.go_on.set()
-
-
-def test_a_removed_job_that_asks_for_another_run_is_not_heard(schedule: Schedule) -> None:
+def test_a_removed_job_that_asks_for_another_run_is_not_heard(manual: Manual) -> None:
     old, new = Job(0.01, held=True), Job()
-    schedule.add(POOL, 1000.0, old)
+    manual.add(old, 1000.0)
     assert eventually(lambda: len(old.started) == 1)
-    schedule.remove(POOL)
-    schedule.add(POOL, 1000.0, new, delay=500.0)
+    manual.schedule.remove(POOL)
+    manual.schedule.add(POOL, 1000.0, new, delay=500.0)
     old.go_on.set()
     assert old.has_run(1)
-    meanwhile(0.2)
+    manual.finish()
+    manual.advance(1)
     assert new.started == []
-    assert due_in(schedule) > 490
+    assert due_in(manual.schedule) > 490
 
 
-def test_a_job_that_raised_while_another_waited_lets_it_run(schedule: Schedule) -> None:
+def test_a_job_that_raised_while_another_waited_lets_it_run(manual: Manual) -> None:
     go_on, started, new = threading.Event(), threading.Event(), Job()
 
     def broken() -> float | None:
@@ -372,11 +391,10 @@ def test_a_job_that_raised_while_another_waited_lets_it_run(schedule: Schedule) 
         assert go_on.wait(10)
         raise RuntimeError("nobody foresaw this")
 
-    schedule.add(POOL, 1000.0, broken)
+    manual.add(broken, 1000.0)
     assert started.wait(10)
-    schedule.remove(POOL)
-    schedule.add(POOL, 1000.0, new)
-    meanwhile(1.2)
+    manual.schedule.remove(POOL)
+    manual.add(new, 1000.0)
     assert new.started == []
     go_on.set()
     assert new.has_run(1)
@@ -390,14 +408,14 @@ def test_a_job_that_raised_while_another_waited_lets_it_run(schedule: Schedule) 
 def test_another_interval_counts_from_the_last_start(
     observer: Remembering, passed: float, interval: float, due: float
 ) -> None:
-    clock = SteppedClock()
+    clock = OffsetClock()
     schedule = Schedule(observer, clock)
     job = Job(held=True)
     schedule.add(POOL, 500.0, job)
     schedule.start()
     try:
         assert eventually(lambda: len(job.started) == 1)
-        clock.turn(passed)
+        clock.advance(passed)
         schedule._scheduler.pause()
         schedule.set_interval(POOL, interval)
         assert due_in(schedule) == pytest.approx(due, abs=1)
@@ -419,13 +437,17 @@ def test_another_interval_moves_neither_a_first_run_nor_a_repetition_to_later(sc
     assert due_in(schedule, "first") < 52
 
 
-def test_later_runs_stand_the_new_interval_apart(schedule: Schedule) -> None:
+def test_later_runs_stand_the_new_interval_apart(manual: Manual) -> None:
     job = Job()
-    schedule.add(POOL, 1000.0, job)
+    manual.add(job, 1000.0)
     assert job.has_run(1)
-    schedule.set_interval(POOL, 0.25)
-    assert job.has_run(4)
-    assert job.started[3] - job.started[1] == pytest.approx(0.5, abs=0.2)
+    manual.schedule.set_interval(POOL, INTERVAL)
+    for runs in (2, 3):
+        manual.advance(INTERVAL - START_JITTER_MAX - 0.1)
+        manual.finish()
+        assert len(job.started) == runs - 1
+        manual.advance(START_JITTER_MAX + 0.101)
+        assert job.has_run(runs)
 
 
 def test_when_each_pool_is_due_is_told_by_the_clock_on_the_wall(schedule: Schedule) -> None:

@@ -10,7 +10,7 @@ from exporter.errors import Reason
 from exporter.identity import HmacIdentity, RawIdentity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 from exporter.shard import Shard
-from tests.fakes import ACCOUNT, TurnedClock
+from tests.fakes import ACCOUNT, ManualClock
 from tests.unit.collect.pools import POOL_ID, device, settings
 
 
@@ -21,12 +21,12 @@ def description(tracking: Tracking = Tracking.ALWAYS, estimated: int | None = 3)
 
 
 @pytest.fixture
-def clock() -> TurnedClock:
-    return TurnedClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def store(clock: TurnedClock) -> PoolStore:
+def store(clock: ManualClock) -> PoolStore:
     return PoolStore(settings(detail=Detail.DEVICE), RawIdentity(), clock)
 
 
@@ -59,7 +59,7 @@ def test_a_described_pool_is_up_before_its_first_sweep_ends(store: PoolStore) ->
     assert (view.state, view.up, view.data) == (PoolState.UNREAD, True, None)
 
 
-def test_a_finished_sweep_is_published_whole(store: PoolStore, clock: TurnedClock) -> None:
+def test_a_finished_sweep_is_published_whole(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
     view = store.view()
     assert (view.state, view.up, view.last_success) == (PoolState.OK, True, clock.wall())
@@ -68,12 +68,12 @@ def test_a_finished_sweep_is_published_whole(store: PoolStore, clock: TurnedCloc
     assert shown(store) == {"ann": 1, "bob": 2}
 
 
-def test_a_later_sweep_replaces_users_as_it_reads_them(store: PoolStore, clock: TurnedClock) -> None:
+def test_a_later_sweep_replaces_users_as_it_reads_them(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
-    clock.turn(60)
+    clock.advance(60)
     store.sweep_started()
     store.put(b"ann", (device("x"), device("y"), device("z")))
-    clock.turn(PUBLISH_SECONDS)
+    clock.advance(PUBLISH_SECONDS)
     store.put(b"carl", ())
     assert shown(store) == {"ann": 3, "bob": 2, "carl": 0}
 
@@ -84,10 +84,10 @@ def test_who_is_absent_from_a_complete_enumeration_is_gone(store: PoolStore) -> 
     assert shown(store) == {"bob": 2}
 
 
-def test_a_user_who_cannot_be_read_keeps_its_values_and_its_observation(store: PoolStore, clock: TurnedClock) -> None:
+def test_a_user_who_cannot_be_read_keeps_its_values_and_its_observation(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
     first = clock.wall()
-    clock.turn(60)
+    clock.advance(60)
     store.sweep_started()
     store.keep(b"ann")
     store.put(b"bob", ())
@@ -97,9 +97,9 @@ def test_a_user_who_cannot_be_read_keeps_its_values_and_its_observation(store: P
     assert store.view().last_success == first
 
 
-def test_the_oldest_observation_moves_on_as_users_are_read_again(store: PoolStore, clock: TurnedClock) -> None:
+def test_the_oldest_observation_moves_on_as_users_are_read_again(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
-    clock.turn(60)
+    clock.advance(60)
     sweep(store, ann=1, bob=2)
     assert store.view().oldest_observation == clock.wall()
 
@@ -113,35 +113,35 @@ def test_a_failed_sweep_keeps_the_last_good_values(store: PoolStore) -> None:
     assert shown(store) == {"ann": 1}
 
 
-def test_values_are_withdrawn_when_the_pool_has_not_answered_for_too_long(store: PoolStore, clock: TurnedClock) -> None:
+def test_values_are_withdrawn_when_the_pool_has_not_answered_for_too_long(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1)
-    clock.turn(50_000)
+    clock.advance(50_000)
     store.sweep_failed(Reason.TIMEOUT)
-    clock.turn(86_399)
+    clock.advance(86_399)
     store.sweep_failed(Reason.TIMEOUT)
     assert shown(store) == {"ann": 1}
-    clock.turn(1)
+    clock.advance(1)
     assert shown(store) is None
     assert store.view().oldest_observation is None
     assert store.view().state is PoolState.FAILING
 
 
-def test_withdrawn_values_come_back_with_the_next_good_sweep(store: PoolStore, clock: TurnedClock) -> None:
+def test_withdrawn_values_come_back_with_the_next_good_sweep(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1)
     store.sweep_failed(Reason.TIMEOUT)
-    clock.turn(90_000)
+    clock.advance(90_000)
     assert shown(store) is None
     sweep(store, ann=2)
     assert shown(store) == {"ann": 2}
     assert store.view().state is PoolState.OK
 
 
-def test_a_failing_pool_is_failing_until_a_sweep_has_come_to_its_end(store: PoolStore, clock: TurnedClock) -> None:
+def test_a_failing_pool_is_failing_until_a_sweep_has_come_to_its_end(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1)
     store.sweep_failed(Reason.TIMEOUT)
     store.sweep_started()
     store.described(description())
-    clock.turn(90_000)
+    clock.advance(90_000)
     store.put(b"ann", (device(),))
     assert (store.view().state, store.view().up) == (PoolState.FAILING, False)
     assert shown(store) == {"ann": 1}, "it answers: its values are not withdrawn"
@@ -178,23 +178,23 @@ def test_tracking_switched_off_and_on_again_starts_from_nothing(store: PoolStore
     assert shown(store) == {"bob": 1}
 
 
-def test_a_user_gone_in_mid_sweep_leaves_with_the_next_publication(store: PoolStore, clock: TurnedClock) -> None:
+def test_a_user_gone_in_mid_sweep_leaves_with_the_next_publication(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
-    clock.turn(60)
+    clock.advance(60)
     store.sweep_started()
     store.gone(b"ann")
     store.put(b"bob", ())
     assert shown(store) == {"bob": 0}
 
 
-def test_progress_and_remaining_time(store: PoolStore, clock: TurnedClock) -> None:
+def test_progress_and_remaining_time(store: PoolStore, clock: ManualClock) -> None:
     store.sweep_started()
     store.described(description(estimated=None))
     progress = store.view().progress
     assert progress is not None
     assert (progress.users_done, progress.users_expected, progress.remaining_seconds) == (0, None, None)
     store.enumerated(4)
-    clock.turn(10)
+    clock.advance(10)
     store.put(b"ann", ())
     progress = store.view().progress
     assert progress is not None
@@ -206,7 +206,7 @@ def test_progress_and_remaining_time(store: PoolStore, clock: TurnedClock) -> No
 
 def test_rows_stand_in_the_order_of_a_stable_hash() -> None:
     identity = HmacIdentity(b"0123456789abcdef")
-    store = PoolStore(settings(detail=Detail.USER), identity, TurnedClock())
+    store = PoolStore(settings(detail=Detail.USER), identity, ManualClock())
     store.sweep_started()
     for name in ("ann", "bob", "carl", "dora"):
         store.put(identity.of(POOL_ID, name), (device(),))
@@ -218,7 +218,7 @@ def test_rows_stand_in_the_order_of_a_stable_hash() -> None:
 
 
 def test_in_detail_pool_keys_and_attributes_are_not_kept() -> None:
-    store = PoolStore(settings(detail=Detail.POOL), RawIdentity(), TurnedClock())
+    store = PoolStore(settings(detail=Detail.POOL), RawIdentity(), ManualClock())
     store.sweep_started()
     store.put(b"ann", (device("secret-key", attributes=(("device_name", "Firefox"),)),))
     store.sweep_completed(every_user_read=True)
@@ -235,13 +235,13 @@ def test_an_abandoned_sweep_says_nothing_about_the_pool(store: PoolStore) -> Non
     assert (store.view().state, store.view().progress) == (PoolState.OK, None)
 
 
-def test_the_last_failure_says_why_and_when_and_stays(store: PoolStore, clock: TurnedClock) -> None:
+def test_the_last_failure_says_why_and_when_and_stays(store: PoolStore, clock: ManualClock) -> None:
     assert store.view().last_failure is None
     store.sweep_started()
     store.sweep_failed(Reason.TIMEOUT)
     failed = SweepFailure(Reason.TIMEOUT, clock.wall())
     assert store.view().last_failure == failed
-    clock.turn(60)
+    clock.advance(60)
     sweep(store, ann=1)
     assert store.view().last_failure == failed
     store.sweep_started()
@@ -289,7 +289,7 @@ def journal() -> Journal:
 
 
 @pytest.fixture
-def kept(clock: TurnedClock, journal: Journal) -> PoolStore:
+def kept(clock: ManualClock, journal: Journal) -> PoolStore:
     """A store with a journal."""
     return PoolStore(settings(detail=Detail.DEVICE), RawIdentity(), clock, journal)
 
@@ -317,7 +317,7 @@ def test_whoever_is_read_kept_or_gone_counts_as_done(store: PoolStore) -> None:
     assert progress.users_done == 4
 
 
-def test_a_pool_that_remembers_no_devices_is_a_success(store: PoolStore, clock: TurnedClock) -> None:
+def test_a_pool_that_remembers_no_devices_is_a_success(store: PoolStore, clock: ManualClock) -> None:
     store.sweep_started()
     store.described(description(Tracking.OFF))
     store.tracking_is_off()
@@ -325,11 +325,11 @@ def test_a_pool_that_remembers_no_devices_is_a_success(store: PoolStore, clock: 
 
 
 def test_a_missing_pool_has_no_observation_and_leaves_nothing_in_the_journal(
-    kept: PoolStore, journal: Journal, clock: TurnedClock
+    kept: PoolStore, journal: Journal, clock: ManualClock
 ) -> None:
     sweep(kept, ann=1)
     assert set(journal.records) == {b"ann"}
-    clock.turn(60)
+    clock.advance(60)
     kept.sweep_started()
     kept.sweep_failed(Reason.TIMEOUT)
     kept.sweep_started()
@@ -343,24 +343,24 @@ def test_a_missing_pool_has_no_observation_and_leaves_nothing_in_the_journal(
     assert (last.state, last.sweeping) == (PoolState.MISSING, False)
 
 
-def test_a_sweep_is_gone_on_with_when_its_last_user_was_read_within_the_interval(clock: TurnedClock) -> None:
+def test_a_sweep_is_gone_on_with_when_its_last_user_was_read_within_the_interval(clock: ManualClock) -> None:
     interval = 3600.0
     for since, goes_on in ((interval - 1, True), (interval, True), (interval + 1, False)):
         store = PoolStore(settings(refresh_interval=interval), RawIdentity(), clock)
         store.sweep_started()
-        clock.turn(interval * 0.9)
+        clock.advance(interval * 0.9)
         store.put(b"ann", ())
         store.sweep_failed(Reason.TIMEOUT)
-        clock.turn(since)
+        clock.advance(since)
         store.sweep_started()
         assert store.was_read(b"ann") is goes_on
 
 
-def test_a_sweep_that_read_nobody_is_gone_on_with_for_an_interval_from_its_start(clock: TurnedClock) -> None:
+def test_a_sweep_that_read_nobody_is_gone_on_with_for_an_interval_from_its_start(clock: ManualClock) -> None:
     journal = Journal()
     store = PoolStore(settings(refresh_interval=3600.0), RawIdentity(), clock, journal)
     for pause, number in ((0.0, 1), (3600.0, 1), (3601.0, 3)):
-        clock.turn(pause)
+        clock.advance(pause)
         store.sweep_started()
         assert journal.headers[-1].first_sweep == number
         store.sweep_failed(Reason.TIMEOUT)
@@ -374,7 +374,7 @@ def test_what_was_never_read_is_not_known(store: PoolStore) -> None:
     assert store.knows_users()
 
 
-def test_other_settings_show_at_once_what_is_known_and_the_sweep_under_way_goes_on(clock: TurnedClock) -> None:
+def test_other_settings_show_at_once_what_is_known_and_the_sweep_under_way_goes_on(clock: ManualClock) -> None:
     limits = [1]
     store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, most_series=lambda: limits[0])
     other = settings(detail=Detail.USER, refresh_interval=60.0)
@@ -405,14 +405,14 @@ def test_the_journal_is_told_of_who_was_met_and_not_read_if_anything_is_known(
     assert journal.records == dict(kept._users.records())
 
 
-def test_what_a_sweep_reads_is_published_no_more_than_once_a_second(store: PoolStore, clock: TurnedClock) -> None:
+def test_what_a_sweep_reads_is_published_no_more_than_once_a_second(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=1)
-    clock.turn(60)
+    clock.advance(60)
     store.sweep_started()
     store.put(b"ann", ())
     store.put(b"bob", ())
     assert shown(store) == {"ann": 0, "bob": 1}
-    clock.turn(PUBLISH_SECONDS)
+    clock.advance(PUBLISH_SECONDS)
     store.put(b"carl", ())
     assert shown(store) == {"ann": 0, "bob": 0, "carl": 0}
 
@@ -427,7 +427,7 @@ def test_what_a_sweep_reads_is_published_no_more_than_once_a_second(store: PoolS
     ],
 )
 def test_what_aws_estimates_is_expected_only_where_everybody_is_read(
-    clock: TurnedClock, selection: UserSelection, expected: int | None
+    clock: ManualClock, selection: UserSelection, expected: int | None
 ) -> None:
     store = PoolStore(settings(users=selection), RawIdentity(), clock)
     store.sweep_started()
@@ -472,9 +472,9 @@ def test_a_store_that_takes_over_tells_its_journal_all_of_it(
     assert shown(kept) == {"ann": 1, "bob": 2}
 
 
-def test_how_long_the_last_sweep_took_is_handed_over(store: PoolStore, kept: PoolStore, clock: TurnedClock) -> None:
+def test_how_long_the_last_sweep_took_is_handed_over(store: PoolStore, kept: PoolStore, clock: ManualClock) -> None:
     store.sweep_started()
-    clock.turn(10)
+    clock.advance(10)
     store.sweep_completed(every_user_read=True)
     kept.take_over(store.hand_over())
     assert kept.view().last_sweep_seconds == 10
@@ -506,37 +506,37 @@ def test_a_later_sweep_that_was_interrupted_is_gone_on_with_at_once(store: PoolS
 
 @pytest.mark.parametrize("before", [0, 100])
 def test_silence_goes_on_to_the_second_where_another_store_takes_over(
-    store: PoolStore, kept: PoolStore, clock: TurnedClock, before: float
+    store: PoolStore, kept: PoolStore, clock: ManualClock, before: float
 ) -> None:
     sweep(store, ann=1)
     store.sweep_failed(Reason.TIMEOUT)
-    clock.turn(before)
+    clock.advance(before)
     kept.take_over(store.hand_over())
-    clock.turn(86_399.5 - before)
+    clock.advance(86_399.5 - before)
     assert shown(kept) == {"ann": 1}
-    clock.turn(0.5)
+    clock.advance(0.5)
     assert shown(kept) is None
 
 
-def test_publishing_that_is_costly_is_done_more_rarely(clock: TurnedClock) -> None:
+def test_publishing_that_is_costly_is_done_more_rarely(clock: ManualClock) -> None:
     cost = 1.0
 
     def counted_slowly() -> int:
-        clock.turn(cost)
+        clock.advance(cost)
         return 100
 
     store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, most_series=counted_slowly)
     sweep(store, ann=1)
     store.sweep_started()
-    clock.turn(cost / PUBLISH_SHARE - cost - 0.5)
+    clock.advance(cost / PUBLISH_SHARE - cost - 0.5)
     store.put(b"ann", ())
     assert shown(store) == {"ann": 1}
-    clock.turn(0.5)
+    clock.advance(0.5)
     store.put(b"bob", ())
     assert shown(store) == {"ann": 0, "bob": 0}
 
 
-def test_of_what_aws_estimates_a_shard_expects_its_part_in_whole_users(clock: TurnedClock) -> None:
+def test_of_what_aws_estimates_a_shard_expects_its_part_in_whole_users(clock: ManualClock) -> None:
     store = PoolStore(settings(), RawIdentity(), clock, shard=Shard(0, 2))
     store.sweep_started()
     store.described(description(estimated=3))
@@ -555,11 +555,11 @@ def test_a_later_sweep_expects_whom_the_last_one_has_met(store: PoolStore) -> No
 
 @pytest.mark.parametrize(("users", "remaining"), [(6, 20.0), (2, 0.0), (1, 0.0)])
 def test_what_remains_is_told_by_the_pace_so_far_and_is_never_less_than_nothing(
-    store: PoolStore, clock: TurnedClock, users: int, remaining: float
+    store: PoolStore, clock: ManualClock, users: int, remaining: float
 ) -> None:
     store.sweep_started()
     store.enumerated(users)
-    clock.turn(10)
+    clock.advance(10)
     store.put(b"ann", ())
     store.put(b"bob", ())
     progress = store.view().progress

@@ -25,7 +25,7 @@ from exporter.config.settings import Detail
 from exporter.errors import Reason
 from exporter.identity import RawIdentity
 from exporter.model import DateSource, Device, Mfa, PoolDescription, PoolState, RememberedStatus, Tracking
-from tests.fakes import ACCOUNT, TurnedClock
+from tests.fakes import ACCOUNT, ManualClock
 from tests.unit.collect.pools import POOL_ID, settings
 
 NEVER = 1e12
@@ -71,7 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize(detail=st.sampled_from(Detail))
     def begin(self, detail: Detail) -> None:
-        self.clock = TurnedClock()
+        self.clock = ManualClock()
         self.detail = detail
         self.store = PoolStore(settings(detail=detail, max_staleness=NEVER), RawIdentity(), self.clock)
         self.users: dict[bytes, Known] = {}
@@ -84,7 +84,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.sweeping)
     @rule()
     def start(self) -> None:
-        self.clock.turn(60)
+        self.clock.advance(60)
         self.store.sweep_started()
         self.store.described(description(Tracking.ALWAYS))
         self.sweeping, self.met = True, set()
@@ -94,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.sweeping)
     @rule(identity=IDENTITIES, devices=DEVICES)
     def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
-        self.clock.turn(PUBLISH_SECONDS)
+        self.clock.advance(PUBLISH_SECONDS)
         self.store.put(identity, devices)
         self.users[identity] = Known(devices, int(self.clock.wall()))
         self.met.add(identity)
@@ -103,7 +103,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.sweeping)
     @rule(identity=IDENTITIES, devices=DEVICES)
     def put_too_late(self, identity: bytes, devices: tuple[Device, ...]) -> None:
-        self.clock.turn(PUBLISH_SECONDS)
+        self.clock.advance(PUBLISH_SECONDS)
         self.store.put(identity, devices)
 
     @precondition(lambda self: self.sweeping)
@@ -203,7 +203,5 @@ def check_sums(data: PoolData, users: list[tuple[Device, ...]]) -> None:
 def test_whatever_happens_what_is_published_adds_up() -> None:
     run_state_machine_as_test(
         StoreMachine,
-        settings=checking(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=checking(stateful_step_count=25, suppress_health_check=list(HealthCheck)),
     )

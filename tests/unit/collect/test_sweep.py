@@ -29,7 +29,7 @@ from exporter.errors import (
 from exporter.identity import RawIdentity
 from exporter.model import Device, ListedUser, PoolState, Tracking
 from exporter.shard import Shard
-from tests.fakes import FakePool, TurnedClock, eventually, reader_of
+from tests.fakes import FakePool, ManualClock, eventually, reader_of
 from tests.unit.collect.pools import POOL_ID, device, settings
 from tests.unit.collect.swept import HASTY, Swept, always, once, people
 
@@ -473,12 +473,12 @@ def test_the_users_of_other_shards_are_not_asked() -> None:
 
 
 def test_the_log_says_to_the_millisecond_how_long_a_sweep_took() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     swept = Swept(FakePool(users=people(1)), clock=clock)
 
     def slow(operation: Operation, _about: str) -> None:
         if operation is Operation.DESCRIBE_USER_POOL:
-            clock.turn(1.23456)
+            clock.advance(1.23456)
 
     swept.api.fault = slow
     with capture_logs() as logs:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
@@ -342,7 +342,6 @@ MARKS = (": ", ":", "- ", "? ", ", ", "[", "]", "{", "}", "'", '"', "|", "\n", "
 YAML_LIKE = st.lists(st.sampled_from(KEYS + VALUES + MARKS), max_size=30).map("".join)
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.one_of(st.text(max_size=40), YAML_LIKE, YAML_LIKE.map(lambda tail: f"{ONE_POOL}    {tail}")))
 @example('pools:\n  - id: "\\ud800"\n')
 @example("pools: [!!bool maybe]")

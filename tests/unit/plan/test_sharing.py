@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.aws.budget import SLACK
@@ -72,7 +72,6 @@ def test_turns_are_further_apart_than_the_rate_says() -> None:
 
 @given(st.lists(loads, min_size=1, max_size=5))
 @example([Load(2, 20), Load(30, 20), Load(56, 20), Load(56, 60), Load(60, 60)])
-@settings(max_examples=60)
 def test_sweeps_that_keep_their_interval_are_hardly_slower_than_forecast(pools: list[Load]) -> None:
     forecast = [duration(load, others_of(pools, place), SPEED) for place, load in enumerate(pools)]
     if any(seconds > load.interval for seconds, load in zip(forecast, pools, strict=True)):

@@ -14,7 +14,7 @@ from exporter.web.gate import Gate, admits_client
 from exporter.web.live import WebConfig
 from exporter.web.messages import Request, Response, text
 from exporter.web.passwords import Passwords
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 
 USERS = WebSettings(users={b"alice": b"a", b"bob": b"b"})
 
@@ -28,11 +28,11 @@ def request(name: str, password: str) -> Request:
 def config(tmp_path: Path) -> WebConfig:
     file = tmp_path / "web.yml"
     file.write_text("{}\n")
-    return WebConfig(file, TurnedClock())
+    return WebConfig(file, ManualClock())
 
 
 def test_the_right_password_is_let_in_and_a_wrong_one_is_asked_for_another(config: WebConfig) -> None:
-    gate = Gate(config, TurnedClock(), Passwords(compare=bytes.__eq__))
+    gate = Gate(config, ManualClock(), Passwords(compare=bytes.__eq__))
     assert gate.refusal(request("alice", "a"), USERS) is None
     unauthorized = text(
         HTTPStatus.UNAUTHORIZED,
@@ -44,7 +44,7 @@ def test_the_right_password_is_let_in_and_a_wrong_one_is_asked_for_another(confi
 
 
 def test_where_nobody_is_named_everybody_is_let_in(config: WebConfig) -> None:
-    assert Gate(config, TurnedClock()).refusal(Request("GET", "/metrics"), WebSettings()) is None
+    assert Gate(config, ManualClock()).refusal(Request("GET", "/metrics"), WebSettings()) is None
 
 
 def test_whoever_finds_no_turn_is_told_to_come_back(config: WebConfig) -> None:
@@ -54,7 +54,7 @@ def test_whoever_finds_no_turn_is_told_to_come_back(config: WebConfig) -> None:
         meanwhile.append(gate.refusal(request("bob", "b"), USERS))
         return True
 
-    gate = Gate(config, TurnedClock(), Passwords(compare=compare, wait_seconds=0))
+    gate = Gate(config, ManualClock(), Passwords(compare=compare, wait_seconds=0))
     assert gate.refusal(request("alice", "a"), USERS) is None
     assert meanwhile == [
         text(
@@ -66,7 +66,7 @@ def test_whoever_finds_no_turn_is_told_to_come_back(config: WebConfig) -> None:
 
 
 def test_beyond_the_limit_even_the_right_password_is_told_to_come_back(config: WebConfig) -> None:
-    gate = Gate(config, TurnedClock(), Passwords(compare=bytes.__eq__))
+    gate = Gate(config, ManualClock(), Passwords(compare=bytes.__eq__))
     settings = WebSettings(users=USERS.users, rate_limit=RateLimit(interval=1.0, burst=1))
     assert gate.refusal(request("alice", "a"), settings) is None
     assert gate.refusal(request("alice", "a"), settings) == text(
@@ -76,7 +76,7 @@ def test_beyond_the_limit_even_the_right_password_is_told_to_come_back(config: W
 
 def test_unless_told_otherwise_passwords_are_compared_with_bcrypt(config: WebConfig) -> None:
     settings = WebSettings(users={b"alice": bcrypt.hashpw(b"a", bcrypt.gensalt(4))})
-    gate = Gate(config, TurnedClock())
+    gate = Gate(config, ManualClock())
     assert gate.refusal(request("alice", "a"), settings) is None
     assert gate.refusal(request("alice", "b"), settings) is not None
 

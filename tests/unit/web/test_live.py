@@ -12,7 +12,7 @@ from exporter.config.web_file import load_web_settings, stamp_at
 from exporter.config.web_settings import Stamp, WebSettings
 from exporter.errors import ConfigError
 from exporter.web.live import LOOK_SECONDS, SETTLE_SECONDS, WebConfig
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
 PACED = "rate_limit: {{interval: 1s, burst: {}}}\n"
@@ -22,7 +22,7 @@ class Scene:
     """A file, its configuration and a clock; changes are counted."""
 
     def __init__(self, directory: Path) -> None:
-        self.clock = TurnedClock()
+        self.clock = ManualClock()
         self.file = directory / "web.yml"
         self.changes = 0
         self.write(1, age=7200.0)  # another age than what is written next, or that would pass for the same file
@@ -50,9 +50,9 @@ def scene(tmp_path: Path) -> Scene:
 def test_the_files_are_looked_at_once_a_second(scene: Scene) -> None:
     scene.write(20)
     assert scene.burst == 1
-    scene.clock.turn(LOOK_SECONDS - 0.01)
+    scene.clock.advance(LOOK_SECONDS - 0.01)
     assert scene.burst == 1
-    scene.clock.turn(0.01)
+    scene.clock.advance(0.01)
     assert scene.burst == 20
     assert scene.config.in_force.rate_limit == scene.config.current().rate_limit
     assert scene.changes == 1
@@ -60,21 +60,21 @@ def test_the_files_are_looked_at_once_a_second(scene: Scene) -> None:
 
 def test_an_unchanged_file_is_not_read_again(scene: Scene) -> None:
     before = scene.config.current()
-    scene.clock.turn(10 * LOOK_SECONDS)
+    scene.clock.advance(10 * LOOK_SECONDS)
     assert scene.config.current() is before
     assert scene.changes == 0
 
 
 def test_a_file_that_was_just_written_may_be_incomplete_and_is_waited_for(scene: Scene) -> None:
-    scene.clock.turn(LOOK_SECONDS)
+    scene.clock.advance(LOOK_SECONDS)
     scene.write(20, age=SETTLE_SECONDS / 2)
     assert scene.burst == 1
-    scene.clock.turn(LOOK_SECONDS)
+    scene.clock.advance(LOOK_SECONDS)
     assert scene.burst == 20
 
 
 def test_a_file_from_the_future_is_not_waited_for(scene: Scene) -> None:
-    scene.clock.turn(LOOK_SECONDS)
+    scene.clock.advance(LOOK_SECONDS)
     scene.write(20, age=-3600)
     assert scene.burst == 20
 
@@ -83,10 +83,10 @@ def test_a_file_that_goes_away_leaves_what_was_in_force_and_is_told_once(scene: 
     scene.file.unlink()
     with capture_logs() as logs:
         for _ in range(3):
-            scene.clock.turn(LOOK_SECONDS)
+            scene.clock.advance(LOOK_SECONDS)
             assert scene.burst == 1
         scene.write(20)
-        scene.clock.turn(LOOK_SECONDS)
+        scene.clock.advance(LOOK_SECONDS)
         assert scene.burst == 20
     assert [entry["log_level"] for entry in logs] == ["error", "info"]
     assert scene.changes == 1
@@ -96,7 +96,7 @@ def test_a_trouble_that_comes_again_is_told_again(scene: Scene) -> None:
     with capture_logs() as logs:
         for burst in ("x", "x", 2, "x"):
             scene.write(burst)
-            scene.clock.turn(LOOK_SECONDS)
+            scene.clock.advance(LOOK_SECONDS)
             scene.config.current()
     assert [entry["log_level"] for entry in logs] == ["error", "info", "error"]
 
@@ -126,14 +126,14 @@ def test_what_a_reload_was_refused_for_is_not_told_again_by_a_request(scene: Sce
     with capture_logs() as logs:
         for burst in ("x", "x", "y", 2, "x"):
             scene.write(burst)
-            scene.clock.turn(LOOK_SECONDS)
+            scene.clock.advance(LOOK_SECONDS)
             scene.config.current()
     assert [entry["log_level"] for entry in logs] == ["error", "info", "error"]
 
 
 def test_a_wrong_file_at_the_start_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        WebConfig(tmp_path / "none.yml", TurnedClock())
+        WebConfig(tmp_path / "none.yml", ManualClock())
 
 
 def test_a_file_that_comes_back_as_it_was_ends_the_trouble(scene: Scene) -> None:
@@ -141,16 +141,16 @@ def test_a_file_that_comes_back_as_it_was_ends_the_trouble(scene: Scene) -> None
     with capture_logs() as logs:
         for come, go in ((scene.file, away), (away, scene.file), (scene.file, away)):
             come.rename(go)
-            scene.clock.turn(LOOK_SECONDS)
+            scene.clock.advance(LOOK_SECONDS)
             scene.config.current()
     assert [entry["log_level"] for entry in logs] == ["error", "info", "error"]
 
 
 def test_a_file_of_this_very_moment_is_waited_for_and_one_that_has_settled_is_not(scene: Scene) -> None:
-    scene.clock.turn(LOOK_SECONDS)
+    scene.clock.advance(LOOK_SECONDS)
     scene.write(20, age=0)
     assert scene.burst == 1
-    scene.clock.turn(max(LOOK_SECONDS, SETTLE_SECONDS))
+    scene.clock.advance(max(LOOK_SECONDS, SETTLE_SECONDS))
     scene.write(20, age=SETTLE_SECONDS)
     assert scene.burst == 20
 
@@ -158,25 +158,25 @@ def test_a_file_of_this_very_moment_is_waited_for_and_one_that_has_settled_is_no
 def test_after_a_change_too_an_unchanged_file_is_not_read_again(scene: Scene) -> None:
     scene.write(20)
     for _ in range(5):
-        scene.clock.turn(LOOK_SECONDS)
+        scene.clock.advance(LOOK_SECONDS)
         assert scene.burst == 20
     assert scene.changes == 1
 
 
 @pytest.mark.timeout(20)
 def test_while_the_files_are_read_everybody_else_goes_by_what_is_in_force(tmp_path: Path) -> None:
-    file, clock = tmp_path / "web.yml", TurnedClock()
+    file, clock = tmp_path / "web.yml", ManualClock()
     file.write_text("{}\n")
     meanwhile: list[WebSettings] = []
     config = WebConfig(file, clock, on_change=lambda: meanwhile.append(config.current()))
     file.write_text("{} # changed\n")
     os.utime(file, (0, 0))
-    clock.turn(LOOK_SECONDS)
+    clock.advance(LOOK_SECONDS)
     assert config.current() is meanwhile[0]
 
 
 def test_the_log_says_what_is_in_force_and_what_is_doubtful_and_names_no_user(tmp_path: Path) -> None:
-    file, clock = tmp_path / "web.yml", TurnedClock()
+    file, clock = tmp_path / "web.yml", ManualClock()
     ca = trustme.CA()
     expired = ca.issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC))
     (tmp_path / "ca.pem").write_bytes(ca.cert_pem.bytes())
@@ -204,7 +204,7 @@ def test_the_log_says_what_is_in_force_and_what_is_doubtful_and_names_no_user(tm
 
 
 def test_the_log_says_why_a_file_is_not_put_in_force(scene: Scene) -> None:
-    scene.clock.turn(LOOK_SECONDS)
+    scene.clock.advance(LOOK_SECONDS)
     scene.write("x")
     with capture_logs() as logs:
         scene.config.current()
@@ -227,7 +227,7 @@ def test_another_file_of_the_same_size_and_time_is_a_change(scene: Scene) -> Non
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(scene.file)
     assert scene.file.stat().st_size == before.st_size
-    scene.clock.turn(LOOK_SECONDS)
+    scene.clock.advance(LOOK_SECONDS)
     assert scene.burst == 2
 
 
@@ -248,7 +248,7 @@ def test_a_stamp_names_the_file_system_and_who_may_read_too(scene: Scene) -> Non
 class Counted(WebConfig):
     """Counts how often the files are read, changed or not."""
 
-    def __init__(self, path: Path, clock: TurnedClock) -> None:
+    def __init__(self, path: Path, clock: ManualClock) -> None:
         self.readings = 0
         super().__init__(path, clock, load=self._counted)
 
@@ -261,9 +261,9 @@ LACKING = "tls_server_config: {cert_file: server.pem, key_file: server.pem}\n"
 
 
 @pytest.fixture
-def lacking(tmp_path: Path) -> tuple[Counted, TurnedClock, Path]:
+def lacking(tmp_path: Path) -> tuple[Counted, ManualClock, Path]:
     """A configuration whose file has begun to name a file that is not there, as it was found out a second later."""
-    file, clock = tmp_path / "web.yml", TurnedClock()
+    file, clock = tmp_path / "web.yml", ManualClock()
     file.write_text("{}\n")
     config = Counted(file, clock)
     file.write_text(LACKING)
@@ -272,16 +272,16 @@ def lacking(tmp_path: Path) -> tuple[Counted, TurnedClock, Path]:
     return config, clock, tmp_path / "server.pem"
 
 
-def look(config: WebConfig, clock: TurnedClock, changed: Path | None = None) -> WebSettings:
+def look(config: WebConfig, clock: ManualClock, changed: Path | None = None) -> WebSettings:
     """The settings after a look; a file that was changed has settled by then."""
     if changed is not None:
         os.utime(changed, (0, clock.wall() - 3600))
-    clock.turn(LOOK_SECONDS)
+    clock.advance(LOOK_SECONDS)
     return config.current()
 
 
 def test_a_wrong_file_is_not_read_again_before_it_or_what_it_names_has_changed(
-    lacking: tuple[Counted, TurnedClock, Path],
+    lacking: tuple[Counted, ManualClock, Path],
 ) -> None:
     config, clock, _ = lacking
     for _ in range(10):
@@ -290,7 +290,7 @@ def test_a_wrong_file_is_not_read_again_before_it_or_what_it_names_has_changed(
 
 
 def test_a_file_that_is_named_and_comes_later_is_read_when_it_is_there(
-    lacking: tuple[Counted, TurnedClock, Path],
+    lacking: tuple[Counted, ManualClock, Path],
 ) -> None:
     config, clock, missing = lacking
     missing.write_text("no certificate")
@@ -303,7 +303,7 @@ def test_a_file_that_is_named_and_comes_later_is_read_when_it_is_there(
     assert config.readings == 4
 
 
-def test_another_mode_of_a_file_may_mend_it(lacking: tuple[Counted, TurnedClock, Path]) -> None:
+def test_another_mode_of_a_file_may_mend_it(lacking: tuple[Counted, ManualClock, Path]) -> None:
     config, clock, missing = lacking
     missing.write_text("no certificate")
     look(config, clock, missing)
@@ -313,7 +313,7 @@ def test_another_mode_of_a_file_may_mend_it(lacking: tuple[Counted, TurnedClock,
 
 
 def test_what_a_reload_was_refused_for_is_not_read_again_by_a_request(tmp_path: Path) -> None:
-    file, clock = tmp_path / "web.yml", TurnedClock()
+    file, clock = tmp_path / "web.yml", ManualClock()
     file.write_text("{}\n")
     config = Counted(file, clock)
     file.write_text(LACKING)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from exporter.web.outbox import Outbox, Room
-from tests.fakes import TurnedClock, eventually
+from tests.fakes import ManualClock, eventually
 
 ROOM = Room(total=1000, always=2, small=10, patience=1.0, letting_go=60.0)
 
@@ -28,7 +28,7 @@ class Site:
     """Who holds room, each until it is given up or let go."""
 
     def __init__(self, room: Room = ROOM) -> None:
-        self.clock = TurnedClock()
+        self.clock = ManualClock()
         self.outbox = Outbox(self.clock, room)
         self.given_up: list[str] = []
         self._stacks: dict[str, ExitStack] = {}
@@ -105,8 +105,8 @@ def test_who_reads_too_slowly_makes_room_the_oldest_first_and_no_more_than_neede
     site = Site()
     for name in "abcd":
         assert site.asks(name, body(250))
-        site.clock.turn(0.25)
-    site.clock.turn(0.5)  # of a: 1.5 s, of b: 1.25 s, of c: 1 s
+        site.clock.advance(0.25)
+    site.clock.advance(0.5)  # of a: 1.5 s, of b: 1.25 s, of c: 1 s
     started = time.monotonic()
     assert site.asks("e", body(400))
     assert time.monotonic() - started < ROOM.letting_go / 2, "no longer than they take to end"
@@ -116,10 +116,10 @@ def test_who_reads_too_slowly_makes_room_the_oldest_first_and_no_more_than_neede
 def test_nobody_is_given_up_before_the_time_nor_where_it_would_not_do() -> None:
     site = Site()
     assert site.asks("a", body(250))
-    site.clock.turn(0.75)
+    site.clock.advance(0.75)
     assert all(site.asks(name, body(250)) for name in "bcd")
     assert not site.asks("e", body(250))
-    site.clock.turn(0.25)
+    site.clock.advance(0.25)
     started = time.monotonic()
     assert not site.asks("f", body(500)), "b to d are young"
     assert time.monotonic() - started < ROOM.letting_go / 2, "at once"
@@ -132,12 +132,12 @@ def test_everybody_who_reads_the_answer_that_has_to_go_is_given_up_by_the_last_w
     site, shared = Site(), body(900)
     assert site.asks("a", shared)
     assert site.asks("b", body(11))
-    site.clock.turn(0.5)
+    site.clock.advance(0.5)
     assert site.asks("c", shared)
-    site.clock.turn(0.5)
+    site.clock.advance(0.5)
     assert site.asks("d", body(80))
     assert not site.asks("e", body(900)), "c joined half a second ago"
-    site.clock.turn(0.5)
+    site.clock.advance(0.5)
     assert site.asks("f", body(200))
     assert sorted(site.given_up) == ["a", "b", "c"]
 
@@ -194,7 +194,7 @@ def test_nothing_is_kept_of_an_answer_once_it_was_sent_or_refused(granted: bool)
 def test_who_shares_the_answer_that_is_waited_for_waits_with_it() -> None:
     site = Site(Room(total=1000, always=1, small=10, patience=1.0, letting_go=60.0))
     assert site.asks("slow", body(900), lets_go=False)
-    site.clock.turn(2)
+    site.clock.advance(2)
     page = body(900)
     with waiting(site, "one", page) as one, ThreadPoolExecutor(1) as pool:
         other = pool.submit(site.asks, "other", page)

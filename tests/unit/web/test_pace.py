@@ -10,24 +10,24 @@ from exporter.web.gate import Gate
 from exporter.web.live import LOOK_SECONDS, WebConfig
 from exporter.web.messages import Request
 from exporter.web.pace import Pace
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 
 
 def test_a_burst_is_let_through_and_then_one_each_interval() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     pace = Pace(RateLimit(interval=2.0, burst=3), clock)
     assert [pace.admits() for _ in range(5)] == [True, True, True, False, False]
-    clock.turn(1.9)
+    clock.advance(1.9)
     assert not pace.admits()
-    clock.turn(0.1)
+    clock.advance(0.1)
     assert [pace.admits(), pace.admits()] == [True, False]
-    clock.turn(1000)
+    clock.advance(1000)
     assert [pace.admits() for _ in range(5)] == [True, True, True, False, False]
 
 
 @pytest.fixture
-def clock() -> TurnedClock:
-    return TurnedClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 def ask(gate: Gate) -> HTTPStatus | None:
@@ -36,18 +36,18 @@ def ask(gate: Gate) -> HTTPStatus | None:
 
 
 def test_requests_beyond_the_limit_of_the_file_are_told_to_come_back_until_it_changes(
-    tmp_path: Path, clock: TurnedClock
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     file = tmp_path / "web.yml"
     file.write_text("rate_limit: {interval: 1h, burst: 2}\n")
     gate = Gate(WebConfig(file, clock), clock)
     assert [ask(gate) for _ in range(3)] == [None, None, HTTPStatus.TOO_MANY_REQUESTS]
     file.write_text("rate_limit: {interval: 1h, burst: 2}\n# the same\n")
-    clock.turn(LOOK_SECONDS)
+    clock.advance(LOOK_SECONDS)
     assert ask(gate) is HTTPStatus.TOO_MANY_REQUESTS
     file.write_text("rate_limit: {interval: 1h, burst: 1}\n")
-    clock.turn(LOOK_SECONDS)
+    clock.advance(LOOK_SECONDS)
     assert [ask(gate) for _ in range(2)] == [None, HTTPStatus.TOO_MANY_REQUESTS]
     file.write_text("rate_limit: {interval: 0}\n")
-    clock.turn(LOOK_SECONDS)
+    clock.advance(LOOK_SECONDS)
     assert [ask(gate) for _ in range(5)] == [None] * 5
