@@ -85,7 +85,7 @@ def test_promtool_finds_nothing_to_complain_about_in_the_live_page(emulator: Emu
     text = config(emulator.url, pool(pool_id, detail="device"), identity_key_file=identity_key(tmp_path))
     emulator.faults.latency = {"AdminListDevices": 1.0}
     with serving(text, tmp_path, emulator.url) as exporter:
-        assert shown(lambda: exporter.scrape().state(pool_id) == "unread")
+        assert shown(lambda: exporter.state(pool_id) == "unread")
         pages = [exporter.get("/metrics", {"Accept": CLASSIC}).body]
         page = exporter.after_first_sweep(pool_id)
         pages.append(exporter.get("/metrics", {"Accept": CLASSIC}).body)

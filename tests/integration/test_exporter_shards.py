@@ -108,7 +108,7 @@ def test_users_of_other_shards_are_not_gone_when_a_state_file_changes_its_shard(
             assert stopped(program) == []
             assert [line["users_vanished"] for line in program.events("sweep finished")] == [0]
         with serving_program(text, tmp_path, emulator.url, f"--shard={shard}") as program:
-            assert program.scrape().value("cognito_user_pool_users", user_pool_id=pool_id) == ours
+            assert program.value("cognito_user_pool_users", user_pool_id=pool_id) == ours
             assert stopped(program) == [ours]
 
 
@@ -123,7 +123,7 @@ def test_a_shard_shows_no_success_of_another_and_takes_nothing_from_it_before_it
         stopped(program)
     slow = config(emulator.url, pool_id, rate={"UserResourceRead": 0.5}, **wanted)
     with serving_program(slow, tmp_path, emulator.url, "--shard=1/2") as program:
-        assert shown(lambda: program.scrape().value("cognito_user_pool_up", user_pool_id=pool_id) == 1)
+        assert shown(lambda: program.value("cognito_user_pool_up", user_pool_id=pool_id) == 1)
         page = program.scrape()
         assert page.state(pool_id) == "unread"
         assert page.value(LAST_SUCCESS, user_pool_id=pool_id) is None

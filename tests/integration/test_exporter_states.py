@@ -37,7 +37,7 @@ def state_of(page: Page, pool_id: str) -> str:
 
 
 def reaches(exporter: Exporter, pool_id: str, state: str) -> Page:
-    assert shown(lambda: state_of(exporter.scrape(), pool_id) == state), exporter.scrape().state(pool_id)
+    assert shown(lambda: state_of(exporter.scrape(), pool_id) == state), exporter.state(pool_id)
     return exporter.scrape()
 
 
@@ -173,6 +173,6 @@ def test_the_oldest_observation_is_that_of_the_user_read_longest_ago(emulator: E
         oldest = first.value(OLDEST, user_pool_id=pool_id) or 0
         assert began - 1 <= oldest <= began + 2, "the first user was read at the beginning of a sweep of three seconds"
         assert time.time() - oldest > 2
-        assert shown(lambda: (exporter.scrape().value(OLDEST, user_pool_id=pool_id) or 0) > oldest)
+        assert shown(lambda: (exporter.value(OLDEST, user_pool_id=pool_id) or 0) > oldest)
         page = exporter.scrape()
         assert (page.value(OLDEST, user_pool_id=pool_id) or 0) < time.time()

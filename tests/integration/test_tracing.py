@@ -213,7 +213,7 @@ def test_a_sweep_under_way_at_the_end_is_told_as_abandoned(
     text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 5})
     with traced(text, tmp_path, emulator, collector.url) as program:
         progress = "cognito_exporter_sweep_progress_ratio"
-        assert eventually(lambda: bool(program.scrape().value(progress, user_pool_id=pool_id)), within=20)
+        assert eventually(lambda: bool(program.value(progress, user_pool_id=pool_id)), within=20)
         assert program.end(signal.SIGTERM) == 0
     (sweep,) = collector.sweeps()
     assert sweep["sweep.outcome"] == "abandoned"
@@ -247,7 +247,7 @@ def test_a_dead_collector_holds_up_neither_sweeps_nor_the_end_and_is_told_once(
         assert eventually(lambda: bool(program.events(lost)), within=20)
         before = program.sweeps(pool_id)
         assert eventually(lambda: program.sweeps(pool_id) >= before + 3, within=20)
-        assert program.scrape().state(pool_id) == "ok"
+        assert program.state(pool_id) == "ok"
         began = time.monotonic()
         assert program.end(signal.SIGTERM) == 0
         assert time.monotonic() - began < 5
