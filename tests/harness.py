@@ -164,6 +164,11 @@ class Log:
     def text(self) -> str:
         return self.stream.getvalue()
 
+    def clear(self) -> None:
+        """Drop the lines logged so far."""
+        self.stream.seek(0)
+        self.stream.truncate()
+
     def events(self, message: str | None = None, /, **fields: Any) -> list[dict[str, Any]]:
         """The lines with this message and these fields, in order."""
         lines = (json.loads(line) for line in self.text.splitlines())
