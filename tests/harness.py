@@ -38,6 +38,7 @@ from exporter.config.load import parse_settings
 from exporter.logs import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
 from exporter.shard import WHOLE, Shard
+from exporter.tracing.start import Tracing
 from tests.fakes import eventually
 
 ACCOUNT = "123456789012"
@@ -318,6 +319,7 @@ def serving(
     shard: Shard = WHOLE,
     lifecycle: bool = False,
     reload_interval: float = 0.0,
+    tracing: Tracing | None = None,
 ) -> Iterator[Exporter]:
     """The exporter in this process with the configuration in `text`; `directory` is where relative paths start.
 
@@ -332,7 +334,7 @@ def serving(
         auto_reload_interval=reload_interval,
     )
     apis = AwsApis(lambda: session(directory, sts_url, access_key=access_key))
-    app = App(settings, options, make_api=apis, patience=patience)
+    app = App(settings, options, make_api=apis, patience=patience, tracing=tracing)
     app.start()
     try:
         yield Exporter(f"http://{app.addresses[0]}")
