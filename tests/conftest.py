@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from functools import cache
 
+import pytest
+from botocore.loaders import create_loader
 from hypothesis import HealthCheck, Phase, settings
 
 # How long an example takes says something about the machine, not about the code.
@@ -27,3 +31,11 @@ settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Ph
 # A shell starts what it runs in the background with SIGINT ignored, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_service_models() -> Iterator[None]:
+    """Make all sessions of boto3 share AWS's service models, which take longer to read than most tests to run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", cache(create_loader))
+        yield

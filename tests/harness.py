@@ -25,7 +25,6 @@ import structlog
 import yaml
 from botocore.config import Config
 from botocore.credentials import CredentialResolver
-from botocore.loaders import Loader
 from botocore.session import Session as BotocoreSession
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -234,16 +233,11 @@ def config(
 # The exporter in this process
 
 
-_LOADER = Loader()
-"""Shared by all sessions: reading AWS's service models takes longer than most tests."""
-
-
 def session(directory: Path, sts_url: str, *, access_key: str | None = ACCOUNT) -> boto3.Session:
     """A session that reads nothing of the machine's AWS setup; without an access key it finds no credentials."""
     settings = directory / f"aws-{threading.get_ident()}.ini"
     settings.write_text(f"[default]\nservices = local\n[services local]\nsts =\n  endpoint_url = {sts_url}\n")
     core = BotocoreSession(profile="default")
-    core.register_component("data_loader", _LOADER)
     core.set_config_variable("config_file", str(settings))
     core.set_config_variable("credentials_file", os.devnull)
     core.set_default_client_config(Config(proxies={}))
