@@ -32,6 +32,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 from exporter.app import App
 from exporter.aws.sessions import AwsApis
+from exporter.clock import Clock
 from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.load import parse_settings
 from exporter.logs import LogFormat, LogLevel, configure_logging
@@ -313,6 +314,7 @@ def serving(
     shard: Shard = WHOLE,
     lifecycle: bool = False,
     reload_interval: float = 0.0,
+    clock: Clock | None = None,
     tracing: Tracing | None = None,
 ) -> Iterator[Exporter]:
     """The exporter in this process with the configuration in `text`; `directory` is where relative paths start.
@@ -328,7 +330,7 @@ def serving(
         auto_reload_interval=reload_interval,
     )
     apis = AwsApis(lambda: session(directory, sts_url, access_key=access_key))
-    app = App(settings, options, make_api=apis, patience=patience, tracing=tracing)
+    app = App(settings, options, make_api=apis, clock=clock, patience=patience, tracing=tracing)
     app.start()
     try:
         yield Exporter(f"http://{app.addresses[0]}")
