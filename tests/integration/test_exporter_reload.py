@@ -145,7 +145,7 @@ def test_a_pool_that_is_removed_is_gone_with_the_next_scrape_in_mid_sweep_too(wo
 
 
 def test_no_scrape_after_a_reload_gets_a_page_that_was_begun_before_it(world: World) -> None:
-    many = world.emulator.seed_pool("many", users=1000)
+    many = world.emulator.seed_pool("many", users=400)
     labels = {"identity_key_file": identity_key(world.directory)}
     both = world.text(world.one, pool(many, detail="device"), **labels)
     with world.serving(both) as exporter, ThreadPoolExecutor(3) as pool_of_scrapers:
@@ -333,7 +333,7 @@ def test_scrapes_in_a_storm_of_reloads_are_all_answered_and_true(world: World) -
     with world.serving(one) as exporter:
         exporter.after_first_sweep(world.one)
         truth = world.emulator.truth(world.one)
-        for turn in range(30):
+        for turn in range(12):
             page = exporter.reload(both if turn % 2 == 0 else one)
             assert_true(page, world.one, truth)
             assert bool(page.about(world.two)) is (turn % 2 == 0)
