@@ -6,9 +6,11 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+from botocore.loaders import create_loader
 from hypothesis import HealthCheck, Phase, settings
 
 # 25 examples keep `make test` short. CI tries 100, the same ones each time, so that no push fails because of another.
@@ -61,3 +63,11 @@ def _is_open(connection: sqlite3.Connection) -> bool:
     except sqlite3.ProgrammingError:
         return False
     return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_service_models() -> Iterator[None]:
+    """Make all sessions of boto3 share AWS's service models, which take longer to read than most tests to run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", cache(create_loader))
+        yield

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import boto3
 import structlog
@@ -32,11 +32,13 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 from exporter.app import App
 from exporter.aws.sessions import AwsApis
+from exporter.clock import Clock
 from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.load import parse_settings
 from exporter.logs import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
 from exporter.shard import WHOLE, Shard
+from exporter.tracing.start import Tracing
 from tests.fakes import eventually
 
 ACCOUNT = "123456789012"
@@ -163,6 +165,11 @@ class Log:
     def text(self) -> str:
         return self.stream.getvalue()
 
+    def clear(self) -> None:
+        """Drop the lines logged so far."""
+        self.stream.seek(0)
+        self.stream.truncate()
+
     def events(self, message: str | None = None, /, **fields: Any) -> list[dict[str, Any]]:
         """The lines with this message and these fields, in order."""
         lines = (json.loads(line) for line in self.text.splitlines())
@@ -257,12 +264,26 @@ class Exporter:
         assert answer.content_type.startswith(style.partition(";")[0])
         return Page.parse(answer)
 
+    def only(self, *names: str) -> Page:
+        """Scrape these metrics only: cheap enough to poll."""
+        answer = self.get("/metrics?" + urlencode([("name[]", name) for name in names]))
+        assert answer.status == 200
+        return Page.parse(answer)
+
+    def value(self, name: str, /, **labels: str) -> float | None:
+        """Scrape the one sample with exactly these labels; None where there is none."""
+        return self.only(name).value(name, **labels)
+
+    def state(self, pool_id: str) -> str:
+        """Scrape the state of a pool."""
+        return self.only("cognito_user_pool_state").state(pool_id)
+
     def is_ready(self) -> bool:
         return self.get("/-/ready").status == 200
 
     def sweeps(self, pool_id: str) -> float:
-        """How many sweeps of a pool have ended."""
-        return self.scrape().value("cognito_exporter_sweeps_total", user_pool_id=pool_id) or 0
+        """Scrape the number of finished sweeps of a pool."""
+        return self.value("cognito_exporter_sweeps_total", user_pool_id=pool_id) or 0
 
     def after_first_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
         """The page once each pool was swept, with whatever result."""
@@ -293,6 +314,8 @@ def serving(
     shard: Shard = WHOLE,
     lifecycle: bool = False,
     reload_interval: float = 0.0,
+    clock: Clock | None = None,
+    tracing: Tracing | None = None,
 ) -> Iterator[Exporter]:
     """The exporter in this process with the configuration in `text`; `directory` is where relative paths start.
 
@@ -307,7 +330,7 @@ def serving(
         auto_reload_interval=reload_interval,
     )
     apis = AwsApis(lambda: session(directory, sts_url, access_key=access_key))
-    app = App(settings, options, make_api=apis, patience=patience)
+    app = App(settings, options, make_api=apis, clock=clock, patience=patience, tracing=tracing)
     app.start()
     try:
         yield Exporter(f"http://{app.addresses[0]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections import defaultdict
+from functools import cache
 
 PUNCTUATION = (
     'a "quoted" name',
@@ -46,6 +47,7 @@ PUNCTUATION = (
 )
 
 
+@cache
 def one_of_every_script() -> tuple[str, ...]:
     """A name of three letters for every script that this Python's Unicode knows.
 

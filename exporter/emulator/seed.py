@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from random import Random
 from string import ascii_letters, digits
 from uuid import UUID
 
 from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool, UserStatus
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.utils import utcnow
 
 from exporter.emulator.devices import DeviceRecord, device_configuration, devices_of
 from exporter.emulator.tracking import device_key
@@ -117,14 +121,26 @@ class Seeder:
         return pool.id
 
     def _create(self, name: str, region: str, account_id: str, random: Random) -> CognitoIdpUserPool:
-        """A pool under an id of AWS's form, instead of the random one that moto gives it."""
-        backend = self._world.backend(account_id, region)
-        pool = backend.create_user_pool(name, {})
-        del backend.user_pools[pool.id]
-        pool.id = _free_id(region, random, backend.user_pools)
+        """Create an empty pool under an id in AWS's format; moto's own ids are random."""
+        taken = self._world.backend(account_id, region).user_pools
+        pool = _empty_pool()
+        pool.account_id, pool.region, pool.name = account_id, region, name
+        pool.creation_date = pool.last_modified_date = utcnow()
+        pool.id = _free_id(region, random, taken)
         pool.arn = f"arn:aws:cognito-idp:{region}:{account_id}:userpool/{pool.id}"
-        backend.user_pools[pool.id] = pool
+        taken[pool.id] = pool
         return pool
+
+
+@cache
+def _template() -> CognitoIdpUserPool:
+    return CognitoIdpUserPool(DEFAULT_ACCOUNT_ID, "us-east-1", "template", {})
+
+
+def _empty_pool() -> CognitoIdpUserPool:
+    """Copy a pool of moto, except for the signing key: moto factors that RSA key again for each pool, in 0.1 s."""
+    template = _template()
+    return deepcopy(template, {id(template.json_web_key): template.json_web_key})
 
 
 def _free_id(region: str, random: Random, taken: Mapping[str, CognitoIdpUserPool]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,11 +15,11 @@ import yaml
 from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 
 from exporter.aws.permissions import ASSUME_ROLE, PERMISSIONS
-from exporter.cli.iam import trust_policy
-from exporter.config.load import parse_settings
+from exporter.cli.iam import policies, trust_policy
+from exporter.config.load import load_settings, parse_settings
 from exporter.emulator import Emulator
 from tests.fakes import eventually
-from tests.harness import ACCOUNT, FAST, environment, pool, serving_program
+from tests.harness import ACCOUNT, FAST, pool, serving
 
 ROOT = Path(__file__).parents[2]
 TRUST = ROOT / "deploy/iam"
@@ -63,8 +61,9 @@ def configuration(emulator: Emulator, *pools: dict[str, Any], rate: dict[str, An
 
 
 def recorded(emulator: Emulator, text: str, directory: Path, *pool_ids: str) -> dict[str, set[Pair]]:
-    """What was asked while the program read each pool once, by account."""
-    with serving_program(text, directory, emulator.url) as running:
+    """Return what the exporter requested while it read each pool once, by account."""
+    (directory / "config.yaml").write_text(text, encoding="utf-8")
+    with serving(text, directory, emulator.url) as running:
         running.after_first_sweep(*pool_ids)
         if "%" in text:  # quotas are read beside the sweep
             asked = "GetProvisionedLimit"
@@ -84,12 +83,11 @@ def recorded(emulator: Emulator, text: str, directory: Path, *pool_ids: str) -> 
     return found
 
 
-def granted(directory: Path, *flags: str) -> set[Pair]:
-    """What the policy allows that the program prints for the same file."""
-    command = [sys.executable, "-m", "exporter", "iam-policy", f"--config.file={directory / 'config.yaml'}", *flags]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment(""))
+def granted(directory: Path, role: str | None = None) -> set[Pair]:
+    """Return what the policy of `iam-policy` allows for the same file."""
+    (policy,) = policies(load_settings(directory / "config.yaml"), role)
     pairs = set()
-    for statement in json.loads(printed.stdout)["Statement"]:
+    for statement in policy["Statement"]:
         regions = statement.get("Condition", {}).get("StringEquals", {}).get("aws:RequestedRegion")
         places = [f"* in {region}" for region in regions] if regions else statement["Resource"]
         pairs |= {(action, place) for action in statement["Action"] for place in places}
@@ -155,7 +153,7 @@ def test_a_role_is_allowed_what_is_asked_through_it_and_the_exporter_to_assume_i
     others = seeded(emulator, "bank", account_id=OTHER_ACCOUNT)
     through_role = pool(others, role_arn=ROLE, external_id="tenant-1", users={"groups": ["staff"]})
     asked = recorded(emulator, configuration(emulator, pool(own), through_role), tmp_path, own, others)
-    assert asked == {ACCOUNT: granted(tmp_path), OTHER_ACCOUNT: granted(tmp_path, "--role", ROLE)}
+    assert asked == {ACCOUNT: granted(tmp_path), OTHER_ACCOUNT: granted(tmp_path, ROLE)}
     assert ("sts:AssumeRole", ROLE) in asked[ACCOUNT]
 
 

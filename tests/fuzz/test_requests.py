@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.web.connection import Bounds
-from tests.integration.web_serving import PASSWORD, SECRET, TLS, USERS, Guarded, curl, guarded, write_certificate
+from tests.integration.web_serving import PASSWORD, SECRET, TLS, USERS, Guarded, fetch, guarded, write_certificate
 
 HELLO = b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03"
 
@@ -77,7 +77,7 @@ def like_requests(draw: st.DrawFn) -> bytes:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with guarded(tmp_path_factory.mktemp("plain"), bounds=Bounds(linger_seconds=0.1), **USERS) as site:
         yield site
-        assert curl(site.url(scheme="http"), "--user", f"alice:{PASSWORD}").body == SECRET.decode()
+        assert fetch(site.url(scheme="http"), "--user", f"alice:{PASSWORD}").body == SECRET.decode()
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     write_certificate(directory)
     with guarded(directory, bounds=Bounds(linger_seconds=0.1), tls_server_config=TLS, **USERS) as site:
         yield site
-        assert curl(site.url(), "--insecure", "--user", f"alice:{PASSWORD}").body == SECRET.decode()
+        assert fetch(site.url(), "--insecure", "--user", f"alice:{PASSWORD}").body == SECRET.decode()
 
 
 @given(sent=st.lists(st.one_of(like_requests(), st.binary(max_size=200)), min_size=1, max_size=3).map(b"".join))

@@ -110,7 +110,7 @@ def test_a_pool_deleted_in_its_life_takes_its_data_along(emulator: Emulator, tmp
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
         assert_true(exporter.after_first_sweep(doomed), doomed, emulator.truth(doomed))
         emulator.call("DeleteUserPool", {"UserPoolId": doomed})
-        assert shown(lambda: exporter.scrape().state(doomed) == "missing")
+        assert shown(lambda: exporter.state(doomed) == "missing")
         page = exporter.after_sweep(other)
     assert page.value("cognito_user_pool_up", user_pool_id=doomed) == 0
     assert not page.about(doomed) & DATA
@@ -125,7 +125,7 @@ def test_tracking_turned_off_in_a_pools_life_withdraws_its_data(emulator: Emulat
     with serving(config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url) as exporter:
         assert exporter.after_first_sweep(pool_id).about(pool_id) >= DATA
         emulator.call("UpdateUserPool", {"UserPoolId": pool_id})
-        assert shown(lambda: exporter.scrape().state(pool_id) == "tracking_off")
+        assert shown(lambda: exporter.state(pool_id) == "tracking_off")
         page = exporter.scrape()
     assert not page.about(pool_id) & DATA
     assert sweep_failures(page, pool_id) == {}

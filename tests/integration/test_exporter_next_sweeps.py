@@ -66,7 +66,7 @@ def test_users_are_replaced_as_they_are_read_and_a_deleted_one_goes_with_the_swe
 
 
 def is_younger(exporter: Exporter, before: Page, device: dict[str, str]) -> bool:
-    return (exporter.scrape().value(TIMESTAMP, **device) or 0) > (before.value(TIMESTAMP, **device) or 0)
+    return (exporter.value(TIMESTAMP, **device) or 0) > (before.value(TIMESTAMP, **device) or 0)
 
 
 def test_a_pool_that_is_denied_later_keeps_its_last_good_values(emulator: Emulator, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_pool_that_is_denied_later_keeps_its_last_good_values(emulator: Emulat
         exporter.after_first_sweep(pool_id, other)
         truth = emulator.truth(pool_id)
         emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", pool_id),)
-        assert shown(lambda: exporter.scrape().state(pool_id) == "denied")
+        assert shown(lambda: exporter.state(pool_id) == "denied")
         success = last_success(exporter.scrape(), pool_id)
         emulator.call("AdminDeleteUser", {"UserPoolId": pool_id, "Username": next(iter(truth.users))})
         page = exporter.after_sweep(pool_id, other)
@@ -85,7 +85,7 @@ def test_a_pool_that_is_denied_later_keeps_its_last_good_values(emulator: Emulat
         assert last_success(page, pool_id) == success
         assert (last_success(page, other) or 0) > (success or 0)
         emulator.faults.rules = ()
-        assert shown(lambda: exporter.scrape().state(pool_id) == "ok")
+        assert shown(lambda: exporter.state(pool_id) == "ok")
         assert_true(exporter.after_sweep(pool_id), pool_id, emulator.truth(pool_id))
 
 
@@ -101,10 +101,10 @@ def test_a_pool_silent_for_longer_than_max_staleness_shows_no_data_until_it_is_r
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
         exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.SERVER_ERROR),)
-        assert shown(lambda: exporter.scrape().state(pool_id) == "failing")
+        assert shown(lambda: exporter.state(pool_id) == "failing")
         assert_true(exporter.scrape(), pool_id, emulator.truth(pool_id))
         assert shown(lambda: not exporter.scrape().about(pool_id) & DATA)
-        assert exporter.scrape().state(pool_id) == "failing"
+        assert exporter.state(pool_id) == "failing"
         emulator.faults.rules = ()
-        assert shown(lambda: exporter.scrape().state(pool_id) == "ok")
+        assert shown(lambda: exporter.state(pool_id) == "ok")
         assert_true(exporter.scrape(), pool_id, emulator.truth(pool_id))

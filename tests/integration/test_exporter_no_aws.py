@@ -91,11 +91,11 @@ def test_credentials_that_expire_and_are_renewed_cost_no_data(emulator: Emulator
     with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
         exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.EXPIRED_CREDENTIALS),)
-        assert shown(lambda: exporter.scrape().state(pool_id) == "failing")
+        assert shown(lambda: exporter.state(pool_id) == "failing")
         page = exporter.scrape()
         assert page.value("cognito_user_pool_up", user_pool_id=pool_id) == 0
         assert_true(page, pool_id, emulator.truth(pool_id))
         assert exporter.is_ready()
         emulator.faults.rules = ()
-        assert shown(lambda: exporter.scrape().state(pool_id) == "ok")
-        assert exporter.scrape().value("cognito_user_pool_up", user_pool_id=pool_id) == 1
+        assert shown(lambda: exporter.state(pool_id) == "ok")
+        assert exporter.value("cognito_user_pool_up", user_pool_id=pool_id) == 1

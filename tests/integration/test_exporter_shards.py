@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from exporter.aws.api import Category
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.shard import Shard
-from tests.harness import Exporter, Log, Page, Program, config, serving, serving_program, shown
+from tests.harness import Exporter, Log, Page, config, serving, shown
 from tests.truth import asked_users, counts, device_moments
 
 RATE = "cognito_exporter_rate_limit_configured_requests_per_second"
@@ -87,49 +86,50 @@ LAST_SUCCESS = "cognito_exporter_last_sweep_success_timestamp_seconds"
 VANISHED = "cognito_exporter_users_vanished_total"
 
 
-def stopped(program: Program) -> list[int]:
-    """End the program; of how many users each of its restores has told."""
-    assert program.end(signal.SIGTERM) == 0
-    return [line["users"] for line in program.events("restored from state")]
+def restored(log: Log) -> list[int]:
+    """Return the number of users in each restore since the last call."""
+    users = [line["users"] for line in log.events("restored from state")]
+    log.clear()
+    return users
 
 
 def test_users_of_other_shards_are_not_gone_when_a_state_file_changes_its_shard(
-    emulator: Emulator, tmp_path: Path
+    emulator: Emulator, tmp_path: Path, log: Log
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=80)
     names = emulator.truth(pool_id).users
     text = config(emulator.url, pool_id, refresh_interval="1h", skip_federated_users=False, state="state.db")
     for shard in (Shard(0, 1), Shard(1, 2), Shard(0, 2), Shard(0, 1)):
         ours = sum(map(shard.owns, names))
-        with serving_program(text, tmp_path, emulator.url, f"--shard={shard}") as program:
-            page = program.after_first_sweep(pool_id)
+        with serving(text, tmp_path, emulator.url, shard=shard) as running:
+            page = running.after_first_sweep(pool_id)
             assert page.value("cognito_user_pool_users", user_pool_id=pool_id) == ours
             assert page.value(VANISHED, user_pool_id=pool_id) == 0
-            assert stopped(program) == []
-            assert [line["users_vanished"] for line in program.events("sweep finished")] == [0]
-        with serving_program(text, tmp_path, emulator.url, f"--shard={shard}") as program:
-            assert program.scrape().value("cognito_user_pool_users", user_pool_id=pool_id) == ours
-            assert stopped(program) == [ours]
+        assert [line["users_vanished"] for line in log.events("sweep finished")] == [0]
+        assert restored(log) == []
+        with serving(text, tmp_path, emulator.url, shard=shard) as running:
+            assert running.value("cognito_user_pool_users", user_pool_id=pool_id) == ours
+        assert restored(log) == [ours]
 
 
 def test_a_shard_shows_no_success_of_another_and_takes_nothing_from_it_before_it_was_swept(
-    emulator: Emulator, tmp_path: Path
+    emulator: Emulator, tmp_path: Path, log: Log
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=80)
     wanted: dict[str, Any] = {"refresh_interval": "1h", "skip_federated_users": False, "state": "state.db"}
     text = config(emulator.url, pool_id, **wanted)
-    with serving_program(text, tmp_path, emulator.url) as program:
-        success = program.after_first_sweep(pool_id).value(LAST_SUCCESS, user_pool_id=pool_id)
-        stopped(program)
+    with serving(text, tmp_path, emulator.url) as running:
+        success = running.after_first_sweep(pool_id).value(LAST_SUCCESS, user_pool_id=pool_id)
+    assert restored(log) == []
     slow = config(emulator.url, pool_id, rate={"UserResourceRead": 0.5}, **wanted)
-    with serving_program(slow, tmp_path, emulator.url, "--shard=1/2") as program:
-        assert shown(lambda: program.scrape().value("cognito_user_pool_up", user_pool_id=pool_id) == 1)
-        page = program.scrape()
+    with serving(slow, tmp_path, emulator.url, shard=Shard(1, 2)) as running:
+        assert shown(lambda: running.value("cognito_user_pool_up", user_pool_id=pool_id) == 1)
+        page = running.scrape()
         assert page.state(pool_id) == "unread"
         assert page.value(LAST_SUCCESS, user_pool_id=pool_id) is None
-        assert stopped(program) == []
-    with serving_program(text, tmp_path, emulator.url) as program:
-        page = program.scrape()
+    assert restored(log) == []
+    with serving(text, tmp_path, emulator.url) as running:
+        page = running.scrape()
         assert page.value(LAST_SUCCESS, user_pool_id=pool_id) == success
         assert page.value("cognito_user_pool_users", user_pool_id=pool_id) == 80
-        assert stopped(program) == [80]
+    assert restored(log) == [80]

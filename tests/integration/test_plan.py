@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,10 @@ import pytest
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.emulator.seed import DeviceMix
 from exporter.model import Tracking
-from tests.fakes import eventually
-from tests.harness import ACCOUNT, config, identity_key, pool, serving_program, shown
+from exporter.shard import Shard
+from tests.harness import ACCOUNT, config, identity_key, pool, serving
 from tests.integration.command_line import CommandLine
 from tests.unit.plan.schema import schema
-
-ALONE = pytest.mark.alone
 
 
 def planned(text: str, run: CommandLine, *flags: str, code: int = 0) -> Any:
@@ -37,84 +32,28 @@ def calls(emulator: Emulator, pool_id: str) -> dict[str, int]:
     return dict(Counter(request.operation for request in emulator.requests() if request.pool_id == pool_id))
 
 
-def seconds(emulator: Emulator, pool_id: str) -> float:
-    """Between the first and the last call of a pool."""
-    moments = [request.arrived for request in emulator.requests() if request.pool_id == pool_id]
-    return moments[-1] - moments[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """One sweep of each pool, as the server saw it."""
-
-    calls: dict[str, dict[str, int]]
-    seconds: dict[str, float]
-
-
-def swept(text: str, directory: Path, emulator: Emulator, pool_ids: list[str], *flags: str) -> Swept:
-    emulator.clear_requests()
-    with serving_program(text, directory, emulator.url, *flags) as exporter:
-        # No scrapes before the last call: they would hold up the emulator, which stands in this process.
-        assert quiet(lambda: len(emulator.requests()))
-        assert shown(lambda: all(map(exporter.sweeps, pool_ids)), within=40)
-    return Swept(
-        {pool_id: calls(emulator, pool_id) for pool_id in pool_ids},
-        {pool_id: seconds(emulator, pool_id) for pool_id in pool_ids},
-    )
-
-
-def quiet(requests: Callable[[], int]) -> bool:
-    """Whether requests came, and then none any more for two seconds."""
-    seen, since = 0, time.monotonic()
-
-    def has_ended() -> bool:
-        nonlocal seen, since
-        if requests() != seen:
-            seen, since = requests(), time.monotonic()
-        return bool(seen) and time.monotonic() - since > 2
-
-    return eventually(has_ended, within=60)
-
-
-def assert_forecast(found: Any, sweep: Callable[[], Swept], timed: list[str]) -> None:
-    """The forecast is true of a sweep; a machine that wakes threads late loses turns, so that it may take three.
-
-    It takes for granted that all pools begin together: their descriptions must not wait for each other, and the second
-    over which the daemon spreads its first sweeps has to be little beside their durations.
-    """
-    told = {one["user_pool_id"]: one for one in found["pools"]}
-    expected = {pool_id: pytest.approx(told[pool_id]["sweep_seconds"], rel=0.05) for pool_id in timed}
-    for attempts_left in (2, 1, 0):
-        real = sweep()
-        assert {pool_id: one["calls"] for pool_id, one in told.items()} == real.calls
-        taken = {pool_id: real.seconds[pool_id] for pool_id in timed}
-        if taken == expected:
-            return
-        assert attempts_left, (taken, expected)
-
-
-@ALONE
-@pytest.mark.timeout(240)
-def test_the_sweep_that_follows_makes_the_calls_and_takes_the_time(
-    emulator: Emulator, run: CommandLine, tmp_path: Path
-) -> None:
-    large = emulator.seed_pool("large", users=560, federated_share=0.5)
-    small = emulator.seed_pool("small", users=250)
+def test_the_sweep_that_follows_makes_the_calls(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
+    large = emulator.seed_pool("large", users=130, federated_share=0.5)
     off = emulator.seed_pool("off", users=30, tracking=Tracking.OFF)
     named = emulator.seed_pool("names", users=["alice", "bob", "carol"])
-    entries = (large, small, off, pool(named, users={"usernames": ["alice", "carol"]}))
-    rate = {"UserPoolRead": 100, "UserResourceRead": 20, "UserList": 5}
-    text = config(emulator.url, *entries, refresh_interval="1h", rate=rate)
+    entries = (large, off, pool(named, users={"usernames": ["alice", "carol"]}))
+    text = config(emulator.url, *entries, refresh_interval="1h")
     found = planned(text, run)
-    assert_forecast(found, lambda: swept(text, tmp_path, emulator, [large, small, off, named]), [large, small])
+    emulator.clear_requests()
+    with serving(text, tmp_path, emulator.url) as exporter:
+        exporter.after_first_sweep(large, off, named)
+    told = {one["user_pool_id"]: one["calls"] for one in found["pools"]}
+    assert told == {pool_id: calls(emulator, pool_id) for pool_id in (large, off, named)}
 
 
-@ALONE
-def test_one_of_several_shards_is_forecast(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
+def test_the_sweep_of_a_shard_makes_the_calls(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("shared", users=200)
-    text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 30, "UserList": 15})
+    text = config(emulator.url, pool_id, refresh_interval="1h")
     found = planned(text, run, "--shard=1/3")
-    assert_forecast(found, lambda: swept(text, tmp_path, emulator, [pool_id], "--shard=1/3"), [pool_id])
+    emulator.clear_requests()
+    with serving(text, tmp_path, emulator.url, shard=Shard(1, 3)) as exporter:
+        exporter.after_first_sweep(pool_id)
+    assert found["pools"][0]["calls"] == calls(emulator, pool_id)
 
 
 def test_a_large_pool_is_forecast_from_a_part_and_counted_on_request(emulator: Emulator, run: CommandLine) -> None:
@@ -140,7 +79,7 @@ def test_series_are_those_of_the_page_where_every_user_was_sampled(
         emulator.url, pool_id, refresh_interval="1h", detail="device", identity_key_file=identity_key(tmp_path)
     )
     found = planned(text, run, "--sample=40")
-    with serving_program(text, tmp_path, emulator.url) as exporter:
+    with serving(text, tmp_path, emulator.url) as exporter:
         page = exporter.after_first_sweep(pool_id)
     series = [sample for family in page.families.values() for sample in family.samples if "user" in sample.labels]
     assert found["total"]["series"] == len(series)

@@ -1,13 +1,11 @@
-"""Traces of the real program over real OTLP, to a collector that answers, refuses, is silent or is not there."""
+"""Traces of the exporter over real OTLP, to a collector that answers, refuses, is silent or is not there."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import signal
+import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,22 +20,16 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import exporter
+from exporter.clock import SystemClock
 from exporter.emulator import Emulator, Fault, Rule
+from exporter.shard import WHOLE, Shard
+from exporter.tracing.start import start_tracing
 from tests.fakes import eventually
-from tests.harness import Program, config, environment, free_port, identity_key, serving_program
+from tests.harness import Exporter, Log, config, free_port, identity_key, serving, shown
 from tests.truth import asked_users
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 """Milliseconds until a batch leaves."""
-
-MODULES = """
-import atexit, sys
-{before}
-atexit.register(lambda: print(*sorted(name for name, module in sys.modules.items() if module is not None)))
-from exporter.__main__ import main
-main()
-"""
-"""The program, which prints what it has imported as it ends."""
 
 
 def values(attributes: list[KeyValue]) -> dict[str, Any]:
@@ -117,10 +109,15 @@ def collector() -> Iterator[Collector]:
 
 @contextmanager
 def traced(
-    text: str, directory: Path, emulator: Emulator, collector: str, *flags: str, **environ: str
-) -> Iterator[Program]:
+    text: str, directory: Path, emulator: Emulator, collector: str, *, shard: Shard = WHOLE, **environ: str
+) -> Iterator[Exporter]:
+    """Serve with traces to a collector; OpenTelemetry reads the environment of the process."""
     environ = {**SOON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector, **environ}
-    with serving_program(text, directory, emulator.url, *flags, **environ) as running:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        tracing = start_tracing(os.environ, SystemClock(), version=exporter.__version__, shard=shard)
+    with serving(text, directory, emulator.url, shard=shard, tracing=tracing) as running:
         yield running
 
 
@@ -196,13 +193,12 @@ def test_a_sweep_that_fails_says_why(emulator: Emulator, tmp_path: Path, collect
     assert "users" not in sweep
 
 
-def test_what_is_left_goes_out_with_the_end(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
+def test_what_is_left_goes_out_with_the_end(emulator: Emulator, tmp_path: Path, collector: Collector, log: Log) -> None:
     pool_id = emulator.seed_pool("pool", users=5)
     text = config(emulator.url, pool_id, refresh_interval="1h")
-    with traced(text, tmp_path, emulator, collector.url, OTEL_BSP_SCHEDULE_DELAY="3600000") as program:
-        assert eventually(lambda: bool(program.events("sweep finished")), within=20)
+    with traced(text, tmp_path, emulator, collector.url, OTEL_BSP_SCHEDULE_DELAY="3600000"):
+        assert eventually(lambda: bool(log.events("sweep finished")), within=20)
         assert not collector.spans
-        assert program.end(signal.SIGTERM) == 0
     assert collector.sweeps()
 
 
@@ -211,10 +207,9 @@ def test_a_sweep_under_way_at_the_end_is_told_as_abandoned(
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=60)
     text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 5})
-    with traced(text, tmp_path, emulator, collector.url) as program:
+    with traced(text, tmp_path, emulator, collector.url) as running:
         progress = "cognito_exporter_sweep_progress_ratio"
-        assert eventually(lambda: bool(program.scrape().value(progress, user_pool_id=pool_id)), within=20)
-        assert program.end(signal.SIGTERM) == 0
+        assert shown(lambda: bool(running.value(progress, user_pool_id=pool_id)))
     (sweep,) = collector.sweeps()
     assert sweep["sweep.outcome"] == "abandoned"
     (read,) = collector.named("read")
@@ -235,53 +230,50 @@ def absent() -> Iterator[str]:
 
 @pytest.mark.parametrize("dead", [absent, silent])
 def test_a_dead_collector_holds_up_neither_sweeps_nor_the_end_and_is_told_once(
-    dead: Any, emulator: Emulator, tmp_path: Path
+    dead: Any, emulator: Emulator, tmp_path: Path, log: Log
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=10)
     text = config(emulator.url, pool_id, refresh_interval="1s")
-    with (
-        dead() as url,
-        traced(text, tmp_path, emulator, url, OTEL_EXPORTER_OTLP_TIMEOUT="1") as program,
-    ):
-        lost = "traces do not arrive, and are lost until they do"
-        assert eventually(lambda: bool(program.events(lost)), within=20)
-        before = program.sweeps(pool_id)
-        assert eventually(lambda: program.sweeps(pool_id) >= before + 3, within=20)
-        assert program.scrape().state(pool_id) == "ok"
-        began = time.monotonic()
-        assert program.end(signal.SIGTERM) == 0
+    lost = "traces do not arrive, and are lost until they do"
+    with dead() as url:
+        with traced(text, tmp_path, emulator, url, OTEL_EXPORTER_OTLP_TIMEOUT="1") as running:
+            assert eventually(lambda: bool(log.events(lost)), within=20)
+            before = running.sweeps(pool_id)
+            assert shown(lambda: running.sweeps(pool_id) >= before + 3)
+            assert running.state(pool_id) == "ok"
+            began = time.monotonic()
         assert time.monotonic() - began < 5
-        assert len(program.events(lost)) == 1
-        assert program.events(lost)[0]["error"] in {"ConnectionError", "ReadTimeout"}
-        assert "opentelemetry" not in program.log_text
-        assert "127.0.0.1" not in str(program.events(lost))
+    (line,) = log.events(lost)
+    assert line["error"] in {"ConnectionError", "ReadTimeout"}
+    assert "opentelemetry" not in log.text
+    assert "127.0.0.1" not in str(line)
 
 
 @pytest.mark.parametrize("dead", [absent, silent])
 def test_the_end_does_not_wait_for_a_batch_that_is_on_its_way_to_a_dead_collector(
-    dead: Any, emulator: Emulator, tmp_path: Path
+    dead: Any, emulator: Emulator, tmp_path: Path, log: Log
 ) -> None:
     """With OpenTelemetry's own patience: ten seconds for a batch, thirty for the end."""
     pool_id = emulator.seed_pool("pool", users=3)
-    with dead() as url, traced(config(emulator.url, pool_id), tmp_path, emulator, url) as program:
-        assert eventually(lambda: bool(program.events("sweep finished")), within=20)
-        began = time.monotonic()
-        assert program.end(signal.SIGTERM, within=20) == 0
+    with dead() as url:
+        with traced(config(emulator.url, pool_id), tmp_path, emulator, url):
+            assert eventually(lambda: bool(log.events("sweep finished")), within=20)
+            began = time.monotonic()
         assert time.monotonic() - began < 5
 
 
 def test_a_collector_that_refuses_and_comes_to_itself_is_told_both_times(
-    emulator: Emulator, tmp_path: Path, collector: Collector
+    emulator: Emulator, tmp_path: Path, collector: Collector, log: Log
 ) -> None:
     collector.status = 401
     pool_id = emulator.seed_pool("pool", users=10)
-    with traced(config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator, collector.url) as program:
+    with traced(config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator, collector.url):
         assert eventually(lambda: collector.refused > 2, within=20)
-        assert [line["error"] for line in program.events("traces do not arrive, and are lost until they do")] == [
+        assert [line["error"] for line in log.events("traces do not arrive, and are lost until they do")] == [
             "HTTP 401"
         ]
         collector.status = 200
-        assert eventually(lambda: bool(program.events("traces arrive again")) and bool(collector.sweeps()), within=20)
+        assert eventually(lambda: bool(log.events("traces arrive again")) and bool(collector.sweeps()), within=20)
 
 
 def test_what_the_operator_says_of_the_service_goes_before_what_we_say(
@@ -290,84 +282,9 @@ def test_what_the_operator_says_of_the_service_goes_before_what_we_say(
     pool_id = emulator.seed_pool("pool", users=3)
     text = config(emulator.url, pool_id, refresh_interval="1s", identity_key_file=identity_key(tmp_path))
     said = {"OTEL_SERVICE_NAME": "devices", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=prod"}
-    with traced(text, tmp_path, emulator, collector.url, "--shard=1/2", **said):
+    with traced(text, tmp_path, emulator, collector.url, shard=Shard(1, 2), **said):
         assert eventually(lambda: bool(collector.sweeps()), within=20)
     resource = collector.resources[0]
     assert resource["service.name"] == "devices"
     assert resource["deployment.environment.name"] == "prod"
     assert resource["shard"] == "1/2"
-
-
-def modules_after(
-    emulator: Emulator, directory: Path, pool_id: str, *, before: str = "", **environ: str
-) -> tuple[set[str], str]:
-    """What a program that has swept once has imported, and what it has logged."""
-    file, errors = directory / "config.yaml", directory / "stderr.txt"
-    file.write_text(config(emulator.url, pool_id, refresh_interval="1h"), encoding="utf-8")
-    flags = [f"--config.file={file}", "--web.listen-address=127.0.0.1:0", "--log.format=json"]
-    with errors.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", MODULES.format(before=before), *flags],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env=environment(emulator.url, **environ),
-        )
-    try:
-        assert eventually(lambda: "sweep finished" in errors.read_text(), within=20), errors.read_text()
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=10)
-        return set(out.split()), errors.read_text()
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize(
-    "environ",
-    [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}],
-    ids=["by default", "disabled"],
-)
-def test_where_nobody_asks_for_traces_opentelemetry_is_not_even_imported(
-    environ: dict[str, str], emulator: Emulator, tmp_path: Path
-) -> None:
-    modules, _ = modules_after(emulator, tmp_path, emulator.seed_pool("pool", users=3), **environ)
-    assert "exporter.collect.sweep" in modules
-    foreign = {name.partition(".")[0] for name in modules}
-    assert not foreign & {"opentelemetry", "google", "requests"}
-    assert {name for name in modules if name.startswith("exporter.tracing.")} == {
-        "exporter.tracing.asked",
-        "exporter.tracing.start",
-    }
-
-
-def test_where_traces_are_asked_for_it_is_imported(emulator: Emulator, tmp_path: Path) -> None:
-    """So that the test before this one can fail."""
-    pool_id = emulator.seed_pool("pool", users=3)
-    modules, _ = modules_after(emulator, tmp_path, pool_id, OTEL_TRACES_EXPORTER="otlp")
-    assert "opentelemetry.sdk.trace" in modules
-
-
-def test_without_the_extra_the_log_says_so_once_and_sweeps_go_on(emulator: Emulator, tmp_path: Path) -> None:
-    _, log = modules_after(
-        emulator,
-        tmp_path,
-        emulator.seed_pool("pool", users=3),
-        before="sys.modules['opentelemetry'] = None",
-        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
-    )
-    (line,) = (json.loads(line) for line in log.splitlines() if "no traces" in line)
-    assert (line["level"], line["install"]) == ("warn", "cognito-device-exporter[tracing]")
-    assert "opentelemetry" in line["error"]
-
-
-def test_what_opentelemetry_refuses_is_said_and_sweeps_go_on(emulator: Emulator, tmp_path: Path) -> None:
-    _, log = modules_after(
-        emulator,
-        tmp_path,
-        emulator.seed_pool("pool", users=3),
-        OTEL_TRACES_EXPORTER="otlp",
-        OTEL_BSP_MAX_QUEUE_SIZE="0",
-    )
-    (line,) = (json.loads(line) for line in log.splitlines() if "no traces" in line)
-    assert "max_queue_size" in line["error"]

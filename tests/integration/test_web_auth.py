@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.web.passwords import MAX_PASSWORD
-from tests.integration.web_serving import PASSWORD, SECRET, USERS, Guarded, basic, curl, guarded, hashed
+from tests.integration.web_serving import PASSWORD, SECRET, USERS, Guarded, basic, fetch, guarded, hashed
 from tests.unit.web.slow_gate import SlowGate
 
 RIGHT = basic().encode()
@@ -225,8 +225,8 @@ def test_the_right_password_is_let_in_as_rfc_7617_has_it(site: Guarded, sent: by
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready", "/-/healthy?x=/metrics"])
 def test_the_probes_ask_for_nothing(site: Guarded, path: str) -> None:
-    assert curl(site.url(path, "http")).status == 200
-    assert curl(site.url(path, "http"), "--user", "alice:wrong").status == 200
+    assert fetch(site.url(path, "http")).status == 200
+    assert fetch(site.url(path, "http"), "--user", "alice:wrong").status == 200
 
 
 def test_what_is_refused_does_not_tell_what_exists(site: Guarded) -> None:

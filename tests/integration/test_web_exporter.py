@@ -1,10 +1,8 @@
-"""The exporter as a whole behind a web configuration: Prometheus scrapes it, and what it exposes is told."""
+"""The exporter as a whole behind a web configuration: what it exposes is reported."""
 
 from __future__ import annotations
 
 import re
-import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -20,28 +18,24 @@ from exporter.app import App
 from exporter.clock import SystemClock
 from exporter.config.load import load_settings
 from exporter.config.settings import Detail, Limits, Settings
-from exporter.emulator import Emulator
 from exporter.errors import ConfigError
 from exporter.metrics.own_metrics import CODES
 from exporter.options import ListenAddress, ServeOptions
 from exporter.web.live import LOOK_SECONDS
 from exporter.web.server import WebServer
-from tests.acceptance.e2e.prometheus import prometheus
 from tests.fakes import FakeCognito, FakePool, ManualClock, eventually
-from tests.harness import config, environment, free_port, pool, program, serving_program, shown
+from tests.harness import environment
 from tests.integration.web_serving import (
     LOOPBACK,
     MUTUAL,
     PASSWORD,
     TLS,
     USERS,
-    basic,
-    curl,
+    fetch,
     hashed,
     write_certificate,
     write_web,
 )
-from tests.tools import required_tool
 from tests.unit.collect.pools import POOL_ID, settings
 
 EVERYWHERE = ListenAddress("", 0)
@@ -92,9 +86,9 @@ def test_the_status_is_for_those_only_who_prove_who_they_are(tmp_path: Path, pat
     with running(app(write_web(tmp_path, **USERS))) as daemon:
         url = f"http://127.0.0.1:{daemon.addresses[0].port}{path}"
         for user in ((), ("--user", "alice:wrong"), ("--user", f"bob:{PASSWORD}")):
-            refused = curl(url, *user)
+            refused = fetch(url, *user)
             assert (refused.status, POOL_ID in refused.body) == (401, False)
-        shown_to_users = curl(url, "--user", f"alice:{PASSWORD}")
+        shown_to_users = fetch(url, "--user", f"alice:{PASSWORD}")
         assert shown_to_users.status == 200
         if "?state" not in path:
             assert POOL_ID in shown_to_users.body
@@ -110,12 +104,12 @@ def answers(page: str) -> dict[str, float]:
 def test_a_failed_login_is_counted_once_and_says_nothing_of_who_it_was(tmp_path: Path) -> None:
     with running(app(write_web(tmp_path, **USERS))) as daemon:
         url, user = f"http://127.0.0.1:{daemon.addresses[0].port}/metrics", ("--user", f"alice:{PASSWORD}")
-        assert answers(curl(url, *user).body) == {}, "a page is not counted before it is written"
-        assert curl(url, "--user", "mallory:guess").status == 401
-        page = curl(url, *user).body
+        assert answers(fetch(url, *user).body) == {}, "a page is not counted before it is written"
+        assert fetch(url, "--user", "mallory:guess").status == 401
+        page = fetch(url, *user).body
         assert answers(page) == {"200": 1, "401": 1}
-        assert curl(url, "--user", "alice:guess").status == curl(url).status == 401
-        page = curl(url, *user).body
+        assert fetch(url, "--user", "alice:guess").status == fetch(url).status == 401
+        page = fetch(url, *user).body
         assert answers(page) == {"200": 2, "401": 3}
         assert not re.search("alice|mallory|guess", page)
 
@@ -124,15 +118,15 @@ def test_plain_http_to_a_tls_port_is_counted_as_the_400_that_it_is_answered(tmp_
     write_certificate(tmp_path)
     with running(app(write_web(tmp_path, tls_server_config=TLS), probe=LOOPBACK)) as daemon:
         guarded, _ = (server.bound[0].port for server in daemon._servers)
-        assert curl(f"http://127.0.0.1:{guarded}/metrics").status == 400
-        assert answers(curl(f"https://127.0.0.1:{guarded}/metrics", "--insecure").body) == {"400": 1}
+        assert fetch(f"http://127.0.0.1:{guarded}/metrics").status == 400
+        assert answers(fetch(f"https://127.0.0.1:{guarded}/metrics", "--insecure").body) == {"400": 1}
 
 
 def test_every_other_answer_is_counted_by_its_status(tmp_path: Path) -> None:
     limit = {"rate_limit": {"interval": "1h", "burst": 6}}
     with running(app(write_web(tmp_path, **limit), clock=ManualClock(), probe=LOOPBACK)) as daemon:
         own, probes = (f"http://127.0.0.1:{server.bound[0].port}" for server in daemon._servers)
-        assert answers(curl(f"{own}/metrics").body) == {}
+        assert answers(fetch(f"{own}/metrics").body) == {}
         asked = (
             (404, f"{own}/none"),
             (405, f"{own}/metrics", "-X", "POST"),
@@ -145,11 +139,11 @@ def test_every_other_answer_is_counted_by_its_status(tmp_path: Path) -> None:
             (404, f"{probes}/metrics"),
         )
         for status, *arguments in asked:
-            assert curl(*map(str, arguments)).status == status
-        page = curl(f"{own}/metrics").body
+            assert fetch(*map(str, arguments)).status == status
+        page = fetch(f"{own}/metrics").body
         expected = Counter([200, *(status for status, *_ in asked)])
         assert answers(page) == {str(status): count for status, count in expected.items()}
-        assert [curl(f"{own}/none").status for _ in range(2)] == [404, 429]
+        assert [fetch(f"{own}/none").status for _ in range(2)] == [404, 429]
         refused = daemon._own.registry.get_sample_value("cognito_exporter_http_requests_total", {"code": "429"})
         assert refused == 1
 
@@ -166,7 +160,7 @@ def test_whoever_finds_no_room_is_counted_as_answered_503() -> None:
     )
     server.start()
     try:
-        assert curl(f"http://{server.bound[0]}/").status == 503
+        assert fetch(f"http://{server.bound[0]}/").status == 503
     finally:
         server.stop()
     assert statuses == [503]
@@ -176,16 +170,16 @@ def test_what_is_exposed_follows_the_file(tmp_path: Path) -> None:
     clock = ManualClock()
     with running(app(write_web(tmp_path, **USERS), clock=clock)) as daemon:
         url = f"http://127.0.0.1:{daemon.addresses[0].port}/metrics"
-        assert curl(url).status == 401
+        assert fetch(url).status == 401
         assert exposed(daemon) == 0
         (tmp_path / "web.yml").write_text("{}")
         clock.advance(LOOK_SECONDS)
-        page = curl(url)
+        page = fetch(url)
         assert page.status == 200
         assert "\ncognito_exporter_identity_exposed 1" in page.body
         write_web(tmp_path, **USERS)
         clock.advance(LOOK_SECONDS)
-        assert curl(url).status == 401
+        assert fetch(url).status == 401
         assert exposed(daemon) == 0
 
 
@@ -198,10 +192,10 @@ def test_the_probe_address_needs_neither_tls_nor_certificate_nor_password(tmp_pa
     write_certificate(tmp_path)
     with running(app(write_web(tmp_path, tls_server_config=MUTUAL, **USERS), probe=LOOPBACK)) as daemon:
         (address,) = daemon._servers[1].bound
-        assert curl(f"http://{address}/-/healthy").status == 200
-        assert curl(f"http://{address}/-/ready").status in {200, 503}
-        assert curl(f"http://{address}/metrics").status == 404
-        assert curl(f"https://127.0.0.1:{daemon.addresses[0].port}/-/healthy", "--insecure").status == 0
+        assert fetch(f"http://{address}/-/healthy").status == 200
+        assert fetch(f"http://{address}/-/ready").status in {200, 503}
+        assert fetch(f"http://{address}/metrics").status == 404
+        assert fetch(f"https://127.0.0.1:{daemon.addresses[0].port}/-/healthy", "--insecure").status == 0
 
 
 def test_a_reload_takes_the_web_configuration_along(tmp_path: Path) -> None:
@@ -212,14 +206,14 @@ def test_a_reload_takes_the_web_configuration_along(tmp_path: Path) -> None:
     daemon = App(RAW, options, make_api=lambda _: FakeCognito({POOL_ID: FakePool()}), clock=ManualClock())
     with running(daemon):
         url, user = f"http://{daemon.addresses[0]}/-/reload", ("--user", f"alice:{PASSWORD}")
-        assert curl(url, "-X", "POST").status == 401
+        assert fetch(url, "-X", "POST").status == 401
         web.write_text("basic_auth_users: {}")
-        refused = curl(url, "-X", "POST", *user)
+        refused = fetch(url, "-X", "POST", *user)
         assert refused.status == 500
         assert "basic_auth_users: empty" in refused.body
         write_web(tmp_path, basic_auth_users={"bob": hashed()})
-        assert curl(url, "-X", "POST", *user).status == 200
-        assert curl(url, "-X", "POST", *user).status == 401
+        assert fetch(url, "-X", "POST", *user).status == 200
+        assert fetch(url, "-X", "POST", *user).status == 401
 
 
 def test_a_reload_that_the_web_configuration_was_refused_for_is_made_up_for_when_it_is_mended(tmp_path: Path) -> None:
@@ -239,11 +233,11 @@ def test_a_reload_that_the_web_configuration_was_refused_for_is_made_up_for_when
         file.write_text("pools: [{id: eu-west-1_AbCdEfGhI, refresh_interval: 3h}]\n")
         clock.advance(LOOK_SECONDS)
         metrics = f"http://{daemon.addresses[0]}/metrics", "--user", f"alice:{PASSWORD}"
-        assert curl(*metrics).status == 200
+        assert fetch(*metrics).status == 200
         assert reloaded(daemon) == 0, "still wrong"
         write_web(tmp_path, **USERS, rate_limit={"interval": "1s", "burst": 100})
         clock.advance(LOOK_SECONDS)
-        assert curl(*metrics).status == 200
+        assert fetch(*metrics).status == 200
         assert eventually(lambda: reloaded(daemon) == 1)
         assert daemon._in_force.settings.pools[0].refresh_interval == 3 * 3600
 
@@ -272,48 +266,3 @@ def test_the_program_refuses_a_wrong_file_with_exit_code_2(tmp_path: Path) -> No
     assert done.returncode == 2
     assert done.stderr.startswith(f"{tmp_path}/web.yml:2: basic_auth_users: the hash of user 1 is not a bcrypt hash")
     assert "alice" not in done.stderr
-
-
-def test_prometheus_scrapes_over_tls_with_certificate_and_password_and_sigterm_ends_all(tmp_path: Path) -> None:
-    tool = required_tool("prometheus")
-    write_certificate(tmp_path, "scraper.example", stem="client")
-    write_certificate(tmp_path)
-    web = write_web(tmp_path, tls_server_config={**MUTUAL, "client_allowed_sans": ["scraper.example"]}, **USERS)
-    scrape = {
-        "scheme": "https",
-        "tls_config": {
-            "ca_file": str(tmp_path / "ca.crt"),
-            "cert_file": str(tmp_path / "client.crt"),
-            "key_file": str(tmp_path / "client.key"),
-        },
-        "basic_auth": {"username": "alice", "password": PASSWORD},
-    }
-    with Emulator() as emulator:
-        text = config(emulator.url, pool(emulator.seed_pool("pool", users=20, seed=2), detail="pool"))
-        probe = free_port()
-        flags = (f"--web.config.file={web}", f"--web.probe-listen-address=127.0.0.1:{probe}")
-        with serving_program(text, tmp_path, emulator.url, *flags) as running_program:
-            target = {"guarded": running_program.url}
-            with prometheus(tool, tmp_path, free_port(), target, **scrape) as asked:
-                assert shown(lambda: asked.values('sum(up{job="guarded"})') == {(): 1.0})
-                assert shown(lambda: bool(asked.query('cognito_user_pool_users{job="guarded"} == 20')))
-                write_certificate(tmp_path)
-                assert shown(lambda: len(running_program.events("web configuration read again")) >= 1)
-                assert asked.values('min_over_time(up{job="guarded"}[1m])', "job") == {"guarded": 1.0}
-            healthy = healthcheck(tmp_path, emulator.url, f"--web.probe-listen-address=127.0.0.1:{probe}")
-            assert healthy == (0, "")
-            port = running_program.url.rpartition(":")[2]
-            code, told = healthcheck(tmp_path, emulator.url, f"--web.listen-address=127.0.0.1:{port}")
-            assert (code, "--web.probe-listen-address" in told) == (1, True)
-            with socket.create_connection(("127.0.0.1", int(port)), timeout=10):
-                assert running_program.end(signal.SIGTERM) == 0
-            assert "Traceback" not in running_program.log_text
-            assert basic() not in running_program.log_text
-
-
-def healthcheck(directory: Path, sts_url: str, flag: str) -> tuple[int, str]:
-    place = directory / "healthcheck"
-    place.mkdir(exist_ok=True)
-    with program(["healthcheck", flag], place, sts_url) as asked:
-        code = asked.process.wait(20)
-        return code, asked.log_text

@@ -30,10 +30,10 @@ from tests.integration.web_serving import (
     SECRET,
     TLS,
     USERS,
-    Curled,
+    Fetched,
     Guarded,
     authority,
-    curl,
+    fetch,
     guarded,
     write_certificate,
     write_web,
@@ -52,11 +52,11 @@ def client(directory: Path, stem: str = "client") -> tuple[str, ...]:
     return ("--cert", str(directory / f"{stem}.crt"), "--key", str(directory / f"{stem}.key"))
 
 
-def ask(site: Guarded, directory: Path, *arguments: str, path: str = "/metrics") -> Curled:
-    return curl(site.url(path), "--cacert", str(directory / "ca.crt"), *arguments)
+def ask(site: Guarded, directory: Path, *arguments: str, path: str = "/metrics") -> Fetched:
+    return fetch(site.url(path), "--cacert", str(directory / "ca.crt"), *arguments)
 
 
-def test_curl_verifies_the_server_and_shows_a_password(directory: Path) -> None:
+def test_a_client_verifies_the_server_and_shows_a_password(directory: Path) -> None:
     with guarded(directory, tls_server_config=TLS, **USERS) as site:
         right = ask(site, directory, "--user", f"alice:{PASSWORD}")
         assert (right.status, right.body) == (200, SECRET.decode())
@@ -65,7 +65,7 @@ def test_curl_verifies_the_server_and_shows_a_password(directory: Path) -> None:
         assert "\nWWW-Authenticate: Basic " in refused.head
         assert ask(site, directory, path="/-/healthy").status == 200
         write_certificate(directory, ca=authority("another"), stem="other")  # also puts another ca.crt there
-        assert ask(site, directory, "--user", f"alice:{PASSWORD}").code == 60
+        assert "CERTIFICATE_VERIFY_FAILED" in ask(site, directory, "--user", f"alice:{PASSWORD}").trouble
 
 
 def test_key_and_certificate_may_stand_in_the_file_itself(directory: Path) -> None:
@@ -78,14 +78,14 @@ def test_key_and_certificate_may_stand_in_the_file_itself(directory: Path) -> No
     (directory / "server.key").unlink()
     with guarded(directory, tls_server_config=inline) as site:
         assert ask(site, directory, *client(directory)).status == 200
-        assert ask(site, directory).code != 0
+        assert ask(site, directory).status == 0
 
 
 def test_a_client_that_closes_is_not_told_and_one_that_is_refused_is(directory: Path) -> None:
     with capture_logs() as logs, guarded(directory, tls_server_config=MUTUAL) as site:
         for _ in range(5):
             assert ask(site, directory, *client(directory)).status == 200
-        assert ask(site, directory).code != 0
+        assert ask(site, directory).status == 0
         assert eventually(lambda: bool(ends(logs)))
     assert ends(logs) == ["PEER_DID_NOT_RETURN_A_CERTIFICATE"]
 
@@ -105,7 +105,7 @@ def test_a_required_certificate_must_be_there_and_signed_by_the_client_ca(direct
         for path in ("/metrics", "/-/healthy"):
             for shown in ((), client(directory, "foreign")):
                 refused = ask(site, directory, *speak, *shown, path=path)
-                assert refused.code != 0
+                assert refused.status == 0
                 assert refused.status == 0
 
 
@@ -168,7 +168,7 @@ def test_who_is_refused_for_the_names_of_a_certificate_is_told_of_without_them(d
 def test_a_certificate_trusted_for_itself_needs_no_authority(directory: Path) -> None:
     (directory / "ca.crt").write_bytes((directory / "client.crt").read_bytes())
     with guarded(directory, tls_server_config=MUTUAL) as site:
-        assert curl(site.url(), "--insecure", *client(directory)).status == 200
+        assert fetch(site.url(), "--insecure", *client(directory)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_certificate_trusted_for_itself_needs_no_authority(directory: Path) ->
         ({"max_version": "TLS12"}, [], True),
         ({}, ["--tls-max", "1.1", "--tlsv1.0", "--ciphers", "ALL@SECLEVEL=0"], False),
         ({"curve_preferences": ["X25519"]}, ["--curves", "P-256"], False),
-        ({"curve_preferences": ["X25519"]}, ["--curves", "X25519"], True),
+        ({"curve_preferences": ["X25519"]}, [], True),
         ({"curve_preferences": ["CurveP521"]}, ["--curves", "P-521"], True),
         ({"curve_preferences": ["CurveP384"]}, ["--curves", "P-521"], False),
         ({"curve_preferences": ["CurveP256"]}, ["--tls-max", "1.2", "--curves", "P-256"], True),
@@ -281,7 +281,7 @@ def test_configured_headers_stand_in_every_answer_once_and_in_the_place_of_ours(
 
 def test_plain_http_on_a_tls_port_is_told_so(directory: Path) -> None:
     with guarded(directory, tls_server_config=MUTUAL) as site:
-        answer = curl(site.url(scheme="http"))
+        answer = fetch(site.url(scheme="http"))
         assert (answer.status, answer.body) == (400, "this port speaks HTTPS only\n")
         assert site.raw(b"\0\1\2") == b""
         assert site.raw(b"") == b""
@@ -379,7 +379,7 @@ def test_many_clients_at_once_are_all_served(directory: Path) -> None:
 def test_a_certificate_that_has_expired_is_served_and_warned_of(tmp_path: Path) -> None:
     write_certificate(tmp_path, not_after=datetime.now(UTC) - timedelta(minutes=1))
     with capture_logs() as logs, guarded(tmp_path, tls_server_config=TLS) as site:
-        assert curl(site.url(), "--insecure").status == 200
+        assert fetch(site.url(), "--insecure").status == 200
     (warning,) = [entry for entry in logs if entry["log_level"] == "warning"]
     assert warning["reason"] == "clients will not accept the certificate: certificate has expired"
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
+import ssl
+import warnings
+from argparse import ArgumentParser, Namespace
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import bcrypt
 import trustme
@@ -25,7 +28,6 @@ from exporter.web.gate import Gate
 from exporter.web.live import WebConfig
 from exporter.web.messages import Response, Route, text
 from exporter.web.server import WebServer
-from tests.tools import required_tool
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 QUICK = Bounds(linger_seconds=0.1)
@@ -138,26 +140,88 @@ def guarded(
         server.stop()
 
 
-@dataclass(frozen=True)
-class Curled:
-    """What curl says of one request."""
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The answer to one request; without an answer the status is 0 and the trouble says why."""
 
-    code: int
-    status: int
-    head: str
-    body: str
-    trouble: str
+    status: int = 0
+    head: str = ""
+    body: str = ""
+    trouble: str = ""
 
 
-def curl(*arguments: str) -> Curled:
-    """Run curl past any proxy and configuration of the environment."""
-    program = required_tool("curl")
-    done = subprocess.run(
-        [program, "-q", "-sS", "-i", "--max-time", "10", "--noproxy", "*", *arguments],
-        capture_output=True,
-        check=False,
-        env={"PATH": os.environ["PATH"]},
+def fetch(url: str, *options: str) -> Fetched:
+    """Make one request over a connection of its own; options are those of curl."""
+    parts, given = urlsplit(url), _OPTIONS.parse_args(options)
+    connection = (
+        HTTPSConnection(parts.netloc, timeout=10, context=_context(given))
+        if parts.scheme == "https"
+        else HTTPConnection(parts.netloc, timeout=10)
     )
-    head, _, body = done.stdout.decode().partition("\r\n\r\n")
-    status = int(head.split()[1]) if head else 0
-    return Curled(done.returncode, status, head, body, done.stderr.decode().strip())
+    try:
+        _send(connection, parts, given)
+        with connection.getresponse() as response:
+            head = f"HTTP/1.1 {response.status} {response.reason}\r\n{response.msg.as_string()}"
+            return Fetched(response.status, head.replace("\r\n", "\n").replace("\n", "\r\n"), response.read().decode())
+    except (OSError, HTTPException) as error:
+        return Fetched(trouble=repr(error))
+    finally:
+        connection.close()
+
+
+def _options() -> ArgumentParser:
+    parser = ArgumentParser(allow_abbrev=False)
+    parser.add_argument("-X", dest="method")
+    parser.add_argument("-H", dest="headers", action="append", default=[])
+    for name in ("--user", "--data", "--cacert", "--cert", "--key", "--tls-max", "--ciphers", "--curves"):
+        parser.add_argument(name)
+    for name in ("--insecure", "--http2", "--tlsv1.0", "--tlsv1.3"):
+        parser.add_argument(name, action="store_true", dest=name.strip("-").replace(".", "_"))
+    return parser
+
+
+_OPTIONS = _options()
+_VERSIONS = {"1.1": ssl.TLSVersion.TLSv1_1, "1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_CURVES = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
+
+
+def _send(connection: HTTPConnection, parts: SplitResult, given: Namespace) -> None:
+    headers = [header.partition(":")[::2] for header in given.headers]
+    if given.user is not None:
+        headers.append(("Authorization", basic(*given.user.split(":", 1))))
+    if given.data is not None:
+        headers.append(("Content-Length", str(len(given.data))))
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    method = given.method or ("GET" if given.data is None else "POST")
+    connection.putrequest(method, target, skip_host=("Host", "") in headers, skip_accept_encoding=True)
+    for name, value in headers:
+        if value:
+            connection.putheader(name, value.strip())
+    connection.endheaders()
+    if given.data is not None:
+        with suppress(ConnectionError):  # a server may answer before it has read the body
+            connection.send(given.data.encode())
+
+
+def _context(given: Namespace) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=given.cacert)
+    if given.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if given.cert:
+        context.load_cert_chain(given.cert, given.key)
+    if given.ciphers:
+        context.set_ciphers(given.ciphers)
+    if given.curves:
+        context.set_ecdh_curve(_CURVES[given.curves])
+    if given.http2:
+        context.set_alpn_protocols(["h2", "http/1.1"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # old versions are what some tests offer
+        if given.tlsv1_0:
+            context.minimum_version = ssl.TLSVersion.TLSv1
+        if given.tlsv1_3:
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if given.tls_max:
+            context.maximum_version = _VERSIONS[given.tls_max]
+    return context

@@ -1,0 +1,113 @@
+"""The program with and without OpenTelemetry: what it imports, what it logs, and what it sends as it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.emulator import Emulator
+from tests.fakes import eventually
+from tests.harness import config, environment, serving_program
+from tests.integration.test_tracing import Collector, collector
+
+__all__ = ["collector"]
+
+MODULES = """
+import atexit, sys
+{before}
+atexit.register(lambda: print(*sorted(name for name, module in sys.modules.items() if module is not None)))
+from exporter.__main__ import main
+main()
+"""
+"""The program, which prints what it has imported as it ends."""
+
+
+def test_what_is_left_goes_out_with_the_end(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
+    pool_id = emulator.seed_pool("pool", users=5)
+    text = config(emulator.url, pool_id, refresh_interval="1h")
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
+    with serving_program(text, tmp_path, emulator.url, **environ) as program:
+        assert eventually(lambda: bool(program.events("sweep finished")), within=20)
+        assert not collector.spans
+        assert program.end(signal.SIGTERM) == 0
+    assert collector.sweeps()
+
+
+def modules_after(
+    emulator: Emulator, directory: Path, pool_id: str, *, before: str = "", **environ: str
+) -> tuple[set[str], str]:
+    """What a program that has swept once has imported, and what it has logged."""
+    file, errors = directory / "config.yaml", directory / "stderr.txt"
+    file.write_text(config(emulator.url, pool_id, refresh_interval="1h"), encoding="utf-8")
+    flags = [f"--config.file={file}", "--web.listen-address=127.0.0.1:0", "--log.format=json"]
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", MODULES.format(before=before), *flags],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=environment(emulator.url, **environ),
+        )
+    try:
+        assert eventually(lambda: "sweep finished" in errors.read_text(), within=20), errors.read_text()
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=10)
+        return set(out.split()), errors.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}],
+    ids=["by default", "disabled"],
+)
+def test_where_nobody_asks_for_traces_opentelemetry_is_not_even_imported(
+    environ: dict[str, str], emulator: Emulator, tmp_path: Path
+) -> None:
+    modules, _ = modules_after(emulator, tmp_path, emulator.seed_pool("pool", users=3), **environ)
+    assert "exporter.collect.sweep" in modules
+    foreign = {name.partition(".")[0] for name in modules}
+    assert not foreign & {"opentelemetry", "google", "requests"}
+    assert {name for name in modules if name.startswith("exporter.tracing.")} == {
+        "exporter.tracing.asked",
+        "exporter.tracing.start",
+    }
+
+
+def test_where_traces_are_asked_for_it_is_imported(emulator: Emulator, tmp_path: Path) -> None:
+    """So that the test before this one can fail."""
+    pool_id = emulator.seed_pool("pool", users=3)
+    modules, _ = modules_after(emulator, tmp_path, pool_id, OTEL_TRACES_EXPORTER="otlp")
+    assert "opentelemetry.sdk.trace" in modules
+
+
+def test_without_the_extra_the_log_says_so_once_and_sweeps_go_on(emulator: Emulator, tmp_path: Path) -> None:
+    _, log = modules_after(
+        emulator,
+        tmp_path,
+        emulator.seed_pool("pool", users=3),
+        before="sys.modules['opentelemetry'] = None",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+    )
+    (line,) = (json.loads(line) for line in log.splitlines() if "no traces" in line)
+    assert (line["level"], line["install"]) == ("warn", "cognito-device-exporter[tracing]")
+    assert "opentelemetry" in line["error"]
+
+
+def test_what_opentelemetry_refuses_is_said_and_sweeps_go_on(emulator: Emulator, tmp_path: Path) -> None:
+    _, log = modules_after(
+        emulator,
+        tmp_path,
+        emulator.seed_pool("pool", users=3),
+        OTEL_TRACES_EXPORTER="otlp",
+        OTEL_BSP_MAX_QUEUE_SIZE="0",
+    )
+    (line,) = (json.loads(line) for line in log.splitlines() if "no traces" in line)
+    assert "max_queue_size" in line["error"]
