@@ -7,29 +7,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import NotMeasured
-from bench.figures import Missing, Row
 from bench.lab import FULL, QUICK, Lab
 from bench.machine import description
-from bench.measure import accounts, end_to_end, memory, million, pacing, rendering, startup, sweeping
 from bench.processes import Children
 from bench.report import NOT_MEASURED, exit_code, page
+from bench.stages import STAGES, run
 from bench.subjects import Subjects
-from bench.table import line
-
-MEASUREMENTS: dict[str, Callable[[Lab], Iterator[Row]]] = {
-    "pacing": pacing.measure,
-    "end_to_end": end_to_end.measure,
-    "rendering": rendering.measure,
-    "sweeping": sweeping.measure,
-    "million": million.measure,
-    "memory": memory.measure,
-    "startup": startup.measure,
-    "accounts": accounts.measure,
-}
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -38,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run and return the exit code: 0 all targets met, 1 some missed, 2 not everything could be measured."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--quick", action="store_true", help="try the bench: small, short, on a busy machine too")
-    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="only this; repeatable")
+    parser.add_argument("--only", action="append", choices=STAGES, help="only this; repeatable")
     parser.add_argument("--busy", action="store_true", help="take figures that other programs have disturbed")
     parser.add_argument(
         "--output", type=Path, help="write there instead of RESULTS.md, which only a whole run replaces"
@@ -54,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except NotMeasured as error:
             _say(f"NOT MEASURED: {error}")
             return NOT_MEASURED
-        rows = [row for name in options.only or MEASUREMENTS for row in _rows(name, lab)]
+        rows = run({name: STAGES[name] for name in options.only or STAGES}, lab)
     text = page(rows, machine=description(), go=_go_version(), others=lab.most_others)
     sys.stdout.write(text)
     _say(f"{time.monotonic() - started:.0f} s in all")
@@ -62,19 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if output is not None:
         output.write_text(text, encoding="utf-8")
     return exit_code(rows)
-
-
-def _rows(name: str, lab: Lab) -> Iterator[Row]:
-    """The rows of one measurement; when it fails the others go on, and the table says so."""
-    started = time.monotonic()
-    try:
-        for row in MEASUREMENTS[name](lab):
-            _say(line(row))
-            yield row
-    except NotMeasured as error:
-        _say(f"{name}: NOT MEASURED: {error} {error.detail}")
-        yield Missing(name, str(error))
-    _say(f"{name}: {time.monotonic() - started:.0f} s")
 
 
 def _go_version() -> str:

@@ -30,9 +30,6 @@ SERVER_CORES = 0.6
 SERVER_LATE = 0.02
 """Seconds; answers that go out later than this after they are due say that the machine was too busy."""
 
-MOST_SECONDS = 540.0
-"""After that nothing new is begun: a bench on a busy machine ends too."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -40,19 +37,19 @@ class Scale:
 
     window: float
     """Seconds of one measurement of a rate."""
+    long_window: float
+    """Seconds of one measurement of CPU usage; in the full bench a scrape interval."""
     repetitions: int
     users: float = 1.0
-    """A factor for the sizes of pools."""
-    brief: bool = False
-    """Only one of what is otherwise done several times or for long."""
+    """Factor for the sizes of pools."""
 
     def size(self, number: int) -> int:
         """A number of users at this scale."""
         return max(60, round(number * self.users))
 
 
-FULL = Scale(window=7.0, repetitions=3)
-QUICK = Scale(window=3.0, repetitions=1, users=0.05, brief=True)
+FULL = Scale(window=7.0, long_window=15.0, repetitions=2)
+QUICK = Scale(window=3.0, long_window=3.0, repetitions=1, users=0.05)
 
 
 class Others:
@@ -79,7 +76,6 @@ class Quiet:
         say: Callable[[str], None],
         most_cores: float,
         pause: float = PAUSE_SECONDS,
-        most_seconds: float = MOST_SECONDS,
     ) -> None:
         """Others may use `most_cores`; `tolerant` takes disturbed measurements as they are."""
         self._others = others
@@ -87,19 +83,15 @@ class Quiet:
         self._say = say
         self._most_cores = most_cores
         self._pause = pause
-        self._most_seconds = most_seconds
-        self._deadline = time.monotonic() + most_seconds
         self.most_others = 0.0
         """The most cores that other programs took during any measurement that counts."""
 
     def undisturbed(self, what: str, measure: Callable[[], T]) -> T:
         """The result of a measurement during which others left the machine alone.
 
-        Raises `NotMeasured` when they did not in any of a few attempts, and when the time of the whole bench is over.
+        Raises `NotMeasured` when they did not in any of a few attempts.
         """
         for _ in range(ATTEMPTS):
-            if time.monotonic() > self._deadline:
-                raise NotMeasured(f"{self._most_seconds:.0f} s are over")
             results: list[T] = []
             others = self._others(lambda: results.append(measure()))  # noqa: B023 - called at once
             if self._tolerant or others <= self._most_cores:

@@ -49,8 +49,6 @@ def _contacted(lab: Lab, world: World, accounts: int, regions: tuple[str, ...]) 
         wait_until(
             lambda: scraper.get("/-/ready"),
             alive=exporter.child.require_alive,
-            seconds=60,
-            what="contact with every pool",
             every=POLL_CLOSELY_SECONDS,
         )
         seconds = time.monotonic() - exporter.child.started
@@ -59,8 +57,6 @@ def _contacted(lab: Lab, world: World, accounts: int, regions: tuple[str, ...]) 
                 value_of(scraper.metrics().page, "cognito_exporter_sweeps_total") >= accounts * len(regions) or None
             ),
             alive=exporter.child.require_alive,
-            seconds=60,
-            what="a sweep of every pool",
         )
         return seconds, exporter.child.resident_bytes / MEBIBYTE
 

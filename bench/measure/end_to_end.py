@@ -16,8 +16,6 @@ from bench.subjects import Plan, Subject, World
 
 RATE = 250
 USERS = 2_500
-SCRAPE_INTERVAL = 15.0
-WINDOWS = 3
 LEAST_SHARE = 0.9
 """A subject that reads less than this of the rate does less work than the other, so that the two cannot be compared."""
 
@@ -50,11 +48,10 @@ def measure(lab: Lab) -> Iterator[Row]:
     ):
         sides = [_Side(exporter, our_world, our_scraper), _Side(naive, naive_world, naive_scraper)]
         for side in sides:
-            until_swept(side.subject, devices=2 * users, seconds=60)
-        windows = 1 if lab.scale.brief else WINDOWS
-        costs = [lab.undisturbed("end to end", lambda: _window(lab, sides)) for _ in range(windows)]
+            until_swept(side.subject, devices=2 * users)
+        costs = list(lab.repeated("end to end", lambda: _window(lab, sides)))
     ours, theirs = zip(*costs, strict=True)
-    title = f"CPU end to end, {RATE} calls/s, {2 * users:,} devices, scrape every {SCRAPE_INTERVAL:.0f} s"
+    title = f"CPU end to end, {RATE} calls/s, {2 * users:,} devices, scrape every {lab.scale.long_window:.0f} s"
     yield Figure(
         title,
         "ms per call, scrapes included",
@@ -78,7 +75,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 def _window(lab: Lab, sides: list[_Side]) -> list[_Cost]:
     """The cost of each side over one scrape interval, a scrape of each in its middle."""
-    seconds = lab.scale.window if lab.scale.brief else SCRAPE_INTERVAL
+    seconds = lab.scale.long_window
     used = [side.subject.child.cpu_seconds for side in sides]
     started = time.monotonic()
     with lab.counted(sides[0].world) as first, lab.counted(sides[1].world) as second:

@@ -11,7 +11,7 @@ from bench.measure.swept import until_swept
 from bench.numbers import samples
 from bench.subjects import Plan, Subject
 
-RATE = 2000
+RATE = 1000
 USERS = 20_000
 LATENCY = 0.01
 """Seconds; memory does not depend on it, and the pools are full sooner."""
@@ -30,7 +30,7 @@ def measure(lab: Lab) -> Iterator[Row]:
         lab.subjects.naive(world, plan, "--every-series") as naive,
     ):
         for subject in (exporter, naive):
-            until_swept(subject, devices=2 * users, seconds=150)
+            until_swept(subject, devices=2 * users)
         ours, theirs = [], []
         for _ in range(READINGS):
             ours.append(_resident(exporter))

@@ -15,7 +15,6 @@ from bench.subjects import Plan, Subject
 
 STARTS = 5
 USERS = 100
-IDLE_SECONDS = 20.0
 
 Start = Callable[[], AbstractContextManager[Subject]]
 
@@ -29,7 +28,7 @@ def measure(lab: Lab) -> Iterator[Row]:
             lambda: lab.subjects.naive(world, plan, "--interval=3600"),
         )
         ours, theirs = [], []
-        for _ in range(1 if lab.scale.brief else STARTS):
+        for _ in range(STARTS):
             ours.append(lab.undisturbed("start", lambda: _seconds_to_first_scrape(starts[0])))
             theirs.append(lab.undisturbed("start of the naive peer", lambda: _seconds_to_first_scrape(starts[1])))
         yield Figure(
@@ -41,7 +40,7 @@ def measure(lab: Lab) -> Iterator[Row]:
         )
         with starts[0]() as exporter, starts[1]() as naive:
             for subject in (exporter, naive):
-                until_swept(subject, devices=2 * USERS, seconds=30)
+                until_swept(subject, devices=2 * USERS)
             time.sleep(2.0)
             idle = lab.undisturbed("idle", lambda: _idle(lab, exporter, naive))
         yield Figure(
@@ -54,15 +53,13 @@ def _seconds_to_first_scrape(start: Start) -> float:
         wait_until(
             lambda: scraper.get("/metrics", gzipped=True),
             alive=subject.child.require_alive,
-            seconds=20,
-            what=f"the first scrape of {subject.child.name}",
             every=POLL_CLOSELY_SECONDS,
         )
         return time.monotonic() - subject.child.started
 
 
 def _idle(lab: Lab, exporter: Subject, naive: Subject) -> tuple[float, float]:
-    seconds = lab.scale.window if lab.scale.brief else IDLE_SECONDS
+    seconds = lab.scale.long_window
     theirs = naive.child.cpu_seconds
     ours = cpu_during(exporter, lambda: time.sleep(seconds))
     return 1000 * ours / seconds, 1000 * (naive.child.cpu_seconds - theirs) / seconds

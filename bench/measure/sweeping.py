@@ -1,10 +1,11 @@
-"""How long a scrape takes while a sweep runs."""
+"""How much longer a scrape takes while a sweep runs."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 from bench.figures import Basis, Figure, Row, Target
 from bench.lab import Lab
@@ -21,43 +22,49 @@ PAUSE_SECONDS = (0.1, 0.3)
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """Exporter and naive peer in turns; the one that is not asked is paused."""
-    plan = Plan(RATE)
+    """Compare an exporter in a sweep with one at rest and with the naive peer, in turns."""
     users = lab.scale.size(USERS)
     with (
-        lab.subjects.world(users=users) as our_world,
-        lab.subjects.world(users=users) as naive_world,
-        lab.subjects.exporter(our_world, plan) as exporter,
-        lab.subjects.naive(naive_world, plan, "--every-series") as naive,
+        lab.subjects.world(users=users) as world,
+        lab.subjects.exporter(world, Plan(RATE)) as sweeping,
+        lab.subjects.exporter(world, Plan(RATE, refresh_interval="1h")) as resting,
+        lab.subjects.naive(world, Plan(RATE), "--every-series") as naive,
     ):
-        for subject in (exporter, naive):
-            until_swept(subject, devices=2 * users, seconds=90)
-        ours, theirs = [], []
-        for _ in range(lab.scale.repetitions):
-            ours.append(_block(lab, exporter, other=naive))
-            theirs.append(_block(lab, naive, other=exporter))
-            lab.say(f"scrapes in a sweep: p90 {percentile(ours[-1], 90):.1f} ms, {percentile(theirs[-1], 90):.1f} ms")
-    title = f"a scrape while a sweep of {2 * users:,} devices runs at {RATE} calls/s"
+        everyone = (sweeping, resting, naive)
+        for subject in everyone:
+            until_swept(subject, devices=2 * users)
+        turns = [[_block(lab, subject, everyone) for subject in everyone] for _ in range(lab.scale.repetitions)]
+    in_sweep, at_rest, of_naive = zip(*turns, strict=True)
     yield Figure(
-        f"{title}, p90",
-        "ms",
-        samples(percentile(block, 90) for block in ours),
-        samples(percentile(block, 90) for block in theirs),
-        targets=(Target(20), Target(10, Basis.UNDER_NAIVE)),
+        f"a scrape while a sweep of {2 * users:,} devices runs at {RATE} calls/s, p90",
+        "× the same scrape at rest",
+        samples(percentile(one, 90) / percentile(other, 90) for one, other in zip(in_sweep, at_rest, strict=True)),
+        targets=(Target(1.5),),
     )
     yield Figure(
-        "… p50",
+        "… in a sweep, p90",
         "ms",
-        samples(percentile(block, 50) for block in ours),
-        samples(percentile(block, 50) for block in theirs),
+        samples(percentile(block, 90) for block in in_sweep),
+        samples(percentile(block, 90) for block in of_naive),
+        targets=(Target(10, Basis.UNDER_NAIVE),),
     )
+    yield Figure(
+        "… in a sweep, p50",
+        "ms",
+        samples(percentile(block, 50) for block in in_sweep),
+        samples(percentile(block, 50) for block in of_naive),
+    )
+    yield Figure("… at rest, p90", "ms", samples(percentile(block, 90) for block in at_rest))
 
 
-def _block(lab: Lab, subject: Subject, other: Subject) -> list[float]:
-    """Milliseconds of each of some scrapes."""
-    with other.child.paused():
+def _block(lab: Lab, subject: Subject, everyone: Sequence[Subject]) -> list[float]:
+    """Return the milliseconds of each of several scrapes, with the other processes paused."""
+    with ExitStack() as stack:
+        for other in everyone:
+            if other is not subject:
+                stack.enter_context(other.child.paused())
         time.sleep(1.0)  # calls that stood still meanwhile are answered first
-        return lab.undisturbed("scrapes in a sweep", lambda: list(_scrapes(subject)))
+        return lab.undisturbed(f"scrapes of {subject.child.name}", lambda: list(_scrapes(subject)))
 
 
 def _scrapes(subject: Subject) -> Iterator[float]:

@@ -6,26 +6,18 @@ from bench.scraping import Scraper, series, value_of, wait_until
 from bench.subjects import Subject
 
 
-def until_swept(subject: Subject, *, devices: int, seconds: float) -> None:
-    """Wait until the first sweep is over and every device is counted.
-
-    Raises `NotMeasured` when that takes longer.
-    """
+def until_swept(subject: Subject, *, devices: int) -> None:
+    """Wait until the first sweep is over and every device is counted."""
 
     def swept(scraper: Scraper) -> bool | None:
         scrape = scraper.get("/metrics?name[]=cognito_user_pool_devices")
         return True if scrape and value_of(scrape.page, "cognito_user_pool_devices") >= devices else None
 
     with subject.scraper() as scraper:
-        wait_until(
-            lambda: swept(scraper),
-            alive=subject.child.require_alive,
-            seconds=seconds,
-            what=f"the first sweep of {subject.child.name}",
-        )
+        wait_until(lambda: swept(scraper), alive=subject.child.require_alive)
 
 
-def until_shown(subject: Subject, *, devices: int, seconds: float) -> None:
+def until_shown(subject: Subject, *, devices: int) -> None:
     """Wait until every device has a timestamp on the page."""
     name = "cognito_device_last_authentication_timestamp_seconds"
 
@@ -34,9 +26,4 @@ def until_shown(subject: Subject, *, devices: int, seconds: float) -> None:
         return True if scrape and series(scrape.page, name) == devices else None
 
     with subject.scraper() as scraper:
-        wait_until(
-            lambda: shown(scraper),
-            alive=subject.child.require_alive,
-            seconds=seconds,
-            what=f"the devices of {subject.child.name}",
-        )
+        wait_until(lambda: shown(scraper), alive=subject.child.require_alive)

@@ -29,14 +29,14 @@ def test_time_that_the_host_took_away_counts_as_used_and_waiting_for_disks_does_
     assert busy_seconds(stat, 100) == 2.0
 
 
-def quiet_that_sees(*others: float, tolerant: bool = False, most_seconds: float = 60.0) -> Quiet:
+def quiet_that_sees(*others: float, tolerant: bool = False) -> Quiet:
     seen = iter(others)
 
     def during(act: Callable[[], object]) -> float:
         act()
         return next(seen)
 
-    return Quiet(during, tolerant=tolerant, say=lambda _: None, most_cores=0.16, pause=0.0, most_seconds=most_seconds)
+    return Quiet(during, tolerant=tolerant, say=lambda _: None, most_cores=0.16, pause=0.0)
 
 
 def counting() -> tuple[list[int], Callable[[], int]]:
@@ -70,10 +70,3 @@ def test_a_tolerant_quiet_takes_what_it_gets_and_says_how_bad_it_was() -> None:
     assert quiet.undisturbed("scrape", measure) == 1
     assert quiet.most_others == 0.9
     assert len(made) == 1
-
-
-def test_a_bench_whose_time_is_over_begins_nothing_more() -> None:
-    made, measure = counting()
-    with pytest.raises(NotMeasured, match="are over"):
-        quiet_that_sees(most_seconds=-1.0).undisturbed("scrape", measure)
-    assert not made

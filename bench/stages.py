@@ -1,0 +1,83 @@
+"""Stages of the bench, the most important first, each with a time limit."""
+
+from __future__ import annotations
+
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from bench.errors import NotMeasured
+from bench.figures import Missing, Row
+from bench.lab import Lab
+from bench.measure import accounts, end_to_end, memory, million, pacing, rendering, startup, sweeping
+from bench.table import line
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Some rows of the table, measured together."""
+
+    measure: Callable[[Lab], Iterator[Row]]
+    seconds: float
+    """Time limit, extended by the time that the stages before it did not use."""
+
+
+STAGES = {
+    "pacing": Stage(pacing.measure, 150),
+    "rendering": Stage(rendering.measure, 140),
+    "sweeping": Stage(sweeping.measure, 130),
+    "end_to_end": Stage(end_to_end.measure, 80),
+    "memory": Stage(memory.measure, 110),
+    "startup": Stage(startup.measure, 50),
+    "accounts": Stage(accounts.measure, 60),
+    "million": Stage(million.measure, 130),
+}
+"""What a user notices first comes first; the limits add up to less than the 15 minutes of the whole bench."""
+
+
+def run(stages: Mapping[str, Stage], lab: Lab) -> list[Row]:
+    """Return the rows of all stages; a stage that fails or exceeds its time limit ends with a `Missing` row."""
+    rows: list[Row] = []
+    deadline = time.monotonic()
+    for name, stage in stages.items():
+        deadline += stage.seconds
+        rows += _run_one(name, stage, lab, deadline - time.monotonic())
+    return rows
+
+
+def _run_one(name: str, stage: Stage, lab: Lab, seconds: float) -> list[Row]:
+    started = time.monotonic()
+    rows: list[Row] = []
+    try:
+        with lab.subjects.children, time_limit(seconds):
+            for row in stage.measure(lab):
+                lab.say(line(row))
+                rows.append(row)
+    except NotMeasured as error:
+        lab.say(f"{name}: NOT MEASURED: {error} {error.detail}")
+        rows.append(Missing(name, str(error)))
+    lab.say(f"{name}: {time.monotonic() - started:.0f} s of {seconds:.0f} s")
+    return rows
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `NotMeasured` in the main thread when the context takes longer.
+
+    The signal interrupts any wait, so that no wait inside needs a timeout of its own.
+    """
+
+    def stop(_number: int, frame: FrameType | None) -> None:
+        raise NotMeasured(f"not finished within {seconds:.0f} s", "\n" + "".join(traceback.format_stack(frame, 6)))
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, seconds))  # 0 would mean no limit
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)

@@ -1,0 +1,93 @@
+"""Order and time limits of the stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.errors import NotMeasured
+from bench.figures import Figure, Missing, Row
+from bench.lab import QUICK, Lab
+from bench.numbers import samples
+from bench.processes import Child, Children, environment
+from bench.stages import STAGES, Stage, run, time_limit
+from bench.subjects import Subjects
+
+ROW = Figure("a scrape", "ms", samples([1.0]))
+OUT_OF_TIME = "not finished within 0 s"
+
+
+def measured(_lab: Lab) -> Iterator[Row]:
+    yield ROW
+
+
+def failing(_lab: Lab) -> Iterator[Row]:
+    yield ROW
+    raise NotMeasured("the machine is too busy")
+
+
+def endless(_lab: Lab) -> Iterator[Row]:
+    yield ROW
+    time.sleep(60)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def lab(tmp_path: Path, said: list[str]) -> Iterator[Lab]:
+    with Children() as children:
+        yield Lab(Subjects(children, tmp_path), QUICK, tolerant=True, say=said.append)
+
+
+def test_bench_with_every_limit_exhausted_takes_15_minutes() -> None:
+    assert sum(stage.seconds for stage in STAGES.values()) <= 850
+
+
+@pytest.mark.parametrize(
+    ("measure", "why"), [(failing, "the machine is too busy"), (endless, OUT_OF_TIME)], ids=["fails", "takes-too-long"]
+)
+def test_stage_that_fails_keeps_its_rows_and_the_next_runs(
+    lab: Lab, said: list[str], measure: Callable[[Lab], Iterator[Row]], why: str
+) -> None:
+    rows = run({"first": Stage(measure, 0.2), "second": Stage(measured, 5)}, lab)
+    assert rows == [ROW, Missing("first", why), ROW]
+    assert any(line.startswith(f"first: NOT MEASURED: {why}") for line in said)
+
+
+def test_stage_that_takes_too_long_shows_where_it_waited(lab: Lab, said: list[str]) -> None:
+    run({"first": Stage(endless, 0.2)}, lab)
+    assert any("time.sleep(60)" in line for line in said)
+
+
+def test_stage_that_takes_too_long_leaves_no_process(lab: Lab) -> None:
+    started: list[Child] = []
+
+    def waiting(lab: Lab) -> Iterator[Row]:
+        children = lab.subjects.children
+        with children.running("it", ["/bin/sleep", "60"], environment(), lab.subjects.scratch("log")) as child:
+            started.append(child)
+            child.first_line()
+        yield ROW
+
+    run({"first": Stage(waiting, 0.5)}, lab)
+    assert [child.is_running() for child in started] == [False]
+
+
+def test_time_that_a_stage_leaves_unused_passes_to_the_next(lab: Lab) -> None:
+    def slow(_lab: Lab) -> Iterator[Row]:
+        time.sleep(0.3)
+        yield ROW
+
+    assert run({"first": Stage(measured, 30), "second": Stage(slow, 0)}, lab) == [ROW, ROW]
+
+
+def test_time_limit_ends_with_its_context() -> None:
+    with time_limit(0.2):
+        pass
+    time.sleep(0.3)
