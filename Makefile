@@ -52,7 +52,7 @@ acceptance: tools package ## Run the tests that need real programs or take long,
 	@$(ON_WHEEL) tests/acceptance -n 2 --dist loadgroup -m 'not alone'
 	@$(ON_WHEEL) tests/acceptance -m alone
 
-bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.md: ten minutes on a quiet machine
+bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.md: at most 15 minutes
 	@tools/install_tools.sh bench
 	@$(BIN)/python -m bench
 

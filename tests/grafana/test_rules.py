@@ -113,9 +113,10 @@ NUMBERS_TOLD = [
 
 
 def runbooks() -> dict[str, str]:
-    """The section of each alert."""
+    """Return the section of each alert, with line breaks as spaces."""
     text = RUNBOOKS_FILE.read_text(encoding="utf-8")
-    return dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    sections = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return {name: " ".join(section.split()) for name, section in sections}
 
 
 @pytest.mark.parametrize(("alert", "number"), NUMBERS_TOLD)

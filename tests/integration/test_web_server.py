@@ -372,16 +372,18 @@ def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:
 
 def test_the_limits_are_those_of_the_documentation() -> None:
     bounds = Bounds()
-    section = documented("docs/web-configuration.md").split("## Limits of the web server")[1].split("\n## ")[0]
+    section = " ".join(
+        documented("docs/web-configuration.md").split("## Limits of the web server")[1].split("\n## ")[0].split()
+    )
     for told in (
         f"| {MAX_CONNECTIONS} connections |",
-        f"| {bounds.head_bytes // 1024} KiB of a request's head that has no end yet, {bounds.headers} headers |",
-        f"| {bounds.body_bytes // 1024} KiB of a request's body |",
+        f"| {bounds.head_bytes // 1024} KiB of an incomplete request head, {bounds.headers} headers |",
+        f"| {bounds.body_bytes // 1024} KiB of request body |",
         f"| {bounds.read_seconds:.0f} s for a whole request",
         f"| {bounds.idle_seconds:.0f} s between two requests |",
-        f"| {bounds.write_seconds:.0f} s for a whole answer |",
-        f"| {MAX_SCRAPES} scrapes at the same time",
-        f"| {bounds.room.total // 2**20} MiB of answers on their way, or {bounds.room.always} answers however large |",
+        f"| {bounds.write_seconds:.0f} s for a whole response |",
+        f"| {MAX_SCRAPES} concurrent scrapes",
+        f"| {bounds.room.total // 2**20} MiB of responses in flight, or {bounds.room.always} responses of any size |",
         f"up to {bounds.room.small // 1024} KiB each",
     ):
         assert told in section
