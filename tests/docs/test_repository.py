@@ -136,8 +136,9 @@ def shipped() -> set[str]:
 
 def for_work() -> set[str]:
     """What pyproject.toml asks for where the program is built and tested."""
-    groups = pyproject()["dependency-groups"].values()
-    return set(map(normal, [*pyproject()["build-system"]["requires"], *chain.from_iterable(groups)]))
+    groups = chain.from_iterable(pyproject()["dependency-groups"].values())
+    named = (entry for entry in groups if isinstance(entry, str))  # not a group within a group
+    return set(map(normal, [*pyproject()["build-system"]["requires"], *named]))
 
 
 def test_the_locks_have_what_pyproject_asks_for() -> None:
