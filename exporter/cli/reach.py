@@ -8,15 +8,15 @@ from queue import SimpleQueue
 from typing import TextIO, TypeVar
 
 import click
-import tenacity
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi
 from exporter.aws.budgets import Budgets, Rates
 from exporter.aws.sessions import ApiFactory, Connections
 from exporter.clock import Clock
+from exporter.collect.listing import Ask
 from exporter.collect.readers import Patience
 from exporter.config.settings import Share, TargetSettings
-from exporter.errors import AwsError, Reason
+from exporter.errors import Reason
 from exporter.hooks import Target
 
 T = TypeVar("T")
@@ -62,15 +62,9 @@ class KeptApis:
             return self._made[settings]
 
 
-def patiently(patience: Patience, cancelled: threading.Event) -> tenacity.Retrying:
-    """Asks again a few times what fails retryably."""
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, AwsError) and error.is_retryable),
-        stop=tenacity.stop_after_attempt(min(ATTEMPTS, patience.first_attempts)),
-        wait=lambda state: patience.delay(state.attempt_number),
-        sleep=lambda seconds: _wait(cancelled, seconds),
-        reraise=True,
-    )
+def patiently(patience: Patience, cancelled: threading.Event) -> Ask:
+    """Return a function that asks again a few times what fails retryably."""
+    return patience.retrier(min(ATTEMPTS, patience.first_attempts), lambda seconds: _wait(cancelled, seconds))
 
 
 def _wait(cancelled: threading.Event, seconds: float) -> None:

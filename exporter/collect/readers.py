@@ -229,8 +229,6 @@ class Readers:
         place = _Place(self._give_place)
         try:
             self._read(task, place.give)
-        except Cancelled:
-            return
         except AwsError as error:
             self._failed(task, error)
         else:

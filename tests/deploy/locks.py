@@ -149,5 +149,6 @@ def shipped() -> set[str]:
 
 def for_work() -> set[str]:
     """Return the packages that pyproject.toml requires to build and test."""
-    groups = pyproject()["dependency-groups"].values()
-    return set(map(normalized, [*pyproject()["build-system"]["requires"], *chain.from_iterable(groups)]))
+    entries = chain.from_iterable(pyproject()["dependency-groups"].values())
+    named = (entry for entry in entries if isinstance(entry, str))  # the others include a group
+    return set(map(normalized, [*pyproject()["build-system"]["requires"], *named]))

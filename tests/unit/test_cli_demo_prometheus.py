@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.demo import World, run_demo
-from exporter.cli.demo_prometheus import Patience, free_port, prometheus_beside, rules_file
+from exporter.cli.demo_prometheus import Patience, free_port, prometheus_beside
 from exporter.errors import ConfigError
 from exporter.options import ListenAddress, ServeOptions
 from tests.fakes import eventually
@@ -158,21 +157,3 @@ def test_the_demo_tells_where_prometheus_is_and_ends_it_though_serving_fails(
         run_demo(fail, SHOWN, open_no_pool, watch)
     assert watching == ["began", "ended"]
     assert capsys.readouterr().out.splitlines()[-1] == "Prometheus:  http://127.0.0.1:9090/"
-
-
-def test_the_wheel_has_the_rules_where_the_demo_looks(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "installed")
-    where = "from exporter.cli.demo_prometheus import rules_file; print(rules_file().read_text())"
-    done = subprocess.run(
-        [sys.executable, "-c", where],
-        cwd=tmp_path / "installed",
-        check=True,
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(tmp_path / "installed")},
-    )
-    assert done.stdout.rstrip("\n") == rules_file().read_text(encoding="utf-8").rstrip("\n")

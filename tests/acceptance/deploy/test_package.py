@@ -68,6 +68,22 @@ def test_the_wheel_has_the_program_and_nothing_else(built: tuple[Path, Path]) ->
     assert licenses
 
 
+def test_the_wheel_has_the_rules_where_the_demo_looks(built: tuple[Path, Path], tmp_path: Path) -> None:
+    with zipfile.ZipFile(built[0]) as archive:
+        archive.extractall(tmp_path)  # noqa: S202 - a zip, and our own
+    where = "from exporter.cli.demo_prometheus import rules_file; print(rules_file().read_text())"
+    done = subprocess.run(
+        [sys.executable, "-c", where],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+    rules = (ROOT / "grafana/prometheus" / RULES).read_text(encoding="utf-8")
+    assert done.stdout.rstrip("\n") == rules.rstrip("\n")
+
+
 def test_the_sdist_has_what_is_under_version_control(unpacked: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout, so nothing says which files belong to the repository")

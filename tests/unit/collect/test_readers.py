@@ -317,6 +317,19 @@ def test_what_nobody_foresaw_and_what_stops_the_pool_ends_the_work_and_is_raised
     assert given.up == []
 
 
+def test_readers_one_cancelled_worker_ends_the_work() -> None:
+    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+        if task.username == "5":
+            raise Cancelled("only this worker was told to stop")
+
+    given = Given()
+    work = readers(read, given=given)
+    submit(work, 10)
+    with pytest.raises(Cancelled, match="only this worker"):
+        work.finish()
+    assert given.up == []
+
+
 def test_told_to_stop_the_workers_go_home_and_nobody_is_given_up() -> None:
     stop = threading.Event()
 

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Runs the unit tests on each newer Python that this machine has, each in an environment of its own in .tools:
+# pyenv's, else the one on the PATH. Says which of them are not present; one that fails them fails this.
+set -eu
+cd "$(dirname "$0")/.."
+
+lock=requirements-unit.lock
+export PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+export PYTHONPATH="$PWD" # for the processes that tests start elsewhere
+
+interpreter() {
+    newest=$(find "${PYENV_ROOT:-$HOME/.pyenv}/versions" -path "*/bin/python$1" 2>/dev/null | sort -V | tail -n 1)
+    echo "${newest:-$(command -v "python$1" || true)}"
+}
+
+set_up() {
+    python=.tools/python$1
+    stamp=$python/.dependencies-$(cksum <"$lock" | tr ' ' '-')
+    [ ! -e "$stamp" ] || return 0
+    tools/create_venv.sh "$2" "$python"
+    "$python/bin/python" -m pip install --quiet --require-hashes --no-deps --requirement "$lock"
+    "$python/bin/python" -m pip check
+    touch "$stamp"
+}
+
+failed=0
+missing=
+for version in 3.12 3.13 3.14; do
+    found=$(interpreter "$version")
+    if [ -z "$found" ]; then
+        missing="$missing $version"
+        continue
+    fi
+    set_up "$version" "$found"
+    began=$(date +%s)
+    result=passed
+    log=.tools/python$version/unit.log
+    if ! env -u CI ".tools/python$version/bin/python" -m pytest tests/unit -q -n 2 --dist loadgroup -p no:cacheprovider >"$log" 2>&1; then
+        result=failed
+        failed=1
+        cat "$log"
+    fi
+    echo "Python $version: unit tests $result in $(($(date +%s) - began)) s: $(tail -n 1 "$log")"
+done
+[ -z "$missing" ] || echo "not present:$missing"
+exit "$failed"
