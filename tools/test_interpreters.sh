@@ -9,7 +9,7 @@ export PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 export PYTHONPATH="$PWD" # the processes that tests start elsewhere run the checkout, too
 
 interpreter() {
-    newest=$(find "${PYENV_ROOT:-$HOME/.pyenv}/versions" -path "*/bin/python$1" 2>/dev/null | sort -V | tail -n 1)
+    newest=$(find "${PYENV_ROOT:-$HOME/.pyenv}/versions" -maxdepth 3 -path "*/bin/python$1" 2>/dev/null | sort -V | tail -n 1)
     echo "${newest:-$(command -v "python$1" || true)}"
 }
 
