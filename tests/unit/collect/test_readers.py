@@ -318,7 +318,7 @@ def test_what_nobody_foresaw_and_what_stops_the_pool_ends_the_work_and_is_raised
 
 
 def test_readers_one_cancelled_worker_ends_the_work() -> None:
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+    def read(task: ReadTask, _departed: Callable[[], None]) -> None:
         if task.username == "5":
             raise Cancelled("only this worker was told to stop")
 
