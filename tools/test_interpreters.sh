@@ -18,7 +18,7 @@ set_up() {
     stamp=$directory/.dependencies-$(cksum <"$lock" | tr ' ' '-')
     [ ! -e "$stamp" ] || return 0
     tools/create_venv.sh "$2" "$directory"
-    "$directory/bin/python" -m pip install --quiet --require-hashes --no-deps --requirement "$lock"
+    "$directory/bin/python" -m pip install --quiet --no-compile --require-hashes --no-deps --requirement "$lock"
     touch "$stamp"
 }
 
@@ -33,7 +33,7 @@ for version in 3.12 3.13 3.14; do
     set_up "$version" "$found"
     python=.tools/python$version/bin/python
     # For the command and the metadata, and to learn whether its requirements are met.
-    "$python" -m pip install --quiet --no-deps --no-index --force-reinstall dist/*.whl
+    "$python" -m pip install --quiet --no-compile --no-deps --no-index --force-reinstall dist/*.whl
     "$python" -m pip check --quiet
     began=$(date +%s)
     result=passed
