@@ -1,25 +1,24 @@
 #!/bin/sh
-# Runs the unit tests on each newer Python that this machine has, each in an environment of its own in .tools:
-# pyenv's, else the one on the PATH. Says which of them are not present; one that fails them fails this.
+# Runs the unit tests on each newer Python that this machine has: pyenv's, else the one on the PATH. Each has an
+# environment of its own in .tools. Says which are not present; one that fails the tests fails this.
 set -eu
 cd "$(dirname "$0")/.."
 
 lock=requirements-unit.lock
 export PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
-export PYTHONPATH="$PWD" # for the processes that tests start elsewhere
+export PYTHONPATH="$PWD" # the processes that tests start elsewhere run the checkout, too
 
 interpreter() {
-    newest=$(find "${PYENV_ROOT:-$HOME/.pyenv}/versions" -path "*/bin/python$1" 2>/dev/null | sort -V | tail -n 1)
+    newest=$(find "${PYENV_ROOT:-$HOME/.pyenv}/versions" -maxdepth 3 -path "*/bin/python$1" 2>/dev/null | sort -V | tail -n 1)
     echo "${newest:-$(command -v "python$1" || true)}"
 }
 
 set_up() {
-    python=.tools/python$1
-    stamp=$python/.dependencies-$(cksum <"$lock" | tr ' ' '-')
+    directory=.tools/python$1
+    stamp=$directory/.dependencies-$(cksum <"$lock" | tr ' ' '-')
     [ ! -e "$stamp" ] || return 0
-    tools/create_venv.sh "$2" "$python"
-    "$python/bin/python" -m pip install --quiet --require-hashes --no-deps --requirement "$lock"
-    "$python/bin/python" -m pip check
+    tools/create_venv.sh "$2" "$directory"
+    "$directory/bin/python" -m pip install --quiet --no-compile --require-hashes --no-deps --requirement "$lock"
     touch "$stamp"
 }
 
@@ -32,10 +31,14 @@ for version in 3.12 3.13 3.14; do
         continue
     fi
     set_up "$version" "$found"
+    python=.tools/python$version/bin/python
+    # For the command and the metadata, and to learn whether its requirements are met.
+    "$python" -m pip install --quiet --no-compile --no-deps --no-index --force-reinstall dist/*.whl
+    "$python" -m pip check --quiet
     began=$(date +%s)
     result=passed
     log=.tools/python$version/unit.log
-    if ! env -u CI ".tools/python$version/bin/python" -m pytest tests/unit -q -n 2 --dist loadgroup -p no:cacheprovider >"$log" 2>&1; then
+    if ! env -u CI "$python" -m pytest tests/unit -q -n 2 --dist loadgroup -p no:cacheprovider >"$log" 2>&1; then
         result=failed
         failed=1
         cat "$log"
