@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from hashlib import md5
 from pathlib import Path
 
-from exporter.app import App
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation, Page
 from exporter.config.load import load_settings
 from exporter.config.settings import TargetSettings
+from exporter.daemon.app import App
 from exporter.logs import LogFormat, LogLevel, configure_logging
 from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
 from exporter.options import ListenAddress, ServeOptions

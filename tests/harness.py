@@ -30,11 +30,11 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
-from exporter.app import App
 from exporter.aws.sessions import AwsApis
 from exporter.clock import Clock
 from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.load import parse_settings
+from exporter.daemon.app import App
 from exporter.logs import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
 from exporter.shard import WHOLE, Shard

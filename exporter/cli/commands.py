@@ -50,7 +50,7 @@ def main(args: Sequence[str] | None = None, serve: Serve | None = None) -> int:
 
     0 done, 1 failed while running, 2 wrong usage or configuration, 130 ended by Ctrl-C.
 
-    `args` are those of the process unless given; `serve` is `exporter.app.serve` unless given.
+    `args` are those of the process unless given; `serve` is `exporter.daemon.app.serve` unless given.
     """
     parts = _Parts(serve or _serve_app)
     try:
@@ -70,7 +70,7 @@ def _told(error: Exception | str, code: int) -> int:
 
 
 def _serve_app(settings: Settings, options: ServeOptions) -> int:
-    from exporter.app import serve  # noqa: PLC0415 - boto3 is slow to import, and only serving needs it
+    from exporter.daemon.app import serve  # noqa: PLC0415 - boto3 is slow to import, and only serving needs it
 
     return serve(settings, options)
 

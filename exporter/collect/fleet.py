@@ -11,7 +11,6 @@ from typing import Protocol
 
 import structlog
 
-from exporter.allocator import give_back
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
 from exporter.collect.journal import PoolJournal
@@ -61,9 +60,9 @@ class Fleet:
         shard: Shard = WHOLE,
         patience: Patience = PATIENCE,
         tracer: Tracer = NO_TRACES,
-        after_sweep: Callable[[], None] = give_back,
+        after_sweep: Callable[[], None] = lambda: None,
     ) -> None:
-        """`after_sweep` is called when what a sweep needed for itself is free again."""
+        """`after_sweep` is called after each sweep, once the memory that only the sweep needed is free."""
         self._parts = _Parts(connect, observer, clock, shard, patience, self._most_series, tracer, after_sweep)
         self._observer = observer
         self._state_path = state_path

@@ -23,7 +23,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class WebConfig:
-    """What one web configuration file asks for, now; an `exporter.reload.Source`.
+    """What one web configuration file asks for, now; an `exporter.daemon.reload.Source`.
 
     `on_change` hears when the files were read again and are in force.
     """

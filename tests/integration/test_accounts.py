@@ -8,9 +8,9 @@ from pathlib import Path
 
 import boto3
 
-from exporter.app import App
 from exporter.aws.sessions import AwsApis
 from exporter.config.load import parse_settings
+from exporter.daemon.app import App
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.options import ListenAddress, ServeOptions
 from tests.harness import ACCOUNT, FAST, HASTY, Exporter, Page, config, pool, serving, session, shown

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.app import App
 from exporter.clock import SystemClock
 from exporter.config.load import load_settings
 from exporter.config.settings import Detail, Limits, Settings
+from exporter.daemon.app import App
 from exporter.errors import ConfigError
 from exporter.metrics.own_metrics import CODES
 from exporter.options import ListenAddress, ServeOptions

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.allocator import has_arenas
+from exporter.daemon.malloc import has_arenas
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.emulator.demo import DemoWorld
 from tests.fakes import eventually

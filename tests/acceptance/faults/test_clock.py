@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from exporter.app import App
 from exporter.aws.sessions import AwsApis
 from exporter.clock import SystemClock
 from exporter.config.load import parse_settings
+from exporter.daemon.app import App
 from exporter.emulator import Emulator
 from exporter.options import ListenAddress, ServeOptions
 from tests.acceptance.faults.rows import Row

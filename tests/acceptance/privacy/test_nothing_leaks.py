@@ -19,11 +19,11 @@ import yaml
 from botocore.config import Config
 from botocore.session import Session as BotocoreSession
 
-from exporter.app import App
 from exporter.aws.api import CognitoApi
 from exporter.aws.sessions import AwsApis
 from exporter.config.load import parse_settings
 from exporter.config.settings import TargetSettings
+from exporter.daemon.app import App
 from exporter.logs import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
 from tests.acceptance.privacy import canaries as c

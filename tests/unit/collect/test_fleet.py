@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import gc
-import hashlib
-import hmac
-import itertools
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +9,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.allocator import give_back
 from exporter.aws.api import Operation, PoolReader
-from exporter.collect import fleet
-from exporter.collect.fleet import FIRST_RETRY, SILENCE_SECONDS, Fleet, identity_of
+from exporter.collect.fleet import FIRST_RETRY, Fleet
 from exporter.collect.readers import Patience
 from exporter.collect.snapshot import PoolView
-from exporter.collect.sweep import Sweep
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
-from exporter.errors import AwsError, CredentialsFault, Denied, Reason, ServerError
-from exporter.identity import RawIdentity
+from exporter.errors import AwsError, CredentialsFault, Denied, ServerError
 from exporter.model import PoolState
 from tests.fakes import FakeCognito, FakePool, OffsetClock, Remembering, eventually, reader_of
 from tests.unit.collect.pools import device, settings
@@ -408,148 +399,3 @@ def test_what_is_to_be_done_after_a_sweep_is_done_however_it_ended(world: Fleeti
     world.unreachable = [NO_CREDENTIALS]
     world.sweep()
     assert world.ended_in == [[PoolState.OK], [PoolState.FAILING]]
-
-
-def test_unless_told_otherwise_memory_is_given_back_after_a_sweep(world: Fleeting) -> None:
-    assert Fleet(world._connect, world.observer, world.clock)._parts.after_sweep is give_back
-
-
-FAILED: dict[str, Callable[[], Exception]] = {
-    "denied": lambda: Denied("an operation", "AccessDeniedException"),
-    "retried": lambda: ServerError("an operation", "HTTP 500"),
-    "unexpected": lambda: RuntimeError("unexpected"),
-}
-
-
-@pytest.mark.parametrize("error", FAILED.values(), ids=FAILED.keys())
-@pytest.mark.parametrize(
-    "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
-)
-def test_sweep_failed_is_freed_without_the_collector(
-    world: Fleeting, operation: Operation, error: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fault(called: Operation, _subject: str) -> None:
-        if called is operation:
-            raise error()
-
-    def noted(*args: Any, **options: Any) -> Sweep:
-        sweep = Sweep(*args, **options)
-        made.append(weakref.ref(sweep))
-        return sweep
-
-    made: list[weakref.ref[Sweep]] = []
-    world.api.fault = fault
-    world.apply(pool(FIRST))
-    monkeypatch.setattr(fleet, "Sweep", noted)
-    gc.disable()
-    try:
-        with capture_logs():  # a traceback takes long to draw
-            for _ in range(50):
-                world.sweep()
-        assert len(made) == 50
-        assert eventually(lambda: not [sweep for sweep in made if sweep() is not None]), "until its threads have ended"
-    finally:
-        gc.enable()
-
-
-def test_a_sweep_that_fails_for_days_has_a_delay_that_a_float_can_hold(world: Fleeting) -> None:
-    world.apply(pool(FIRST))
-    world.unreachable = [NO_CREDENTIALS]
-    world.fleet._pools[FIRST]._failures = 100_000
-    assert world.sweep() == FIRST_RETRY * 2**20
-
-
-@pytest.mark.parametrize(
-    "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
-)
-def test_what_nobody_foresaw_is_told_once_and_the_next_sweep_runs(world: Fleeting, operation: Operation) -> None:
-    world.apply(pool(FIRST))
-    struck = itertools.count()
-
-    def fault(asked: Operation, _subject: str) -> AwsError | None:
-        if asked is operation and next(struck) == 0:
-            raise RuntimeError("nobody foresaw this")
-        return None
-
-    world.api.fault = fault
-    with capture_logs() as logs:
-        assert world.sweep() == FIRST_RETRY
-    (entry,) = (entry for entry in logs if entry["log_level"] != "debug")
-    assert (entry["event"], entry["log_level"], entry["exc_info"]) == ("sweep failed unexpectedly", "error", True)
-    assert world.view().state is PoolState.FAILING
-    assert world.view().progress is None
-    assert world.observer.heard["unexpected", "sweep"] == 1
-    assert world.observer.heard["finished", FIRST, Reason.OTHER] == 1
-    assert world.sweep() is None
-    assert world.is_ok()
-    assert world.observer.heard["unexpected", "sweep"] == 1
-
-
-def test_a_sweep_that_is_told_to_stop_counts_as_nothing(world: Fleeting) -> None:
-    world.apply(pool(FIRST))
-    running_pool = world.fleet._pools[FIRST]
-    running_pool.cancel()
-    assert running_pool.sweep() is None
-    assert not [what for what in world.observer.heard if what[0] == "finished"]
-    assert world.view().progress is None
-
-
-def test_the_stop_ends_what_is_under_way(world: Fleeting) -> None:
-    world.api.fault = gate = Gate(FIRST)
-    world.apply(pool(FIRST))
-    world.fleet.start()
-    assert gate.reached.wait(10)
-    world.fleet.stop()
-    gate.opened.set()
-    assert eventually(lambda: not any(thread.name == f"sweep-{FIRST}" for thread in threading.enumerate()))
-    assert not [what for what in world.observer.heard if what[0] == "finished"]
-
-
-def test_a_scheduler_without_life_is_told_after_five_minutes(world: Fleeting) -> None:
-    world.clock.advance(SILENCE_SECONDS - 5)
-    assert world.fleet.silence() is None
-    world.clock.advance(5)
-    assert world.fleet.silence() == "the scheduler has shown no life for 5 minutes"
-
-
-def test_a_sweep_without_life_is_told_after_five_minutes(world: Fleeting) -> None:
-    world.api.fault = gate = Gate(FIRST)
-    world.apply(pool(FIRST))
-    sweeping = threading.Thread(target=world.sweep)
-    sweeping.start()
-    assert gate.reached.wait(10)
-    world.clock.advance(SILENCE_SECONDS + 1)
-    world.fleet._schedule._show_life()
-    assert world.fleet.silence() == f"the sweep of {FIRST} has shown no life for 5 minutes"
-    gate.opened.set()
-    sweeping.join(10)
-    assert world.fleet.silence() is None
-    world.clock.advance(SILENCE_SECONDS + 1)
-    world.fleet._schedule._show_life()
-    assert world.fleet.silence() is None, "without a sweep under way a pool may be silent"
-
-
-def test_the_identity_is_the_name_where_the_operator_chose_so() -> None:
-    assert isinstance(identity_of(pool(identity=IdentityMode.RAW), None), RawIdentity)
-
-
-def test_the_identity_is_a_fingerprint_under_the_key_in_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.touch(0o600)
-    path.write_bytes(KEY + b"\n")
-    identity = identity_of(pool(identity=IdentityMode.HMAC, identity_key_file=path), None)
-    expected = hmac.new(KEY, f"{FIRST}\0ann".encode(), hashlib.sha256).digest()[:16]
-    assert identity.of(FIRST, "ann") == expected
-
-
-def test_without_a_key_file_the_key_is_another_in_every_process() -> None:
-    first, second = (identity_of(pool(identity=IdentityMode.HMAC), None) for _ in range(2))
-    assert first.of(FIRST, "ann") != second.of(FIRST, "ann")
-
-
-def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.write_bytes(KEY)
-    path.chmod(0o644)
-    with pytest.raises(ValueError, match="found 0644"):
-        identity_of(pool(identity=IdentityMode.HMAC, identity_key_file=path), None)

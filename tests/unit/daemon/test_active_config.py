@@ -27,8 +27,8 @@ from exporter.config.settings import (
     Settings,
     TargetSettings,
 )
+from exporter.daemon.active_config import ConfigurationFile, InForce
 from exporter.errors import ConfigError
-from exporter.inforce import ConfigurationFile, InForce
 from exporter.metrics.own import OwnMetrics
 from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, OffsetClock, eventually

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from exporter.allocator import has_arenas
+from exporter.daemon.malloc import has_arenas
 
 THREADS = 4
 
 ARENAS = f"""
 import ctypes, os, threading
-from exporter.allocator import share_one_arena
+from exporter.daemon.malloc import share_one_arena
 
 print(share_one_arena(os.environ), flush=True)
 barrier = threading.Barrier({THREADS})
@@ -32,7 +32,7 @@ libc.fflush(out)
 
 HOLES = """
 from pathlib import Path
-from exporter.allocator import give_back
+from exporter.daemon.malloc import give_back
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from exporter.daemon.reload import MAX_BYTES, Reloader, _Sight, _sight
 from exporter.errors import ConfigError
-from exporter.reload import MAX_BYTES, Reloader, _Sight, _sight
 from tests.fakes import OffsetClock, eventually
 
 KEEPS = "the configuration stays as it was"

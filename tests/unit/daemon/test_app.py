@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from exporter.app import App, shows_raw_names
 from exporter.aws.api import CognitoApi, Operation
 from exporter.collect.fleet import SILENCE_SECONDS
 from exporter.config.load import load_settings
 from exporter.config.settings import Detail, IdentityMode, Limits, PoolSettings, Settings, TargetSettings
+from exporter.daemon.app import App, shows_raw_names
 from exporter.errors import AwsError, ConfigError, Denied
 from exporter.options import ListenAddress, ServeOptions
 from tests.fakes import FakeCognito, FakePool, ManualClock, eventually
@@ -281,3 +281,11 @@ def test_a_state_file_that_is_one_of_the_web_configuration_is_refused_and_left_a
     )
     assert web.read_text() == "{}\n"
     assert {file.name for file in tmp_path.iterdir()} == {"web.yml", "state.db"}
+
+
+def test_app_returns_free_memory_after_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    returned = threading.Event()
+    monkeypatch.setattr("exporter.daemon.app.give_back", returned.set)
+    with running() as daemon:
+        daemon.gate.opened.set()
+        assert returned.wait(10)

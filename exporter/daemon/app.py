@@ -13,7 +13,6 @@ from types import FrameType
 import structlog
 
 import exporter
-from exporter.allocator import share_one_arena
 from exporter.aws.budgets import Budgets
 from exporter.aws.sessions import ApiFactory, AwsApis, Connections
 from exporter.buildinfo import revision
@@ -23,11 +22,12 @@ from exporter.collect.fleet import Fleet
 from exporter.collect.readers import PATIENCE, Patience
 from exporter.config.apart import require_state_apart
 from exporter.config.settings import Detail, IdentityMode, Settings
-from exporter.inforce import ConfigurationFile, InForce
+from exporter.daemon.active_config import ConfigurationFile, InForce
+from exporter.daemon.malloc import give_back, share_one_arena
+from exporter.daemon.reload import Reloader, Source
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.own import OwnMetrics
 from exporter.options import ListenAddress, ServeOptions
-from exporter.reload import Reloader, Source
 from exporter.tracing.start import Off, Tracing, start_tracing
 from exporter.web.gate import Gate
 from exporter.web.live import WebConfig
@@ -83,6 +83,7 @@ class App:
             shard=shard,
             patience=patience,
             tracer=self._tracing,
+            after_sweep=give_back,
         )
         self._discovery = Discovery(self._connections.directory, self._own, self._clock, patience=patience)
         self._exposed = False

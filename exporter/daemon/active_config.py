@@ -141,7 +141,7 @@ class InForce:
 
 
 class ConfigurationFile:
-    """The file that the configuration comes from; an `exporter.reload.Source`."""
+    """The file that the configuration comes from; an `exporter.daemon.reload.Source`."""
 
     def __init__(self, file: Path, in_force: InForce) -> None:
         self._file = file
