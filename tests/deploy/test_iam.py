@@ -15,7 +15,7 @@ import yaml
 from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 
 from exporter.aws.permissions import ASSUME_ROLE, PERMISSIONS
-from exporter.cli.iam import policies, trust_policy
+from exporter.commands.iam_policy import policies, trust_policy
 from exporter.config.load import load_settings, parse_settings
 from exporter.emulator import Emulator
 from tests.fakes import eventually

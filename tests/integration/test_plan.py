@@ -16,7 +16,7 @@ from exporter.model import Tracking
 from exporter.shard import Shard
 from tests.harness import ACCOUNT, config, identity_key, pool, serving
 from tests.integration.command_line import CommandLine
-from tests.unit.plan.schema import schema
+from tests.unit.commands.plan.schema import schema
 
 
 def planned(text: str, run: CommandLine, *flags: str, code: int = 0) -> Any:

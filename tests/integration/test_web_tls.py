@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from structlog.testing import capture_logs
 
-from exporter.cli.health import Unhealthy, check_health
+from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.web.connection import Bounds
 from exporter.web.live import LOOK_SECONDS
 from exporter.web.outbox import Room

@@ -21,11 +21,11 @@ import pytest
 
 from exporter import __version__
 from exporter.cli import main
-from exporter.cli.flags import env_of
-from exporter.cli.health import Unhealthy, check_health
 from exporter.collect.recovery import kept_identity_key
+from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.config.settings import Settings
 from exporter.errors import ExporterError
+from exporter.flags import env_of
 from exporter.logs import LogFormat, LogLevel
 from exporter.options import ListenAddress, ServeOptions
 from exporter.shard import Shard

@@ -11,7 +11,7 @@ import trustme
 import yaml
 from click.testing import CliRunner
 
-from exporter.cli.commands import cli
+from exporter.cli import cli
 from exporter.config.web_file import load_web_settings
 from exporter.identity import allowed_mode
 from tests.acceptance.deploy.helm import CI_VALUES, HELMS, NAME, ci, refusal, render, template

@@ -71,7 +71,7 @@ def test_the_wheel_has_the_program_and_nothing_else(built: tuple[Path, Path]) ->
 def test_the_wheel_has_the_rules_where_the_demo_looks(built: tuple[Path, Path], tmp_path: Path) -> None:
     with zipfile.ZipFile(built[0]) as archive:
         archive.extractall(tmp_path)  # noqa: S202 - a zip, and our own
-    where = "from exporter.cli.demo_prometheus import rules_file; print(rules_file().read_text())"
+    where = "from exporter.commands.demo.prometheus import rules_file; print(rules_file().read_text())"
     done = subprocess.run(
         [sys.executable, "-c", where],
         cwd=tmp_path,
@@ -153,6 +153,6 @@ def test_programs_that_tests_start_are_the_wheels(wheel_under_test: Path, progra
         text=True,
         check=True,
     )
-    loaded = [line for line in told.stderr.splitlines() if "exporter/cli/commands.py" in line]
+    loaded = [line for line in told.stderr.splitlines() if "exporter/cli.py" in line]
     assert loaded
     assert all(str(wheel_under_test) in line for line in loaded)

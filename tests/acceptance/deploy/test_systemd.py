@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.commands import WRONG_USAGE, cli
+from exporter.cli import WRONG_USAGE, cli
 from exporter.emulator import Emulator
 from tests.harness import config, program
 from tests.tools import required_tool

@@ -9,9 +9,9 @@ import pytest
 import requests
 import yaml
 
-from exporter.cli.demo_prometheus import prometheus_beside
+from exporter.commands.demo.prometheus import prometheus_beside
 from tests.tools import required_tool
-from tests.unit.test_cli_demo_prometheus import SHOWN
+from tests.unit.commands.demo.test_prometheus import SHOWN
 
 
 def asked(url: str, path: str) -> Any:

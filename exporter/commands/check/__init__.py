@@ -1,0 +1,1 @@
+"""`check-config --aws`: try each permission that the configuration needs."""

@@ -1,0 +1,1 @@
+"""`demo`: serve from the bundled Cognito emulator."""

@@ -1,0 +1,152 @@
+"""`demo`: serve from the bundled Cognito on loopback; the only place that knows the emulator."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from exporter.commands.healthcheck import local
+from exporter.config.web_file import load_web_settings
+from exporter.errors import ExporterError
+from exporter.options import ServeOptions
+from exporter.stdout import writing_to_stdout
+from exporter.web.address import listen
+
+_KEY_BYTES = 32
+_PACKAGES_OF_THE_EXTRA = frozenset({"moto", "werkzeug"})
+
+
+class MissingEmulator(ExporterError):
+    """The packages that the emulator needs are not installed."""
+
+
+class World(Protocol):
+    """What the demo needs of the emulator while it runs."""
+
+    @property
+    def url(self) -> str:
+        """The endpoint of Cognito and STS."""
+        ...
+
+    def settings_yaml(self, key_file: Path) -> str:
+        """A configuration for the pools of this world."""
+        ...
+
+
+OpenWorld = Callable[[], AbstractContextManager[World]]
+
+Watch = Callable[[ServeOptions, Path], AbstractContextManager[str | None]]
+"""Runs a Prometheus with its data in the directory given; gives what to tell the user of it."""
+
+
+def no_watch(_show: ServeOptions, _directory: Path) -> AbstractContextManager[str | None]:
+    """No Prometheus."""
+    return nullcontext()
+
+
+def require_addresses(show: ServeOptions) -> None:
+    """Listen for a moment where `show` says: the pages of whoever has the address already are not the demo's to tell.
+
+    Raises `OSError`, whose text names the address, when one cannot be had.
+    """
+    with ExitStack() as listeners:
+        for address in show.listen_addresses:
+            listeners.enter_context(listen(address))
+        if show.probe_listen_address is not None:
+            listeners.enter_context(listen(show.probe_listen_address))
+
+
+def run_demo(
+    serve: Callable[[Path], int], show: ServeOptions, open_world: OpenWorld | None = None, watch: Watch = no_watch
+) -> int:
+    """Start the world, write its configuration, say where to look as `show` has it, and serve until told to stop.
+
+    `watch` runs for as long.
+
+    Raises `MissingEmulator`, whose text says what to install, `click.UsageError` when nobody could be told where to
+    look, and `ConfigError` when the web configuration cannot be used.
+    """
+    base = _base_url(show)
+    with (
+        tempfile.TemporaryDirectory(prefix="cognito-device-exporter-demo-") as directory,
+        _only_the_demos_credentials(),
+        (open_world or open_demo_world)() as world,
+    ):
+        os.environ["AWS_ENDPOINT_URL_STS"] = world.url
+        key_file = _write_private(Path(directory) / "identity.key", secrets.token_hex(_KEY_BYTES))
+        config_file = _write_private(Path(directory) / "config.yaml", world.settings_yaml(key_file))
+        with writing_to_stdout():
+            click.echo(f"Status page: {base}/")
+            click.echo(f"Metrics:     {base}{show.telemetry_path}")
+        with watch(show, Path(directory)) as told:
+            if told is not None:
+                with writing_to_stdout():
+                    click.echo(f"Prometheus:  {told}")
+            return serve(config_file)
+
+
+def _base_url(show: ServeOptions) -> str:
+    address = show.listen_addresses[0]
+    if not address.port:
+        raise click.UsageError(f"the address {address} leaves the port open, expected one with a port to tell of")
+    encrypted = show.web_config_file is not None and load_web_settings(show.web_config_file).tls is not None
+    return f"{'https' if encrypted else 'http'}://{local(address)}"
+
+
+def open_demo_world() -> AbstractContextManager[World]:
+    """The emulator's world.
+
+    Raises `MissingEmulator` when the extra is not installed.
+    """
+    try:
+        from exporter.emulator.demo import DemoWorld  # noqa: PLC0415 - an extra, and slow to import
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _PACKAGES_OF_THE_EXTRA:
+            raise
+        raise MissingEmulator("demo needs the bundled emulator: in a checkout, pip install '.[emulator]'") from error
+    return DemoWorld()
+
+
+def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which boto3 finds the demo's credentials and nothing of a real account, and no proxy."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
+    }
+    return kept | {
+        # The emulator takes an access key of twelve digits for the number of the account.
+        "AWS_ACCESS_KEY_ID": "123456789012",
+        "AWS_SECRET_ACCESS_KEY": "demo",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@contextmanager
+def _only_the_demos_credentials() -> Iterator[None]:
+    before = dict(os.environ)
+    _replace_environment(demo_environment(before))
+    try:
+        yield
+    finally:
+        _replace_environment(before)
+
+
+def _replace_environment(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _write_private(path: Path, text: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,176 @@
+"""Prometheus beside the demo: it scrapes the exporter, evaluates the bundled rules, and ends with the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import exporter
+from exporter.commands.healthcheck import local
+from exporter.options import ListenAddress, ServeOptions
+
+USUAL_PORT = 9090
+INTERVAL = "5s"
+"""Between two scrapes, and between two evaluations of the rules."""
+
+JOB = "cognito-device-exporter"
+
+_GUARD = """
+exec 3<&0
+"$@" 3<&- & program=$!
+{ read -r _ <&3; kill "$program"; } & guard=$!
+wait "$program"; status=$?
+kill "$guard" 2>/dev/null
+exit "$status"
+"""
+"""Runs a program until it ends or nobody holds the other end of standard input any more: however the demo ends,
+killed or not, nothing of it stays behind."""
+
+_LOOPBACK = "127.0.0.1"
+_RULES = "cognito-device-exporter.rules.yaml"
+_SECONDS_PER_LOOK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long Prometheus may take, in seconds."""
+
+    to_start: float = 5.0
+    """Until it answers; it is told of then as if it did."""
+    to_end: float = 5.0
+    """Until it has ended by itself."""
+
+
+PATIENCE = Patience()
+
+
+def installed_prometheus() -> str | None:
+    """The program on the PATH; None without one."""
+    return shutil.which("prometheus")
+
+
+@contextmanager
+def prometheus_beside(
+    show: ServeOptions,
+    directory: Path,
+    find: Callable[[], str | None] = installed_prometheus,
+    patience: Patience = PATIENCE,
+) -> Iterator[str | None]:
+    """Run Prometheus on loopback until the context ends, its data in `directory`; gives what to tell the user.
+
+    Where `find` finds no Prometheus, none is run and there is nothing to tell.
+    """
+    program = find()
+    if program is None:
+        yield None
+    elif show.web_config_file is not None:
+        yield "not started: it scrapes in plain HTTP and without a password, and --web.config.file may ask for more"
+    else:
+        configuration = _configuration(directory, local(show.listen_addresses[0]), show.telemetry_path)
+        with _running(program, configuration, directory, patience) as told:
+            yield told
+
+
+def rules_file() -> Path:
+    """The recording rules and alerts: beside the package in a wheel, in their own folder in a checkout."""
+    package = Path(exporter.__file__).parent
+    bundled = package / "bundled" / _RULES
+    return bundled if bundled.exists() else package.parent / "grafana" / "prometheus" / _RULES
+
+
+def _configuration(directory: Path, target: ListenAddress, telemetry_path: str) -> Path:
+    content: dict[str, Any] = {
+        "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
+        "rule_files": [str(rules_file())],
+        "scrape_configs": [
+            {
+                "job_name": JOB,
+                "metrics_path": telemetry_path,
+                "static_configs": [{"targets": [str(target)]}],
+            },
+        ],
+    }
+    path = directory / "prometheus.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
+    return path
+
+
+@contextmanager
+def _running(program: str, configuration: Path, directory: Path, patience: Patience) -> Iterator[str]:
+    port = free_port()
+    log_file = directory / "prometheus.log"
+    command = [
+        *("sh", "-c", _GUARD, "sh", program),
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={directory / 'prometheus'}",
+        f"--web.listen-address={_LOOPBACK}:{port}",
+        "--log.level=warn",
+    ]
+    # A session of its own: Ctrl-C at the terminal is for the demo, which then ends what it started.
+    with (
+        log_file.open("wb") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True) as process,  # noqa: S603 - the user's own Prometheus
+    ):
+        try:
+            url = f"http://{_LOOPBACK}:{port}/"
+            yield url if _became_ready(process, url, patience) else f"not started: {_last_line(log_file)}"
+        finally:
+            _end(process, patience)
+
+
+def _became_ready(process: subprocess.Popen[bytes], url: str, patience: Patience) -> bool:
+    """Whether it still runs once it answers; one that is slow to answer will."""
+    for _ in range(round(patience.to_start / _SECONDS_PER_LOOK)):
+        try:
+            process.wait(_SECONDS_PER_LOOK)
+        except subprocess.TimeoutExpired:
+            if _answers(f"{url}-/ready"):
+                break
+        else:
+            return False
+    return True
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def _last_line(log_file: Path) -> str:
+    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[-1] if lines else "it ended without a word"
+
+
+def _end(process: subprocess.Popen[bytes], patience: Patience) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(patience.to_end)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def free_port(usual: int = USUAL_PORT) -> int:
+    """The usual port of Prometheus if nobody listens there, else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, usual))
+        except OSError:
+            probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,84 @@
+"""How the commands that look once go by the rules of `discovery`: each once, as the daemon does again and again."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+import click
+
+from exporter.aws.permissions import Use, rule_uses
+from exporter.aws.sessions import ApiFactory, AwsApis
+from exporter.clock import Clock, SystemClock
+from exporter.collect.discovery import TURN
+from exporter.collect.readers import PATIENCE, Patience
+from exporter.collect.search import Found, look, shared_out
+from exporter.commands.check.preflight import fault_of_rule
+from exporter.commands.pool_access import connections, of_each, patiently, plain_rates
+from exporter.config.settings import RuleSettings, Search, Settings
+from exporter.errors import AwsError
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """A configuration of pools instead of rules."""
+
+    settings: Settings
+    faults: tuple[str, ...] = ()
+    """Why a rule may stand for more pools than were found, a line for each."""
+
+
+def discovered(
+    settings: Settings,
+    err: TextIO,
+    *,
+    make_api: ApiFactory | None = None,
+    clock: Clock | None = None,
+    patience: Patience = PATIENCE,
+) -> Discovered:
+    """The settings with the pools that their rules find now; a rule that finds none is told, and is no fault."""
+    if not settings.discovery:
+        return Discovered(settings)
+    looks = _looks(settings)
+    cancelled = threading.Event()
+    connected = connections(
+        settings.targets, plain_rates(settings.limits.rate), clock or SystemClock(), make_api or AwsApis()
+    )
+    ask = patiently(patience, cancelled)
+
+    def once(one: _Look) -> Found:
+        try:
+            return look(one.search, connected.directory(one.search.target, TURN, cancelled.is_set), ask, {})
+        except AwsError as error:
+            return Found({}, error)
+
+    found = of_each(looks, once, cancelled, err)
+    shares = shared_out(
+        settings.pools, [(one.rule, one.search, each.pools) for one, each in zip(looks, found, strict=True)]
+    )
+    faults = [_fault(one, each.fault) for one, each in zip(looks, found, strict=True) if each.fault is not None]
+    of_rules = {one.index: False for one in looks}
+    for one, each in zip(looks, found, strict=True):
+        of_rules[one.index] |= bool(each.pools) or each.fault is not None
+    for index in (index for index, told in of_rules.items() if not told):
+        click.echo(f"discovery[{index}]: no pool in its Regions fits", file=err)
+    pools = (*settings.pools, *(pool for share in shares for pool in share))
+    return Discovered(replace(settings, pools=pools, discovery=()), tuple(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    index: int
+    rule: RuleSettings
+    search: Search
+    use: Use
+
+
+def _looks(settings: Settings) -> list[_Look]:
+    places = [(index, rule, search) for index, rule in enumerate(settings.discovery) for search in rule.searches]
+    return [_Look(*place, use) for place, use in zip(places, rule_uses(settings), strict=True)]
+
+
+def _fault(one: _Look, error: AwsError) -> str:
+    return f"discovery[{one.index}] in {one.search.target.region}: {fault_of_rule(one.use, error)}"

@@ -1,0 +1,1 @@
+"""`plan`: forecast calls, duration and series per pool."""

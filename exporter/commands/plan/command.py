@@ -1,0 +1,134 @@
+"""`plan`: what sweeping the configured pools would take."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TextIO
+
+import click
+
+from exporter.aws.api import Category, Operation
+from exporter.aws.quotas import LIMIT_MANAGEMENT_SECONDS
+from exporter.aws.sessions import ApiFactory, AwsApis
+from exporter.clock import Clock, SystemClock
+from exporter.collect.listing import Ask
+from exporter.collect.readers import PATIENCE, Patience
+from exporter.commands.check.preflight import no_such_pool
+from exporter.commands.discovery import discovered
+from exporter.commands.plan.document import document
+from exporter.commands.plan.forecast import Failed, Forecast, Known, forecast
+from exporter.commands.plan.survey import Effort, survey
+from exporter.commands.plan.table import text
+from exporter.commands.pool_access import KeptApis, connections, of_each, patiently, plain_rates
+from exporter.config.settings import PoolSettings, Settings, Share, TargetSettings
+from exporter.errors import AwsError, CredentialsFault, Denied, ResourceNotFound
+from exporter.hooks import Target
+from exporter.shard import WHOLE, Shard
+from exporter.stdout import writing_to_stdout
+
+HOLDS, INCOMPLETE, DOES_NOT_HOLD = 0, 1, 3
+"""Exit codes; that something does not hold is known even where some pools are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the forecast is to be about, and how it is to be written."""
+
+    as_json: bool = False
+    effort: Effort = field(default_factory=Effort)
+    shard: Shard = WHOLE
+
+
+def run_plan(
+    settings: Settings,
+    asked: Asked,
+    err: TextIO,
+    *,
+    make_api: ApiFactory | None = None,
+    clock: Clock | None = None,
+    patience: Patience = PATIENCE,
+) -> int:
+    """Look at the pools, print the forecast, and return the exit code."""
+    apis = KeptApis(make_api or AwsApis())
+    seen = discovered(settings, err, make_api=apis, clock=clock, patience=patience)
+    for fault in seen.faults:
+        click.echo(fault, file=err)
+    of_pools = _Planner(seen.settings, asked, err, apis, clock or SystemClock(), patience).forecast()
+    found = replace(of_pools, rules=settings.discovery)
+    with writing_to_stdout():
+        click.echo(json.dumps(document(found), indent=2) if asked.as_json else text(found))
+    if not found.holds:
+        return DOES_NOT_HOLD
+    return INCOMPLETE if found.failed or seen.faults else HOLDS
+
+
+class _Planner:
+    """Asks what must be known, many pools side by side."""
+
+    def __init__(
+        self, settings: Settings, asked: Asked, err: TextIO, apis: KeptApis, clock: Clock, patience: Patience
+    ) -> None:
+        self._settings = settings
+        self._asked = asked
+        self._err = err
+        self._cancelled = threading.Event()
+        self._apis = apis
+        # Quotas are asked for here, once: a share of the default is little enough for the few calls until then.
+        rates = plain_rates(settings.limits.rate)
+        self._connections = connections(settings.targets, rates, clock, self._apis, shards=asked.shard.count)
+        self._ask: Ask = patiently(patience, self._cancelled)
+
+    def forecast(self) -> Forecast:
+        """Of all pools that could be looked at."""
+        found = of_each(self._settings.pools, self._look, self._cancelled, self._err)
+        known = [one for one in found if isinstance(one, Known)]
+        failed = [one for one in found if isinstance(one, Failed)]
+        return forecast(known, failed, self._settings.limits, self._quotas(known), self._asked.shard)
+
+    def _look(self, pool: PoolSettings) -> Known | Failed:
+        try:
+            reader = self._connections.reader(pool, self._cancelled.is_set)
+            return survey(pool, reader, self._asked.shard, self._asked.effort, self._ask)
+        except AwsError as error:
+            return Failed(pool.id, error.reason, str(error), self._why(pool.target, error))
+
+    def _why(self, target: TargetSettings, error: AwsError) -> str:
+        if isinstance(error, ResourceNotFound) and error.operation == Operation.DESCRIBE_USER_POOL:
+            return no_such_pool(target.region, self._account(target))
+        if isinstance(error, Denied | CredentialsFault):  # a forecast is shown around, so it names no role
+            return f"{error}; check-config --aws says what is missing"
+        return str(error)
+
+    def _account(self, target: TargetSettings) -> str | None:
+        try:
+            return self._ask(self._apis(target).account_id)
+        except AwsError:
+            return None
+
+    def _quotas(self, known: list[Known]) -> Mapping[tuple[Target, Category], float]:
+        """Those of which a rate is a share, as far as AWS tells them."""
+        shared = [Category(name) for name, rate in self._settings.limits.rate.items() if isinstance(rate, Share)]
+        ways = {one.target: one.settings.target for one in known} if shared else {}
+        look = partial(self._quotas_of, shared)
+        found = of_each(list(ways.items()), look, self._cancelled, self._err)
+        return {key: quota for quotas in found for key, quota in quotas.items()}
+
+    def _quotas_of(
+        self, shared: list[Category], way: tuple[Target, TargetSettings]
+    ) -> dict[tuple[Target, Category], float]:
+        target, settings = way
+        found = {}
+        for category in shared:
+            try:
+                found[target, category] = self._ask(self._asking(settings, category))
+            except AwsError:  # the forecast says which quotas are AWS's defaults
+                break
+            self._cancelled.wait(LIMIT_MANAGEMENT_SECONDS)
+        return found
+
+    def _asking(self, settings: TargetSettings, category: Category) -> Callable[[], float]:
+        return lambda: self._apis(settings).provisioned_quota(category)

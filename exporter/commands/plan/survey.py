@@ -1,0 +1,198 @@
+"""Learns what a forecast needs of one pool, in few calls: its description, some pages of users, some users' devices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+from exporter.aws.api import PAGE_SIZE, Operation, Page, PoolReader
+from exporter.collect.listing import MAX_DEVICE_PAGES, Ask, pages
+from exporter.commands.plan.forecast import Known, Sample
+from exporter.config.settings import PoolSettings
+from exporter.errors import ResourceNotFound, TrackingOff, UserNotFound
+from exporter.hooks import UNKNOWN_ACCOUNT, Target
+from exporter.model import DateSource, Device, ListedUser, PoolDescription, Tracking
+from exporter.shard import Shard
+
+PAGES = 10
+"""Pages of users that are looked at, unless all are wanted: a pool that has fewer is counted."""
+
+USERS = 20
+"""Users whose devices are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much may be asked of one pool."""
+
+    exact: bool = False
+    """List every user, however many pages it takes."""
+    users: int = USERS
+
+
+def survey(pool: PoolSettings, reader: PoolReader, shard: Shard, effort: Effort, ask: Ask) -> Known:
+    """What is known of a pool after a few calls.
+
+    Raises `exporter.errors.AwsError`.
+    """
+    description = ask(reader.describe)
+    target = Target(description.account_id or UNKNOWN_ACCOUNT, description.region)
+    if description.tracking is Tracking.OFF:
+        return _nobody(pool, target)
+    listed = _listed(pool, reader, shard, effort, description, ask)
+    try:
+        sample = _sampled(listed.chosen, reader, ask)
+    except TrackingOff:
+        return _nobody(pool, target)
+    return Known(
+        settings=pool,
+        target=target,
+        tracking=description.tracking,
+        users=_users(listed, description, shard),
+        exact=listed.complete,
+        at_most=not listed.complete and _is_part(pool),
+        listings=_listings(listed, pool, description),
+        sample=sample,
+    )
+
+
+def _nobody(pool: PoolSettings, target: Target) -> Known:
+    return Known(pool, target, Tracking.OFF, 0, exact=True, at_most=False, listings={}, sample=Sample())
+
+
+def _is_part(pool: PoolSettings) -> bool:
+    return pool.users.filter is not None or pool.users.groups is not None
+
+
+@dataclass(slots=True)
+class _Listed:
+    """What the pages have shown that were looked at."""
+
+    most: int
+    """Users to be chosen."""
+    random: Random
+    pages: dict[Operation, int] = field(default_factory=dict)
+    users: int = 0
+    asked: int = 0
+    """Of them, those whom a sweep reads in some shard."""
+    ours: int = 0
+    """Of those, the ones of this shard."""
+    complete: bool = True
+    chosen: list[str] = field(default_factory=list, repr=False)
+    """Some of the ones of this shard, every one as likely as another."""
+
+    def take(self, user: ListedUser, pool: PoolSettings, shard: Shard) -> None:
+        self.users += 1
+        if user.federated and pool.skip_federated_users:
+            return
+        self.asked += 1
+        if not shard.owns(user.name):
+            return
+        self.ours += 1
+        if len(self.chosen) < self.most:
+            self.chosen.append(user.name)
+        elif (place := self.random.randrange(self.ours)) < self.most:
+            self.chosen[place] = user.name
+
+
+def _listed(
+    pool: PoolSettings, reader: PoolReader, shard: Shard, effort: Effort, description: PoolDescription, ask: Ask
+) -> _Listed:
+    # The same users in every run, so that two forecasts of the same pool agree.
+    listed = _Listed(effort.users, Random(pool.id))  # noqa: S311 - a sample, no secret
+    for name in dict.fromkeys(pool.users.usernames or ()):
+        listed.take(ListedUser(name), pool, shard)
+    most = None if effort.exact or description.estimated_users is None else PAGES
+    met: set[str] | None = set() if len(pool.users.groups or ()) > 1 else None
+    for number, (operation, page) in enumerate(_all_pages(pool, reader, ask), 1):
+        listed.pages[operation] = listed.pages.get(operation, 0) + 1
+        for user in page:
+            if met is None or user.name not in met:
+                listed.take(user, pool, shard)
+            if met is not None:
+                met.add(user.name)
+        if number == most:
+            listed.complete = False
+            break
+    return listed
+
+
+def _all_pages(pool: PoolSettings, reader: PoolReader, ask: Ask) -> Iterator[tuple[Operation, tuple[ListedUser, ...]]]:
+    """The pages of users that a sweep lists, with the call for each."""
+    if pool.users.usernames is not None:
+        return
+    if pool.users.groups is None:
+
+        def of_pool(token: str | None) -> Page[ListedUser]:
+            return ask(lambda: reader.users(user_filter=pool.users.filter, token=token))
+
+        for page in pages(Operation.LIST_USERS, of_pool):
+            yield Operation.LIST_USERS, page
+    for group in pool.users.groups or ():
+
+        def of_group(token: str | None, group: str = group) -> Page[ListedUser]:
+            return ask(lambda: reader.users_in_group(group, token=token))
+
+        for page in pages(Operation.LIST_USERS_IN_GROUP, of_group):
+            yield Operation.LIST_USERS_IN_GROUP, page
+
+
+def _users(listed: _Listed, description: PoolDescription, shard: Shard) -> int:
+    """The users of this shard: counted, or as many of the pool as of those listed."""
+    if listed.complete:
+        return listed.ours
+    share = listed.asked / listed.users if listed.users else 1.0
+    return max(listed.ours, round(_estimate(listed, description) * share / shard.count))
+
+
+def _listings(listed: _Listed, pool: PoolSettings, description: PoolDescription) -> dict[Operation, int]:
+    """The pages of a whole sweep; where a part of each group was seen, as many as if all users were in each."""
+    if listed.complete:
+        return listed.pages
+    seen = sum(listed.pages.values())
+    pages_per_user = seen / listed.users if listed.users else 1 / PAGE_SIZE
+    whole = max(seen, math.ceil(_estimate(listed, description) * pages_per_user))
+    if pool.users.groups is not None:
+        return {Operation.LIST_USERS_IN_GROUP: whole * len(pool.users.groups)}
+    return {Operation.LIST_USERS: whole}
+
+
+def _estimate(listed: _Listed, description: PoolDescription) -> int:
+    return max(listed.users, description.estimated_users or 0)
+
+
+def _sampled(names: list[str], reader: PoolReader, ask: Ask) -> Sample:
+    found = Sample()
+    for name in names:
+        try:
+            calls, devices = _devices(name, reader, ask)
+        except (
+            UserNotFound,
+            ResourceNotFound,
+        ):  # gone since the listing, or a name in the configuration that is nobody's
+            continue
+        found = _with(found, calls, devices)
+    return found
+
+
+def _devices(username: str, reader: PoolReader, ask: Ask) -> tuple[int, list[Device]]:
+    def fetch(token: str | None) -> Page[Device]:
+        return ask(lambda: reader.devices(username, token=token, departed=lambda: None))
+
+    found = list(pages(Operation.ADMIN_LIST_DEVICES, fetch, most=MAX_DEVICE_PAGES))
+    return len(found), [device for page in found for device in page]
+
+
+def _with(sample: Sample, calls: int, devices: list[Device]) -> Sample:
+    dated = sum(device.date_source is not DateSource.NONE for device in devices)
+    return Sample(
+        users=sample.users + 1,
+        pages=sample.pages + calls,
+        dated_users=sample.dated_users + bool(dated),
+        devices=sample.devices + len(devices),
+        dated_devices=sample.dated_devices + dated,
+        created_devices=sample.created_devices + sum(device.created_ms is not None for device in devices),
+        modified_devices=sample.modified_devices + sum(device.modified_ms is not None for device in devices),
+    )

@@ -1,0 +1,1 @@
+"""`report`: read devices now and print them."""

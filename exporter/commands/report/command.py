@@ -1,0 +1,221 @@
+"""`report`: one sweep now, every device to stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import BinaryIO, TextIO
+
+import click
+
+from exporter.aws.sessions import ApiFactory, AwsApis
+from exporter.clock import Clock, SystemClock
+from exporter.collect.readers import PATIENCE, Patience
+from exporter.commands.discovery import discovered
+from exporter.commands.identify import identity_for
+from exporter.commands.pool_access import KeptApis, connections
+from exporter.commands.report.formats import Change, Commands, Csv, Format, JsonLines, Table
+from exporter.commands.report.gather import Gathering, Progress
+from exporter.commands.report.output import Ordered, Output, Streamed
+from exporter.commands.report.rows import Wanted
+from exporter.commands.report.stream import DeviceStream
+from exporter.config.settings import IdentityMode, PoolSettings, Settings
+from exporter.errors import ConfigError, Reason
+from exporter.identity import Identity
+from exporter.model import PoolState
+
+COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
+"""Exit codes; 130 is what a shell gives a program that Ctrl-C has ended."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks at how far it is; Ctrl-C is heard as soon."""
+
+CANCEL_SECONDS = 1.0
+"""So long an interrupted report waits for its sweeps to notice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the report is to show."""
+
+    form: str = "table"
+    older_than_ms: int | None = None
+    pool_ids: tuple[str, ...] = ()
+    """None of them means every pool."""
+    sort: bool = False
+    top: int | None = None
+    identity: IdentityMode | None = None
+    """None leaves it to the configuration of each pool."""
+    change: Change | None = None
+    """Print commands instead of devices."""
+
+
+def run_report(
+    settings: Settings,
+    asked: Asked,
+    out: BinaryIO,
+    err: TextIO,
+    *,
+    make_api: ApiFactory | None = None,
+    clock: Clock | None = None,
+    patience: Patience = PATIENCE,
+) -> int:
+    """Sweep the pools once, and write their devices; returns the exit code.
+
+    Raises `ConfigError` when a fingerprint is asked for and there is no key, `click.UsageError` for options that do not
+    fit the configuration or each other.
+    """
+    clock = clock or SystemClock()
+    apis = KeptApis(make_api or AwsApis())
+    seen = discovered(settings, err, make_api=apis, clock=clock, patience=patience)
+    for fault in seen.faults:
+        click.echo(fault, file=err)
+    settings = seen.settings
+    pools = _chosen(settings, asked)
+    labels = _labels(pools, settings, asked)
+    form = _format(pools, asked)
+    wanted = Wanted(int(clock.wall() * 1000), asked.older_than_ms)
+    connected = connections({pool.target for pool in pools}, settings.limits.rate, clock, apis)
+    try:
+        output = _output(form, asked, out)
+        streams = [DeviceStream(pool, labels[pool.id], wanted, form.wants, output) for pool in pools]
+        gathering = Gathering(streams, connected.reader, clock, patience=patience)
+        # Rows that run over the same terminal show well enough how far it is.
+        with_bar = err.isatty() and not (isinstance(output, Streamed) and out.isatty())
+        watch = partial(_watch_with_bar, gathering, err, clock) if with_bar else partial(_watch, gathering)
+        code = _gathered(gathering, streams, output, err, watch)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        return COMPLETE
+    return INCOMPLETE if code == COMPLETE and seen.faults else code
+
+
+def _gathered(
+    gathering: Gathering, streams: Sequence[DeviceStream], output: Output, err: TextIO, watch: Callable[[], None]
+) -> int:
+    try:
+        gathering.start()
+        watch()
+        output.close()
+    except KeyboardInterrupt:
+        gathering.cancel()
+        gathering.wait(CANCEL_SECONDS)
+        output.close()
+        click.echo(f"interrupted: {_read(streams)}", file=err)
+        return INTERRUPTED
+    failed = _faults(gathering, streams)
+    for line in [*failed, *_remarks(streams)]:
+        click.echo(line, file=err)
+    return INCOMPLETE if failed else COMPLETE
+
+
+def _chosen(settings: Settings, asked: Asked) -> tuple[PoolSettings, ...]:
+    known = {pool.id: pool for pool in settings.pools}
+    for pool_id in asked.pool_ids:
+        if pool_id not in known:
+            raise click.UsageError(f"--pool {pool_id}: not in the configuration, expected one of {', '.join(known)}")
+    chosen = [known[pool_id] for pool_id in dict.fromkeys(asked.pool_ids)] or list(settings.pools)
+    return tuple(chosen if asked.identity is None else [replace(pool, identity=asked.identity) for pool in chosen])
+
+
+def _labels(pools: Sequence[PoolSettings], settings: Settings, asked: Asked) -> dict[str, Identity]:
+    """What stands for the users of each pool; commands need names and show nothing else."""
+    if asked.change is not None:
+        if asked.identity is IdentityMode.HMAC:
+            raise click.UsageError("--commands needs user names, so --identity hmac cannot go with it")
+        pools = [replace(pool, identity=IdentityMode.RAW) for pool in pools]
+    found: dict[str, Identity] = {}
+    faults = []
+    for pool in pools:
+        try:
+            found[pool.id] = identity_for(pool, settings.state_path)
+        except (OSError, ValueError) as error:
+            faults.append(f"{pool.id}: no key for identity hmac: {error}; or ask for --identity raw")
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def _format(pools: Sequence[PoolSettings], asked: Asked) -> Format:
+    if asked.change is not None:
+        return Commands(asked.change)
+    if asked.form == "csv":
+        return Csv()
+    return JsonLines() if asked.form == "json" else Table([pool.id for pool in pools])
+
+
+def _output(form: Format, asked: Asked, out: BinaryIO) -> Output:
+    return Ordered(form, out, asked.top) if asked.sort or asked.top is not None else Streamed(form, out)
+
+
+def _watch(gathering: Gathering) -> None:
+    """Wait for the sweeps."""
+    while not gathering.wait(LOOK_SECONDS):
+        pass
+
+
+def _watch_with_bar(gathering: Gathering, err: TextIO, clock: Clock) -> None:
+    """Wait for the sweeps, and show how far they are: users, time left, rate."""
+    started = clock.monotonic()
+
+    def note(_: object) -> str:
+        seen = gathering.progress()
+        seconds = max(clock.monotonic() - started, LOOK_SECONDS)
+        return f"{seen.users_done / seconds:.1f} users/s  {seen.devices_shown} devices"
+
+    with click.progressbar(length=0, label="users", file=err, show_pos=True, item_show_func=note) as bar:
+        over = False
+        while not over:
+            over = gathering.wait(LOOK_SECONDS)
+            seen = gathering.progress()
+            bar.length = _length(seen, over=over)
+            bar.update(seen.users_done - bar.pos)
+
+
+def _length(seen: Progress, *, over: bool) -> int | None:
+    """How many users there are; not reached before it is over, as an estimate may be too low."""
+    if over:
+        return seen.users_done
+    return None if seen.users_expected is None else max(seen.users_expected, seen.users_done + 1)
+
+
+def _faults(gathering: Gathering, streams: Sequence[DeviceStream]) -> list[str]:
+    """What is missing from the report."""
+    failures = gathering.failures()
+    found = []
+    for stream in streams:
+        pool_id = stream.settings.id
+        if pool_id in failures:
+            found.append(f"{pool_id}: not every user was read: {_why(stream, failures[pool_id])}")
+        elif stream.failed:
+            reasons = ", ".join(f"{count} {reason.value}" for reason, count in stream.failed.most_common())
+            found.append(f"{pool_id}: {counted(stream.failed.total(), 'user')} could not be read: {reasons}")
+    return found
+
+
+def _why(stream: DeviceStream, reason: Reason) -> str:
+    if stream.state is PoolState.MISSING:
+        return "there is no such pool"
+    if reason in {Reason.DENIED, Reason.CREDENTIALS}:
+        return f"{reason.value}; check-config --aws says what is missing"
+    return reason.value
+
+
+def _remarks(streams: Sequence[DeviceStream]) -> list[str]:
+    """What is no fault, and yet not to be mistaken for "no devices"."""
+    return [
+        f"{stream.settings.id}: the pool does not track devices"
+        for stream in streams
+        if stream.state is PoolState.TRACKING_OFF
+    ]
+
+
+def _read(streams: Sequence[DeviceStream]) -> str:
+    users = sum(stream.users_read for stream in streams)
+    devices = sum(stream.devices_shown for stream in streams)
+    return f"{counted(users, 'user')} read, {counted(devices, 'device')} shown"
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 user`, `1,234 users`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,1 +1,0 @@
-"""What sweeping the configured pools would take, said before it is done."""
