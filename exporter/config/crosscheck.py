@@ -7,9 +7,9 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from exporter.config.faults import Fault, KeyPath, shown_path
-from exporter.config.layers import Layered, LayeredPool, LayeredRule
-from exporter.config.wire import Users
+from exporter.config.overlay import Layered, LayeredPool, LayeredRule
+from exporter.config.problems import Fault, KeyPath, shown_path
+from exporter.config.schema import Users
 from exporter.files import same_file
 from exporter.identity import read_key
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.config.crosscheck import crosscheck, files_checked
-from exporter.config.document import Document, YamlFault, read_document
-from exporter.config.faults import Fault, dotted
-from exporter.config.layers import LayeredPool, LayeredRule
+from exporter.config.overlay import LayeredPool, LayeredRule
+from exporter.config.problems import Fault, dotted
 from exporter.config.resolve import resolve_limits, resolve_pool, resolve_rule, resolve_state
+from exporter.config.schema import Defaults
 from exporter.config.settings import Settings
-from exporter.config.validate import Checked, check_document, key_of
-from exporter.config.wire import Defaults
+from exporter.config.validation import Checked, check_document, key_of
+from exporter.config.yaml_document import Document, YamlFault, read_document
 from exporter.errors import ConfigError
 from exporter.files import NotRegular, read_regular
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.config import wire
+from exporter.config import schema as wire
 from exporter.config.duration import canonical_duration, parse_duration
-from exporter.config.layers import Layered, LayeredPool, LayeredRule
+from exporter.config.overlay import Layered, LayeredPool, LayeredRule
 from exporter.config.settings import (
     TEMPLATE_ID,
     Detail,

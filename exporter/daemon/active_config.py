@@ -13,8 +13,8 @@ from exporter.aws.sessions import Connections
 from exporter.collect.discovery import Arrangement, Discovery
 from exporter.collect.fleet import Fleet
 from exporter.collect.search import Outlook
-from exporter.config.faults import shown_path
 from exporter.config.load import load_settings
+from exporter.config.problems import shown_path
 from exporter.config.settings import PoolSettings, Settings
 from exporter.config.sharding import require_shared_keys
 from exporter.errors import ConfigError

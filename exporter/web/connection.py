@@ -18,7 +18,7 @@ import h11
 import structlog
 
 from exporter.clock import Clock
-from exporter.config.web_settings import WebSettings
+from exporter.config.web.settings import WebSettings
 from exporter.web.gate import admits_client
 from exporter.web.messages import Request, Response, parse_target, text
 from exporter.web.outbox import Outbox, Room

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.config.web_settings import RateLimit, Tls, WebSettings
-from exporter.config.web_tls import canonical_san
+from exporter.config.web.settings import RateLimit, Tls, WebSettings
+from exporter.config.web.tls import canonical_san
 from exporter.web.live import WebConfig
 from exporter.web.messages import Request, Response, text
 from exporter.web.pace import Pace

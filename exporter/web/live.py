@@ -10,8 +10,8 @@ from threading import Lock
 import structlog
 
 from exporter.clock import Clock
-from exporter.config.web_file import WebConfigError, load_web_settings, stamp_at
-from exporter.config.web_settings import Stamp, WebSettings
+from exporter.config.web.load import WebConfigError, load_web_settings, stamp_at
+from exporter.config.web.settings import Stamp, WebSettings
 
 LOOK_SECONDS = 1.0
 """The files are looked at no more often, and only when somebody asks for something."""

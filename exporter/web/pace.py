@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 
 from exporter.clock import Clock
-from exporter.config.web_settings import RateLimit
+from exporter.config.web.settings import RateLimit
 
 
 class Pace:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import structlog
 
 from exporter.clock import Clock
-from exporter.config.web_settings import WebSettings
+from exporter.config.web.settings import WebSettings
 from exporter.options import ListenAddress
 from exporter.web.address import bound, listen
 from exporter.web.connection import Bounds, Connection

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.load import load_settings, parse_settings
+from exporter.config.schema import Root, fields_of, model_in
 from exporter.config.settings import Settings
-from exporter.config.web_file import load_web_settings
-from exporter.config.web_settings import WebSettings
-from exporter.config.web_wire import WebRoot
-from exporter.config.wire import Root, fields_of, model_in
+from exporter.config.web.load import load_web_settings
+from exporter.config.web.schema import WebRoot
+from exporter.config.web.settings import WebSettings
 from exporter.errors import ConfigError
 
 POOL = "eu-west-1_AbCdEfGhI"

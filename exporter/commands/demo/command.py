@@ -13,7 +13,7 @@ from typing import Protocol
 import click
 
 from exporter.commands.healthcheck import local
-from exporter.config.web_file import load_web_settings
+from exporter.config.web.load import load_web_settings
 from exporter.errors import ExporterError
 from exporter.options import ServeOptions
 from exporter.stdout import writing_to_stdout

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.config.wire import Root, fields_of
+from exporter.config.schema import Root, fields_of
 from tests.acceptance.deploy.helm import CHART, CI_VALUES, ci, helm, notes, refusal, render
 from tools.helm_chart import DASHBOARDS, ROOT, RULES, VALUES, documents, leaves, sections, with_values
 

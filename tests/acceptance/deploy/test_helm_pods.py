@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from exporter.cli import cli
-from exporter.config.web_file import load_web_settings
+from exporter.config.web.load import load_web_settings
 from exporter.identity import allowed_mode
 from tests.acceptance.deploy.helm import CI_VALUES, HELMS, NAME, ci, refusal, render, template
 from tests.acceptance.deploy.manifests import Object, Objects, parse

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
-from exporter.config.checks import LEAST_RATE, MOST_SERIES, file_path
 from exporter.config.crosscheck import crosscheck
-from exporter.config.layers import LayeredPool
 from exporter.config.load import load_settings, parse_settings
+from exporter.config.overlay import LayeredPool
+from exporter.config.schema import Defaults, Pool
 from exporter.config.settings import (
     TEMPLATE_ID,
     Detail,
@@ -29,7 +29,7 @@ from exporter.config.settings import (
     Threshold,
     UserSelection,
 )
-from exporter.config.wire import Defaults, Pool
+from exporter.config.validators import LEAST_RATE, MOST_SERIES, file_path
 from exporter.errors import ConfigError
 
 ONE_POOL = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config.faults import looks_secret, shown_key, shown_path
 from exporter.config.load import load_settings
-from exporter.config.web_file import load_web_settings
+from exporter.config.problems import looks_secret, shown_key, shown_path
+from exporter.config.web.load import load_web_settings
 from exporter.errors import ConfigError
 
 HEX = "8f3d0ac1e5b74296" * 4

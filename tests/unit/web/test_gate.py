@@ -9,7 +9,7 @@ from typing import cast
 import bcrypt
 import pytest
 
-from exporter.config.web_settings import RateLimit, Tls, WebSettings
+from exporter.config.web.settings import RateLimit, Tls, WebSettings
 from exporter.web.gate import Gate, admits_client
 from exporter.web.live import WebConfig
 from exporter.web.messages import Request, Response, text

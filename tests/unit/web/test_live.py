@@ -8,8 +8,8 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from exporter.config.web_file import load_web_settings, stamp_at
-from exporter.config.web_settings import Stamp, WebSettings
+from exporter.config.web.load import load_web_settings, stamp_at
+from exporter.config.web.settings import Stamp, WebSettings
 from exporter.errors import ConfigError
 from exporter.web.live import LOOK_SECONDS, SETTLE_SECONDS, WebConfig
 from tests.fakes import ManualClock

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config.web_settings import RateLimit
+from exporter.config.web.settings import RateLimit
 from exporter.web.gate import Gate
 from exporter.web.live import LOOK_SECONDS, WebConfig
 from exporter.web.messages import Request

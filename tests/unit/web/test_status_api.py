@@ -19,7 +19,7 @@ from exporter.web.status import schema
 from exporter.web.status_report import Sources
 from exporter.web.status_routes import status_routes
 from tests.status_scenes import NOW, RULES, every_state, many, seen_pool, sources
-from tests.unit.web.strict_schema import strict
+from tests.unit.config.web.strict_schema import strict
 
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "status.schema.json"
 

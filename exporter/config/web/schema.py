@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
-from exporter.config import web_checks
-from exporter.config.checks import distinct, file_path, not_blank, not_empty
-from exporter.config.wire import Strict
-from exporter.config.wire import key as setting
+from exporter.config.schema import Strict
+from exporter.config.schema import key as setting
+from exporter.config.validators import distinct, file_path, not_blank, not_empty
+from exporter.config.web import validators as web_checks
 
 Text = Annotated[str, AfterValidator(not_blank)]
 FileName = Annotated[str, AfterValidator(file_path)]

@@ -9,15 +9,15 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
-from exporter.config.document import Document, YamlFault, read_document
 from exporter.config.duration import parse_duration
-from exporter.config.faults import Fault
 from exporter.config.load import rendered
-from exporter.config.validate import faults_of
-from exporter.config.web_checks import CIPHERS, MAX_BCRYPT_COST, hash_problem
-from exporter.config.web_settings import RateLimit, Stamp, Tls, WebSettings
-from exporter.config.web_tls import Material, TlsFault, make_tls
-from exporter.config.web_wire import HttpServer, TlsServer, WebRoot
+from exporter.config.problems import Fault
+from exporter.config.validation import faults_of
+from exporter.config.web.schema import HttpServer, TlsServer, WebRoot
+from exporter.config.web.settings import RateLimit, Stamp, Tls, WebSettings
+from exporter.config.web.tls import Material, TlsFault, make_tls
+from exporter.config.web.validators import CIPHERS, MAX_BCRYPT_COST, hash_problem
+from exporter.config.yaml_document import Document, YamlFault, read_document
 from exporter.errors import ConfigError
 from exporter.files import NotRegular, read_regular
 

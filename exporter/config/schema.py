@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 from pydantic.fields import FieldInfo
 
-from exporter.config import checks
+from exporter.config import validators as checks
 
 Duration = Annotated[str, AfterValidator(checks.duration)]
 Interval = Annotated[str, AfterValidator(checks.interval)]

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from exporter.config.document import Document
-from exporter.config.faults import Fault, KeyPath
-from exporter.config.wire import Defaults, Pool, Root, Rule, expected_of, fields_of, model_in
+from exporter.config.problems import Fault, KeyPath
+from exporter.config.schema import Defaults, Pool, Root, Rule, expected_of, fields_of, model_in
+from exporter.config.yaml_document import Document
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
-from exporter.config.faults import Fault, KeyPath, looks_secret
+from exporter.config.problems import Fault, KeyPath, looks_secret
 
 MAX_DEPTH = 16
 """Nested deeper than any configuration; a parser without a bound would run out of stack."""

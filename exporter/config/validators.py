@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from exporter.config.attributes import attribute_label
 from exporter.config.duration import canonical_duration, parse_duration
-from exporter.config.faults import looks_secret
+from exporter.config.problems import looks_secret
 from exporter.config.share import parse_share
 
 H = TypeVar("H", bound=Hashable)

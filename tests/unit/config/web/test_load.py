@@ -25,13 +25,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from exporter.config.faults import Fault
-from exporter.config.web_checks import CIPHERS, hash_problem
-from exporter.config.web_file import MOST_AT_ONCE, WebConfigError, load_web_settings, stamp_at
-from exporter.config.web_settings import RateLimit, WebSettings
-from exporter.config.web_tls import TlsFault, _choose, certificates
-from exporter.config.web_wire import Headers, HttpServer, RateLimits, TlsServer, WebRoot
-from exporter.config.wire import fields_of
+from exporter.config.problems import Fault
+from exporter.config.schema import fields_of
+from exporter.config.web.load import MOST_AT_ONCE, WebConfigError, load_web_settings, stamp_at
+from exporter.config.web.schema import Headers, HttpServer, RateLimits, TlsServer, WebRoot
+from exporter.config.web.settings import RateLimit, WebSettings
+from exporter.config.web.tls import TlsFault, _choose, certificates
+from exporter.config.web.validators import CIPHERS, hash_problem
 from exporter.errors import ConfigError
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
@@ -684,7 +684,7 @@ def test_hashes_of_every_cost_that_can_be_borne_are_taken(directory: Path, cost:
     assert load(directory, f"basic_auth_users: {{alice: {hashed}}}\n").users == {b"alice": hashed.encode()}
 
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "web-configuration.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "web-configuration.md"
 
 
 def test_the_example_of_the_documentation_is_what_it_says(directory: Path) -> None:

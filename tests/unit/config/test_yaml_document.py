@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.config import wire
+from exporter.config import schema as wire
 from exporter.config.load import load_settings
 from tools import configuration_doc
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from exporter.config.checks import wrong, wrong_type
 from exporter.config.duration import parse_duration
+from exporter.config.validators import wrong, wrong_type
 
 CIPHERS = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-from exporter.config.faults import KeyPath
-from exporter.config.wire import Defaults, Pool, Rule
+from exporter.config.problems import KeyPath
+from exporter.config.schema import Defaults, Pool, Rule
 
 T = TypeVar("T", bound=Defaults)
 

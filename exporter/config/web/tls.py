@@ -13,10 +13,10 @@ from hashlib import sha256
 from ipaddress import ip_address
 from tempfile import NamedTemporaryFile
 
-from exporter.config.faults import Fault, KeyPath
-from exporter.config.web_checks import CIPHERS, CURVES
-from exporter.config.web_settings import Tls
-from exporter.config.web_wire import TlsServer
+from exporter.config.problems import Fault, KeyPath
+from exporter.config.web.schema import TlsServer
+from exporter.config.web.settings import Tls
+from exporter.config.web.validators import CIPHERS, CURVES
 
 SECTION: KeyPath = ("tls_server_config",)
 

@@ -1,0 +1,1 @@
+"""The web configuration, in the format of the Prometheus exporter-toolkit."""
