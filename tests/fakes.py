@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from exporter.aws.api import DEFAULT_QUOTAS, PAGE_SIZE, Category, Operation, Page
-from exporter.aws.budget import RateBudget
-from exporter.aws.paced import PacedReader
+from exporter.aws.rate.limited_api import PacedReader
+from exporter.aws.rate.limiter import RateBudget
 from exporter.clock import Clock, SystemClock
 from exporter.errors import AwsError, InvalidRequest, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.hooks import Target

@@ -19,14 +19,14 @@ from botocore.exceptions import NoCredentialsError
 
 import exporter
 from exporter.aws.api import Category, CognitoApi, Operation
-from exporter.aws.budget import RateBudget
-from exporter.aws.budgets import Budgets, Rates
-from exporter.aws.client import ONE_ATTEMPT, BotoCognito
-from exporter.aws.failures import translated, unattempted
-from exporter.aws.lean import LeanCognito
-from exporter.aws.paced import PacedDirectory, PacedReader, observed
-from exporter.aws.quotas import Quotas
-from exporter.aws.roles import ASSUME_ROLE, AssumesRole, Exchange, LeanCognitoByRole, Role, session_with
+from exporter.aws.assume_role import ASSUME_ROLE, AssumesRole, Exchange, LeanCognitoByRole, Role, session_with
+from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.error_mapping import translated, unattempted
+from exporter.aws.lean.client import LeanCognito
+from exporter.aws.rate.limited_api import PacedDirectory, PacedReader, observed
+from exporter.aws.rate.limiter import RateBudget
+from exporter.aws.rate.limiters import Budgets, Rates
+from exporter.aws.rate.quotas import Quotas
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import PoolSettings, TargetSettings
 from exporter.errors import AwsError, Cancelled, Reason

@@ -10,7 +10,7 @@ from typing import TextIO, TypeVar
 import click
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi
-from exporter.aws.budgets import Budgets, Rates
+from exporter.aws.rate.limiters import Budgets, Rates
 from exporter.aws.sessions import ApiFactory, Connections
 from exporter.clock import Clock
 from exporter.collect.listing import Ask

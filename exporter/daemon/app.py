@@ -13,7 +13,7 @@ from types import FrameType
 import structlog
 
 import exporter
-from exporter.aws.budgets import Budgets
+from exporter.aws.rate.limiters import Budgets
 from exporter.aws.sessions import ApiFactory, AwsApis, Connections
 from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock

@@ -16,7 +16,7 @@ from botocore.model import ListShape, Shape, StructureShape
 from botocore.stub import Stubber
 
 from exporter.aws.api import Category, CognitoApi, Page
-from exporter.aws.client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
 from exporter.errors import InvalidRequest, Malformed
 from exporter.model import Device, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
 from tests.contract.worlds import REGION

@@ -15,8 +15,8 @@ import boto3
 from botocore.config import Config
 
 from exporter.aws.api import CognitoApi
-from exporter.aws.client import ONE_ATTEMPT, BotoCognito
-from exporter.aws.lean import LeanCognito
+from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.lean.client import LeanCognito
 from exporter.clock import SystemClock
 from exporter.emulator import ANY_OPERATION, DeviceMix, Emulator, Paging
 from exporter.emulator.devices import DeviceRecord, devices_of

@@ -15,11 +15,12 @@ from botocore.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.aws import answers, parse
+from exporter.aws import model_mapping as parse
 from exporter.aws.api import Category, Page
-from exporter.aws.client import ONE_ATTEMPT, BotoCognito
-from exporter.aws.failures import refused
-from exporter.aws.transport import MAX_BODY_BYTES, TooLong, Transport, _Incoming
+from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.error_mapping import refused
+from exporter.aws.lean import responses as answers
+from exporter.aws.lean.transport import MAX_BODY_BYTES, TooLong, Transport, _Incoming
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Malformed
 from exporter.model import Device, ListedUser, PoolDescription

@@ -21,8 +21,8 @@ import urllib3.exceptions as http
 from botocore.config import Config
 
 from exporter.aws.api import CognitoApi, Page
+from exporter.aws.lean.transport import MAX_BODY_BYTES, Transport
 from exporter.aws.sessions import AwsApis
-from exporter.aws.transport import MAX_BODY_BYTES, Transport
 from exporter.clock import SystemClock
 from exporter.config.settings import TargetSettings
 from exporter.errors import AwsError, ConnectionFailed, CredentialsFault, Malformed, UnexpectedFailure

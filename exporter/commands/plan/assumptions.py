@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from exporter.aws.api import PAGE_SIZE
-from exporter.aws.budget import SLACK
+from exporter.aws.rate.limiter import SLACK
 from exporter.commands.plan.forecast import Forecast
 from exporter.config.duration import canonical_duration
 

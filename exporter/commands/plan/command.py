@@ -12,7 +12,7 @@ from typing import TextIO
 import click
 
 from exporter.aws.api import Category, Operation
-from exporter.aws.quotas import LIMIT_MANAGEMENT_SECONDS
+from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
 from exporter.collect.listing import Ask

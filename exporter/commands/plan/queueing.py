@@ -1,6 +1,6 @@
 """How long calls take that share one rate: pure arithmetic over what is asked of one quota category.
 
-The daemon gives every pool that waits the same number of turns (`exporter.aws.budget`). All times in seconds, all rates
+The daemon gives every pool that waits the same number of turns (`exporter.aws.rate.limiter`). All times in seconds, all rates
 in turns per second.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporter.aws.budget import SLACK
+from exporter.aws.rate.limiter import SLACK
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import boto3
 import pytest
 
 from exporter.aws.api import CognitoApi
-from exporter.aws.client import BotoCognito
-from exporter.aws.lean import LeanCognito
+from exporter.aws.boto_client import BotoCognito
+from exporter.aws.lean.client import LeanCognito
 from exporter.aws.sessions import AwsApis
 from exporter.config.settings import TargetSettings
 from exporter.emulator import Emulator, Fault, Rule

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation
-from exporter.aws.budgets import Budgets, BudgetState, Rates
-from exporter.aws.paced import PacedReader
+from exporter.aws.rate.limited_api import PacedReader
+from exporter.aws.rate.limiters import Budgets, BudgetState, Rates
 from exporter.aws.sessions import NAMING_PATIENCE, Connections
 from exporter.clock import SystemClock
 from exporter.config.settings import Share, TargetSettings

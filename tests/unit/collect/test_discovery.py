@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exporter.aws.paced import PacedDirectory
+from exporter.aws.rate.limited_api import PacedDirectory
 from exporter.collect.discovery import FIRST_RETRY, Discovery, _Watch
 from exporter.collect.readers import Patience
 from exporter.collect.search import Outlook

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from exporter.aws.budget import RateBudget
+from exporter.aws.rate.limiter import RateBudget
 from exporter.clock import SystemClock
 from exporter.collect.readers import IN_LINE, MAX_WAITING_TASKS, MAX_WORKERS, Patience, Readers, ReadTask
 from exporter.errors import AwsError, Cancelled, Denied, InvalidRequest, Reason, ServerError, Throttled

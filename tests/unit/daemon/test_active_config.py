@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, CognitoApi
-from exporter.aws.budgets import Budgets
+from exporter.aws.rate.limiters import Budgets
 from exporter.aws.sessions import Connections
 from exporter.collect.discovery import Discovery
 from exporter.collect.fleet import Fleet

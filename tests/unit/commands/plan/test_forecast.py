@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from exporter.aws.api import Category, Operation
-from exporter.aws.budget import SLACK
+from exporter.aws.rate.limiter import SLACK
 from exporter.commands.plan.document import document
 from exporter.commands.plan.forecast import Failed, Forecast, Known, Sample, calls_of, forecast, series_of
 from exporter.commands.plan.table import text

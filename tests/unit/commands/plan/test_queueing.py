@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.aws.budget import SLACK
+from exporter.aws.rate.limiter import SLACK
 from exporter.commands.plan.queueing import Load, duration, least_rate, left_over, turns
 
 SPEED = 10.0

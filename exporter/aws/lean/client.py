@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
-from exporter.aws import answers
 from exporter.aws.api import PAGE_SIZE, Category, CognitoApi, Operation, Page
-from exporter.aws.failures import refused, translated, unattempted
-from exporter.aws.prototype import prototypes
-from exporter.aws.signature import Signer
-from exporter.aws.transport import Answer, TooLong, Transport
+from exporter.aws.error_mapping import refused, translated, unattempted
+from exporter.aws.lean import responses as answers
+from exporter.aws.lean.request_template import prototypes
+from exporter.aws.lean.sigv4 import Signer
+from exporter.aws.lean.transport import Answer, TooLong, Transport
 from exporter.clock import Clock
 from exporter.errors import AwsError, Malformed
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription

@@ -1,4 +1,4 @@
-"""Bodies of answers, straight into types: the same values as `exporter.aws.parse` makes of boto3's dicts.
+"""Bodies of answers, straight into types: the same values as `exporter.aws.model_mapping` makes of boto3's dicts.
 
 As there, absence is forgiven and a wrong type is not. A date is a JSON number, as the protocol says.
 """
@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from exporter.aws import parse
+from exporter.aws import model_mapping as parse
 from exporter.aws.api import Operation, Page
 from exporter.errors import Malformed
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription

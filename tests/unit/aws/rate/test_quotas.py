@@ -5,8 +5,8 @@ import threading
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, Operation
-from exporter.aws.budgets import Budgets, Rates
-from exporter.aws.quotas import LIMIT_MANAGEMENT_SECONDS, QUOTA_ATTEMPTS, QUOTA_REFRESH_SECONDS, Quotas
+from exporter.aws.rate.limiters import Budgets, Rates
+from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS, QUOTA_ATTEMPTS, QUOTA_REFRESH_SECONDS, Quotas
 from exporter.config.settings import Share
 from exporter.errors import AwsError, Denied, ServerError
 from tests.fakes import FakeAccount, FakeCognito, ManualClock, Remembering

@@ -11,8 +11,8 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.aws.prototype import Prototype
-from exporter.aws.signature import Signer
+from exporter.aws.lean.request_template import Prototype
+from exporter.aws.lean.sigv4 import Signer
 
 URL = "https://cognito-idp.eu-west-1.amazonaws.com/"
 HEADERS = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
-from exporter.aws.budget import RateBudget
+from exporter.aws.rate.limiter import RateBudget
 from exporter.clock import Clock
 from exporter.config.settings import Share
 from exporter.hooks import Target

@@ -1,4 +1,4 @@
-"""Bodies of answers, read by the lean client and by boto3 with `exporter.aws.parse`: never differently."""
+"""Bodies of answers, read by the lean client and by boto3 with `exporter.aws.model_mapping`: never differently."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from botocore.compat import HTTPHeaders
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.aws import answers
 from exporter.aws.api import CognitoApi, Page
-from exporter.aws.client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.lean import responses as answers
 from exporter.errors import Malformed, UnexpectedFailure, Verdict
 from exporter.model import PoolDescription
 from tests.aws_session import aws_session

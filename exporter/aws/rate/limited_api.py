@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from exporter.aws.api import Category, CognitoApi, Operation, Page
 from exporter.aws.arns import pool_arn
-from exporter.aws.budget import RateBudget
+from exporter.aws.rate.limiter import RateBudget
 from exporter.clock import Clock
 from exporter.errors import AwsError, Malformed, Reason, Throttled
 from exporter.hooks import UNKNOWN_ACCOUNT, RequestObserver, Spending, Target

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.aws import parse
+from exporter.aws import model_mapping as parse
 from exporter.aws.api import Page
 from exporter.errors import Malformed
 from exporter.model import Device, ListedUser, Mfa, RememberedStatus, Tracking

@@ -4,7 +4,7 @@ import pytest
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
-from exporter.aws.failures import translated
+from exporter.aws.error_mapping import translated
 from exporter.errors import Reason, Verdict
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from exporter.aws.api import Category, Operation, PoolReader
-from exporter.aws.budget import BACKOFF_FACTOR, RateBudget
-from exporter.aws.paced import PacedReader
+from exporter.aws.rate.limited_api import PacedReader
+from exporter.aws.rate.limiter import BACKOFF_FACTOR, RateBudget
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Cancelled, CredentialsFault, Denied, ServerError, Throttled
 from exporter.hooks import Spending, Target

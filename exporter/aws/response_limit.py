@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.parsers import ResponseParserError
 
-from exporter.aws.transport import MAX_BODY_BYTES
+from exporter.aws.lean.transport import MAX_BODY_BYTES
 
 _PIECE = 65_536
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from exporter.aws import parse
+from exporter.aws import model_mapping as parse
 from exporter.aws.api import PAGE_SIZE, Category, Operation, Page
-from exporter.aws.bounded import bound
-from exporter.aws.failures import translated
+from exporter.aws.error_mapping import translated
+from exporter.aws.response_limit import bound
 from exporter.errors import AwsError, Malformed
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from exporter.aws.budget import (
+from exporter.aws.rate.limiter import (
     BACKOFF_FACTOR,
     CALM_SECONDS,
     FLOOR_SHARE,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
-from exporter.aws.budget import BACKOFF_FACTOR, METER_SECONDS
-from exporter.aws.budgets import Budgets, Rates
+from exporter.aws.rate.limiter import BACKOFF_FACTOR, METER_SECONDS
+from exporter.aws.rate.limiters import Budgets, Rates
 from exporter.clock import SystemClock
 from exporter.config.settings import Share
 from exporter.hooks import Target

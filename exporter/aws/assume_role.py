@@ -21,10 +21,10 @@ from botocore.credentials import (
 from botocore.session import Session as BotocoreSession
 
 from exporter.aws.api import CognitoApi
-from exporter.aws.bounded import bound
-from exporter.aws.client import Departures
-from exporter.aws.failures import translated
-from exporter.aws.lean import LeanCognito
+from exporter.aws.boto_client import Departures
+from exporter.aws.error_mapping import translated
+from exporter.aws.lean.client import LeanCognito
+from exporter.aws.response_limit import bound
 from exporter.clock import Clock
 from exporter.errors import Reason
 

@@ -2,7 +2,7 @@
 
 The same bytes as botocore's `SigV4Auth` makes (the tests compare them), in a tenth of its time: what does not change
 is prepared once, and the signing key is derived once a day instead of once a request. The time is an
-argument, because the machine's clock may be wrong (see `exporter.aws.lean`).
+argument, because the machine's clock may be wrong (see `exporter.aws.lean.client`).
 Source: "Create a signed AWS API request" in the IAM User Guide.
 """
 
@@ -17,7 +17,7 @@ from botocore.auth import SIGNED_HEADERS_BLACKLIST
 from botocore.credentials import ReadOnlyCredentials
 from botocore.utils import normalize_url_path
 
-from exporter.aws.prototype import Prototype
+from exporter.aws.lean.request_template import Prototype
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -12,7 +12,7 @@ import botocore.session
 import pytest
 
 from exporter.aws.api import CognitoApi
-from exporter.aws.client import CONNECTIONS, ONE_ATTEMPT, BotoCognito
+from exporter.aws.boto_client import CONNECTIONS, ONE_ATTEMPT, BotoCognito
 from exporter.collect.readers import MAX_WORKERS
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.errors import AwsError, CredentialsFault, Denied

@@ -10,7 +10,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from exporter.aws.api import Operation
-from exporter.aws.prototype import prototypes
+from exporter.aws.lean.request_template import prototypes
 from tests.aws_session import aws_session
 
 CALLS: dict[Operation, tuple[str, dict[str, Any]]] = {

@@ -13,8 +13,8 @@ import pytest
 import urllib3.exceptions as http
 from botocore.config import Config
 
-from exporter.aws.client import ONE_ATTEMPT, BotoCognito
-from exporter.aws.transport import MAX_BODY_BYTES, Transport
+from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.lean.transport import MAX_BODY_BYTES, Transport
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Malformed
 from tests.aws_session import aws_session

@@ -1,6 +1,6 @@
 """One POST over a kept connection: one call is one request, without retries and redirects.
 
-The connections are urllib3's (`exporter.aws.connections`); the answers are parsed by httptools, which is
+The connections are urllib3's (`exporter.aws.lean.connection_pool`); the answers are parsed by httptools, which is
 Node.js's parser, llhttp.
 """
 
@@ -14,7 +14,7 @@ import urllib3.exceptions as http
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from urllib3.connection import HTTPConnection
 
-from exporter.aws.connections import Connections
+from exporter.aws.lean.connection_pool import Connections
 from exporter.clock import Clock
 
 MAX_BODY_BYTES = 4 * 1024 * 1024

@@ -12,8 +12,8 @@ import structlog
 import tenacity
 
 from exporter.aws.api import Category, CognitoApi, Operation
-from exporter.aws.budgets import Budgets
-from exporter.aws.paced import Account, observed
+from exporter.aws.rate.limited_api import Account, observed
+from exporter.aws.rate.limiters import Budgets
 from exporter.clock import Clock
 from exporter.errors import AwsError, Cancelled
 from exporter.hooks import RequestObserver

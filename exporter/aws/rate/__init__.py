@@ -1,0 +1,1 @@
+"""Rate limiting per account, Region and quota category."""
