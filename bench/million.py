@@ -15,11 +15,11 @@ from pathlib import Path
 
 from bench.made_up import MadeUpCognito, made_up_devices
 from exporter.clock import SystemClock
-from exporter.collect.fleet import identity_of
-from exporter.collect.journal import FLUSH_SECONDS
-from exporter.collect.recovery import recover
+from exporter.collect.persistence.recovery import recover
+from exporter.collect.persistence.writer import FLUSH_SECONDS
+from exporter.collect.pools import identity_of
 from exporter.collect.snapshot import PoolView
-from exporter.collect.store import PoolStore
+from exporter.collect.store.pool_store import PoolStore
 from exporter.config.load import load_settings
 from exporter.logs import LogFormat, LogLevel, configure_logging
 from exporter.metrics.pool_metrics import POOL_METRICS

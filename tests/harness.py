@@ -32,7 +32,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 from exporter.aws.sessions import AwsApis
 from exporter.clock import Clock
-from exporter.collect.readers import PATIENCE, Patience
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.config.load import parse_settings
 from exporter.daemon.app import App
 from exporter.logs import LogFormat, LogLevel, configure_logging

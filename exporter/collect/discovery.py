@@ -17,9 +17,9 @@ import structlog
 
 from exporter.aws.api import PoolDirectory
 from exporter.clock import Clock
-from exporter.collect.readers import PATIENCE, Patience
-from exporter.collect.schedule import Schedule
-from exporter.collect.search import Found, Names, Outlook, look, shared_out
+from exporter.collect.pool_search import Found, Names, Outlook, look, shared_out
+from exporter.collect.scheduler import Schedule
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.config.settings import PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, Cancelled, ConfigError, Reason
 from exporter.hooks import DiscoveryObserver
@@ -290,7 +290,7 @@ class Discovery:
 
 
 class _OfLooks:
-    """`exporter.collect.schedule.ScheduleObserver`: a late look is no news, as the next one sees the same."""
+    """`exporter.collect.scheduler.ScheduleObserver`: a late look is no news, as the next one sees the same."""
 
     def __init__(self, observer: DiscoveryObserver) -> None:
         self._observer = observer

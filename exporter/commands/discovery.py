@@ -12,8 +12,8 @@ from exporter.aws.permissions import Use, rule_uses
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import TURN
-from exporter.collect.readers import PATIENCE, Patience
-from exporter.collect.search import Found, look, shared_out
+from exporter.collect.pool_search import Found, look, shared_out
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.commands.check.preflight import fault_of_rule
 from exporter.commands.pool_access import connections, of_each, patiently, plain_rates
 from exporter.config.settings import RuleSettings, Search, Settings

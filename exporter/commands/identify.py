@@ -72,7 +72,7 @@ def identity_for(pool: PoolSettings, state_path: Path | None) -> Identity:
 
 
 def _kept_key(state_path: Path) -> bytes:
-    """The key that `exporter.collect.recovery` keeps beside the state file; a key made here would fit no label."""
+    """The key that `exporter.collect.persistence.recovery` keeps beside the state file; a key made here would fit no label."""
     path = state_path.with_name(f"{state_path.name}.key")
     if not path.exists():
         raise ValueError(

@@ -13,8 +13,8 @@ from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi
 from exporter.aws.rate.limiters import Budgets, Rates
 from exporter.aws.sessions import ApiFactory, Connections
 from exporter.clock import Clock
-from exporter.collect.listing import Ask
-from exporter.collect.readers import Patience
+from exporter.collect.sweeping.pagination import Ask
+from exporter.collect.sweeping.workers import Patience
 from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Reason
 from exporter.hooks import Target

@@ -11,8 +11,8 @@ import structlog
 
 from exporter.aws.sessions import Connections
 from exporter.collect.discovery import Arrangement, Discovery
-from exporter.collect.fleet import Fleet
-from exporter.collect.search import Outlook
+from exporter.collect.pool_search import Outlook
+from exporter.collect.pools import Fleet
 from exporter.config.load import load_settings
 from exporter.config.problems import shown_path
 from exporter.config.settings import PoolSettings, Settings

@@ -18,8 +18,8 @@ from exporter.aws.sessions import ApiFactory, AwsApis, Connections
 from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import Discovery
-from exporter.collect.fleet import Fleet
-from exporter.collect.readers import PATIENCE, Patience
+from exporter.collect.pools import Fleet
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.config.apart import require_state_apart
 from exporter.config.settings import Detail, IdentityMode, Settings
 from exporter.daemon.active_config import ConfigurationFile, InForce

@@ -14,16 +14,16 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.collect.journal import Batch, PoolHeader
+from exporter.collect.persistence.recovery import key_of, recover
+from exporter.collect.persistence.sqlite import APPLICATION_ID, SCHEMA_VERSION, Restored, SqliteState
+from exporter.collect.persistence.writer import Batch, PoolHeader
 from exporter.collect.records import body_of, stamped
-from exporter.collect.recovery import key_of, recover
-from exporter.collect.state import APPLICATION_ID, SCHEMA_VERSION, Restored, SqliteState
-from exporter.collect.store import PoolStore
+from exporter.collect.store.pool_store import PoolStore
 from exporter.config.settings import Detail
 from exporter.identity import HmacIdentity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 from tests.fakes import ManualClock
-from tests.unit.collect.pools import device, settings
+from tests.unit.collect.listed_pools import device, settings
 
 IDENTITY = HmacIdentity(b"0123456789abcdef")
 POOLS = tuple(settings(id=f"eu-west-1_Pool{n}", detail=Detail.DEVICE) for n in range(3))

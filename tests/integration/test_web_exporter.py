@@ -36,7 +36,7 @@ from tests.integration.web_serving import (
     write_certificate,
     write_web,
 )
-from tests.unit.collect.pools import POOL_ID, settings
+from tests.unit.collect.listed_pools import POOL_ID, settings
 
 EVERYWHERE = ListenAddress("", 0)
 EXPOSURE = "raw user names are served without authentication beyond loopback"

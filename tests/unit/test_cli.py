@@ -21,7 +21,7 @@ import pytest
 
 from exporter import __version__
 from exporter.cli import main
-from exporter.collect.recovery import kept_identity_key
+from exporter.collect.persistence.recovery import kept_identity_key
 from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.config.settings import Settings
 from exporter.errors import ExporterError

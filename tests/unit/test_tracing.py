@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, Operation, PoolReader
 from exporter.clock import SystemClock
-from exporter.collect.fleet import Connect, Fleet
-from exporter.collect.readers import Patience
+from exporter.collect.pools import Connect, Fleet
+from exporter.collect.sweeping.workers import Patience
 from exporter.config.settings import PoolSettings
 from exporter.errors import Cancelled, CredentialsFault, Reason, UserNotFound
 from exporter.hooks import NO_TRACES, UNKNOWN_ACCOUNT, NoTraces, Spending, SweepResult, SweepTrace, Target
@@ -25,7 +25,7 @@ from exporter.tracing.otlp import Delivery
 from exporter.tracing.spans import MOST_REQUESTS, SLOW_SECONDS, follow
 from exporter.tracing.start import Off, start_tracing
 from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, OffsetClock, Remembering, reader_of
-from tests.unit.collect.pools import device, settings
+from tests.unit.collect.listed_pools import device, settings
 
 POOL = "eu-west-1_AbCdEfGhI"
 HERE = Target(ACCOUNT, "eu-west-1")

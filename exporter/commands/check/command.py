@@ -10,7 +10,7 @@ import click
 from exporter.aws.permissions import Use, uses
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.readers import PATIENCE, Patience
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.commands.check.preflight import Finding, Way, fault_of_target, preflight
 from exporter.commands.discovery import discovered
 from exporter.commands.pool_access import KeptApis, connections, of_each, patiently, plain_rates

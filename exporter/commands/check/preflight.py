@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from exporter.aws.api import Category, CognitoApi, Operation, PoolReader
 from exporter.aws.permissions import ANY_ACCOUNT, ASSUME_ROLE, PERMISSIONS, Permission, Scope, Use, pool_arn
-from exporter.collect.listing import Ask
+from exporter.collect.sweeping.pagination import Ask
 from exporter.errors import (
     AwsError,
     CredentialsFault,

@@ -15,8 +15,8 @@ from exporter.aws.api import Category, Operation
 from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.listing import Ask
-from exporter.collect.readers import PATIENCE, Patience
+from exporter.collect.sweeping.pagination import Ask
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.commands.check.preflight import no_such_pool
 from exporter.commands.discovery import discovered
 from exporter.commands.plan.document import document

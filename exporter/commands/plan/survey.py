@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from exporter.aws.api import PAGE_SIZE, Operation, Page, PoolReader
-from exporter.collect.listing import MAX_DEVICE_PAGES, Ask, pages
+from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, Ask, pages
 from exporter.commands.plan.forecast import Known, Sample
 from exporter.config.settings import PoolSettings
 from exporter.errors import ResourceNotFound, TrackingOff, UserNotFound

@@ -11,7 +11,7 @@ import click
 
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.readers import PATIENCE, Patience
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.commands.discovery import discovered
 from exporter.commands.identify import identity_for
 from exporter.commands.pool_access import KeptApis, connections

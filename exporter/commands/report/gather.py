@@ -11,8 +11,8 @@ import structlog
 
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
-from exporter.collect.readers import PATIENCE, Patience
-from exporter.collect.sweep import Sweep
+from exporter.collect.sweeping.sweep import Sweep
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.commands.report.stream import DeviceStream
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason

@@ -17,7 +17,7 @@ from exporter.shard import WHOLE
 
 
 class DeviceStream:
-    """`exporter.collect.findings.Findings` that keeps counts and no users.
+    """`exporter.collect.sweeping.sink.Findings` that keeps counts and no users.
 
     The sweep must identify users by `exporter.identity.RawIdentity`: the name is shown, or labelled, from that.
     """

@@ -72,7 +72,7 @@ def test_where_nobody_asks_for_traces_opentelemetry_is_not_even_imported(
     environ: dict[str, str], emulator: Emulator, tmp_path: Path
 ) -> None:
     modules, _ = modules_after(emulator, tmp_path, emulator.seed_pool("pool", users=3), **environ)
-    assert "exporter.collect.sweep" in modules
+    assert "exporter.collect.sweeping.sweep" in modules
     foreign = {name.partition(".")[0] for name in modules}
     assert not foreign & {"opentelemetry", "google", "requests"}
     assert {name for name in modules if name.startswith("exporter.tracing.")} == {

@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 
 from exporter.clock import SystemClock
-from exporter.collect.fleet import identity_of
-from exporter.collect.recovery import recover
-from exporter.collect.state import Restored
+from exporter.collect.persistence.recovery import recover
+from exporter.collect.persistence.sqlite import Restored
+from exporter.collect.pools import identity_of
 from exporter.config.load import parse_settings
 from exporter.emulator import Emulator
 from tests.acceptance.faults.isolation import isolated_program, require_namespaces, within

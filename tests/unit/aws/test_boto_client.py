@@ -13,7 +13,7 @@ import pytest
 
 from exporter.aws.api import CognitoApi
 from exporter.aws.boto_client import CONNECTIONS, ONE_ATTEMPT, BotoCognito
-from exporter.collect.readers import MAX_WORKERS
+from exporter.collect.sweeping.workers import MAX_WORKERS
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.errors import AwsError, CredentialsFault, Denied
 from tests.aws_session import aws_session

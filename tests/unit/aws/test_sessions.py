@@ -17,7 +17,7 @@ from exporter.errors import Cancelled, CredentialsFault, ServerError
 from exporter.hooks import UNKNOWN_ACCOUNT, Target
 from exporter.model import PoolDescription
 from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, Remembering, eventually
-from tests.unit.collect.pools import POOL_ID, settings
+from tests.unit.collect.listed_pools import POOL_ID, settings
 
 OTHER_ACCOUNT = "210987654321"
 IRELAND, OHIO = "eu-west-1", "us-east-2"

@@ -8,12 +8,12 @@ import pytest
 
 from exporter.aws.rate.limited_api import PacedDirectory
 from exporter.collect.discovery import FIRST_RETRY, Discovery, _Watch
-from exporter.collect.readers import Patience
-from exporter.collect.search import Outlook
+from exporter.collect.pool_search import Outlook
+from exporter.collect.sweeping.workers import Patience
 from exporter.config.settings import Limits, PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, ConfigError, Denied
 from tests.fakes import FakeAccount, FakeCognito, FakePool, OffsetClock, Remembering, eventually
-from tests.unit.collect.pools import settings as pool_settings
+from tests.unit.collect.listed_pools import settings as pool_settings
 
 IRELAND, OHIO = TargetSettings("eu-west-1"), TargetSettings("us-east-2")
 SHOP, BANK, FAR = "eu-west-1_Shop", "eu-west-1_Bank", "us-east-2_Far"

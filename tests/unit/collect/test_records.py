@@ -18,7 +18,7 @@ from exporter.collect.records import (
     verify,
 )
 from exporter.model import DateSource, Device, RememberedStatus
-from tests.unit.collect.pools import device
+from tests.unit.collect.listed_pools import device
 
 YEAR_1, YEAR_9999 = -62_135_596_800_000, 253_402_300_799_000
 

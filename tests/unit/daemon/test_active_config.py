@@ -13,8 +13,8 @@ from exporter.aws.api import Category, CognitoApi
 from exporter.aws.rate.limiters import Budgets
 from exporter.aws.sessions import Connections
 from exporter.collect.discovery import Discovery
-from exporter.collect.fleet import Fleet
-from exporter.collect.search import Outlook
+from exporter.collect.pool_search import Outlook
+from exporter.collect.pools import Fleet
 from exporter.config.load import parse_settings
 from exporter.config.settings import (
     TEMPLATE_ID,
@@ -32,7 +32,7 @@ from exporter.errors import ConfigError
 from exporter.metrics.own import OwnMetrics
 from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, OffsetClock, eventually
-from tests.unit.collect.pools import device, settings
+from tests.unit.collect.listed_pools import device, settings
 
 FIRST, SECOND = "eu-west-1_First", "us-east-2_Second"
 IRELAND, OHIO = TargetSettings("eu-west-1"), TargetSettings("us-east-2")

@@ -13,14 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from exporter.aws.api import CognitoApi, Operation
-from exporter.collect.fleet import SILENCE_SECONDS
+from exporter.collect.pools import SILENCE_SECONDS
 from exporter.config.load import load_settings
 from exporter.config.settings import Detail, IdentityMode, Limits, PoolSettings, Settings, TargetSettings
 from exporter.daemon.app import App, shows_raw_names
 from exporter.errors import AwsError, ConfigError, Denied
 from exporter.options import ListenAddress, ServeOptions
 from tests.fakes import FakeCognito, FakePool, ManualClock, eventually
-from tests.unit.collect.pools import POOL_ID, device, settings
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 RATES = dict.fromkeys(("UserResourceRead", "UserList", "UserPoolRead", "UserPoolResourceRead"), 1000.0)
 LOOPBACK, EVERYWHERE = ListenAddress("127.0.0.1", 0), ListenAddress("", 0)

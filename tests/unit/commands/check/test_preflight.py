@@ -24,7 +24,7 @@ from exporter.errors import (
 from exporter.model import Tracking
 from tests.fakes import FakeCognito, FakePool, reader_of
 from tests.harness import HASTY
-from tests.unit.collect.pools import POOL_ID
+from tests.unit.collect.listed_pools import POOL_ID
 
 ARN = f"arn:aws:cognito-idp:eu-west-1:123456789012:userpool/{POOL_ID}"
 ROLE = "arn:aws:iam::210987654321:role/reader"

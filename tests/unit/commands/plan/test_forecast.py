@@ -18,7 +18,7 @@ from exporter.errors import Reason
 from exporter.hooks import Target
 from exporter.model import Tracking
 from exporter.shard import WHOLE, Shard
-from tests.unit.collect.pools import settings
+from tests.unit.collect.listed_pools import settings
 from tests.unit.commands.plan.schema import schema
 
 HERE = Target("123456789012", "eu-west-1")

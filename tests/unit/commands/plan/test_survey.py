@@ -18,7 +18,7 @@ from exporter.model import Device, Tracking
 from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, reader_of
 from tests.harness import HASTY
-from tests.unit.collect.pools import POOL_ID, device, settings
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 DEVICES_CALL, USERS_CALL = Operation.ADMIN_LIST_DEVICES, Operation.LIST_USERS
 

@@ -19,7 +19,7 @@ from exporter.config.settings import TargetSettings
 from exporter.model import Device, RememberedStatus
 from tests.hostile_names import PUNCTUATION
 from tests.tools import required_tool
-from tests.unit.collect.pools import POOL_ID, device, settings
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 NOW_MS = 1_700_000_000_000
 HOUR = 3600

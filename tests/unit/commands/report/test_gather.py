@@ -24,7 +24,7 @@ from exporter.identity import RawIdentity
 from exporter.model import Device, PoolState, Tracking
 from tests.fakes import FakeCognito, FakePool, eventually, reader_of
 from tests.harness import HASTY
-from tests.unit.collect.pools import POOL_ID, device, settings
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 OTHER = "eu-west-1_Other"
 NOW_MS = 1_700_000_000_000

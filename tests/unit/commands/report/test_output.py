@@ -13,7 +13,7 @@ import pytest
 from exporter.commands.report.formats import JsonLines, Table
 from exporter.commands.report.output import Ordered, Streamed
 from exporter.commands.report.rows import Row, age_seconds
-from tests.unit.collect.pools import POOL_ID, device, settings
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 NOW_MS = 1_700_000_000_000
 

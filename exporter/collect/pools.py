@@ -13,16 +13,16 @@ import structlog
 
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
-from exporter.collect.journal import PoolJournal
-from exporter.collect.readers import PATIENCE, Patience
+from exporter.collect.persistence.recovery import Recovery, kept_identity_key, key_of, recover
+from exporter.collect.persistence.sqlite import Restored
+from exporter.collect.persistence.writer import PoolJournal
+from exporter.collect.pool_search import Outlook
 from exporter.collect.records import reshaped
-from exporter.collect.recovery import Recovery, kept_identity_key, key_of, recover
-from exporter.collect.schedule import Schedule
-from exporter.collect.search import Outlook
+from exporter.collect.scheduler import Schedule
 from exporter.collect.snapshot import PoolView
-from exporter.collect.state import Restored
-from exporter.collect.store import PoolStore
-from exporter.collect.sweep import Outcome, Sweep
+from exporter.collect.store.pool_store import PoolStore
+from exporter.collect.sweeping.sweep import Outcome, Sweep
+from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.config.settings import Detail, IdentityMode, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.hooks import NO_TRACES, Spending, SweepObserver, SweepResult, SweepTrace, Tracer

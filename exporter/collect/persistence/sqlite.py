@@ -24,8 +24,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from exporter.collect.journal import Batch, PoolHeader, PoolKey
-from exporter.collect.placement import COMPANIONS, OWNERS_ALONE, close_to_others, place_of
+from exporter.collect.persistence.placement import COMPANIONS, OWNERS_ALONE, close_to_others, place_of
+from exporter.collect.persistence.writer import Batch, PoolHeader, PoolKey
 from exporter.errors import ExporterError
 from exporter.model import PoolState
 
@@ -91,7 +91,7 @@ class Restored:
 
 
 class SqliteState:
-    """`exporter.collect.journal.StateFile` in SQLite; after opening, used by one thread at a time."""
+    """`exporter.collect.persistence.writer.StateFile` in SQLite; after opening, used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, or begin it, and keep every other process out.

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from exporter.aws.api import Operation, Page
 from exporter.clock import SystemClock
-from exporter.collect import readers
-from exporter.collect.sweep import Outcome, Sweep
+from exporter.collect.sweeping import workers as readers
+from exporter.collect.sweeping.sweep import Outcome, Sweep
 from exporter.config.settings import Detail, UserSelection
 from exporter.errors import (
     AwsError,
@@ -30,8 +30,8 @@ from exporter.identity import RawIdentity
 from exporter.model import Device, ListedUser, PoolState, Tracking
 from exporter.shard import Shard
 from tests.fakes import FakePool, ManualClock, eventually, reader_of
-from tests.unit.collect.pools import POOL_ID, device, settings
-from tests.unit.collect.swept import HASTY, Swept, always, once, people
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
+from tests.unit.collect.sweeping.swept import HASTY, Swept, always, once, people
 
 
 def test_every_user_with_every_device() -> None:
@@ -294,7 +294,7 @@ def test_a_large_pool_is_never_in_memory_as_a_whole() -> None:
             return super().submit(username, identity)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("exporter.collect.sweep.Readers", Watching)
+        patch.setattr("exporter.collect.sweeping.sweep.Readers", Watching)
         swept.sweep()
     assert max(waiting) <= readers.MAX_WAITING_TASKS
 

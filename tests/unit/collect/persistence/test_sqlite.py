@@ -14,8 +14,7 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.collect.journal import Batch, PoolHeader, PoolKey
-from exporter.collect.state import (
+from exporter.collect.persistence.sqlite import (
     DELETED_AT_ONCE,
     RUN,
     SCHEMA_VERSION,
@@ -24,6 +23,7 @@ from exporter.collect.state import (
     StateUnusable,
     set_aside,
 )
+from exporter.collect.persistence.writer import Batch, PoolHeader, PoolKey
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 
 KEY = PoolKey("eu-west-1_AbCdEfGhI", "shape")
@@ -482,7 +482,7 @@ def test_a_fault_that_sqlite_cannot_put_into_words_is_damage_too(path: Path) -> 
 
 
 def test_a_second_process_is_kept_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.collect.state.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.collect.persistence.sqlite.BUSY_SECONDS", 0.05)
     first = SqliteState(path)
     with pytest.raises(StateUnusable, match="locked"):
         SqliteState(path)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.collect.records import body_of
 from exporter.collect.snapshot import ActivityIndex, DetailCounts
-from exporter.collect.tally import RUN_LENGTH, Tally, _Runs, without
+from exporter.collect.store.aggregates import RUN_LENGTH, Tally, _Runs, without
 from exporter.model import DateSource, Device, RememberedStatus
 
 moments = st.integers(min_value=0, max_value=50)

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import pytest
 
 from exporter.aws.api import Page
-from exporter.collect.search import Found, look, shared_out
+from exporter.collect.pool_search import Found, look, shared_out
 from exporter.config.settings import RuleSettings, Search, TargetSettings
 from exporter.errors import AwsError, Denied, EndlessListing, ResourceNotFound, ServerError
 from exporter.model import ListedPool
-from tests.unit.collect.pools import settings
+from tests.unit.collect.listed_pools import settings
 
 T = TypeVar("T")
 

@@ -7,12 +7,12 @@ from typing import TypeVar
 import pytest
 
 from exporter.aws.api import Page
-from exporter.collect.listing import MAX_EMPTY_PAGES, pages, selected_users
+from exporter.collect.sweeping.pagination import MAX_EMPTY_PAGES, pages, selected_users
 from exporter.config.settings import UserSelection
 from exporter.errors import Malformed
 from exporter.model import ListedUser
 from tests.fakes import FakeCognito, FakePool, reader_of
-from tests.unit.collect.pools import POOL_ID
+from tests.unit.collect.listed_pools import POOL_ID
 
 T = TypeVar("T")
 

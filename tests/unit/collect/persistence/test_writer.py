@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.collect import journal as module
-from exporter.collect.journal import Batch, Journal, PoolHeader, PoolKey
+from exporter.collect.persistence import writer as module
+from exporter.collect.persistence.writer import Batch, Journal, PoolHeader, PoolKey
 from exporter.model import PoolState
 from tests.fakes import eventually
 

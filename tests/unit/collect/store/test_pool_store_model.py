@@ -20,13 +20,13 @@ from hypothesis.stateful import (
 )
 
 from exporter.collect.snapshot import PoolData
-from exporter.collect.store import PUBLISH_SECONDS, PoolStore
+from exporter.collect.store.pool_store import PUBLISH_SECONDS, PoolStore
 from exporter.config.settings import Detail
 from exporter.errors import Reason
 from exporter.identity import RawIdentity
 from exporter.model import DateSource, Device, Mfa, PoolDescription, PoolState, RememberedStatus, Tracking
 from tests.fakes import ACCOUNT, ManualClock
-from tests.unit.collect.pools import POOL_ID, settings
+from tests.unit.collect.listed_pools import POOL_ID, settings
 
 NEVER = 1e12
 MOMENTS = st.none() | st.integers(1_700_000_000_000, 1_700_000_000_020)

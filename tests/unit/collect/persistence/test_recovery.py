@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.collect import journal
-from exporter.collect.journal import Batch, PoolKey
-from exporter.collect.recovery import (
+from exporter.collect.persistence import writer as journal
+from exporter.collect.persistence.recovery import (
     NO_RECOVERY,
     REWRITE_SECONDS,
     FileRecovery,
@@ -21,14 +20,15 @@ from exporter.collect.recovery import (
     kept_identity_key,
     recover,
 )
-from exporter.collect.store import PoolStore
+from exporter.collect.persistence.writer import Batch, PoolKey
+from exporter.collect.store.pool_store import PoolStore
 from exporter.config.settings import Detail, PoolSettings, UserSelection
 from exporter.errors import Reason
 from exporter.identity import HmacIdentity, Identity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 from exporter.shard import WHOLE, Shard
 from tests.fakes import ManualClock, eventually
-from tests.unit.collect.pools import POOL_ID, device, settings
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 DESCRIPTION = PoolDescription(
     POOL_ID, "shop", "123456789012", "eu-west-1", Tracking.ALWAYS, Mfa.ON, mfa_bypass=True, estimated_users=3

@@ -16,9 +16,9 @@ from typing import Protocol
 import structlog
 
 from exporter.clock import Clock
-from exporter.collect.journal import NO_JOURNAL, Batch, Failures, Journal, PoolJournal, PoolKey
+from exporter.collect.persistence.sqlite import Restored, SqliteState, StateDamaged, StateUnusable, set_aside
+from exporter.collect.persistence.writer import NO_JOURNAL, Batch, Failures, Journal, PoolJournal, PoolKey
 from exporter.collect.records import verify
-from exporter.collect.state import Restored, SqliteState, StateDamaged, StateUnusable, set_aside
 from exporter.config.settings import Detail, PoolSettings
 from exporter.identity import Identity, read_key
 from exporter.shard import WHOLE, Shard
@@ -83,7 +83,7 @@ NO_RECOVERY = NoRecovery()
 
 
 class FileRecovery:
-    """What a state file knows; also the `exporter.collect.journal.StateFile` of its own journal."""
+    """What a state file knows; also the `exporter.collect.persistence.writer.StateFile` of its own journal."""
 
     def __init__(self, path: Path, failures: Failures, clock: Clock, shard: Shard = WHOLE) -> None:
         """Open the file, in which `shard` is looked for and kept; one that is damaged is set aside.

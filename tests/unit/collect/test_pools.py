@@ -10,14 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Operation, PoolReader
-from exporter.collect.fleet import FIRST_RETRY, Fleet
-from exporter.collect.readers import Patience
+from exporter.collect.pools import FIRST_RETRY, Fleet
 from exporter.collect.snapshot import PoolView
+from exporter.collect.sweeping.workers import Patience
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.errors import AwsError, CredentialsFault, Denied, ServerError
 from exporter.model import PoolState
 from tests.fakes import FakeCognito, FakePool, OffsetClock, Remembering, eventually, reader_of
-from tests.unit.collect.pools import device, settings
+from tests.unit.collect.listed_pools import device, settings
 
 FIRST, SECOND = "eu-west-1_First", "eu-west-1_Second"
 KEY = b"0123456789abcdef"

@@ -8,7 +8,7 @@ from heapq import nsmallest
 
 from exporter.collect.records import STAMP_SIZE, body_of, count_of, devices_of, observations, stamp_of, stamped
 from exporter.collect.snapshot import PoolData, UserRow
-from exporter.collect.tally import Tally
+from exporter.collect.store.aggregates import Tally
 from exporter.config.settings import Detail
 from exporter.identity import Identity
 from exporter.model import Device

@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 from exporter.aws.api import Operation
 from exporter.clock import Clock, SystemClock
-from exporter.collect.readers import Patience
-from exporter.collect.store import PoolStore
-from exporter.collect.sweep import Outcome, Sweep
+from exporter.collect.store.pool_store import PoolStore
+from exporter.collect.sweeping.sweep import Outcome, Sweep
+from exporter.collect.sweeping.workers import Patience
 from exporter.config.settings import Detail, PoolSettings
 from exporter.errors import AwsError
 from exporter.identity import Identity, RawIdentity
 from exporter.model import Device
 from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, Remembering, reader_of
-from tests.unit.collect.pools import POOL_ID, device, settings
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 HASTY = Patience(first_delay=0.001, max_delay=0.002, silence=0)
 

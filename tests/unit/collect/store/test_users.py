@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from exporter.collect.users import Users
+from exporter.collect.store.users import Users
 from exporter.config.settings import Detail
 from exporter.identity import HmacIdentity, RawIdentity
-from tests.unit.collect.pools import POOL_ID, device
+from tests.unit.collect.listed_pools import POOL_ID, device
 
 
 def everyone(detail: Detail, most: int, count: int, size: int = 1) -> Users:

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.aws.rate.limiter import RateBudget
 from exporter.clock import SystemClock
-from exporter.collect.readers import IN_LINE, MAX_WAITING_TASKS, MAX_WORKERS, Patience, Readers, ReadTask
+from exporter.collect.sweeping.workers import IN_LINE, MAX_WAITING_TASKS, MAX_WORKERS, Patience, Readers, ReadTask
 from exporter.errors import AwsError, Cancelled, Denied, InvalidRequest, Reason, ServerError, Throttled
 from tests.fakes import eventually
 

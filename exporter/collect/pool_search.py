@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from exporter.aws.api import Operation, Page, PoolDirectory
-from exporter.collect.listing import Ask, pages
+from exporter.collect.sweeping.pagination import Ask, pages
 from exporter.config.settings import PoolSettings, RuleSettings, Search
 from exporter.errors import AwsError, Denied, ResourceNotFound
 from exporter.model import ListedPool

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from exporter.aws.api import PAGE_SIZE
 from exporter.clock import Clock
-from exporter.collect.listing import Ask
+from exporter.collect.sweeping.pagination import Ask
 from exporter.errors import AwsError, Cancelled, Reason, Verdict
 
 T = TypeVar("T")

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from exporter.clock import Clock
-from exporter.collect.because import explain
-from exporter.collect.journal import NO_JOURNAL, PoolHeader, PoolJournal
+from exporter.collect.persistence.sqlite import Restored
+from exporter.collect.persistence.writer import NO_JOURNAL, PoolHeader, PoolJournal
 from exporter.collect.snapshot import PoolView, SweepFailure, SweepProgress
-from exporter.collect.state import Restored
-from exporter.collect.users import Users
+from exporter.collect.store.state_reasons import explain
+from exporter.collect.store.users import Users
 from exporter.config.settings import PoolSettings
 from exporter.errors import Reason
 from exporter.identity import Identity

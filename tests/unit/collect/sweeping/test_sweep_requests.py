@@ -7,12 +7,12 @@ import threading
 import pytest
 
 from exporter.aws.api import Operation
-from exporter.collect.sweep import Outcome
+from exporter.collect.sweeping.sweep import Outcome
 from exporter.errors import Denied, InvalidRequest, Reason
 from exporter.identity import HmacIdentity
 from tests.fakes import FakePool
-from tests.unit.collect.pools import POOL_ID
-from tests.unit.collect.swept import Swept, always, people
+from tests.unit.collect.listed_pools import POOL_ID
+from tests.unit.collect.sweeping.swept import Swept, always, people
 
 
 @pytest.mark.parametrize("operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS])

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.collect.because import because
-from exporter.collect.store import PoolStore
+from exporter.collect.store.pool_store import PoolStore
+from exporter.collect.store.state_reasons import because
 from exporter.errors import Reason
 from exporter.identity import RawIdentity
 from exporter.model import PoolState, Tracking
 from tests.fakes import ManualClock
-from tests.unit.collect.pools import POOL_ID, settings
-from tests.unit.collect.test_store import description, sweep
+from tests.unit.collect.listed_pools import POOL_ID, settings
+from tests.unit.collect.store.test_pool_store import description, sweep
 
 HOUR = 3600.0
 

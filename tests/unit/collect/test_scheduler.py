@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.collect.schedule import START_JITTER_MAX, START_JITTER_SHARE, Schedule
+from exporter.collect.scheduler import START_JITTER_MAX, START_JITTER_SHARE, Schedule
 from tests.fakes import ManualClock, OffsetClock, Remembering, eventually
 
 POOL = "eu-west-1_AbCdEfGhI"

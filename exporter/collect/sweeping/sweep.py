@@ -12,9 +12,9 @@ import structlog
 
 from exporter.aws.api import Operation, PoolReader
 from exporter.clock import Clock
-from exporter.collect.findings import Findings
-from exporter.collect.listing import MAX_DEVICE_PAGES, distinct, pages, selected_users
-from exporter.collect.readers import PATIENCE, Patience, Readers, ReadTask
+from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, distinct, pages, selected_users
+from exporter.collect.sweeping.sink import Findings
+from exporter.collect.sweeping.workers import PATIENCE, Patience, Readers, ReadTask
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.hooks import SweepObserver

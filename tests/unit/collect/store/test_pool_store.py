@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.collect.journal import PoolHeader, PoolJournal
+from exporter.collect.persistence.writer import PoolHeader, PoolJournal
 from exporter.collect.snapshot import SweepFailure
-from exporter.collect.store import PUBLISH_SECONDS, PUBLISH_SHARE, PoolStore
+from exporter.collect.store.pool_store import PUBLISH_SECONDS, PUBLISH_SHARE, PoolStore
 from exporter.config.settings import Detail, UserSelection
 from exporter.errors import Reason
 from exporter.identity import HmacIdentity, RawIdentity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
 from exporter.shard import Shard
 from tests.fakes import ACCOUNT, ManualClock
-from tests.unit.collect.pools import POOL_ID, device, settings
+from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 
 def description(tracking: Tracking = Tracking.ALWAYS, estimated: int | None = 3) -> PoolDescription:

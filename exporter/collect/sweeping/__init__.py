@@ -1,0 +1,1 @@
+"""One pass over a pool: list its users, read their devices, publish."""
