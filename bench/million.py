@@ -22,7 +22,7 @@ from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
 from exporter.config.load import load_settings
 from exporter.logs import LogFormat, LogLevel, configure_logging
-from exporter.metrics.pool_metrics import POOL_METRICS
+from exporter.metrics.pool_specs import POOL_METRICS
 
 REPETITIONS = 5
 

@@ -13,7 +13,7 @@ from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, Poo
 from exporter.config.settings import Limits, PoolSettings, Settings, Share, TargetSettings, UserSelection
 from exporter.errors import Reason
 from exporter.hooks import Target
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import OwnMetrics
 from exporter.model import Mfa, PoolDescription, PoolState, RememberedStatus, Tracking, region_of
 from exporter.options import ListenAddress
 from exporter.shard import WHOLE

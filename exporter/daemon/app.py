@@ -26,7 +26,7 @@ from exporter.daemon.active_config import ConfigurationFile, InForce
 from exporter.daemon.malloc import give_back, share_one_arena
 from exporter.daemon.reload import Reloader, Source
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import OwnMetrics
 from exporter.options import ListenAddress, ServeOptions
 from exporter.tracing.start import Off, Tracing, start_tracing
 from exporter.web.gate import Gate

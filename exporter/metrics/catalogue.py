@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exporter.metrics.detail_metrics import DEVICE_METRICS, USER_METRICS
-from exporter.metrics.own_metrics import BUDGET_METRICS, OWN_METRICS, RULE_METRICS, SERIES_DROPPED
-from exporter.metrics.pool_metrics import POOL_METRICS
+from exporter.metrics.detail_specs import DEVICE_METRICS, USER_METRICS
+from exporter.metrics.pool_specs import POOL_METRICS
+from exporter.metrics.self_specs import BUDGET_METRICS, OWN_METRICS, RULE_METRICS, SERIES_DROPPED
 from exporter.metrics.spec import Spec
 
 CATALOGUE: tuple[Spec, ...] = (

@@ -8,8 +8,8 @@ from functools import partial
 from prometheus_client.metrics_core import Metric
 
 from exporter.collect.snapshot import PoolView
-from exporter.metrics.own_metrics import BUDGET_METRICS, RULE_METRICS, SERIES_DROPPED, DropReason
-from exporter.metrics.pool_metrics import POOL_METRICS
+from exporter.metrics.pool_specs import POOL_METRICS
+from exporter.metrics.self_specs import BUDGET_METRICS, RULE_METRICS, SERIES_DROPPED, DropReason
 from exporter.metrics.spec import BudgetMetric, BudgetView, PoolMetric, RuleMetric, RuleView, Spec
 from exporter.metrics.text import clean
 

@@ -16,9 +16,9 @@ from typing import TypeAlias, TypeVar
 from exporter.collect.snapshot import PoolData, PoolView, UserRow
 from exporter.config.settings import Detail, PoolSettings
 from exporter.metrics.detail_block import Block, cut, heads_of, lines
-from exporter.metrics.detail_metrics import DEVICE_METRICS, USER_METRICS, shows
+from exporter.metrics.detail_specs import DEVICE_METRICS, USER_METRICS, shows
 from exporter.metrics.detail_text import Family, Lines, Text
-from exporter.metrics.guard import Guard
+from exporter.metrics.failure_isolation import Guard
 from exporter.metrics.series_limit import fair_shares, users_within
 from exporter.metrics.spec import DetailMetric
 from exporter.model import Device

@@ -19,12 +19,12 @@ from exporter.metrics.collector import Family, budget_families, dropped_family, 
 from exporter.metrics.compression import IN_PIECES, Packed, compress, member, pack
 from exporter.metrics.detail_series import DetailPart, DetailSeries, Metrics
 from exporter.metrics.detail_text import Family as DetailFamily
-from exporter.metrics.guard import Guard
-from exporter.metrics.live_text import family_text
+from exporter.metrics.failure_isolation import Guard
+from exporter.metrics.family_text import family_text
 from exporter.metrics.negotiation import Format, accepts_gzip, text_format
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.own_metrics import SERIES_DROPPED
-from exporter.metrics.pool_metrics import POOL_METRICS
+from exporter.metrics.pool_specs import POOL_METRICS
+from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_specs import SERIES_DROPPED
 from exporter.metrics.single_flight import SingleFlight
 from exporter.metrics.spec import BudgetView, PoolMetric, RuleView
 

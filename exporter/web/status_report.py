@@ -13,9 +13,9 @@ from exporter.clock import Clock
 from exporter.collect.snapshot import PoolData, PoolView, SweepFailure, SweepProgress
 from exporter.config import settings as config
 from exporter.errors import Reason
-from exporter.metrics import own_metrics
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.pool_metrics import POOL
+from exporter.metrics import self_specs as own_metrics
+from exporter.metrics.pool_specs import POOL
+from exporter.metrics.self_metrics import OwnMetrics
 from exporter.metrics.spec import BudgetView, OwnMetric, RuleView
 from exporter.metrics.text import clean
 from exporter.model import PoolState, RememberedStatus

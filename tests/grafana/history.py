@@ -23,7 +23,7 @@ from exporter.config.settings import Detail, Threshold
 from exporter.errors import Reason
 from exporter.hooks import Target
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import OwnMetrics
 from exporter.model import Device, Mfa, PoolDescription, PoolState, RememberedStatus, Tracking
 from tests.unit.metrics.builders import OPENMETRICS, Budget, StillClock, data, settings, user
 

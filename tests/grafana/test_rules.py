@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from exporter.config.load import load_settings
-from exporter.metrics.pool_metrics import DEVICES_PER_USER_BOUNDS
+from exporter.metrics.pool_specs import DEVICES_PER_USER_BOUNDS
 from grafana.prometheus.__main__ import RULES, documents
 from grafana.prometheus.values import RUNBOOKS, THRESHOLDS, TIMING
 from tests.grafana.promql import Vocabulary, catalogue_vocabulary, metrics_of, ranges, unknown_names, with_records

@@ -19,7 +19,7 @@ from exporter.config.load import load_settings
 from exporter.config.settings import Detail, Limits, Settings
 from exporter.daemon.app import App
 from exporter.errors import ConfigError
-from exporter.metrics.own_metrics import CODES
+from exporter.metrics.self_specs import CODES
 from exporter.options import ListenAddress, ServeOptions
 from exporter.web.live import LOOK_SECONDS
 from exporter.web.server import WebServer

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from exporter.metrics.pool_metrics import AGE_BOUNDS, DAY, DEVICES_PER_USER_BOUNDS, HOUR
+from exporter.metrics.pool_specs import AGE_BOUNDS, DAY, DEVICES_PER_USER_BOUNDS, HOUR
 from grafana.dashboards.source.look import AGE_COLORS, colored
 
 _OVERFLOW = r"\+?Inf"

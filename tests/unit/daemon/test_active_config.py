@@ -29,7 +29,7 @@ from exporter.config.settings import (
 )
 from exporter.daemon.active_config import ConfigurationFile, InForce
 from exporter.errors import ConfigError
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import OwnMetrics
 from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, OffsetClock, eventually
 from tests.unit.collect.listed_pools import device, settings

@@ -14,8 +14,8 @@ from exporter.hooks import Target
 from exporter.metrics.compression import IN_PIECES
 from exporter.metrics.detail_series import Metrics
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.pool_metrics import POOL_METRICS
+from exporter.metrics.pool_specs import POOL_METRICS
+from exporter.metrics.self_metrics import OwnMetrics
 from exporter.metrics.spec import BudgetView, PoolMetric, RuleView
 from exporter.model import Device, PoolState, RememberedStatus
 

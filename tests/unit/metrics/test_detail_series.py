@@ -13,7 +13,7 @@ from exporter.config.settings import Detail
 from exporter.metrics.detail_block import USERS_PER_BLOCK, cut
 from exporter.metrics.detail_series import DetailSeries
 from exporter.metrics.detail_text import ages
-from exporter.metrics.guard import Guard
+from exporter.metrics.failure_isolation import Guard
 from exporter.metrics.text import seconds
 from exporter.model import RememberedStatus
 from tests.unit.metrics.builders import (

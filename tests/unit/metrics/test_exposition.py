@@ -16,10 +16,10 @@ from exporter.collect.snapshot import PoolView, SweepProgress
 from exporter.hooks import Target
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.compression import IN_PIECES
-from exporter.metrics.detail_metrics import DEVICE_METRICS
 from exporter.metrics.detail_series import Metrics
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.pool_metrics import POOL_METRICS
+from exporter.metrics.detail_specs import DEVICE_METRICS
+from exporter.metrics.pool_specs import POOL_METRICS
+from exporter.metrics.self_metrics import OwnMetrics
 from exporter.metrics.single_flight import SingleFlight
 from exporter.metrics.spec import PoolMetric, Sample
 from exporter.model import Device, Mfa, PoolDescription, Tracking

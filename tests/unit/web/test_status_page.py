@@ -15,7 +15,7 @@ import pytest
 
 from exporter.collect.snapshot import PoolView, SweepFailure
 from exporter.errors import Reason
-from exporter.metrics.own import OwnMetrics
+from exporter.metrics.self_metrics import OwnMetrics
 from exporter.model import PoolState
 from exporter.web import status_words as words
 from exporter.web.messages import Request, Response, Route, dispatch

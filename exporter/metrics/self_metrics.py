@@ -12,9 +12,9 @@ from prometheus_client.samples import Sample
 from exporter.aws.api import Category, Operation
 from exporter.errors import Reason
 from exporter.hooks import Target
-from exporter.metrics import own_metrics as own
+from exporter.metrics import self_specs as own
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.pool_metrics import POOL
+from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import Kind, OwnMetric
 
 _REASONS = tuple(reason.value for reason in Reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from exporter.metrics.pool_metrics import POOL
+from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import (
     BudgetMetric,
     BudgetView,

@@ -8,7 +8,7 @@ from operator import attrgetter
 from exporter.collect.snapshot import UserRow
 from exporter.config.attributes import attribute_label
 from exporter.config.settings import Detail, PoolSettings
-from exporter.metrics.pool_metrics import POOL
+from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import DETAILS_WITH_USERS, DetailMetric, Group, OverShards, Reading, Spec
 from exporter.model import Device
 

@@ -4,8 +4,8 @@ import pytest
 
 from exporter.errors import Reason
 from exporter.hooks import AwsObserver, SweepObserver, Target
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.own_metrics import Component
+from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_specs import Component
 
 POOL = "eu-west-1_AbCdEfGhI"
 UNKNOWN = Target("unknown", "eu-west-1")
