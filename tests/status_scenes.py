@@ -17,9 +17,9 @@ from exporter.metrics.self_metrics import OwnMetrics
 from exporter.model import Mfa, PoolDescription, PoolState, RememberedStatus, Tracking, region_of
 from exporter.options import ListenAddress
 from exporter.shard import WHOLE
+from exporter.status.report import Sources
+from exporter.status.routes import status_routes
 from exporter.web.server import WebServer
-from exporter.web.status_report import Sources
-from exporter.web.status_routes import status_routes
 from tests.fakes import ManualClock
 from tests.unit.metrics.builders import settings as pool_settings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.spec import Group, Spec
-from exporter.web import status
+from exporter.status import document as status
 from tools import configuration_doc, metrics_doc
 
 README = Path(__file__).parents[1] / "README.md"

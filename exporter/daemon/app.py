@@ -28,13 +28,13 @@ from exporter.daemon.reload import Reloader, Source
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import OwnMetrics
 from exporter.options import ListenAddress, ServeOptions
+from exporter.status.report import Sources
+from exporter.status.routes import status_routes
 from exporter.tracing.start import Off, Tracing, start_tracing
 from exporter.web.gate import Gate
 from exporter.web.live import WebConfig
 from exporter.web.routes import Probes, all_routes, probe_routes
 from exporter.web.server import WebServer
-from exporter.web.status_report import Sources
-from exporter.web.status_routes import status_routes
 
 SIGNAL_CHECK_SECONDS = 0.5
 """Python runs a signal's handler when the main thread next runs, and the system may interrupt another thread for it:

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.model import Tracking
-from exporter.web.status import schema
+from exporter.status.document import schema
 from tests.acceptance.browser import chromium
 from tests.fakes import ManualClock
 from tests.harness import FAST, HASTY, Log, config, serving, shown

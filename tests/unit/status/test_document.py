@@ -14,10 +14,10 @@ import pytest
 from exporter.errors import Reason
 from exporter.model import PoolState
 from exporter.shard import Shard
+from exporter.status.document import schema
+from exporter.status.report import Sources
+from exporter.status.routes import status_routes
 from exporter.web.messages import Request, dispatch
-from exporter.web.status import schema
-from exporter.web.status_report import Sources
-from exporter.web.status_routes import status_routes
 from tests.status_scenes import NOW, RULES, every_state, many, seen_pool, sources
 from tests.unit.config.web.strict_schema import strict
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from exporter.web import status_words as words
-from exporter.web.status_html import Html, tag
+from exporter.status import wording as words
+from exporter.status.html import Html, tag
 
 Cell = str | None
 

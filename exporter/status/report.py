@@ -20,7 +20,7 @@ from exporter.metrics.spec import BudgetView, OwnMetric, RuleView
 from exporter.metrics.text import clean
 from exporter.model import PoolState, RememberedStatus
 from exporter.shard import Shard
-from exporter.web import status
+from exporter.status import document as status
 
 OVERDUE_INTERVALS = 1.5
 """As in the alert CognitoDeviceSweepFailing."""

@@ -17,11 +17,11 @@ from exporter.collect.snapshot import PoolView, SweepFailure
 from exporter.errors import Reason
 from exporter.metrics.self_metrics import OwnMetrics
 from exporter.model import PoolState
-from exporter.web import status_words as words
+from exporter.status import wording as words
+from exporter.status.query import CHOICES
+from exporter.status.report import Sources
+from exporter.status.routes import status_routes
 from exporter.web.messages import Request, Response, Route, dispatch
-from exporter.web.status_report import Sources
-from exporter.web.status_routes import status_routes
-from exporter.web.status_view import CHOICES
 from tests.status_scenes import NOW, RULES, Looked, counted, every_state, many, seen_pool, sources
 from tests.unit.metrics.builders import device, user, view
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from exporter.status.document import encoded
+from exporter.status.page import CONTENT_SECURITY_POLICY, page
+from exporter.status.query import View, parse_view
+from exporter.status.report import Sources
 from exporter.web.messages import HTML, Request, Response, Route, text
-from exporter.web.status import encoded
-from exporter.web.status_page import CONTENT_SECURITY_POLICY, page
-from exporter.web.status_report import Sources
-from exporter.web.status_view import View, parse_view
 
 PAGE, API = "/", "/api/v1/status"
 

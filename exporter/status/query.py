@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from exporter.model import PoolState
-from exporter.web.status import Pool
+from exporter.status.document import Pool
 
 REFRESH_SECONDS = (5, 10, 60)
 DEFAULT_REFRESH_SECONDS = 10

@@ -11,13 +11,13 @@ from importlib.resources import files
 
 from exporter.config.duration import canonical_duration
 from exporter.model import PoolState
-from exporter.web import status_words as words
-from exporter.web.status import Budget, Pool, PoolSettings, Status
-from exporter.web.status_html import Html, joined, tag, trusted
-from exporter.web.status_pools import pools_table
-from exporter.web.status_rules import rules_table
-from exporter.web.status_tables import Column, table
-from exporter.web.status_view import ATTENTION, CHOICES, REFRESH_SECONDS, View, belongs, needs_attention
+from exporter.status import wording as words
+from exporter.status.document import Budget, Pool, PoolSettings, Status
+from exporter.status.html import Html, joined, tag, trusted
+from exporter.status.pools_table import pools_table
+from exporter.status.query import ATTENTION, CHOICES, REFRESH_SECONDS, View, belongs, needs_attention
+from exporter.status.rules_table import rules_table
+from exporter.status.tables import Column, table
 
 NAME = "cognito-device-exporter"
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from exporter.model import PoolState
-from exporter.web import status_words as words
-from exporter.web.status import Rule
-from exporter.web.status_html import Html, joined, tag
-from exporter.web.status_tables import Column, moment, table
+from exporter.status import wording as words
+from exporter.status.document import Rule
+from exporter.status.html import Html, joined, tag
+from exporter.status.tables import Column, moment, table
 
 _COLUMNS = (
     Column("Rule and Region"),
