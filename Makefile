@@ -70,7 +70,7 @@ soak: $(SETUP) ## Run it for an hour, or DURATION=8h, while pools live and one c
 	@mkdir -p build
 	@$(BIN)/python -m tests.acceptance.soak --duration $(or $(DURATION),1h) --reload-every 5m --output build/soak.md
 
-mutants: $(SETUP) ## Break a module, MODULE=exporter.web.pace, in small ways for LIMIT=10m, and show what no unit test notices
+mutants: $(SETUP) ## Break a module, MODULE=exporter.web.rate_limit, in small ways for LIMIT=10m, and show what no unit test notices
 	@timeout --foreground --signal=INT $(or $(LIMIT),10m) $(BIN)/mutmut run --max-children 1 $(if $(MODULE),'$(MODULE).*') || true
 	@$(BIN)/mutmut results | awk -v module='$(MODULE).' '/: (survived|no tests)$$/ && index($$1, module == "." ? "" : module) == 1 { sub(/:$$/, "", $$1); print $$1 }' \
 		| while read -r mutant; do $(BIN)/mutmut show "$$mutant"; done

@@ -31,8 +31,8 @@ from exporter.options import ListenAddress, ServeOptions
 from exporter.status.report import Sources
 from exporter.status.routes import status_routes
 from exporter.tracing.start import Off, Tracing, start_tracing
-from exporter.web.gate import Gate
-from exporter.web.live import WebConfig
+from exporter.web.access import Gate
+from exporter.web.config_watcher import WebConfig
 from exporter.web.routes import Probes, all_routes, probe_routes
 from exporter.web.server import WebServer
 

@@ -19,9 +19,9 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.config.web.settings import WebSettings
-from exporter.web.gate import admits_client
+from exporter.web.access import admits_client
 from exporter.web.messages import Request, Response, parse_target, text
-from exporter.web.outbox import Outbox, Room
+from exporter.web.response_memory import Outbox, Room
 from exporter.web.stream import NotTls, Stream
 
 log = structlog.stdlib.get_logger(__name__)

@@ -15,11 +15,11 @@ import structlog
 from exporter.clock import Clock
 from exporter.config.web.settings import WebSettings
 from exporter.options import ListenAddress
+from exporter.web.access import Gate
 from exporter.web.address import bound, listen
 from exporter.web.connection import Bounds, Connection
-from exporter.web.gate import Gate
 from exporter.web.messages import Request, Response, Routes, dispatch, route_of, text
-from exporter.web.outbox import Outbox
+from exporter.web.response_memory import Outbox
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from exporter.web.passwords import MAX_PASSWORD
 from tests.integration.web_serving import PASSWORD, SECRET, USERS, Guarded, basic, fetch, guarded, hashed
-from tests.unit.web.slow_gate import SlowGate
+from tests.unit.web.slow_access import SlowGate
 
 RIGHT = basic().encode()
 CREDENTIALS = RIGHT.removeprefix(b"Basic ")

@@ -21,7 +21,7 @@ from exporter.daemon.app import App
 from exporter.errors import ConfigError
 from exporter.metrics.self_specs import CODES
 from exporter.options import ListenAddress, ServeOptions
-from exporter.web.live import LOOK_SECONDS
+from exporter.web.config_watcher import LOOK_SECONDS
 from exporter.web.server import WebServer
 from tests.fakes import FakeCognito, FakePool, ManualClock, eventually
 from tests.harness import environment

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.web.live import LOOK_SECONDS
+from exporter.web.config_watcher import LOOK_SECONDS
 from tests.fakes import ManualClock, eventually
 from tests.integration.web_serving import (
     MUTUAL,

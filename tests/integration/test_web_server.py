@@ -16,7 +16,7 @@ from exporter.clock import SystemClock
 from exporter.options import ListenAddress
 from exporter.web.connection import Bounds
 from exporter.web.messages import Request, Response, Route, text
-from exporter.web.outbox import Room
+from exporter.web.response_memory import Room
 from exporter.web.routes import MAX_SCRAPES
 from exporter.web.server import MAX_CONNECTIONS, WebServer, _refuse
 from tests.fakes import eventually

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from structlog.testing import capture_logs
 
 from exporter.commands.healthcheck import Unhealthy, check_health
+from exporter.web.config_watcher import LOOK_SECONDS
 from exporter.web.connection import Bounds
-from exporter.web.live import LOOK_SECONDS
-from exporter.web.outbox import Room
+from exporter.web.response_memory import Room
 from tests.fakes import ManualClock, eventually
 from tests.integration.web_serving import (
     LARGE,

@@ -23,9 +23,9 @@ import yaml
 
 from exporter.clock import Clock, SystemClock
 from exporter.options import ListenAddress
+from exporter.web.access import Gate
+from exporter.web.config_watcher import WebConfig
 from exporter.web.connection import Bounds
-from exporter.web.gate import Gate
-from exporter.web.live import WebConfig
 from exporter.web.messages import Response, Route, text
 from exporter.web.server import WebServer
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from exporter.config.web.settings import RateLimit
-from exporter.web.gate import Gate
-from exporter.web.live import LOOK_SECONDS, WebConfig
+from exporter.web.access import Gate
+from exporter.web.config_watcher import LOOK_SECONDS, WebConfig
 from exporter.web.messages import Request
-from exporter.web.pace import Pace
+from exporter.web.rate_limit import Pace
 from tests.fakes import ManualClock
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from exporter.clock import Clock
 from exporter.config.web.settings import RateLimit, Tls, WebSettings
 from exporter.config.web.tls import canonical_san
-from exporter.web.live import WebConfig
+from exporter.web.config_watcher import WebConfig
 from exporter.web.messages import Request, Response, text
-from exporter.web.pace import Pace
 from exporter.web.passwords import Passwords, Verdict
+from exporter.web.rate_limit import Pace
 
 _REALM = ("WWW-Authenticate", 'Basic realm="cognito-device-exporter", charset="UTF-8"')
 _SAN_KINDS = frozenset({"DNS", "IP Address", "email", "URI"})

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from exporter.config.web.load import load_web_settings, stamp_at
 from exporter.config.web.settings import Stamp, WebSettings
 from exporter.errors import ConfigError
-from exporter.web.live import LOOK_SECONDS, SETTLE_SECONDS, WebConfig
+from exporter.web.config_watcher import LOOK_SECONDS, SETTLE_SECONDS, WebConfig
 from tests.fakes import ManualClock
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"

@@ -10,8 +10,8 @@ import bcrypt
 import pytest
 
 from exporter.config.web.settings import RateLimit, Tls, WebSettings
-from exporter.web.gate import Gate, admits_client
-from exporter.web.live import WebConfig
+from exporter.web.access import Gate, admits_client
+from exporter.web.config_watcher import WebConfig
 from exporter.web.messages import Request, Response, text
 from exporter.web.passwords import Passwords
 from tests.fakes import ManualClock

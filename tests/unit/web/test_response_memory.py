@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from exporter.web.outbox import Outbox, Room
+from exporter.web.response_memory import Outbox, Room
 from tests.fakes import ManualClock, eventually
 
 ROOM = Room(total=1000, always=2, small=10, patience=1.0, letting_go=60.0)

@@ -7,8 +7,8 @@ import threading
 import bcrypt
 
 from exporter.clock import Clock
-from exporter.web.gate import Gate
-from exporter.web.live import WebConfig
+from exporter.web.access import Gate
+from exporter.web.config_watcher import WebConfig
 from exporter.web.passwords import Passwords
 
 
