@@ -16,7 +16,7 @@ from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation, Pa
 from exporter.config.load import load_settings
 from exporter.config.settings import TargetSettings
 from exporter.daemon.app import App
-from exporter.logs import LogFormat, LogLevel, configure_logging
+from exporter.logging_setup import LogFormat, LogLevel, configure_logging
 from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
 from exporter.options import ListenAddress, ServeOptions
 

@@ -21,7 +21,7 @@ from exporter.collect.pools import identity_of
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
 from exporter.config.load import load_settings
-from exporter.logs import LogFormat, LogLevel, configure_logging
+from exporter.logging_setup import LogFormat, LogLevel, configure_logging
 from exporter.metrics.pool_specs import POOL_METRICS
 
 REPETITIONS = 5

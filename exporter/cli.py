@@ -25,7 +25,7 @@ from exporter.config.settings import Settings
 from exporter.config.sharding import require_shared_keys
 from exporter.errors import ConfigError, ExporterError
 from exporter.flags import CONFIG_FLAGS, FILE, SERVE_FLAGS, serve_options, value_of, with_flags
-from exporter.logs import configure_logging
+from exporter.logging_setup import configure_logging
 from exporter.options import ServeOptions
 from exporter.stdout import StdoutClosed, require_stdout, writing_to_stdout
 

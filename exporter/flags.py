@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from exporter.config.duration import parse_duration
-from exporter.logs import LogFormat, LogLevel
+from exporter.logging_setup import LogFormat, LogLevel
 from exporter.options import (
     DEFAULT_PORT,
     ListenAddress,

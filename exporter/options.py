@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
-from exporter.logs import LogFormat, LogLevel
+from exporter.logging_setup import LogFormat, LogLevel
 from exporter.shard import WHOLE, Shard
 
 DEFAULT_PORT = 10617

@@ -15,8 +15,8 @@ from exporter.aws.rate.limited_api import PacedReader
 from exporter.aws.rate.limiter import RateBudget
 from exporter.clock import Clock, SystemClock
 from exporter.errors import AwsError, InvalidRequest, Reason, ResourceNotFound, TrackingOff, UserNotFound
-from exporter.hooks import Target
 from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, Tracking, region_of
+from exporter.observers import Target
 
 T = TypeVar("T")
 

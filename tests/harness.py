@@ -35,7 +35,7 @@ from exporter.clock import Clock
 from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.config.load import parse_settings
 from exporter.daemon.app import App
-from exporter.logs import LogFormat, LogLevel, configure_logging
+from exporter.logging_setup import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
 from exporter.shard import WHOLE, Shard
 from exporter.tracing.start import Tracing

@@ -12,9 +12,9 @@ from typing import Any
 from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, SweepFailure, SweepProgress
 from exporter.config.settings import Limits, PoolSettings, Settings, Share, TargetSettings, UserSelection
 from exporter.errors import Reason
-from exporter.hooks import Target
 from exporter.metrics.self_metrics import OwnMetrics
 from exporter.model import Mfa, PoolDescription, PoolState, RememberedStatus, Tracking, region_of
+from exporter.observers import Target
 from exporter.options import ListenAddress
 from exporter.shard import WHOLE
 from exporter.status.report import Sources

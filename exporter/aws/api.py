@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from exporter.hooks import RequestObserver, Spending
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription
+from exporter.observers import RequestObserver, Spending
 
 T = TypeVar("T")
 

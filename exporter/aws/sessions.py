@@ -30,7 +30,7 @@ from exporter.aws.rate.quotas import Quotas
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import PoolSettings, TargetSettings
 from exporter.errors import AwsError, Cancelled, Reason
-from exporter.hooks import UNKNOWN_ACCOUNT, AwsObserver, Target
+from exporter.observers import UNKNOWN_ACCOUNT, AwsObserver, Target
 
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient

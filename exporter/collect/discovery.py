@@ -22,7 +22,7 @@ from exporter.collect.scheduler import Schedule
 from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.config.settings import PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, Cancelled, ConfigError, Reason
-from exporter.hooks import DiscoveryObserver
+from exporter.observers import DiscoveryObserver
 
 FIRST_RETRY = 30.0
 """Seconds until a look that failed is taken again; doubling with each failure, up to the interval."""

@@ -25,9 +25,9 @@ from exporter.collect.sweeping.sweep import Outcome, Sweep
 from exporter.collect.sweeping.workers import PATIENCE, Patience
 from exporter.config.settings import Detail, IdentityMode, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
-from exporter.hooks import NO_TRACES, Spending, SweepObserver, SweepResult, SweepTrace, Tracer
 from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
 from exporter.model import PoolState
+from exporter.observers import NO_TRACES, Spending, SweepObserver, SweepResult, SweepTrace, Tracer
 from exporter.shard import WHOLE, Shard
 
 SILENCE_SECONDS = 300.0

@@ -12,7 +12,7 @@ from exporter.config.duration import parse_duration
 from exporter.config.load import load_settings
 from exporter.config.settings import IdentityMode, Settings
 from exporter.flags import CONFIG_FLAGS, SHARD_FLAGS, value_of, with_flags
-from exporter.logs import LogFormat, LogLevel, configure_logging
+from exporter.logging_setup import LogFormat, LogLevel, configure_logging
 from exporter.stdout import require_stdout
 
 

@@ -17,7 +17,7 @@ from exporter.collect.sweeping.pagination import Ask
 from exporter.collect.sweeping.workers import Patience
 from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Reason
-from exporter.hooks import Target
+from exporter.observers import Target
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -117,7 +117,7 @@ def _work(
 
 
 class Unheard:
-    """`exporter.hooks.AwsObserver` for a process that has no metrics."""
+    """`exporter.observers.AwsObserver` for a process that has no metrics."""
 
     def target_added(self, target: Target) -> None:
         """Not heard."""

@@ -11,11 +11,11 @@ from prometheus_client.samples import Sample
 
 from exporter.aws.api import Category, Operation
 from exporter.errors import Reason
-from exporter.hooks import Target
 from exporter.metrics import self_specs as own
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import Kind, OwnMetric
+from exporter.observers import Target
 
 _REASONS = tuple(reason.value for reason in Reason)
 _SKIPS = tuple(reason.value for reason in own.SkipReason)

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from exporter.collect.snapshot import DetailCounts, PoolView
 from exporter.config.settings import Detail
-from exporter.hooks import Target
+from exporter.observers import Target
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 
 from exporter.clock import Clock
-from exporter.hooks import SweepTrace
+from exporter.observers import SweepTrace
 from exporter.shard import Shard
 from exporter.tracing.spans import follow
 

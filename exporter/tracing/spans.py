@@ -14,8 +14,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 from exporter.aws.api import Category, Operation
 from exporter.clock import Clock
 from exporter.errors import Reason
-from exporter.hooks import NO_TRACES, UNKNOWN_ACCOUNT, SweepResult, SweepTrace, Target
 from exporter.model import region_of
+from exporter.observers import NO_TRACES, UNKNOWN_ACCOUNT, SweepResult, SweepTrace, Target
 
 SLOW_SECONDS = 1.0
 """A request that took longer has a span."""
@@ -66,7 +66,7 @@ def follow(tracer: Tracer, pool_id: str, clock: Clock) -> SweepTrace:
 
 
 class SweepSpans:
-    """`exporter.hooks.SweepTrace`: wall time is read once, so that spans fit together when the wall clock is set."""
+    """`exporter.observers.SweepTrace`: wall time is read once, so that spans fit together when the wall clock is set."""
 
     def __init__(self, tracer: Tracer, span: Span, ahead: float, clock: Clock) -> None:
         """`ahead` is how many seconds wall time is ahead of monotonic time."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from exporter.clock import Clock
-from exporter.hooks import NoTraces, Tracer
+from exporter.observers import NoTraces, Tracer
 from exporter.shard import Shard
 from exporter.tracing.asked import asked_for, refusal
 

@@ -21,10 +21,10 @@ from random import Random
 from exporter.collect.snapshot import PoolView, SweepProgress
 from exporter.config.settings import Detail, Threshold
 from exporter.errors import Reason
-from exporter.hooks import Target
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import OwnMetrics
 from exporter.model import Device, Mfa, PoolDescription, PoolState, RememberedStatus, Tracking
+from exporter.observers import Target
 from tests.unit.metrics.builders import OPENMETRICS, Budget, StillClock, data, settings, user
 
 HOUR, DAY = 3600, 86400

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.emulator import DeviceMix, Emulator
-from exporter.logs import LogLevel
+from exporter.logging_setup import LogLevel
 from tests.harness import CLASSIC, OPENMETRICS, captured_log, config, identity_key, serving
 from tests.hostile_names import HOSTILE, PUNCTUATION, one_of_every_script
 from tests.truth import assert_true, device_moments

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.emulator import Emulator, Fault, Rule
-from exporter.logs import LogLevel
+from exporter.logging_setup import LogLevel
 from tests.fakes import eventually
 from tests.harness import HASTY, Log, captured_log, config, pool, serving
 

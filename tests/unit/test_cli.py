@@ -26,7 +26,7 @@ from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.config.settings import Settings
 from exporter.errors import ExporterError
 from exporter.flags import env_of
-from exporter.logs import LogFormat, LogLevel
+from exporter.logging_setup import LogFormat, LogLevel
 from exporter.options import ListenAddress, ServeOptions
 from exporter.shard import Shard
 

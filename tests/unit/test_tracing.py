@@ -18,7 +18,7 @@ from exporter.collect.pools import Connect, Fleet
 from exporter.collect.sweeping.workers import Patience
 from exporter.config.settings import PoolSettings
 from exporter.errors import Cancelled, CredentialsFault, Reason, UserNotFound
-from exporter.hooks import NO_TRACES, UNKNOWN_ACCOUNT, NoTraces, Spending, SweepResult, SweepTrace, Target
+from exporter.observers import NO_TRACES, UNKNOWN_ACCOUNT, NoTraces, Spending, SweepResult, SweepTrace, Target
 from exporter.shard import WHOLE
 from exporter.tracing.asked import asked_for, refusal
 from exporter.tracing.otlp import Delivery

@@ -12,8 +12,8 @@ from exporter.aws.arns import pool_arn
 from exporter.aws.rate.limiter import RateBudget
 from exporter.clock import Clock
 from exporter.errors import AwsError, Malformed, Reason, Throttled
-from exporter.hooks import UNKNOWN_ACCOUNT, RequestObserver, Spending, Target
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription
+from exporter.observers import UNKNOWN_ACCOUNT, RequestObserver, Spending, Target
 
 T = TypeVar("T")
 

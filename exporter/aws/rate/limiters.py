@@ -10,7 +10,7 @@ from exporter.aws.api import DEFAULT_QUOTAS, Category
 from exporter.aws.rate.limiter import RateBudget
 from exporter.clock import Clock
 from exporter.config.settings import Share
-from exporter.hooks import Target
+from exporter.observers import Target
 
 Rates = Mapping[str, float | Share]
 """By quota category: requests per second for the whole deployment, or a share of what AWS grants."""

@@ -16,7 +16,7 @@ from exporter.aws.rate.limited_api import Account, observed
 from exporter.aws.rate.limiters import Budgets
 from exporter.clock import Clock
 from exporter.errors import AwsError, Cancelled
-from exporter.hooks import RequestObserver
+from exporter.observers import RequestObserver
 
 LIMIT_MANAGEMENT_SECONDS = 1.1
 """Between two requests of the category LimitManagement, of which AWS grants one per second."""

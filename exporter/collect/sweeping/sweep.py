@@ -17,9 +17,9 @@ from exporter.collect.sweeping.sink import Findings
 from exporter.collect.sweeping.workers import PATIENCE, Patience, Readers, ReadTask
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound
-from exporter.hooks import SweepObserver
 from exporter.identity import Identity
 from exporter.model import ListedUser, Tracking
+from exporter.observers import SweepObserver
 
 T = TypeVar("T")
 

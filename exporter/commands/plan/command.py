@@ -26,7 +26,7 @@ from exporter.commands.plan.table import text
 from exporter.commands.pool_access import KeptApis, connections, of_each, patiently, plain_rates
 from exporter.config.settings import PoolSettings, Settings, Share, TargetSettings
 from exporter.errors import AwsError, CredentialsFault, Denied, ResourceNotFound
-from exporter.hooks import Target
+from exporter.observers import Target
 from exporter.shard import WHOLE, Shard
 from exporter.stdout import writing_to_stdout
 

@@ -15,9 +15,9 @@ from exporter.collect.snapshot import DetailCounts
 from exporter.commands.plan.queueing import Load, duration, least_rate, turns
 from exporter.config.settings import Detail, Limits, PoolSettings, RuleSettings, Share
 from exporter.errors import Reason
-from exporter.hooks import Target
 from exporter.metrics.detail_series import Metrics
 from exporter.model import Tracking
+from exporter.observers import Target
 from exporter.shard import Shard
 
 CATEGORIES = {

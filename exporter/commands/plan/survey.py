@@ -12,8 +12,8 @@ from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, Ask, pages
 from exporter.commands.plan.forecast import Known, Sample
 from exporter.config.settings import PoolSettings
 from exporter.errors import ResourceNotFound, TrackingOff, UserNotFound
-from exporter.hooks import UNKNOWN_ACCOUNT, Target
 from exporter.model import DateSource, Device, ListedUser, PoolDescription, Tracking
+from exporter.observers import UNKNOWN_ACCOUNT, Target
 from exporter.shard import Shard
 
 PAGES = 10

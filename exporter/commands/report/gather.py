@@ -148,7 +148,7 @@ def _expected(sweep: _PoolSweep) -> int | None:
 
 
 class _Failures:
-    """`exporter.hooks.SweepObserver` that hears of users who could not be read, and of nothing else."""
+    """`exporter.observers.SweepObserver` that hears of users who could not be read, and of nothing else."""
 
     def __init__(self, stream: DeviceStream) -> None:
         self._stream = stream

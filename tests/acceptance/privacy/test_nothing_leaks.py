@@ -24,7 +24,7 @@ from exporter.aws.sessions import AwsApis
 from exporter.config.load import parse_settings
 from exporter.config.settings import TargetSettings
 from exporter.daemon.app import App
-from exporter.logs import LogFormat, LogLevel, configure_logging
+from exporter.logging_setup import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
 from tests.acceptance.privacy import canaries as c
 from tests.acceptance.privacy import hostile_aws as aws

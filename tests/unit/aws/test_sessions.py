@@ -14,8 +14,8 @@ from exporter.aws.sessions import NAMING_PATIENCE, Connections
 from exporter.clock import SystemClock
 from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Cancelled, CredentialsFault, ServerError
-from exporter.hooks import UNKNOWN_ACCOUNT, Target
 from exporter.model import PoolDescription
+from exporter.observers import UNKNOWN_ACCOUNT, Target
 from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, Remembering, eventually
 from tests.unit.collect.listed_pools import POOL_ID, settings
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, UserRow
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
-from exporter.hooks import Target
 from exporter.metrics.compression import IN_PIECES
 from exporter.metrics.detail_series import Metrics
 from exporter.metrics.exposition import Exposition
@@ -18,6 +17,7 @@ from exporter.metrics.pool_specs import POOL_METRICS
 from exporter.metrics.self_metrics import OwnMetrics
 from exporter.metrics.spec import BudgetView, PoolMetric, RuleView
 from exporter.model import Device, PoolState, RememberedStatus
+from exporter.observers import Target
 
 POOL = "eu-west-1_AbCdEfGhI"
 NOW_MS = 1_700_000_000_000

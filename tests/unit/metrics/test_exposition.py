@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from exporter.collect.discovery import RuleState
 from exporter.collect.snapshot import PoolView, SweepProgress
-from exporter.hooks import Target
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.compression import IN_PIECES
 from exporter.metrics.detail_series import Metrics
@@ -23,6 +22,7 @@ from exporter.metrics.self_metrics import OwnMetrics
 from exporter.metrics.single_flight import SingleFlight
 from exporter.metrics.spec import PoolMetric, Sample
 from exporter.model import Device, Mfa, PoolDescription, Tracking
+from exporter.observers import Target
 from tests.unit.metrics.builders import (
     NOW_MS,
     OPENMETRICS,

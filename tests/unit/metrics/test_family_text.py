@@ -20,10 +20,10 @@ from prometheus_client.metrics_core import (
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from exporter.collect.snapshot import PoolView
-from exporter.hooks import Target
 from exporter.metrics.collector import budget_families, dropped_family, pool_families
 from exporter.metrics.family_text import family_text
 from exporter.metrics.self_metrics import OwnMetrics
+from exporter.observers import Target
 from tests.unit.metrics.builders import NOW_MS, POOL, Budget, device, user, view
 
 TARGET = Target("123456789012", "eu-west-1")

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import Reason
-from exporter.hooks import AwsObserver, SweepObserver, Target
 from exporter.metrics.self_metrics import OwnMetrics
 from exporter.metrics.self_specs import Component
+from exporter.observers import AwsObserver, SweepObserver, Target
 
 POOL = "eu-west-1_AbCdEfGhI"
 UNKNOWN = Target("unknown", "eu-west-1")

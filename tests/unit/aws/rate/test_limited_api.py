@@ -11,8 +11,8 @@ from exporter.aws.rate.limited_api import PacedReader
 from exporter.aws.rate.limiter import BACKOFF_FACTOR, RateBudget
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Cancelled, CredentialsFault, Denied, ServerError, Throttled
-from exporter.hooks import Spending, Target
 from exporter.model import Device
+from exporter.observers import Spending, Target
 from tests.fakes import ACCOUNT, FakeAccount, FakeCognito, FakePool, Remembering, eventually
 
 POOL = "eu-west-1_AbCdEfGhI"

@@ -7,7 +7,7 @@ from exporter.aws.rate.limiter import BACKOFF_FACTOR, METER_SECONDS
 from exporter.aws.rate.limiters import Budgets, Rates
 from exporter.clock import SystemClock
 from exporter.config.settings import Share
-from exporter.hooks import Target
+from exporter.observers import Target
 from tests.fakes import ManualClock
 
 TARGET = Target("123456789012", "eu-west-1")

@@ -15,8 +15,8 @@ from exporter.commands.plan.forecast import Failed, Forecast, Known, Sample, cal
 from exporter.commands.plan.table import text
 from exporter.config.settings import Detail, Limits, RuleSettings, Search, Share, TargetSettings
 from exporter.errors import Reason
-from exporter.hooks import Target
 from exporter.model import Tracking
+from exporter.observers import Target
 from exporter.shard import WHOLE, Shard
 from tests.unit.collect.listed_pools import settings
 from tests.unit.commands.plan.schema import schema

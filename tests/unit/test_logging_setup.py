@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from exporter.errors import ExporterError, Throttled
-from exporter.logs import LogFormat, LogLevel, configure_logging, describe_exception
+from exporter.logging_setup import LogFormat, LogLevel, configure_logging, describe_exception
 
 HOSTILE = 'a"b\\c\nlevel=error msg=forged\r\x1b[31mred\x9b\u2028\ud800=\t'
 
