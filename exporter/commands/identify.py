@@ -72,7 +72,7 @@ def identity_for(pool: PoolSettings, state_path: Path | None) -> Identity:
 
 
 def _kept_key(state_path: Path) -> bytes:
-    """The key that `exporter.collect.persistence.recovery` keeps beside the state file; a key made here would fit no label."""
+    """Return the key that the daemon keeps next to the state file; a new key would match no label."""
     path = state_path.with_name(f"{state_path.name}.key")
     if not path.exists():
         raise ValueError(

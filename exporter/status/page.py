@@ -23,7 +23,7 @@ NAME = "cognito-device-exporter"
 
 DOCUMENTATION = "https://github.com/cognito-device-exporter/cognito-device-exporter/blob/main/docs"
 
-_STYLE = files("exporter.web").joinpath("status.css").read_text(encoding="utf-8")
+_STYLE = files("exporter.status").joinpath("status.css").read_text(encoding="utf-8")
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 
 CONTENT_SECURITY_POLICY = (

@@ -66,7 +66,7 @@ def follow(tracer: Tracer, pool_id: str, clock: Clock) -> SweepTrace:
 
 
 class SweepSpans:
-    """`exporter.observers.SweepTrace`: wall time is read once, so that spans fit together when the wall clock is set."""
+    """`SweepTrace` as spans. Wall time is read once, so that spans stay consistent when the wall clock is set."""
 
     def __init__(self, tracer: Tracer, span: Span, ahead: float, clock: Clock) -> None:
         """`ahead` is how many seconds wall time is ahead of monotonic time."""

@@ -1,7 +1,7 @@
-"""How long calls take that share one rate: pure arithmetic over what is asked of one quota category.
+"""Duration of calls that share one rate limit, as pure arithmetic over the calls per quota category.
 
-The daemon gives every pool that waits the same number of turns (`exporter.aws.rate.limiter`). All times in seconds, all rates
-in turns per second.
+The daemon serves waiting pools round-robin (`exporter.aws.rate.limiter`). Times are in seconds, rates in calls per
+second.
 """
 
 from __future__ import annotations
