@@ -130,7 +130,7 @@ def test_a_traceback_is_one_field_without_values_or_foreign_messages(log_format:
     text = stream.getvalue()
     assert len(text.splitlines()) == 1
     assert "exporter.errors.Throttled: ListUsers: TooManyRequestsException at " in text
-    assert "test_logs.py:" in text
+    assert "test_logging_setup.py:" in text
     assert "(raised) <- ValueError at " in text
     assert "alice" not in text
     assert "s3cret" not in text
