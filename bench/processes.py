@@ -122,7 +122,6 @@ class Children:
             yield child
         finally:
             child.stop()
-            self._children.remove(child)
 
     def cpu_seconds(self) -> float:
         """Of this process and all that it has started, ended ones included."""
