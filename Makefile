@@ -17,6 +17,9 @@ PIP_ENV := PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 PIP := $(PIP_ENV) $(BIN)/python -m pip install --quiet --no-compile
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade
 
+# More workers than the two cores of a small machine: many tests wait for a sweep or a process most of the time.
+WORKERS := 3
+
 # Acceptance tests run the built wheel: it precedes the checkout on the path, also in the processes that tests start.
 WHEEL := $(CURDIR)/build/wheel
 ON_WHEEL := PYTHONPATH=$(WHEEL) PYTHONSAFEPATH=1 WHEEL_UNDER_TEST=$(WHEEL) $(BIN)/pytest --import-mode=append
@@ -44,13 +47,13 @@ demo: $(DEMO) ## Run the exporter against the bundled Cognito emulation; Ctrl-C 
 	@exec $(DEMO_VENV)/bin/cognito-device-exporter demo
 
 test: lint ## Run lint, types, import rules, and the tests that need Python only
-	@$(BIN)/pytest --ignore=tests/acceptance -n 2 --dist loadgroup
+	@$(BIN)/pytest --ignore=tests/acceptance -n $(WORKERS) --dist loadgroup
 
 acceptance: tools package ## Run the tests that need real programs or take long, on the built wheel
 	@tools/test_interpreters.sh
 	@rm -rf $(WHEEL)
 	@$(PIP) --no-deps --no-index --target $(WHEEL) dist/*.whl
-	@$(ON_WHEEL) tests/acceptance -n 2 --dist loadgroup -m 'not alone'
+	@$(ON_WHEEL) tests/acceptance -n $(WORKERS) --dist loadgroup -m 'not alone'
 	@$(ON_WHEEL) tests/acceptance -m alone
 
 bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.md: at most 15 minutes
