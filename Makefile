@@ -18,7 +18,7 @@ PIP := $(PIP_ENV) $(BIN)/python -m pip install --quiet --no-compile
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade
 
 # More workers than the two cores of a small machine: many tests wait for a sweep or a process most of the time.
-WORKERS := 3
+WORKERS := 4
 
 # Acceptance tests run the built wheel: it precedes the checkout on the path, also in the processes that tests start.
 WHEEL := $(CURDIR)/build/wheel
