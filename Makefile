@@ -18,7 +18,8 @@ PIP := $(PIP_ENV) $(BIN)/python -m pip install --quiet --no-compile
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade
 
 # More workers than the two cores of a small machine: many tests wait for a sweep or a process most of the time.
-WORKERS := 4
+# One worker runs all tests of a file, so that each fixture of a module is set up once.
+WORKERS := 4 --dist loadfile
 
 # Acceptance tests run the built wheel: it precedes the checkout on the path, also in the processes that tests start.
 WHEEL := $(CURDIR)/build/wheel
@@ -47,13 +48,13 @@ demo: $(DEMO) ## Run the exporter against the bundled Cognito emulation; Ctrl-C 
 	@exec $(DEMO_VENV)/bin/cognito-device-exporter demo
 
 test: lint ## Run lint, types, import rules, and the tests that need Python only
-	@$(BIN)/pytest --ignore=tests/acceptance -n $(WORKERS) --dist loadgroup
+	@$(BIN)/pytest --ignore=tests/acceptance -n $(WORKERS)
 
 acceptance: tools package ## Run the tests that need real programs or take long, on the built wheel
 	@tools/test_interpreters.sh
 	@rm -rf $(WHEEL)
 	@$(PIP) --no-deps --no-index --target $(WHEEL) dist/*.whl
-	@$(ON_WHEEL) tests/acceptance -n $(WORKERS) --dist loadgroup -m 'not alone'
+	@$(ON_WHEEL) tests/acceptance -n $(WORKERS) -m 'not alone'
 	@$(ON_WHEEL) tests/acceptance -m alone
 
 bench: $(SETUP) ## Measure what it costs, beside its peers, into bench/RESULTS.md: at most 15 minutes

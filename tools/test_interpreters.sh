@@ -38,7 +38,7 @@ for version in 3.12 3.13 3.14; do
     began=$(date +%s)
     result=passed
     log=.tools/python$version/unit.log
-    if ! env -u CI "$python" -m pytest tests/unit -q -n 2 --dist loadgroup -p no:cacheprovider >"$log" 2>&1; then
+    if ! env -u CI "$python" -m pytest tests/unit -q -n 2 --dist loadfile -p no:cacheprovider >"$log" 2>&1; then
         result=failed
         failed=1
         cat "$log"

@@ -44,8 +44,6 @@ MAKE_RULES = {
 INCOMPLETE = {EVERYTHING: "pytest-cov", DEMO: "boto3", CHECKERS: "checkov", PRODUCTION: "boto3", BUILD: "hatchling"}
 """A package of each lock that requires others."""
 
-pytestmark = pytest.mark.xdist_group("locks")
-
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Index:

@@ -1,11 +1,9 @@
-"""The image as buildah builds it from the Dockerfile, and containers as podman runs them.
-
-Tests that use either share the marker `xdist_group("containers")`: one process builds, and the other tests go on.
-"""
+"""The image as buildah builds it from the Dockerfile, and containers as podman runs them."""
 
 from __future__ import annotations
 
 import ast
+import fcntl
 import json
 import os
 import subprocess
@@ -14,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, gettempdir
 from typing import Any
 
 import pytest
@@ -70,13 +68,21 @@ def require_containers() -> None:
 def image(target: str = "production") -> str:
     """The name of the image that the Dockerfile has at this target. What did not change since is not built again."""
     require_containers()
-    _stand_in_base()
     name = f"localhost/cognito-device-exporter-tests/{target}:latest"
-    with NamedTemporaryFile("w", suffix=".conf") as settings:
+    with _one_build_at_a_time(), NamedTemporaryFile("w", suffix=".conf") as settings:
+        _stand_in_base()
         settings.write(_pip_settings())
         settings.flush()
         _build(name, target, settings.name)
     return name
+
+
+@contextmanager
+def _one_build_at_a_time() -> Iterator[None]:
+    """Wait for the builds of other test workers, whose layers this one then reuses."""
+    with (Path(gettempdir()) / "cognito-device-exporter-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _stand_in_base() -> None:

@@ -23,7 +23,7 @@ from tests.harness import ACCOUNT, Exporter, config, free_port, pool, shown
 from tests.tools import required_tool
 from tests.truth import assert_true
 
-pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 DIRECTORY = "/etc/cognito-device-exporter"
 STATE = "/var/lib/cognito-device-exporter"

@@ -23,7 +23,7 @@ from tests.harness import ACCOUNT, CLASSIC, FAST, Answer, Page
 from tests.tools import required_tool
 from tests.truth import assert_true
 
-pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 SIDECAR = Path(__file__).parents[3] / "deploy" / "kubernetes" / "overlays" / "sidecar"
 COGNITO = 8080

@@ -17,9 +17,6 @@ from tests.hostile_names import PUNCTUATION
 from tests.tools import required_tool
 from tests.truth import DAY, active_ms, asked_users, counts, device_moments
 
-# One worker runs the module: a second one would start another emulator, exporter and Prometheus.
-pytestmark = pytest.mark.xdist_group("prometheus in both formats")
-
 JOBS = ("classic", "openmetrics")
 AGES = "cognito_user_pool_device_last_authentication_age_seconds"
 BOUNDS = (3600, DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY, 365 * DAY)

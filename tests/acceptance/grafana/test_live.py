@@ -1,17 +1,52 @@
-"""The rules in a real Prometheus that has scraped the demo: they answer, or it is said why not."""
+"""Dashboards, recording rules and alerts in a real Prometheus that scraped the demo.
+
+One module, so that one worker starts one demo and one Prometheus for all of it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from tests.acceptance.grafana.conftest import Prometheus
 from tests.fakes import eventually
+from tests.grafana.boards import Asked, queries
+from tests.grafana.test_alerting import OF_PROMETHEUS, RULES, expression, limit
 from tests.grafana.test_rules import ALERTS, DOCUMENTS, RECORDS, promql_in
 
-pytestmark = pytest.mark.xdist_group("prometheus")
+# Dashboards
+
+NOTHING_FAILED = "only what occurred is shown, and in the demo nothing fails"
+
+RIGHTLY_EMPTY = {
+    "exporter.json/Failures by reason per $interval/A": NOTHING_FAILED,
+    "exporter.json/Failures by reason per $interval/B": NOTHING_FAILED,
+    "exporter.json/Failed calls by reason per $interval/A": NOTHING_FAILED,
+    "exporter.json/Faults of the exporter per $interval/A": NOTHING_FAILED,
+    "exporter.json/Faults of the exporter per $interval/B": NOTHING_FAILED,
+    "exporter.json/Faults of the exporter per $interval/C": NOTHING_FAILED,
+}
+"""Queries that return nothing for the demo, and why that is right."""
+
+
+@pytest.mark.parametrize("asked", queries(), ids=str)
+def test_query_returns_data(prometheus: Prometheus, asked: Asked) -> None:
+    series = prometheus.range(asked.promql)
+
+    if str(asked) in RIGHTLY_EMPTY:
+        assert series == [], f"{asked} returns data: take it off the list"
+    else:
+        assert series, f"{asked} returns nothing: {asked.promql}"
+
+
+def test_the_list_of_empty_queries_names_queries_that_exist() -> None:
+    assert set(RIGHTLY_EMPTY) <= {str(asked) for asked in queries()}
+
+
+# Recording rules, alerts and the queries of documents
 
 A_DAY = "the demo has not run for a day"
 WELL = "nothing of the kind is wrong in the demo"
@@ -39,6 +74,7 @@ EMPTY_IN_DOCUMENTS = {
     "sum by (rule, aws_region, reason) (increase(cognito_exporter_discovery_failures_total[1h])) > 0": NO_RULES,
     "time() - cognito_exporter_discovery_last_success_timestamp_seconds": NO_RULES,
     "up == 0": WELL,
+    'increase(cognito_exporter_http_requests_total{code="401"}[5m]) > 10': WELL,
 }
 
 
@@ -77,3 +113,34 @@ def test_promql_in_a_document_answers_or_it_is_said_why_not(document: Path, prom
 @pytest.mark.parametrize("expr", EMPTY_IN_DOCUMENTS)
 def test_what_is_excused_from_answering_stands_in_a_document(expr: str) -> None:
     assert any(expr in promql_in(document) for document in DOCUMENTS)
+
+
+# Grafana-managed alerts
+
+EMPTY = {
+    "CognitoDeviceSuddenGrowth": "the demo has not run for a day",
+    "CognitoDeviceExporterAbsent": "the exporter of the demo is there",
+}
+
+
+@pytest.mark.parametrize("name", sorted(RULES.keys() - EMPTY.keys()))
+def test_a_query_answers(name: str, prometheus: Prometheus) -> None:
+    assert prometheus.instant(expression(RULES[name]))
+
+
+@pytest.mark.parametrize(("name", "reason"), EMPTY.items())
+def test_a_query_without_an_answer_has_none_indeed(name: str, reason: str, prometheus: Prometheus) -> None:
+    assert prometheus.instant(expression(RULES[name])) == [], f"no longer true: {reason}"
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_finds_what_that_of_prometheus_finds(name: str, prometheus: Prometheus) -> None:
+    def agree() -> bool:
+        managed = prometheus.instant(f"({expression(RULES[name])}) > {limit(RULES[name])}")
+        return _values(managed) == _values(prometheus.instant(OF_PROMETHEUS[name]["expr"]))
+
+    assert eventually(agree, within=15)
+
+
+def _values(series: list[dict[str, Any]]) -> dict[frozenset[tuple[str, str]], float]:
+    return {frozenset(one["metric"].items()): float(one["value"][1]) for one in series}
