@@ -547,7 +547,7 @@ def test_a_rewriting_that_is_told_to_hurry_ends_and_leaves_the_file_as_it_was(pa
         while not rewriting.done():
             state.hurry()
         # SQLite reports an interrupt while it opens its temporary database as a failure to open it.
-        with pytest.raises(OSError, match="interrupted|unable to open database"):
+        with pytest.raises(OSError, match=r"interrupted|unable to open database"):
             rewriting.result()
     assert state.has_erased
     state.hurry()
