@@ -18,8 +18,9 @@ PIP := $(PIP_ENV) $(BIN)/python -m pip install --quiet --no-compile
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade
 
 # More workers than the two cores of a small machine: many tests wait for a sweep or a process most of the time.
-# One worker runs all tests of a file, so that each fixture of a module is set up once.
-WORKERS := 4 --dist loadfile
+# One worker runs all tests of a file, so that each fixture of a module is set up once. Files keep their order: by
+# default xdist starts those with few tests last, which are the slow ones.
+WORKERS := 4 --dist loadfile --no-loadscope-reorder
 
 # Acceptance tests run the built wheel: it precedes the checkout on the path, also in the processes that tests start.
 WHEEL := $(CURDIR)/build/wheel
