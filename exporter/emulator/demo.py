@@ -27,8 +27,8 @@ REQUESTS_KEPT = 1000
 QUOTA = 500
 """Requests per second that this Cognito grants for reading devices: an account that has bought some."""
 
-RATES = MappingProxyType({"UserResourceRead": "40%", "UserList": 20, "UserPoolRead": 5, "UserPoolResourceRead": 5})
-"""Requests per second, or the share of the quota, at which a sweep of all pools takes about 15 seconds."""
+RATES = MappingProxyType({"UserResourceRead": "26%", "UserList": 20, "UserPoolRead": 5, "UserPoolResourceRead": 5})
+"""Requests per second, or the share of the quota, at which a sweep of all pools takes about 20 seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ SCRAPE_INTERVAL = 5
 SCRAPES = 4
 """How often the exporter is scraped after its first sweeps ended: `rate` and `increase` need two."""
 PATIENCE = 90
-"""Seconds until the demo's first sweeps must have ended; they take about 15."""
+"""Seconds until the demo's first sweeps must have ended; they take about 20."""
 STEP = 1
 JOB = "cognito-device-exporter"
 

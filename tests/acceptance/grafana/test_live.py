@@ -37,7 +37,9 @@ def test_query_returns_data(prometheus: Prometheus, asked: Asked) -> None:
     series = prometheus.range(asked.promql)
 
     if str(asked) in RIGHTLY_EMPTY:
-        assert series == [], f"{asked} returns data: take it off the list"
+        # The demo deletes users: one that is deleted between its listing and its reading is not found.
+        unexpected = [one for one in series if one["metric"].get("error") != "not_found"]
+        assert unexpected == [], f"{asked} returns data: take it off the list"
     else:
         assert series, f"{asked} returns nothing: {asked.promql}"
 
