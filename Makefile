@@ -39,7 +39,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test acceptance bench lint format docs site dashboards lock package sbom tools clean faults fuzz soak mutants
+.PHONY: help demo test coverage acceptance bench lint format docs site dashboards lock package sbom tools clean faults fuzz soak mutants
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ demo: $(DEMO) ## Run the exporter against the bundled Cognito emulation; Ctrl-C 
 
 test: lint ## Run lint, types, import rules, and the tests that need Python only
 	@$(BIN)/pytest --ignore=tests/acceptance -n $(WORKERS)
+
+coverage: $(SETUP) ## Run the tests of make test with branch coverage, which must reach the floor in pyproject.toml
+	@$(BIN)/pytest --ignore=tests/acceptance -n $(WORKERS) --cov --cov-report=term
 
 acceptance: tools package ## Run the tests that need real programs or take long, on the built wheel
 	@tools/test_interpreters.sh
