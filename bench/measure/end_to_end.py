@@ -14,7 +14,7 @@ from bench.numbers import samples
 from bench.scraping import Scraper
 from bench.subjects import Plan, Subject, World
 
-RATE = 250
+RATE = 200
 USERS = 2_500
 LEAST_SHARE = 0.9
 """A subject that reads less than this of the rate does less work than the other, so that the two cannot be compared."""
