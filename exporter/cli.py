@@ -1,4 +1,4 @@
-"""The commands, and the one place where an error becomes an exit code."""
+"""Command-line interface: command definitions and the mapping of errors to exit codes."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from exporter.stdout import StdoutClosed, require_stdout, writing_to_stdout
 PROGRAM = "cognito-device-exporter"
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes; 130 is what a shell gives a program that Ctrl-C has ended."""
+"""Exit codes; 130 is what a shell returns for a program that Ctrl-C ended."""
 
 Serve = Callable[[Settings, ServeOptions], int]
-"""Serves until told to stop, and returns an exit code."""
+"""Function that runs the daemon until it is stopped, and returns an exit code."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the commands are given instead of importing it."""
+    """Dependencies that `main` injects into the commands."""
 
     serve: Serve
 
@@ -48,9 +48,9 @@ class _Parts:
 def main(args: Sequence[str] | None = None, serve: Serve | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 done, 1 failed while running, 2 wrong usage or configuration, 130 ended by Ctrl-C.
+    0: success. 1: failure at run time. 2: wrong usage or configuration. 130: interrupted by Ctrl-C.
 
-    `args` are those of the process unless given; `serve` is `exporter.daemon.app.serve` unless given.
+    `args` defaults to the arguments of the process, `serve` to `exporter.daemon.app.serve`.
     """
     parts = _Parts(serve or _serve_app)
     try:
@@ -118,7 +118,7 @@ def _serve(ctx: click.Context, config_file: Path) -> int:
 
 @contextmanager
 def _deaf_to_hangups() -> Iterator[None]:
-    """SIGHUP asks a serving process to reload, and would end one that does not listen yet."""
+    """Ignore SIGHUP, whose default action ends the process, until the daemon installs its reload handler."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The flags, each with its environment variable, and what they add up to."""
+"""Command-line flags, their environment variables, and their conversion to `ServeOptions`."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ T = TypeVar("T")
 Decorator = Callable[[Any], Any]
 
 SHORTEST_INTERVAL_MS = 100
-"""Looking at a file more often than that only burns time."""
+"""Minimum of `--config.auto-reload-interval`, in milliseconds: a shorter one only costs CPU time."""
 
 ENV_PREFIX = "COGNITO_DEVICE_EXPORTER_"
 
 
 def env_of(flag: str) -> str:
-    """The environment variable of a flag: `--log.level` is COGNITO_DEVICE_EXPORTER_LOG_LEVEL."""
+    """Return the environment variable of a flag: COGNITO_DEVICE_EXPORTER_LOG_LEVEL for `--log.level`."""
     return ENV_PREFIX + flag.removeprefix("--").replace(".", "_").replace("-", "_").upper()
 
 
 class _Parsed(click.ParamType[Any]):
-    """A value that one of our parsers reads; its `ValueError` is what the user is told."""
+    """Parameter type that applies a parser; the text of its `ValueError` becomes the usage error."""
 
     envvar_list_splitter = ","
 
@@ -65,7 +65,7 @@ def _parse_interval(text: str) -> float:
 
 
 class _File(click.Path):
-    """The path of a file; empty, as an unset variable of a shell leaves it, it would be the current directory."""
+    """File path that rejects an empty value, such as an unset shell variable: it would be the current directory."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -74,7 +74,7 @@ class _File(click.Path):
 
 
 FILE = _File(path_type=Path, readable=False)
-"""Whether it can be read is found out by whoever reads it, and said in the same words whatever the reason."""
+"""Parameter type of all file flags. The code that opens the file reports why it cannot be read."""
 
 _DURATION = _Parsed("duration", _parse_interval)
 _ADDRESS = _Parsed("host:port", parse_listen_address)
@@ -159,7 +159,7 @@ SERVE_FLAGS: tuple[Decorator, ...] = (
 
 
 def with_flags(*groups: tuple[Decorator, ...]) -> Decorator:
-    """Give a command the flags of some groups, in their order."""
+    """Return a decorator that adds the flags of the groups to a command, in order."""
 
     def decorate(command: T) -> T:
         for group in reversed(groups):
@@ -171,16 +171,16 @@ def with_flags(*groups: tuple[Decorator, ...]) -> Decorator:
 
 
 def value_of(ctx: click.Context, destination: str) -> Any:
-    """A flag's value: as written after the command, else before it, else from the environment, else the default."""
+    """Return a flag's value: given after the command, else before it, else in the environment, else the default."""
     if ctx.parent is None or ctx.get_parameter_source(destination) is ParameterSource.COMMANDLINE:
         return ctx.params[destination]
     return ctx.parent.params[destination]
 
 
 def serve_options(ctx: click.Context, config_file: Path) -> ServeOptions:
-    """The options of a serving command.
+    """Return the options of a serving command.
 
-    Raises `click.UsageError` when two of them cannot go together.
+    Raises `click.UsageError` if two listen addresses are the same.
     """
     listen = value_of(ctx, "listen_addresses")
     probe = value_of(ctx, "probe_listen_address")
