@@ -1,4 +1,4 @@
-"""How the commands that look once go by the rules of `discovery`: each once, as the daemon does again and again."""
+"""Pool discovery for the one-off commands: queries each discovery rule once."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from exporter.errors import AwsError
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """A configuration of pools instead of rules."""
+    """Settings in which the discovered pools replace the discovery rules."""
 
     settings: Settings
     faults: tuple[str, ...] = ()
-    """Why a rule may stand for more pools than were found, a line for each."""
+    """One line per query that failed or could not see every pool."""
 
 
 def discovered(
@@ -37,7 +37,10 @@ def discovered(
     clock: Clock | None = None,
     patience: Patience = PATIENCE,
 ) -> Discovered:
-    """The settings with the pools that their rules find now; a rule that finds none is told, and is no fault."""
+    """Return the settings with the pools that the discovery rules find now.
+
+    A rule without a matching pool is reported on `err` and is not a fault.
+    """
     if not settings.discovery:
         return Discovered(settings)
     looks = _looks(settings)

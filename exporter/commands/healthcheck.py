@@ -1,4 +1,4 @@
-"""`healthcheck`: ask the exporter on this machine whether it is alive."""
+"""`healthcheck`: query the health endpoint of the exporter on this machine."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ TIMEOUT_SECONDS = 5.0
 _PATH = "/-/healthy"
 _EVERY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 _WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
-"""How the reason ends that OpenSSL gives when a server ends a handshake for want of a certificate: TLS 1.3 and 1.2."""
+"""Suffixes of the OpenSSL reason when the server requires a client certificate: TLS 1.3 and TLS 1.2."""
 
 
 class Unhealthy(ExporterError):
-    """The exporter does not answer, or not well."""
+    """Failed health check: no response, or a status other than 200."""
 
 
 def check_health(address: ListenAddress, timeout: float = TIMEOUT_SECONDS) -> None:
-    """Ask `/-/healthy`, in HTTP and, where that is answered with 400, in HTTPS; `timeout` in seconds for each.
+    """Request `/-/healthy` over HTTP and, if the status is 400, over HTTPS; `timeout` is in seconds per request.
 
     Raises `Unhealthy`, whose text says why.
     """
     where = local(address)
     status = _asked(HTTPConnection(where.host, where.port, timeout=timeout), f"http://{where}{_PATH}")
     scheme = "http"
-    if status == HTTPStatus.BAD_REQUEST:  # what a port that speaks TLS says to plain HTTP
+    if status == HTTPStatus.BAD_REQUEST:  # the exporter's response to plain HTTP on a TLS port
         scheme = "https"
         secure = HTTPSConnection(where.host, where.port, timeout=timeout, context=_unverified())
         status = _asked(secure, f"https://{where}{_PATH}")
@@ -38,12 +38,12 @@ def check_health(address: ListenAddress, timeout: float = TIMEOUT_SECONDS) -> No
 
 
 def health_address(options: ServeOptions) -> ListenAddress:
-    """Where the probe paths are served: on an address of their own, else on the first of all."""
+    """Return the address of the health endpoint: the probe address if set, else the first listen address."""
     return options.probe_listen_address or options.listen_addresses[0]
 
 
 def local(address: ListenAddress) -> ListenAddress:
-    """The address as seen from this machine."""
+    """Return the address with a wildcard host replaced by loopback."""
     return ListenAddress(_EVERY_INTERFACE.get(address.host, address.host), address.port)
 
 
@@ -69,7 +69,7 @@ def _reason(error: Exception) -> str:
 
 
 def _unverified() -> ssl.SSLContext:
-    """TLS with whoever answers on this machine: its certificate is for another name, and nothing secret is sent."""
+    """Return a TLS context without verification: the certificate is for another name, and no secret is sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

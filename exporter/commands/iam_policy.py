@@ -1,4 +1,4 @@
-"""`iam-policy`: the least privilege that a configuration needs, as documents that IAM takes."""
+"""`iam-policy`: least-privilege IAM policies for a configuration."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from exporter.config.settings import Settings
 Document = dict[str, Any]
 
 MAX_CHARACTERS = 6144
-"""Of a managed policy, white space not counted; all inline policies of a role together may have 10,240."""
+"""Size limit of a managed policy, without white space; all inline policies of a role together may have 10,240."""
 
 VERSION = "2012-10-17"
-"""Of the language that policies are written in; there is no later one."""
+"""Latest version of the policy language."""
 
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(?:root|(?:role|user)/[A-Za-z0-9_+=,.@/-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command is asked for; without anything, the policy of the principal as which the exporter runs."""
+    """Options of the command; without any, it prints the policy of the principal that runs the exporter."""
 
     role: str | None = None
-    """The ARN of a role of the configuration: its policy instead."""
+    """ARN of a role in the configuration whose policy to print."""
     trust: str | None = None
-    """The ARN of who assumes that role: its trust policy instead."""
+    """ARN of the principal that assumes `role`, to print the trust policy of `role`."""
     part: int | None = None
-    """From 1, which of several parts."""
+    """Number of the part to print, from 1, of a policy that is split."""
 
 
 def answer(settings: Settings, asked: Asked) -> tuple[str, list[str]]:
-    """One document as JSON, and what there is to say beside it.
+    """Return one document as JSON, and notes for the operator.
 
-    Raises `ValueError` where what is asked does not fit the configuration, `ConfigError` for a Region that no partition
-    of AWS has.
+    Raises `ValueError` if the options do not fit the configuration, `ConfigError` for a Region that no AWS partition
+    has.
     """
     if asked.trust is not None:
         if asked.role is None:
@@ -63,23 +63,23 @@ def _notes(settings: Settings, asked: Asked) -> list[str]:
 
 
 def roles(settings: Settings) -> list[str]:
-    """The ARNs of the roles that are assumed, once each, as they come in the configuration."""
+    """Return the ARNs of the assumed roles without duplicates, in configuration order."""
     return list(dict.fromkeys(use.target.role_arn for use in _all_uses(settings) if use.target.role_arn))
 
 
 def policies(settings: Settings, role_arn: str | None = None) -> list[Document]:
-    """What a role needs, or without one the principal as which the exporter runs.
+    """Return the policy of a role or, without one, of the principal that runs the exporter.
 
-    One document, or as many as it takes to keep each within `MAX_CHARACTERS`. Raises `ValueError` for a role
-    that the configuration does not name, `ConfigError` for a Region that no partition of AWS has.
+    The policy is split into several documents if it exceeds `MAX_CHARACTERS`. Raises `ValueError` for a role that the
+    configuration does not name, `ConfigError` for a Region that no AWS partition has.
     """
     return [_document(part) for part in _parts(_needs(settings, role_arn))]
 
 
 def trust_policy(settings: Settings, role_arn: str, principal: str) -> Document:
-    """What lets a principal assume a role, with the external ids that the configuration sends.
+    """Return the trust policy that allows a principal to assume a role with the configured external ids.
 
-    Raises `ValueError` for a role that the configuration does not name, and for a principal that is no ARN of IAM.
+    Raises `ValueError` for a role that the configuration does not name and for a principal that is not an IAM ARN.
     """
     _require_role(settings, role_arn)
     if not _PRINCIPAL.fullmatch(principal):
@@ -96,7 +96,7 @@ def trust_policy(settings: Settings, role_arn: str, principal: str) -> Document:
 
 
 def _as_json(document: Document) -> str:
-    # As people read it: IAM does not count the white space.
+    # Indented for readability: IAM does not count white space.
     return json.dumps(document, indent=2)
 
 
@@ -108,7 +108,7 @@ def _require_role(settings: Settings, role_arn: str) -> None:
 
 
 def _needs(settings: Settings, role_arn: str | None) -> list[Grant]:
-    """Each grant once, in the order of the configuration."""
+    """Return the grants without duplicates, in configuration order."""
     if role_arn is not None:
         _require_role(settings, role_arn)
     found = [grant for use in _all_uses(settings) if use.target.role_arn == role_arn for grant in grants_of(use)]
@@ -122,7 +122,7 @@ def _all_uses(settings: Settings) -> list[Use]:
 
 
 def _parts(grants: Iterable[Grant]) -> Iterator[list[Grant]]:
-    """Grants in as few lists as the size of a policy allows; the actions on one resource stay together."""
+    """Yield the grants in parts within the size limit; all actions on one resource stay in one part."""
     of_resource: dict[tuple[str, str | None], list[Grant]] = {}
     for grant in grants:
         of_resource.setdefault((grant.resource, grant.region), []).append(grant)
@@ -140,7 +140,7 @@ def _size(document: Document) -> int:
 
 
 def _document(grants: Sequence[Grant]) -> Document:
-    """A statement for each set of actions, with all the places where they are granted."""
+    """Return a policy with one statement per set of actions, which lists the resources or Regions that share it."""
     on_resources = _alike((grant.resource, grant.action) for grant in grants if grant.region is None)
     in_regions = _alike((grant.region, grant.action) for grant in grants if grant.region is not None)
     statements = [_allow(actions, resources) for actions, resources in on_resources.items()]
@@ -151,7 +151,7 @@ def _document(grants: Sequence[Grant]) -> Document:
 
 
 def _alike(granted: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:
-    """Of pairs of place and action: the places that have the same actions."""
+    """Group the places of (place, action) pairs by their actions."""
     at_place: dict[str, list[str]] = {}
     for place, action in granted:
         at_place.setdefault(place, []).append(action)

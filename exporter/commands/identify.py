@@ -1,4 +1,4 @@
-"""`identify`: which label a user name gets."""
+"""`identify`: labels of a user name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from exporter.model import region_of
 
 
 def labels(settings: Settings, username: str, pool_ids: Collection[str] = ()) -> list[tuple[str, str]]:
-    """The label of a user name in each configured pool, or in those that are asked for, beside the pool id.
+    """Return (pool id, label) pairs of a user name for `pool_ids`, by default for every configured pool.
 
-    Of a pool that several rules may find and show in different ways, each label. Raises `ConfigError` when pools with
-    identity hmac have no usable key, `ValueError` for an empty name and for a pool that the configuration cannot be
-    about.
+    A pool that several discovery rules may find has one pair per distinct label. Raises `ConfigError` if a pool with
+    identity hmac has no usable key, `ValueError` for an empty name and for a pool that is neither configured nor in the
+    Region of a rule.
     """
     if not username:
         raise ValueError("the name of the user is empty, expected one as Cognito has it")
@@ -48,7 +48,7 @@ def _pools(settings: Settings, pool_ids: Collection[str]) -> list[PoolSettings]:
 
 
 def _by_rules(settings: Settings, pool_id: str) -> list[PoolSettings]:
-    """The pool as each rule of its Region would have it; only AWS could tell by which of them it is found."""
+    """Return the pool as each rule of its Region would configure it; only AWS could tell which rule applies."""
     return [
         rule.pool(pool_id, search.target)
         for rule in settings.discovery
@@ -58,9 +58,9 @@ def _by_rules(settings: Settings, pool_id: str) -> list[PoolSettings]:
 
 
 def identity_for(pool: PoolSettings, state_path: Path | None) -> Identity:
-    """What the exporter shows for the users of a pool.
+    """Return the identity that labels the users of a pool.
 
-    Raises `OSError` or `ValueError`, whose text says what was expected, where identity hmac has no usable key.
+    Raises `OSError` or `ValueError`, whose text says what was expected, if identity hmac has no usable key.
     """
     if pool.identity is IdentityMode.RAW:
         return RawIdentity()
@@ -72,7 +72,10 @@ def identity_for(pool: PoolSettings, state_path: Path | None) -> Identity:
 
 
 def _kept_key(state_path: Path) -> bytes:
-    """Return the key that the daemon keeps next to the state file; a new key would match no label."""
+    """Return the key that the daemon stores next to the state file.
+
+    Raises `ValueError` if it does not exist: labels made with a new key would match none of the daemon's.
+    """
     path = state_path.with_name(f"{state_path.name}.key")
     if not path.exists():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The commands that look once and end: their options, and nothing that is slow to import."""
+"""Command-line options of the one-off commands; slow imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _milliseconds(_ctx: click.Context, _param: click.Parameter, value: str | Non
 
 
 def quiet_logging(ctx: click.Context) -> None:
-    """Log errors only, unless a flag asks for more: what there is to say, the command says in its own words."""
+    """Log errors only, unless `--log.level` is set: the command prints its findings itself."""
     flags = ctx.find_root()
     asked = flags.get_parameter_source("log_level") is not ParameterSource.DEFAULT
     level = LogLevel(flags.params["log_level"]) if asked else LogLevel.ERROR
@@ -75,7 +75,7 @@ def report_command(
 
     It asks AWS at the rates of the configuration, beside what a running exporter asks.
     """
-    # boto3 is slow to import, and the program imports every command at its start.
+    # boto3 is slow to import, and every start of the program imports this module.
     from exporter.commands.report.command import Asked, run_report  # noqa: PLC0415
     from exporter.commands.report.formats import Change  # noqa: PLC0415
 
@@ -124,7 +124,7 @@ def plan_command(ctx: click.Context, /, *, form: str, exact: bool, sample: int, 
 
 
 def check_aws_command(ctx: click.Context, settings: Settings) -> int:
-    """`check-config --aws`, for a configuration that is right in itself."""
+    """Run `check-config --aws` on a valid configuration and return the exit code."""
     from exporter.commands.check.command import check_aws  # noqa: PLC0415 - as above
 
     quiet_logging(ctx)

@@ -1,4 +1,4 @@
-"""How the commands that look once reach AWS: the daemon's own way, many pools side by side, and nobody who listens."""
+"""AWS access of the one-off commands: the daemon's clients and rate limiters, concurrent calls, no metrics."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 16
-"""Pools that are looked at side by side: one that does not answer holds up few others."""
+"""Number of items processed concurrently, so that an unresponsive pool delays few others."""
 
 ATTEMPTS = 3
-"""At one call: whoever waits for the answer asks again himself."""
+"""Maximum attempts per call; the operator can run the command again."""
 
 
 def connections(
     targets: Collection[TargetSettings], rates: Rates, clock: Clock, make_api: ApiFactory, *, shards: int = 1
 ) -> Connections:
-    """Ways to reach these accounts and Regions, within these rates."""
+    """Return connections to these accounts and Regions, limited to these rates."""
     made = Connections(make_api, Budgets(rates, clock, shards=shards), Unheard(), clock)
     made.retain(targets)
     return made
 
 
 def plain_rates(rates: Rates) -> dict[str, float]:
-    """Rates as numbers: of a share, its part of the documented default, as nobody asks AWS for the quota."""
+    """Return rates in requests per second; a share is taken of the documented default quota, without querying AWS."""
     return {
         category: rate.fraction * DEFAULT_QUOTAS[Category(category)] if isinstance(rate, Share) else rate
         for category, rate in rates.items()
@@ -47,7 +47,7 @@ def plain_rates(rates: Rates) -> dict[str, float]:
 
 
 class KeptApis:
-    """Clients, made when they are first needed and kept, so that others than a pool's reader may ask through them."""
+    """Cache of API clients, so that a pool's reader and account-wide calls share one client."""
 
     def __init__(self, make: ApiFactory) -> None:
         self._make = make
@@ -55,7 +55,7 @@ class KeptApis:
         self._made: dict[TargetSettings, CognitoApi] = {}
 
     def __call__(self, settings: TargetSettings) -> CognitoApi:
-        """The client; raises `AwsError` as `make` does."""
+        """Return the client of a target, created on first use; raises `AwsError` as `make` does."""
         with self._lock:
             if settings not in self._made:
                 self._made[settings] = self._make(settings)
@@ -63,7 +63,7 @@ class KeptApis:
 
 
 def patiently(patience: Patience, cancelled: threading.Event) -> Ask:
-    """Return a function that asks again a few times what fails retryably."""
+    """Return a function that makes a call up to `ATTEMPTS` times while it fails with a retryable error."""
     return patience.retrier(min(ATTEMPTS, patience.first_attempts), lambda seconds: _wait(cancelled, seconds))
 
 
@@ -72,13 +72,13 @@ def _wait(cancelled: threading.Event, seconds: float) -> None:
 
 
 def of_each(things: Sequence[T], look: Callable[[T], R], cancelled: threading.Event, err: TextIO) -> list[R]:
-    """What `look` returns of each, in their order; on a terminal, a bar shows how many are through.
+    """Call `look` for each item concurrently and return the results in order; show a progress bar on a terminal.
 
-    Raises what `look` has raised first. That, and Ctrl-C, sets `cancelled` and waits for no answer that is under way.
+    Raises the first exception of `look`. An exception or Ctrl-C sets `cancelled`, and calls in flight are not awaited.
     """
     answers = SimpleQueue[tuple[int, R | Exception]]()
-    waiting = iter(list(enumerate(things)))  # whose iterator many threads may share
-    # Not those of an executor, which the end of the process would wait for.
+    waiting = iter(list(enumerate(things)))  # threads may share the iterator of a list
+    # Not an executor, whose threads the interpreter joins at exit.
     for _ in range(min(AT_ONCE, len(things))):
         threading.Thread(target=_work, args=(waiting, look, cancelled, answers), name="look", daemon=True).start()
     found: dict[int, R] = {}
@@ -112,26 +112,26 @@ def _work(
             return
         try:
             answers.put((place, look(thing)))
-        except Exception as error:  # noqa: BLE001 - raised to whoever waits
+        except Exception as error:  # noqa: BLE001 - raised in the waiting thread
             answers.put((place, error))
 
 
 class Unheard:
-    """`exporter.observers.AwsObserver` for a process that has no metrics."""
+    """No-op `exporter.observers.AwsObserver` for a process without metrics."""
 
     def target_added(self, target: Target) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def target_removed(self, target: Target) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def target_named(self, unknown: Target, known: Target) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def request_finished(
         self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
     ) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def waited(self, target: Target, category: str, seconds: float) -> None:
-        """Not heard."""
+        """Do nothing."""

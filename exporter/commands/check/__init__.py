@@ -1,1 +1,1 @@
-"""`check-config --aws`: try each permission that the configuration needs."""
+"""`check-config --aws`: check of each AWS permission that the configuration needs."""

@@ -1,4 +1,4 @@
-"""`check-config --aws`: what the configuration needs of AWS and does not have."""
+"""`check-config --aws`: report of the AWS permissions that the configuration needs and lacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from exporter.errors import AwsError
 from exporter.stdout import writing_to_stdout
 
 COMPLETE, MISSING = 0, 1
-"""Exit codes; a configuration that is wrong in itself gives 2."""
+"""Exit codes; an invalid configuration exits with 2."""
 
 
 def check_aws(
@@ -30,7 +30,7 @@ def check_aws(
     clock: Clock | None = None,
     patience: Patience = PATIENCE,
 ) -> int:
-    """Try what every pool needs, tell each finding once, and return the exit code."""
+    """Check what every pool needs, print each distinct finding once, and return the exit code."""
     apis = KeptApis(make_api or AwsApis())
     seen = discovered(settings, err, make_api=apis, clock=clock, patience=patience)
     settings = seen.settings
@@ -51,7 +51,7 @@ def check_aws(
 
 
 class _Checker:
-    """Looks at many pools side by side."""
+    """Concurrent check of all pools."""
 
     def __init__(self, settings: Settings, apis: KeptApis, clock: Clock, patience: Patience) -> None:
         self._settings = settings
@@ -62,7 +62,7 @@ class _Checker:
         self._ask = patiently(patience, self._cancelled)
 
     def findings(self, err: TextIO) -> list[list[Finding]]:
-        """Those of every pool."""
+        """Return the findings of each pool, in configuration order."""
         pools = self._settings.pools
         first = {pool.target: pool.id for pool in reversed(pools)}
         looks = [
@@ -75,5 +75,5 @@ class _Checker:
         try:
             reader = self._connections.reader(pool, self._cancelled.is_set)
             return preflight(use, Way(reader, self._apis(pool.target), self._ask), quotas=quotas)
-        except AwsError as error:  # in making the client
+        except AwsError as error:  # raised while the client is created
             return [Finding(fault_of_target(use, error))]

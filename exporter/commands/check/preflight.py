@@ -1,6 +1,6 @@
-"""Tries every permission that a configuration needs, pool by pool: read-only, one call each.
+"""Read-only check of every permission that a configuration needs: one call per permission and pool.
 
-What is tried and what it needs is `exporter.aws.permissions`; nothing here decides what a sweep asks.
+`exporter.aws.permissions` defines which permissions a configuration needs.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from exporter.errors import (
 from exporter.model import PoolDescription, Tracking
 
 ASSUMING = f"({ASSUME_ROLE.partition(':')[2]})"
-"""Stands in the operation of an error that came of assuming the role."""
+"""Marker in the `operation` of an error that occurred while the role was assumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that stands between the exporter and a pool."""
+    """Reason why a pool cannot be read, or can be read in part only."""
 
     text: str
     is_fault: bool = True
-    """False for what the exporter can live with."""
+    """False for a remark that does not fail the check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a pool is reached."""
+    """Access to AWS for one pool."""
 
     reader: PoolReader
     api: CognitoApi
-    """For what concerns the account, and not the pool."""
+    """For account-wide calls."""
     ask: Ask
 
 
 def preflight(use: Use, way: Way, *, quotas: bool) -> list[Finding]:
-    """What is missing for one pool; `quotas`: try what concerns its account as well."""
+    """Return the findings for one pool; with `quotas`, check access to the account's quotas too."""
     try:
         description = way.ask(way.reader.describe)
     except Denied as error:
@@ -68,12 +68,12 @@ _TRACKING_OFF = "device tracking is off: nothing will be read from this pool unt
 
 
 def no_such_pool(region: str, account: str | None) -> str:
-    """Where a pool is not; `account` is None where nobody could tell whose the credentials are."""
+    """Return the message for a missing pool; `account` is None if it could not be determined."""
     return f"there is no such pool in Region {region} of account {account or 'these credentials'}"
 
 
 def fault_of_target(use: Use, error: AwsError) -> str:
-    """Why nothing can be asked of an account and Region at all."""
+    """Return the message for an error in connecting to an account and Region."""
     target = use.target
     if _in_assuming(error):
         return (
@@ -90,7 +90,7 @@ def fault_of_target(use: Use, error: AwsError) -> str:
 
 
 def fault_of_rule(use: Use, error: AwsError) -> str:
-    """Why a rule cannot see all the pools that it may stand for."""
+    """Return the message for an error that may hide pools from a discovery rule."""
     if isinstance(error, Denied) and error.operation in set(Operation):
         return _denied(use, PERMISSIONS[Operation(error.operation)], None)
     return fault_of_target(use, error)
@@ -101,7 +101,7 @@ def _in_assuming(error: AwsError) -> bool:
 
 
 def _account(way: Way) -> str | None:
-    """Whose credentials these are; no permission is needed to ask."""
+    """Return the account of the credentials, None if it cannot be read; the call needs no permission."""
     try:
         return way.ask(way.api.account_id)
     except AwsError:
@@ -114,17 +114,17 @@ def _told_account(description: PoolDescription, way: Way) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One call that needs a permission, and what other answers than a refusal mean."""
+    """Call that needs a permission, and the meaning of its errors other than a denial."""
 
     call: Callable[[], object]
     allowed: tuple[type[AwsError], ...] = ()
-    """Failures that come only after the permission was found."""
+    """Errors that AWS returns only if the permission is granted."""
     explained: tuple[tuple[type[AwsError], str], ...] = ()
-    """Failures that are findings of their own."""
+    """Errors with a finding text of their own."""
 
 
 def _others(use: Use, way: Way, account: str | None, *, quotas: bool) -> Iterator[Finding]:
-    """All but DescribeUserPool, which comes first as it tells whether there is a pool."""
+    """Yield the findings of all operations but DescribeUserPool, which `preflight` calls first."""
     for operation, permission in PERMISSIONS.items():
         if permission is None or not permission.needed(use):
             continue
@@ -151,7 +151,8 @@ def _trials(operation: Operation, use: Use, way: Way, *, quotas: bool) -> Iterat
     match operation:
         case Operation.LIST_USERS:
             chosen = use.users.filter
-            refused = "Cognito does not accept the filter of users"  # which may name somebody
+            # The message omits the filter, which may contain a user name.
+            refused = "Cognito does not accept the filter of users"
             yield _Trial(
                 lambda: way.reader.users(user_filter=chosen, token=None),
                 explained=((InvalidRequest, refused),) if chosen is not None else (),
@@ -164,7 +165,7 @@ def _trials(operation: Operation, use: Use, way: Way, *, quotas: bool) -> Iterat
                     explained=((ResourceNotFound, missing),),
                 )
         case Operation.ADMIN_LIST_DEVICES:
-            # Nobody's name will do: AWS looks at the permission before it looks for the user.
+            # The user need not exist: AWS checks the permission before it looks up the user.
             nobody = f"check-config-{uuid4()}"
             yield _Trial(
                 lambda: way.reader.devices(nobody, token=None, departed=lambda: None),

@@ -1,4 +1,4 @@
-"""`demo`: serve from the bundled Cognito on loopback; the only place that knows the emulator."""
+"""`demo`: serve from the bundled Cognito emulator on loopback."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ _PACKAGES_OF_THE_EXTRA = frozenset({"moto", "werkzeug"})
 
 
 class MissingEmulator(ExporterError):
-    """The packages that the emulator needs are not installed."""
+    """Error for packages of the emulator that are not installed."""
 
 
 class World(Protocol):
-    """What the demo needs of the emulator while it runs."""
+    """Interface of the running emulator that the demo uses."""
 
     @property
     def url(self) -> str:
-        """The endpoint of Cognito and STS."""
+        """Endpoint URL of Cognito and STS."""
         ...
 
     def settings_yaml(self, key_file: Path) -> str:
-        """A configuration for the pools of this world."""
+        """Return a configuration for the pools of this world."""
         ...
 
 
 OpenWorld = Callable[[], AbstractContextManager[World]]
 
 Watch = Callable[[ServeOptions, Path], AbstractContextManager[str | None]]
-"""Runs a Prometheus with its data in the directory given; gives what to tell the user of it."""
+"""Context manager that runs Prometheus with its data in the given directory and yields a message for the user."""
 
 
 def no_watch(_show: ServeOptions, _directory: Path) -> AbstractContextManager[str | None]:
-    """No Prometheus."""
+    """Return a context without Prometheus and without a message."""
     return nullcontext()
 
 
 def require_addresses(show: ServeOptions) -> None:
-    """Listen for a moment where `show` says: the pages of whoever has the address already are not the demo's to tell.
+    """Check that every listen address is free: the demo must not print the URL of another process.
 
-    Raises `OSError`, whose text names the address, when one cannot be had.
+    Raises `OSError`, whose text names the address, if one cannot be bound.
     """
     with ExitStack() as listeners:
         for address in show.listen_addresses:
@@ -66,12 +66,12 @@ def require_addresses(show: ServeOptions) -> None:
 def run_demo(
     serve: Callable[[Path], int], show: ServeOptions, open_world: OpenWorld | None = None, watch: Watch = no_watch
 ) -> int:
-    """Start the world, write its configuration, say where to look as `show` has it, and serve until told to stop.
+    """Start the emulator, write its configuration, print the URLs, and serve until stopped.
 
-    `watch` runs for as long.
+    `show` has the listen addresses and paths; `watch` is open while the demo serves.
 
-    Raises `MissingEmulator`, whose text says what to install, `click.UsageError` when nobody could be told where to
-    look, and `ConfigError` when the web configuration cannot be used.
+    Raises `MissingEmulator`, whose text says what to install, `click.UsageError` if the first listen address has no
+    fixed port, and `ConfigError` if the web configuration is invalid.
     """
     base = _base_url(show)
     with (
@@ -101,9 +101,9 @@ def _base_url(show: ServeOptions) -> str:
 
 
 def open_demo_world() -> AbstractContextManager[World]:
-    """The emulator's world.
+    """Return the emulator's demo world.
 
-    Raises `MissingEmulator` when the extra is not installed.
+    Raises `MissingEmulator` if the `emulator` extra is not installed.
     """
     try:
         from exporter.emulator.demo import DemoWorld  # noqa: PLC0415 - an extra, and slow to import
@@ -115,14 +115,14 @@ def open_demo_world() -> AbstractContextManager[World]:
 
 
 def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which boto3 finds the demo's credentials and nothing of a real account, and no proxy."""
+    """Return an environment with the demo's credentials and without real AWS settings and proxies."""
     kept = {
         name: value
         for name, value in environment.items()
         if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
     }
     return kept | {
-        # The emulator takes an access key of twelve digits for the number of the account.
+        # The emulator reads an access key of twelve digits as the account id.
         "AWS_ACCESS_KEY_ID": "123456789012",
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_CONFIG_FILE": os.devnull,

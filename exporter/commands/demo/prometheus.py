@@ -1,4 +1,4 @@
-"""Prometheus beside the demo: it scrapes the exporter, evaluates the bundled rules, and ends with the demo."""
+"""Prometheus for the demo: it scrapes the exporter, evaluates the bundled rules, and exits with the demo."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from exporter.options import ListenAddress, ServeOptions
 
 USUAL_PORT = 9090
 INTERVAL = "5s"
-"""Between two scrapes, and between two evaluations of the rules."""
+"""Scrape interval and rule evaluation interval."""
 
 JOB = "cognito-device-exporter"
 
@@ -33,8 +33,8 @@ wait "$program"; status=$?
 kill "$guard" 2>/dev/null
 exit "$status"
 """
-"""Runs a program until it ends or nobody holds the other end of standard input any more: however the demo ends,
-killed or not, nothing of it stays behind."""
+"""Shell script that runs a program and kills it when standard input is closed, so that Prometheus exits even if the
+demo is killed."""
 
 _LOOPBACK = "127.0.0.1"
 _RULES = "cognito-device-exporter.rules.yaml"
@@ -43,19 +43,19 @@ _SECONDS_PER_LOOK = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long Prometheus may take, in seconds."""
+    """Timeouts for Prometheus, in seconds."""
 
     to_start: float = 5.0
-    """Until it answers; it is told of then as if it did."""
+    """Timeout for readiness; a slower Prometheus is assumed to become ready later."""
     to_end: float = 5.0
-    """Until it has ended by itself."""
+    """Timeout for a clean exit, before SIGKILL."""
 
 
 PATIENCE = Patience()
 
 
 def installed_prometheus() -> str | None:
-    """The program on the PATH; None without one."""
+    """Return the path of `prometheus` on the PATH, None if it is not installed."""
     return shutil.which("prometheus")
 
 
@@ -66,9 +66,9 @@ def prometheus_beside(
     find: Callable[[], str | None] = installed_prometheus,
     patience: Patience = PATIENCE,
 ) -> Iterator[str | None]:
-    """Run Prometheus on loopback until the context ends, its data in `directory`; gives what to tell the user.
+    """Run Prometheus on loopback within the context, with its data in `directory`.
 
-    Where `find` finds no Prometheus, none is run and there is nothing to tell.
+    Yields the URL, the reason why Prometheus was not started, or None if `find` returns None.
     """
     program = find()
     if program is None:
@@ -82,7 +82,7 @@ def prometheus_beside(
 
 
 def rules_file() -> Path:
-    """The recording rules and alerts: beside the package in a wheel, in their own folder in a checkout."""
+    """Return the file of recording rules and alerts: in the package if installed, under `grafana/` in a checkout."""
     package = Path(exporter.__file__).parent
     bundled = package / "bundled" / _RULES
     return bundled if bundled.exists() else package.parent / "grafana" / "prometheus" / _RULES
@@ -101,7 +101,7 @@ def _configuration(directory: Path, target: ListenAddress, telemetry_path: str) 
         ],
     }
     path = directory / "prometheus.yaml"
-    path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
+    path.write_text(json.dumps(content), encoding="utf-8")  # JSON is valid YAML
     return path
 
 
@@ -116,7 +116,7 @@ def _running(program: str, configuration: Path, directory: Path, patience: Patie
         f"--web.listen-address={_LOOPBACK}:{port}",
         "--log.level=warn",
     ]
-    # A session of its own: Ctrl-C at the terminal is for the demo, which then ends what it started.
+    # A separate session, so that Ctrl-C at the terminal reaches the demo only, which then stops Prometheus.
     with (
         log_file.open("wb") as log,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True) as process,  # noqa: S603 - the user's own Prometheus
@@ -129,7 +129,7 @@ def _running(program: str, configuration: Path, directory: Path, patience: Patie
 
 
 def _became_ready(process: subprocess.Popen[bytes], url: str, patience: Patience) -> bool:
-    """Whether it still runs once it answers; one that is slow to answer will."""
+    """Return False if Prometheus exits before it is ready; True if it is ready or still starting at the timeout."""
     for _ in range(round(patience.to_start / _SECONDS_PER_LOOK)):
         try:
             process.wait(_SECONDS_PER_LOOK)
@@ -165,7 +165,7 @@ def _end(process: subprocess.Popen[bytes], patience: Patience) -> None:
 
 
 def free_port(usual: int = USUAL_PORT) -> int:
-    """The usual port of Prometheus if nobody listens there, else any free one."""
+    """Return the default port of Prometheus if it is free on loopback, else any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""What a forecast takes for granted, in words: they stand under it, as it is no truer than they are."""
+"""Assumptions of a forecast, as text to print below it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALWAYS = (
 
 
 def assumptions(forecast: Forecast) -> Iterator[str]:
-    """Those that this forecast makes."""
+    """Yield the assumptions of this forecast."""
     yield from ALWAYS
     known = [pool.known for pool in forecast.pools]
     if any(not one.exact and not one.at_most for one in known):
@@ -42,7 +42,7 @@ def assumptions(forecast: Forecast) -> Iterator[str]:
 
 
 def _of_discovery(forecast: Forecast) -> str:
-    """What looking for pools takes beside the sweeps; nobody has counted the pools of the Regions."""
+    """Return the text about discovery requests, which the forecast excludes: the pools per Region are not counted."""
     searches = [(rule.interval, search) for rule in forecast.rules for search in rule.searches]
     looks = Counter(interval for interval, _ in searches)
     rhythm = ", ".join(f"{count} every {_duration(interval)}" for interval, count in sorted(looks.items()))

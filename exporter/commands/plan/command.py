@@ -1,4 +1,4 @@
-"""`plan`: what sweeping the configured pools would take."""
+"""`plan`: forecast of the sweeps of the configured pools."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from exporter.shard import WHOLE, Shard
 from exporter.stdout import writing_to_stdout
 
 HOLDS, INCOMPLETE, DOES_NOT_HOLD = 0, 1, 3
-"""Exit codes; that something does not hold is known even where some pools are not."""
+"""Exit codes; DOES_NOT_HOLD takes precedence over INCOMPLETE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the forecast is to be about, and how it is to be written."""
+    """Options of the forecast."""
 
     as_json: bool = False
     effort: Effort = field(default_factory=Effort)
@@ -52,7 +52,7 @@ def run_plan(
     clock: Clock | None = None,
     patience: Patience = PATIENCE,
 ) -> int:
-    """Look at the pools, print the forecast, and return the exit code."""
+    """Survey the pools, print the forecast, and return the exit code."""
     apis = KeptApis(make_api or AwsApis())
     seen = discovered(settings, err, make_api=apis, clock=clock, patience=patience)
     for fault in seen.faults:
@@ -67,7 +67,7 @@ def run_plan(
 
 
 class _Planner:
-    """Asks what must be known, many pools side by side."""
+    """Concurrent survey of the pools, and the forecast from it."""
 
     def __init__(
         self, settings: Settings, asked: Asked, err: TextIO, apis: KeptApis, clock: Clock, patience: Patience
@@ -77,13 +77,13 @@ class _Planner:
         self._err = err
         self._cancelled = threading.Event()
         self._apis = apis
-        # Quotas are asked for here, once: a share of the default is little enough for the few calls until then.
+        # `_quotas` reads the quotas once, after the survey; the survey itself uses shares of the default quotas.
         rates = plain_rates(settings.limits.rate)
         self._connections = connections(settings.targets, rates, clock, self._apis, shards=asked.shard.count)
         self._ask: Ask = patiently(patience, self._cancelled)
 
     def forecast(self) -> Forecast:
-        """Of all pools that could be looked at."""
+        """Return the forecast for all pools that could be surveyed."""
         found = of_each(self._settings.pools, self._look, self._cancelled, self._err)
         known = [one for one in found if isinstance(one, Known)]
         failed = [one for one in found if isinstance(one, Failed)]
@@ -99,7 +99,7 @@ class _Planner:
     def _why(self, target: TargetSettings, error: AwsError) -> str:
         if isinstance(error, ResourceNotFound) and error.operation == Operation.DESCRIBE_USER_POOL:
             return no_such_pool(target.region, self._account(target))
-        if isinstance(error, Denied | CredentialsFault):  # a forecast is shown around, so it names no role
+        if isinstance(error, Denied | CredentialsFault):  # forecasts are shared, so the message names no role
             return f"{error}; check-config --aws says what is missing"
         return str(error)
 
@@ -110,7 +110,7 @@ class _Planner:
             return None
 
     def _quotas(self, known: list[Known]) -> Mapping[tuple[Target, Category], float]:
-        """Those of which a rate is a share, as far as AWS tells them."""
+        """Return the quotas of categories with a rate that is a share, as far as AWS returns them."""
         shared = [Category(name) for name, rate in self._settings.limits.rate.items() if isinstance(rate, Share)]
         ways = {one.target: one.settings.target for one in known} if shared else {}
         look = partial(self._quotas_of, shared)
@@ -125,7 +125,7 @@ class _Planner:
         for category in shared:
             try:
                 found[target, category] = self._ask(self._asking(settings, category))
-            except AwsError:  # the forecast says which quotas are AWS's defaults
+            except AwsError:  # the forecast uses AWS's default and says so
                 break
             self._cancelled.wait(LIMIT_MANAGEMENT_SECONDS)
         return found

@@ -1,4 +1,4 @@
-"""A forecast as JSON; `docs/plan.schema.json` is its schema, and part of the interface."""
+"""JSON form of a forecast; its schema, `docs/plan.schema.json`, is part of the public interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DIGITS = 3
 
 
 def document(forecast: Forecast) -> dict[str, Any]:
-    """The whole forecast; durations in seconds, rates in requests per second."""
+    """Return the whole forecast; durations in seconds, rates in requests per second."""
     return {
         "shard": str(forecast.shard),
         "holds": forecast.holds,
@@ -30,7 +30,7 @@ def document(forecast: Forecast) -> dict[str, Any]:
 
 
 def users_basis(known: Known) -> str:
-    """How the number of users is known."""
+    """Return how the number of users was determined: `counted`, `estimated` or `at_most`."""
     if known.exact:
         return "counted"
     return "at_most" if known.at_most else "estimated"

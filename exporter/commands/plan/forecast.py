@@ -1,7 +1,7 @@
-"""What is known of the pools → what their sweeps take: pure arithmetic.
+"""Forecast of the calls, duration and series of sweeps, as pure arithmetic over a survey of the pools.
 
-Numbers are those of one process: one of `shards`, each of which lists every user, reads its part of them, and has its
-part of the rate.
+Unless stated otherwise, numbers are for one process, which runs one shard: it lists every user, reads its share of
+them, and gets its share of the rate.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ CATEGORIES = {
     Operation.LIST_USERS_IN_GROUP: Category.USER_LIST,
     Operation.ADMIN_LIST_DEVICES: Category.USER_RESOURCE_READ,
 }
-"""The quota that each call of a sweep counts towards."""
+"""Quota category of each operation of a sweep."""
 
 _INTERVAL_SHARE = 1e-9
-"""A sweep that takes so much longer than its interval takes as long: rounding in sums."""
+"""Relative tolerance of comparisons with an interval or a rate, for rounding errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was read of some users, to stand for all."""
+    """Counts from a sample of users."""
 
     users: int = 0
     pages: int = 0
-    """AdminListDevices calls that they took."""
+    """AdminListDevices calls for the sampled users."""
     dated_users: int = 0
     devices: int = 0
     dated_devices: int = 0
@@ -46,7 +46,7 @@ class Sample:
     modified_devices: int = 0
 
     def scaled(self, users: int) -> DetailCounts:
-        """As many users of the same kind; none of anything where nobody was asked."""
+        """Return the counts extrapolated to `users`; without a sample, all counts but `users` are 0."""
         factor = users / self.users if self.users else 0.0
         return DetailCounts(
             users=users,
@@ -58,88 +58,88 @@ class Sample:
         )
 
     def calls(self, users: int) -> int:
-        """AdminListDevices calls for as many users of the same kind: one at least for each."""
+        """Return the AdminListDevices calls extrapolated to `users`, at least one per user."""
         return max(users, math.ceil(users * self.pages / self.users)) if self.users else users
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was learned of one pool."""
+    """Survey of one pool."""
 
     settings: PoolSettings
     target: Target
     tracking: Tracking
     users: int
-    """That a sweep of this process reads."""
+    """Users that a sweep of this process reads."""
     exact: bool
-    """The users were counted; else they are an estimate."""
+    """True if the users were counted, False if `users` is an estimate."""
     at_most: bool
-    """The estimate is the whole pool, of which the selection is a part that nobody knows."""
+    """True if the estimate is an upper bound: all users of the pool, of which an unknown part is selected."""
     listings: Mapping[Operation, int]
-    """Pages of users to be listed, by the call that lists them."""
+    """Pages of users to list, by operation."""
     sample: Sample
 
 
 @dataclass(frozen=True, slots=True)
 class PoolForecast:
-    """What one sweep of a pool takes, and what it then shows."""
+    """Calls, duration and series of one sweep of a pool."""
 
     known: Known
     calls: Mapping[Operation, int]
     seconds: float
-    """Beside the other pools of the same account and Region."""
+    """Duration while the other pools of the same account and Region are swept too."""
     series: Mapping[Detail, int]
-    """User and device series, by the detail in which they would be shown."""
+    """User and device series at each level of detail."""
 
     @property
     def total_calls(self) -> int:
-        """Calls of one sweep."""
+        """Total calls of one sweep."""
         return sum(self.calls.values())
 
     @property
     def keeps_interval(self) -> bool:
-        """Whether a sweep is through when the next is due."""
+        """True if a sweep finishes before the next is due."""
         return self.seconds <= self.known.settings.refresh_interval * (1 + _INTERVAL_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryForecast:
-    """What the sweeps of one account and Region take of a quota, over all shards; in calls per second."""
+    """Use of one quota by the sweeps of one account and Region, over all shards, in calls per second."""
 
     target: Target
     category: Category
     rate: float
-    """As configured."""
+    """Configured rate."""
     quota: float
-    """What AWS grants all callers together."""
+    """Quota of all callers together."""
     provisioned: bool
-    """AWS has told the quota; else it is the documented default."""
+    """True if AWS returned the quota, False if it is the documented default."""
     average: float
-    """Where every sweep keeps its interval."""
+    """Mean rate if every sweep keeps its interval."""
     needed: float
-    """The lowest rate at which every sweep keeps its interval."""
+    """Lowest rate at which every sweep keeps its interval."""
 
     @property
     def suffices(self) -> bool:
-        """Whether the configured rate is enough."""
+        """True if the configured rate is at least the needed rate."""
         return self.needed <= self.rate * (1 + _INTERVAL_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A pool of which nothing is known."""
+    """Pool that could not be surveyed."""
 
     pool_id: str
     reason: Reason
     error: str
     """Operation and error code."""
     why: str
-    """The same for people."""
+    """Explanation for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """All pools together."""
+    """Forecast of all pools together."""
 
     shard: Shard
     pools: tuple[PoolForecast, ...]
@@ -147,30 +147,30 @@ class Forecast:
     categories: tuple[CategoryForecast, ...]
     series_limit: int
     rules: tuple[RuleSettings, ...] = ()
-    """Those that look for pools, whose own calls are in no number here."""
+    """Discovery rules, whose own calls no number here includes."""
 
     @property
     def series(self) -> int:
-        """User and device series on one exposition, in the configured detail."""
+        """User and device series of one scrape, at the configured level of detail."""
         return sum(pool.series[pool.known.settings.detail] for pool in self.pools)
 
     @property
     def holds(self) -> bool:
-        """Whether every pool of which something is known keeps its interval, and every series has room."""
+        """True if every surveyed pool keeps its interval and the series are within `series_limit`."""
         return all(pool.keeps_interval for pool in self.pools) and self.series <= self.series_limit
 
 
 Quotas = Mapping[tuple[Target, Category], float]
-"""As far as AWS has told them."""
+"""Quotas that AWS returned, in requests per second."""
 
 _Loads = dict[tuple[Target, Category], dict[int, Load]]
-"""What the pools of each account and Region ask of each category, by the place of the pool."""
+"""Load of each pool on each category, by the index of the pool."""
 
 
 def forecast(
     known: Sequence[Known], failed: Sequence[Failed], limits: Limits, quotas: Quotas, shard: Shard
 ) -> Forecast:
-    """What the sweeps of these pools take."""
+    """Return the forecast of the surveyed pools."""
     calls = [calls_of(one) for one in known]
     loads = _loads(known, calls)
     categories = tuple(_categories(loads, limits, quotas, shard))
@@ -188,7 +188,7 @@ def forecast(
 
 
 def calls_of(known: Known) -> dict[Operation, int]:
-    """The calls of one sweep; one that finds tracking off asks nothing more."""
+    """Return the calls of one sweep, by operation; only DescribeUserPool if tracking is off."""
     calls = {Operation.DESCRIBE_USER_POOL: 1}
     if known.tracking is not Tracking.OFF:
         calls |= known.listings
@@ -197,7 +197,7 @@ def calls_of(known: Known) -> dict[Operation, int]:
 
 
 def series_of(known: Known) -> dict[Detail, int]:
-    """User and device series in each detail."""
+    """Return the user and device series at each level of detail."""
     users = 0 if known.tracking is Tracking.OFF else known.users
     counts = known.sample.scaled(users)
     return {
@@ -239,7 +239,7 @@ def _rate(configured: float | Share, quota: float) -> float:
 
 
 def _seconds(place: int, target: Target, loads: _Loads, speeds: Mapping[tuple[Target, Category], float]) -> float:
-    """The slowest category decides, as users are listed while those listed before are read."""
+    """Return the duration of a sweep, that of its slowest category: listing and reading users overlap."""
     slowest = 0.0
     for category in dict.fromkeys(CATEGORIES.values()):
         of_pools = loads[target, category]

@@ -14,35 +14,35 @@ from exporter.aws.rate.limiter import SLACK
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the sweeps of one pool ask of a category: so many calls, again after so many seconds."""
+    """Calls of one sweep of a pool in one quota category, and the interval between sweeps."""
 
     calls: float
     interval: float
 
     @property
     def demand(self) -> float:
-        """Calls per second on average, where every sweep keeps its interval."""
+        """Mean calls per second if every sweep keeps its interval."""
         return self.calls / self.interval
 
 
 def turns(rate: float) -> float:
-    """The turns per second that a configured rate really gives."""
+    """Return the calls per second that the rate limiter allows at a configured rate."""
     return rate / (1 + SLACK)
 
 
 def duration(load: Load, others: Sequence[Load], speed: float) -> float:
-    """How long the calls of one pool take beside the others, at worst.
+    """Return the worst-case duration of one pool's calls at `speed` while the other pools are swept too.
 
-    The worse of two cases: all sweeps begin at once, as they do after a start; and the others are due again before this
-    one is through, so that it goes on with what they leave. Where the rate is nearly used up, a sweep that is
-    almost through when the others are due again takes some hundredths longer than either.
+    It is the longer of two cases: all sweeps begin at the same time, as after a start; or the others are due again
+    before this one finishes, so that it continues at the rate they leave over. If the rate is nearly used up, a sweep
+    that has almost finished when the others are due again takes a few percent longer than either case.
     """
     together = sum(min(load.calls, other.calls) for other in [load, *others]) / speed
     return max(together, load.calls / left_over(others, speed))
 
 
 def left_over(others: Sequence[Load], speed: float) -> float:
-    """The turns per second of a pool that always waits: others take an equal part at the most, or what they need."""
+    """Return the rate left for a pool that always waits: each other takes its demand, but at most an equal share."""
     left = speed
     for place, other in enumerate(sorted(others, key=lambda other: other.demand)):
         equal = left / (len(others) - place + 1)
@@ -53,6 +53,6 @@ def left_over(others: Sequence[Load], speed: float) -> float:
 
 
 def least_rate(loads: Sequence[Load]) -> float:
-    """The lowest configured rate at which every pool keeps its interval by `duration`; 0 without any calls."""
+    """Return the lowest configured rate at which every pool keeps its interval by `duration`; 0 without calls."""
     at_once = max((sum(min(load.calls, other.calls) for other in loads) / load.interval for load in loads), default=0.0)
     return (1 + SLACK) * max(at_once, sum(load.demand for load in loads))

@@ -1,4 +1,4 @@
-"""Learns what a forecast needs of one pool, in few calls: its description, some pages of users, some users' devices."""
+"""Survey of one pool in few calls: its description, some pages of users, the devices of some users."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from exporter.observers import UNKNOWN_ACCOUNT, Target
 from exporter.shard import Shard
 
 PAGES = 10
-"""Pages of users that are looked at, unless all are wanted: a pool that has fewer is counted."""
+"""Maximum pages of users to list without `exact`; a pool with fewer pages is counted."""
 
 USERS = 20
-"""Users whose devices are asked for."""
+"""Default number of users whose devices are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much may be asked of one pool."""
+    """Size of the survey of one pool."""
 
     exact: bool = False
-    """List every user, however many pages it takes."""
+    """List every user, regardless of the number of pages."""
     users: int = USERS
 
 
 def survey(pool: PoolSettings, reader: PoolReader, shard: Shard, effort: Effort, ask: Ask) -> Known:
-    """What is known of a pool after a few calls.
+    """Return the survey of a pool.
 
     Raises `exporter.errors.AwsError`.
     """
@@ -68,20 +68,20 @@ def _is_part(pool: PoolSettings) -> bool:
 
 @dataclass(slots=True)
 class _Listed:
-    """What the pages have shown that were looked at."""
+    """Counts and sample from the listed pages."""
 
     most: int
-    """Users to be chosen."""
+    """Maximum size of the sample."""
     random: Random
     pages: dict[Operation, int] = field(default_factory=dict)
     users: int = 0
     asked: int = 0
-    """Of them, those whom a sweep reads in some shard."""
+    """Users that a sweep of any shard reads."""
     ours: int = 0
-    """Of those, the ones of this shard."""
+    """Users that a sweep of this shard reads."""
     complete: bool = True
     chosen: list[str] = field(default_factory=list, repr=False)
-    """Some of the ones of this shard, every one as likely as another."""
+    """Uniform sample of the users of this shard."""
 
     def take(self, user: ListedUser, pool: PoolSettings, shard: Shard) -> None:
         self.users += 1
@@ -100,8 +100,8 @@ class _Listed:
 def _listed(
     pool: PoolSettings, reader: PoolReader, shard: Shard, effort: Effort, description: PoolDescription, ask: Ask
 ) -> _Listed:
-    # The same users in every run, so that two forecasts of the same pool agree.
-    listed = _Listed(effort.users, Random(pool.id))  # noqa: S311 - a sample, no secret
+    # Seeded, so that repeated forecasts of a pool sample the same users.
+    listed = _Listed(effort.users, Random(pool.id))  # noqa: S311 - a sample, not a secret
     for name in dict.fromkeys(pool.users.usernames or ()):
         listed.take(ListedUser(name), pool, shard)
     most = None if effort.exact or description.estimated_users is None else PAGES
@@ -120,7 +120,7 @@ def _listed(
 
 
 def _all_pages(pool: PoolSettings, reader: PoolReader, ask: Ask) -> Iterator[tuple[Operation, tuple[ListedUser, ...]]]:
-    """The pages of users that a sweep lists, with the call for each."""
+    """Yield the pages of users that a sweep lists, each with its operation."""
     if pool.users.usernames is not None:
         return
     if pool.users.groups is None:
@@ -140,7 +140,7 @@ def _all_pages(pool: PoolSettings, reader: PoolReader, ask: Ask) -> Iterator[tup
 
 
 def _users(listed: _Listed, description: PoolDescription, shard: Shard) -> int:
-    """The users of this shard: counted, or as many of the pool as of those listed."""
+    """Return the users of this shard: counted, or extrapolated from the listed pages."""
     if listed.complete:
         return listed.ours
     share = listed.asked / listed.users if listed.users else 1.0
@@ -148,7 +148,7 @@ def _users(listed: _Listed, description: PoolDescription, shard: Shard) -> int:
 
 
 def _listings(listed: _Listed, pool: PoolSettings, description: PoolDescription) -> dict[Operation, int]:
-    """The pages of a whole sweep; where a part of each group was seen, as many as if all users were in each."""
+    """Return the pages of a whole sweep; if groups were listed in part, as if every user were in every group."""
     if listed.complete:
         return listed.pages
     seen = sum(listed.pages.values())
@@ -168,10 +168,7 @@ def _sampled(names: list[str], reader: PoolReader, ask: Ask) -> Sample:
     for name in names:
         try:
             calls, devices = _devices(name, reader, ask)
-        except (
-            UserNotFound,
-            ResourceNotFound,
-        ):  # gone since the listing, or a name in the configuration that is nobody's
+        except (UserNotFound, ResourceNotFound):  # deleted since the listing, or a configured name without a user
             continue
         found = _with(found, calls, devices)
     return found

@@ -1,4 +1,4 @@
-"""A forecast as text for people."""
+"""Text form of a forecast, as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BASIS = {"counted": "", "estimated": "~", "at_most": "<="}
 
 
 def text(forecast: Forecast) -> str:
-    """The pools, the quotas, the verdict, and what all of it takes for granted."""
+    """Return the pools, the quotas, the verdict and the assumptions."""
     sections = [
         _table(_POOLS, [_pool(pool) for pool in forecast.pools] + [_total(forecast)]) if forecast.pools else [],
         _table(_CATEGORIES, [_category(one) for one in forecast.categories]) if forecast.categories else [],
@@ -109,7 +109,7 @@ def _beyond_quota(one: CategoryForecast) -> str:
 
 
 def _up(rate: float) -> float:
-    """To a tenth, so that what is advised is enough."""
+    """Round up to a tenth, so that the recommended rate is high enough."""
     return math.ceil(rate * 10) / 10
 
 
@@ -118,7 +118,7 @@ def _duration(seconds: float) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns: words to the left, numbers to the right."""
+    """Return the lines of a table: words aligned to the left, numbers to the right."""
     columns = list(zip(head, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     lines = []

@@ -1,1 +1,1 @@
-"""`report`: read devices now and print them."""
+"""`report`: one sweep of the pools, with every device printed."""

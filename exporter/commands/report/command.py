@@ -1,4 +1,4 @@
-"""`report`: one sweep now, every device to stdout."""
+"""`report`: sweep the pools once and write every device to standard output."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from exporter.identity import Identity
 from exporter.model import PoolState
 
 COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
-"""Exit codes; 130 is what a shell gives a program that Ctrl-C has ended."""
+"""Exit codes; 130 is what a shell returns for a program that Ctrl-C ended."""
 
 LOOK_SECONDS = 0.2
-"""Between two looks at how far it is; Ctrl-C is heard as soon."""
+"""Interval at which the progress is polled and Ctrl-C is handled."""
 
 CANCEL_SECONDS = 1.0
-"""So long an interrupted report waits for its sweeps to notice."""
+"""Timeout for the sweeps to stop after Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the report is to show."""
+    """Options of the report."""
 
     form: str = "table"
     older_than_ms: int | None = None
     pool_ids: tuple[str, ...] = ()
-    """None of them means every pool."""
+    """Pools to report; empty for all."""
     sort: bool = False
     top: int | None = None
     identity: IdentityMode | None = None
-    """None leaves it to the configuration of each pool."""
+    """None uses the configured mode of each pool."""
     change: Change | None = None
-    """Print commands instead of devices."""
+    """Print commands that make this change, instead of devices."""
 
 
 def run_report(
@@ -61,10 +61,10 @@ def run_report(
     clock: Clock | None = None,
     patience: Patience = PATIENCE,
 ) -> int:
-    """Sweep the pools once, and write their devices; returns the exit code.
+    """Sweep the pools once, write their devices, and return the exit code.
 
-    Raises `ConfigError` when a fingerprint is asked for and there is no key, `click.UsageError` for options that do not
-    fit the configuration or each other.
+    Raises `ConfigError` if a pool with identity hmac has no usable key, `click.UsageError` for options that contradict
+    the configuration or each other.
     """
     clock = clock or SystemClock()
     apis = KeptApis(make_api or AwsApis())
@@ -81,11 +81,11 @@ def run_report(
         output = _output(form, asked, out)
         streams = [DeviceStream(pool, labels[pool.id], wanted, form.wants, output) for pool in pools]
         gathering = Gathering(streams, connected.reader, clock, patience=patience)
-        # Rows that run over the same terminal show well enough how far it is.
+        # Rows streamed to the same terminal show the progress already.
         with_bar = err.isatty() and not (isinstance(output, Streamed) and out.isatty())
         watch = partial(_watch_with_bar, gathering, err, clock) if with_bar else partial(_watch, gathering)
         code = _gathered(gathering, streams, output, err, watch)
-    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, closed it
         return COMPLETE
     return INCOMPLETE if code == COMPLETE and seen.faults else code
 
@@ -119,7 +119,7 @@ def _chosen(settings: Settings, asked: Asked) -> tuple[PoolSettings, ...]:
 
 
 def _labels(pools: Sequence[PoolSettings], settings: Settings, asked: Asked) -> dict[str, Identity]:
-    """What stands for the users of each pool; commands need names and show nothing else."""
+    """Return the identity of each pool, by pool id; commands always show user names."""
     if asked.change is not None:
         if asked.identity is IdentityMode.HMAC:
             raise click.UsageError("--commands needs user names, so --identity hmac cannot go with it")
@@ -149,13 +149,13 @@ def _output(form: Format, asked: Asked, out: BinaryIO) -> Output:
 
 
 def _watch(gathering: Gathering) -> None:
-    """Wait for the sweeps."""
+    """Wait for the sweeps to finish."""
     while not gathering.wait(LOOK_SECONDS):
         pass
 
 
 def _watch_with_bar(gathering: Gathering, err: TextIO, clock: Clock) -> None:
-    """Wait for the sweeps, and show how far they are: users, time left, rate."""
+    """Wait for the sweeps to finish, with a progress bar: users, time left, rate."""
     started = clock.monotonic()
 
     def note(_: object) -> str:
@@ -173,14 +173,14 @@ def _watch_with_bar(gathering: Gathering, err: TextIO, clock: Clock) -> None:
 
 
 def _length(seen: Progress, *, over: bool) -> int | None:
-    """How many users there are; not reached before it is over, as an estimate may be too low."""
+    """Return the length of the progress bar: more than the users done until `over`, as an estimate may be too low."""
     if over:
         return seen.users_done
     return None if seen.users_expected is None else max(seen.users_expected, seen.users_done + 1)
 
 
 def _faults(gathering: Gathering, streams: Sequence[DeviceStream]) -> list[str]:
-    """What is missing from the report."""
+    """Return a message for each pool with users missing from the report."""
     failures = gathering.failures()
     found = []
     for stream in streams:
@@ -202,7 +202,7 @@ def _why(stream: DeviceStream, reason: Reason) -> str:
 
 
 def _remarks(streams: Sequence[DeviceStream]) -> list[str]:
-    """What is no fault, and yet not to be mistaken for "no devices"."""
+    """Return a message for each pool without device tracking, which is not a fault but differs from "no devices"."""
     return [
         f"{stream.settings.id}: the pool does not track devices"
         for stream in streams
@@ -217,5 +217,5 @@ def _read(streams: Sequence[DeviceStream]) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """`1 user`, `1,234 users`."""
+    """Return a number with its noun: `1 user`, `1,234 users`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,7 +1,7 @@
-"""How a report writes a device: for eyes, for spreadsheets, for programs, or as the command that would undo it.
+"""Output formats of a report: table, CSV, JSON lines, or AWS CLI commands that change the devices.
 
-User names come from whoever signed up. Each format keeps them from being taken for something else: escape
-sequences of a terminal, formulas, options or lines of a shell.
+User names are untrusted input. Each format escapes them, so that they cannot inject terminal escape sequences,
+spreadsheet formulas, command-line options or shell commands.
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ from exporter.model import Device, RememberedStatus
 
 
 class Format(Protocol):
-    """Writes rows one by one, so that none has to wait for another."""
+    """Formatter of single rows, so that output can be streamed."""
 
     def head(self) -> str:
-        """What stands before the first row, line end included; may be empty."""
+        """Return the text before the first row, line end included; may be empty."""
         ...
 
     def wants(self, device: Device) -> bool:
-        """Whether there is anything to write about the device."""
+        """Return True if the format has a line for the device."""
         ...
 
     def part(self, row: Row) -> str:
-        """What stands before the first row of each part, line end included; rows with the same text are one part."""
+        """Return the heading of the row's section, line end included; consecutive rows with one heading share it."""
         ...
 
     def line(self, row: Row) -> str:
-        """One row, line end included."""
+        """Return one row, line end included."""
         ...
 
 
 class _Devices:
-    """What shows devices shows every one, and all as one part."""
+    """Base of the formats that show every device, in one section."""
 
-    def wants(self, device: Device) -> bool:  # noqa: ARG002 - all are alike
-        """Always."""
+    def wants(self, device: Device) -> bool:  # noqa: ARG002 - the same for all
+        """Return True."""
         return True
 
-    def part(self, row: Row) -> str:  # noqa: ARG002 - all are alike
-        """Nothing."""
+    def part(self, row: Row) -> str:  # noqa: ARG002 - the same for all
+        """Return an empty string."""
         return ""
 
 
 class Table(_Devices):
-    """Aligned columns for a terminal; the user stands last, as nobody knows how long a name gets."""
+    """Aligned columns for a terminal; the user is last, because names have any length."""
 
     def __init__(self, pool_ids: Sequence[str]) -> None:
         self._pool_width = max(map(len, pool_ids), default=0)
 
     def head(self) -> str:
-        """The names of the columns."""
+        """Return the column names."""
         return self._row("IDLE", "LAST ACTIVE", "REMEMBERED", "USER POOL", "DEVICE", "USER")
 
     def line(self, row: Row) -> str:
-        """One device, its text made printable."""
+        """Return one device, with unprintable characters escaped."""
         device = row.device
         seen = (moment(device.active_ms) or "-").partition(".")[0]
         return self._row(
@@ -89,30 +89,30 @@ COLUMNS = (
     "created",
     "last_modified",
 )
-"""The columns of CSV and the keys of JSON lines; part of the interface."""
+"""Columns of CSV and keys of JSON lines; part of the public interface."""
 
 
 class Csv(_Devices):
-    """Comma separated values; text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Comma-separated values; text that a spreadsheet would read as a formula is prefixed with an apostrophe."""
 
     def head(self) -> str:
-        """The names of the columns."""
+        """Return the column names."""
         return _joined(COLUMNS)
 
     def line(self, row: Row) -> str:
-        """One device; a date that Cognito does not give is an empty field."""
+        """Return one device; a date that Cognito does not return is an empty field."""
         return _joined([_field(value) for value in values(row)])
 
 
 class JsonLines(_Devices):
-    """One JSON object per line, in ASCII; `attributes` where the configuration asks for some."""
+    """JSON objects, one per line, in ASCII; with `attributes` if the configuration has `device_attributes`."""
 
     def head(self) -> str:
-        """Nothing: a line needs no other."""
+        """Return an empty string."""
         return ""
 
     def line(self, row: Row) -> str:
-        """One device; a date that Cognito does not give is null."""
+        """Return one device; a date that Cognito does not return is null."""
         content: dict[str, object] = dict(zip(COLUMNS, values(row), strict=True))
         if row.pool.device_attributes:
             content["attributes"] = dict(row.device.attributes)
@@ -120,39 +120,39 @@ class JsonLines(_Devices):
 
 
 class Change(StrEnum):
-    """What a printed command would do to a device."""
+    """Change to a device that a printed command makes."""
 
     FORGET = "forget"
     UNREMEMBER = "unremember"
 
 
 class Commands:
-    """Lines for a shell, each of which would change one device by the AWS CLI; nothing here runs them.
+    """AWS CLI commands for a shell, each of which changes one device; the exporter does not run them.
 
-    Everything that AWS has told goes into a JSON document in single quotes, in ASCII and without a quote of its own:
-    so it is neither an option, nor several lines, nor a `file://` that the AWS CLI would open.
+    The ids and names that AWS returned are in a JSON document in single quotes, in ASCII and without single quotes:
+    they cannot become an option, a further line, or a `file://` argument that the AWS CLI would open.
     """
 
     def __init__(self, change: Change) -> None:
         self._change = change
 
     def head(self) -> str:
-        """Nothing: every part has a head of its own."""
+        """Return an empty string: each section has a heading."""
         return ""
 
     def wants(self, device: Device) -> bool:
-        """Whether the command would change anything."""
+        """Return True if the command would change the device."""
         return self._change is Change.FORGET or device.remembered is not RememberedStatus.NOT_REMEMBERED
 
     def part(self, row: Row) -> str:
-        """A comment that says whose credentials the lines after it need, and how the exporter comes by its own."""
+        """Return a comment with the account and Region of the commands, and the role that the exporter assumes."""
         target = row.pool.target
         role = [] if target.role_arn is None else [f"role {_word(target.role_arn)}"]
         words = [f"account {_word(row.account_id or 'unknown')}", f"Region {_word(target.region)}", *role]
         return f"# {', '.join(words)}\n"
 
     def line(self, row: Row) -> str:
-        """One command."""
+        """Return one command."""
         names = {"UserPoolId": row.pool.id, "Username": row.username, "DeviceKey": row.device.key}
         if self._change is Change.FORGET:
             operation = "admin-forget-device"
@@ -167,7 +167,7 @@ class Commands:
 
 
 def values(row: Row) -> tuple[str | float | None, ...]:
-    """The values of `COLUMNS`."""
+    """Return the values of a row, in the order of `COLUMNS`."""
     device = row.device
     return (
         row.pool.id,
@@ -184,17 +184,17 @@ def values(row: Row) -> tuple[str | float | None, ...]:
 
 
 def _word(text: str) -> str:
-    """A word for a shell, in ASCII and on one line, so that it is nothing else in a comment either."""
+    """Return the text as one shell word in ASCII, without line ends, so that it is safe in a comment too."""
     return shlex.quote(printable(text).encode("ascii", "backslashreplace").decode())
 
 
 def printable(text: str) -> str:
-    r"""The text with everything escaped that does not print: no line ends, no escape sequences, no reversed writing."""
+    """Return the text with unprintable characters escaped: line ends, escape sequences, direction overrides."""
     return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Source: "CSV Injection" by OWASP."""
+"""First characters of a formula. Source: "CSV Injection" by OWASP."""
 
 
 def _field(value: str | float | None) -> str:
@@ -205,7 +205,7 @@ def _field(value: str | float | None) -> str:
 
 def _joined(fields: Sequence[str]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(fields)  # quotes a field that holds a part of its line end
+    csv.writer(line, lineterminator="\r\n").writerow(fields)  # this terminator makes it quote fields with CR or LF
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 
@@ -213,7 +213,7 @@ _UNITS = (("d", 86_400), ("h", 3600), ("m", 60))
 
 
 def _short(seconds: float | None) -> str:
-    """An age in its largest unit."""
+    """Return an age in its largest unit, such as `90d`."""
     if seconds is None:
         return "-"
     for unit, length in _UNITS:

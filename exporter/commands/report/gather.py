@@ -1,4 +1,4 @@
-"""The sweeps of a report: a thread per pool, as in the daemon, and one place to ask how far they are."""
+"""Sweeps of a report: one thread per pool, as in the daemon, and their combined progress."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ log = structlog.get_logger()
 
 
 class Connect(Protocol):
-    """Makes a reader for one sweep of a pool; raises `AwsError` when that is not possible."""
+    """Factory of readers, each for one sweep of a pool; raises `AwsError` if it cannot connect."""
 
     def __call__(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
-        """The reader; it asks `cancelled` while it waits."""
+        """Return the reader; it polls `cancelled` while it waits."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far all pools together are."""
+    """Progress of all pools together."""
 
     users_done: int
     users_expected: int | None
-    """None while it is not known of every pool."""
+    """None until it is known for every pool."""
     devices_shown: int
 
 
 @dataclass(slots=True)
 class _PoolSweep:
-    """One pool under way, and how it ended."""
+    """Sweep of one pool, and its result."""
 
     stream: DeviceStream
     over: bool = False
     failure: Reason | None = None
-    """Why not every user was asked."""
+    """Reason why the sweep is incomplete."""
     error: Exception | None = field(default=None, repr=False)
-    """What was not foreseen, and what the output has raised."""
+    """Unexpected exception, or `OSError` of the output."""
 
 
 class Gathering:
-    """Sweeps pools side by side, each on a thread of its own."""
+    """Concurrent sweeps of the pools, each in its own thread."""
 
     def __init__(
         self, streams: Sequence[DeviceStream], connect: Connect, clock: Clock, *, patience: Patience = PATIENCE
     ) -> None:
-        """Nothing is asked yet."""
+        """Prepare the sweeps without calling AWS."""
         self._sweeps = [_PoolSweep(stream) for stream in streams]
         self._connect = connect
         self._clock = clock
@@ -66,19 +66,19 @@ class Gathering:
         self._changed = threading.Condition()
 
     def start(self) -> None:
-        """Begin with all pools."""
+        """Start the sweeps of all pools."""
         for sweep in self._sweeps:
             name = f"report-{sweep.stream.settings.id}"
             threading.Thread(target=self._run, args=(sweep,), name=name, daemon=True).start()
 
     def cancel(self) -> None:
-        """End the sweeps under way at their next step."""
+        """Stop the running sweeps at their next step."""
         self._cancelled.set()
 
     def wait(self, seconds: float) -> bool:
-        """Whether all pools are through, now or within so many seconds.
+        """Wait up to `seconds`, and return True if all sweeps have finished.
 
-        Raises what a sweep has raised unforeseen, and `OSError` as the output does.
+        Raises the unexpected exception of a sweep, and `OSError` if the output cannot be written.
         """
         with self._changed:
             self._changed.wait_for(self._is_over, seconds)
@@ -88,7 +88,7 @@ class Gathering:
             return all(sweep.over for sweep in self._sweeps)
 
     def progress(self) -> Progress:
-        """How far it is."""
+        """Return the progress of all pools together."""
         streams = [sweep.stream for sweep in self._sweeps]
         expected = [_expected(sweep) for sweep in self._sweeps]
         return Progress(
@@ -98,7 +98,7 @@ class Gathering:
         )
 
     def failures(self) -> dict[str, Reason]:
-        """The pools of which not every user was asked, and why."""
+        """Return the pools whose sweep is incomplete, with the reason."""
         return {sweep.stream.settings.id: sweep.failure for sweep in self._sweeps if sweep.failure is not None}
 
     def _is_over(self) -> bool:
@@ -107,7 +107,7 @@ class Gathering:
     def _run(self, sweep: _PoolSweep) -> None:
         try:
             sweep.failure = self._swept(sweep.stream)
-        except Exception as error:  # noqa: BLE001 - raised to whoever waits
+        except Exception as error:  # noqa: BLE001 - raised in the waiting thread
             sweep.error = error
             self._cancelled.set()
         finally:
@@ -121,7 +121,7 @@ class Gathering:
             outcome = self._sweep(stream, reader).run()
         except Cancelled:
             return None
-        except AwsError as error:  # in connecting: a sweep deals with its own
+        except AwsError as error:  # raised while connecting: a sweep handles its own errors
             log.warning("cannot reach AWS", user_pool_id=stream.settings.id, error=str(error))
             return error.reason
         return None if outcome.complete else outcome.reason
@@ -143,43 +143,43 @@ class Gathering:
 
 
 def _expected(sweep: _PoolSweep) -> int | None:
-    """A pool that is through needs no more users than it has had."""
+    """Return the expected number of users; the actual one if the sweep has finished."""
     return sweep.stream.users_done if sweep.over else sweep.stream.users_expected
 
 
 class _Failures:
-    """`exporter.observers.SweepObserver` that hears of users who could not be read, and of nothing else."""
+    """`exporter.observers.SweepObserver` that counts users who could not be read and ignores all other events."""
 
     def __init__(self, stream: DeviceStream) -> None:
         self._stream = stream
 
-    def user_read_failed(self, pool_id: str, reason: Reason) -> None:  # noqa: ARG002 - there is one pool
-        """A user could not be read."""
+    def user_read_failed(self, pool_id: str, reason: Reason) -> None:  # noqa: ARG002 - the stream has one pool
+        """Count a user who could not be read."""
         self._stream.user_failed(reason)
 
     def pool_added(self, pool_id: str) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def pool_removed(self, pool_id: str) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def sweep_overran(self, pool_id: str) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def sweep_missed(self, pool_id: str) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def users_vanished(self, pool_id: str, users: int) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def user_skipped(self, pool_id: str, reason: str) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def failed_unexpectedly(self, component: str) -> None:
-        """Not heard."""
+        """Do nothing."""
 
     def state_failed(self) -> None:
-        """Not heard."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Where rows go: out at once as they are read, or oldest first when all are read."""
+"""Outputs for rows: streamed as they are read, or sorted after all are read."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from exporter.commands.report.rows import Row
 from exporter.stdout import writing_to_stdout
 
 CLOSE_SECONDS = 1.0
-"""So long a close waits for a write under way: one into a full pipe may never end."""
+"""Timeout of a close for a write in progress: a write to a full pipe may block forever."""
 
 _SLACK = 1000
-"""Rows kept beyond the wanted number before they are sorted and cut."""
+"""Rows kept beyond twice the limit before the buffer is sorted and cut to the limit."""
 
 
 class Output(Protocol):
-    """Takes rows from many threads."""
+    """Thread-safe output for rows."""
 
     def put(self, rows: Sequence[Row]) -> None:
-        """The devices of one user.
+        """Write or keep the devices of one user.
 
-        Raises `OSError` when nothing can be written any more, `BrokenPipeError` when nobody reads.
+        Raises `OSError` if the output cannot be written, `BrokenPipeError` if its reader closed it.
         """
         ...
 
     def close(self) -> None:
-        """Write what is left; later rows are not written. Raises as `put`."""
+        """Write the kept rows and ignore later ones. Raises as `put`."""
         ...
 
 
 class Streamed:
-    """Writes each user's rows as they come, and keeps none."""
+    """Output that writes each user's rows immediately."""
 
     def __init__(self, form: Format, out: BinaryIO) -> None:
         self._lines = _Lines(form)
@@ -43,20 +43,20 @@ class Streamed:
         _write(out, form.head())
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Write them."""
+        """Write the rows."""
         with self._lock:
             if not self._closed:
                 _write(self._out, "".join([self._lines.of(row) for row in rows]))
 
     def close(self) -> None:
-        """Write no more; everything is out already."""
+        """Stop writing; all earlier rows are already written."""
         if self._lock.acquire(timeout=CLOSE_SECONDS):
             self._closed = True
             self._lock.release()
 
 
 class Ordered:
-    """Keeps the rows, or the `top` oldest of them, and writes them when it is closed."""
+    """Output that keeps the rows, or the `top` longest idle ones, and writes them on close."""
 
     def __init__(self, form: Format, out: BinaryIO, top: int | None = None) -> None:
         self._format = form
@@ -67,7 +67,7 @@ class Ordered:
         self._closed = False
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Keep them for now."""
+        """Keep the rows."""
         with self._lock:
             if not self._closed:
                 self._rows.extend(rows)
@@ -75,7 +75,7 @@ class Ordered:
                     self._cut()
 
     def close(self) -> None:
-        """Write the rows, oldest first within each part."""
+        """Write the rows, longest idle first within each section."""
         with self._lock:
             self._closed = True
             self._cut()
@@ -92,14 +92,14 @@ class Ordered:
 
 
 class _Lines:
-    """Rows as they are written, one after the other: where another part begins, what stands before it."""
+    """Formatter of consecutive rows that adds the heading where a section begins."""
 
     def __init__(self, form: Format) -> None:
         self._format = form
         self._part = ""
 
     def of(self, row: Row) -> str:
-        """The line of the next row."""
+        """Return the text of the next row."""
         part = self._format.part(row)
         begun = "" if part == self._part else part
         self._part = part

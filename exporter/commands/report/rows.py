@@ -1,4 +1,4 @@
-"""A device as a report shows it, and which devices it shows."""
+"""Rows of a report, and the filter that selects its devices."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One device of one user."""
+    """Device of a user, as the report shows it."""
 
     pool: PoolSettings
     username: str = field(repr=False)
-    """As Cognito has it."""
+    """User name in Cognito."""
     user: str = field(repr=False)
-    """What stands for the user in the output: a fingerprint or the name."""
+    """Label of the user in the output: a fingerprint or the name."""
     device: Device
     age_seconds: float | None
-    """Since the last authentication, else the creation; None without either date."""
+    """Seconds since the last authentication, else since the creation; None without either date."""
     account_id: str | None = None
-    """The pool's account; None where AWS has not told it."""
+    """Account of the pool; None if AWS did not return it."""
 
     @property
     def oldest_first(self) -> tuple[float, str, str, str]:
-        """Sorts the longest idle first and devices without a date last, always in the same order."""
+        """Sort key: longest idle first, devices without a date last, in a deterministic order."""
         age = -math.inf if self.age_seconds is None else self.age_seconds
         return (-age, self.pool.id, self.user, self.device.key)
 
 
 def age_seconds(device: Device, now_ms: int) -> float | None:
-    """How long ago a device was last active; never negative, None when it has no date."""
+    """Return the seconds since a device was last active, at least 0; None if it has no date."""
     return None if device.active_ms is None else max(0, now_ms - device.active_ms) / 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which devices a report shows."""
+    """Filter for the devices of a report."""
 
     now_ms: int
-    """The moment at which ages count."""
+    """Time from which ages are computed, in milliseconds since the epoch."""
     older_than_ms: int | None = None
-    """Only devices idle for strictly longer; one without a date is not known to be."""
+    """Select only devices idle for strictly longer; a device without a date does not match."""
 
     def wants(self, device: Device) -> bool:
-        """Whether the device is shown."""
+        """Return True if the report shows the device."""
         if self.older_than_ms is None:
             return True
         return device.active_ms is not None and self.now_ms - device.active_ms > self.older_than_ms
 
 
 def moment(milliseconds: int | None) -> str | None:
-    """A point in time as ISO 8601 in UTC, to the millisecond: `2026-01-31T12:00:00.000Z`."""
+    """Return a time in milliseconds since the epoch as ISO 8601 in UTC: `2026-01-31T12:00:00.000Z`."""
     if milliseconds is None:
         return None
     when = _EPOCH + timedelta(milliseconds=milliseconds)

@@ -1,4 +1,4 @@
-"""One pool of a report: what a sweep finds goes straight out."""
+"""Sweep sink of a report: writes the devices of one pool as they are read."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from exporter.shard import WHOLE
 
 
 class DeviceStream:
-    """`exporter.collect.sweeping.sink.Findings` that keeps counts and no users.
+    """`exporter.collect.sweeping.sink.Findings` that keeps counts but no users.
 
-    The sweep must identify users by `exporter.identity.RawIdentity`: the name is shown, or labelled, from that.
+    The sweep must identify users by `exporter.identity.RawIdentity`: user names and labels are derived from it.
     """
 
     shard = WHOLE
@@ -27,7 +27,7 @@ class DeviceStream:
     def __init__(
         self, pool: PoolSettings, labels: Identity, wanted: Wanted, wants: Callable[[Device], bool], output: Output
     ) -> None:
-        """Show users as `labels` has them; `wants` is what the format can show."""
+        """Label users with `labels`; `wants` returns True for devices that the format shows."""
         self.settings = pool
         self._labels = labels
         self._wanted = wanted
@@ -37,23 +37,23 @@ class DeviceStream:
         self.users_read = 0
         self.users_gone = 0
         self.users_expected: int | None = None
-        """None while nothing is known of the pool's size."""
+        """None until it is known."""
         self.devices_shown = 0
         self.failed: Counter[Reason] = Counter()
         """Users who could not be read, by reason."""
         self.state = PoolState.UNREAD
-        """What is wrong with the pool as a whole, if anything is."""
+        """State of the pool after the sweep."""
         self._account_id: str | None = None
 
     @property
     def users_done(self) -> int:
-        """Users who need not be asked any more."""
+        """Users who need no further request: read, gone or failed."""
         return self.users_read + self.users_gone + self.failed.total()
 
     def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
-        """A user was read: the wanted devices go out.
+        """Write the selected devices of a user.
 
-        Raises `OSError` as the output does.
+        Raises `OSError` if the output cannot be written.
         """
         wanted = [device for device in devices if self._wanted.wants(device) and self._wants(device)]
         if wanted:
@@ -63,62 +63,62 @@ class DeviceStream:
             self.devices_shown += len(wanted)
 
     def user_failed(self, reason: Reason) -> None:
-        """A user could not be read."""
+        """Count a user who could not be read."""
         with self._lock:
             self.failed[reason] += 1
 
-    def gone(self, identity: bytes) -> None:  # noqa: ARG002 - nothing is kept of anyone
-        """A user vanished between the listing and the question."""
+    def gone(self, identity: bytes) -> None:  # noqa: ARG002 - no users are kept
+        """Count a user who was deleted after the listing."""
         with self._lock:
             self.users_gone += 1
 
     def described(self, description: PoolDescription) -> None:
-        """Whose pool it is, and how many users there are, where all are asked."""
+        """Store the account and, if every user is selected, the estimated number of users."""
         self._account_id = description.account_id
         selection = self.settings.users
         if selection.usernames is None and selection.groups is None and selection.filter is None:
             self.users_expected = description.estimated_users
 
     def enumerated(self, users: int) -> None:
-        """So many users are to be read."""
+        """Store the number of users to read."""
         self.users_expected = users
 
     def sweep_started(self) -> None:
-        """Nothing is known yet."""
+        """Do nothing: a stream has one sweep only."""
 
     def was_read(self, identity: bytes) -> bool:  # noqa: ARG002 - as above
-        """Never: knowing would need every user in memory."""
+        """Return False: no users are kept."""
         return False
 
     def knows_users(self) -> bool:
-        """Whether anybody was read."""
+        """Return True if any user was read."""
         return self.users_read > 0
 
     def keep(self, identity: bytes) -> None:
-        """There are no earlier values of a user who could not be read."""
+        """Do nothing: there are no earlier values to keep."""
 
     def sweep_completed(self, *, every_user_read: bool) -> int:  # noqa: ARG002 - failures are counted one by one
-        """All is out."""
+        """Set the state to OK and return 0, as no user was known before the sweep."""
         self.state = PoolState.OK
         return 0
 
     def tracking_is_off(self) -> None:
-        """The pool remembers no devices."""
+        """Set the state to TRACKING_OFF."""
         self.state = PoolState.TRACKING_OFF
 
     def sweep_failed(self, reason: Reason) -> None:
-        """The sweep has ended early."""
+        """Set the state to DENIED or FAILING."""
         self.state = PoolState.DENIED if reason is Reason.DENIED else PoolState.FAILING
 
     def pool_missing(self) -> None:
-        """There is no such pool."""
+        """Set the state to MISSING."""
         self.state = PoolState.MISSING
 
     def sweep_abandoned(self) -> None:
-        """What was read is out."""
+        """Do nothing: the devices that were read are already written."""
 
     def view(self) -> PoolView:
-        """The state, and no data."""
+        """Return the state, without data."""
         return PoolView(
             settings=self.settings,
             state=self.state,
