@@ -1,24 +1,23 @@
-"""The bundled Cognito: an HTTP server that any AWS SDK can talk to, behind `demo` and the integration tests.
+"""Bundled Cognito emulator: an HTTP server for any AWS SDK, used by `demo` and the integration tests.
 
-One world, and moto owns it. Pools, users, groups, app clients, sign-ins and STS are moto's own objects
-and operations; this package adds what moto lacks and what moto is too slow for, on those same objects:
+moto holds all state. Pools, users, groups, app clients, sign-ins and STS are moto's own objects and operations; this
+package adds what moto lacks, and replaces what is too slow, on those same objects:
 
-* Device tracking (`devices`, `tracking`): a user's devices hang on moto's user object and go with it.
-  CreateUserPool, UpdateUserPool and DescribeUserPool carry the DeviceConfiguration in moto already.
-* ListUsers, ListUsersInGroup and the device operations (`listings`) read moto's dictionaries and
-  build only what goes out: moto's own ListUsers manages about 100 requests a second.
-* Seeding (`seed`) writes users straight into moto's dictionaries.
+* Device tracking (`devices`, `tracking`): a user's devices are stored on moto's user object and deleted with it. moto
+  itself supports the DeviceConfiguration in CreateUserPool, UpdateUserPool and DescribeUserPool.
+* ListUserPools, ListUsers, ListUsersInGroup and the device listings (`listings`) read moto's dictionaries and build
+  only the response: moto's own ListUsers handles about 100 requests per second.
+* Seeding (`seed`) writes users directly into moto's dictionaries.
 
-So a user made by SignUp or AdminCreateUser is listed, one deleted is gone with the devices, and no
-second store has to be kept in step. A store of our own, with moto beside it, would be faster still
-and wrong sooner.
+A user created by SignUp or AdminCreateUser is therefore listed, and a deleted user disappears with the devices. A
+separate store would be faster, but would have to be kept in sync with moto.
 
-moto is called as a library (`world`), without its server, which needs Flask; the HTTP side
-(`server`) is the standard library's threading server: a connection costs a thread, a delay is a wait, a dropped
-connection is one, and it keeps up with far more than boto3 can ask.
+moto is called as a library (`world`), without its server, which needs Flask. The HTTP side (`server`) is the threading
+server of the standard library: each connection has a thread, so that delays and dropped connections are easy to
+emulate, and it handles far more requests than boto3 can send.
 
-moto's world is one per process: emulators in one process share accounts, and each forgets its pools
-when it is closed.
+moto's state is global to the process: emulators in one process share accounts, and each deletes its own pools when it
+is closed.
 """
 
 from exporter.emulator.emulator import Emulator, PoolTruth

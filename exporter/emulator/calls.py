@@ -1,4 +1,4 @@
-"""From an HTTP request to a call: which operation, on behalf of which account, in which Region."""
+"""Parser of HTTP requests into calls: operation, parameters, account and Region."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from exporter.emulator.errors import Refusal
 from exporter.emulator.world import TARGET_PREFIX, Call, World
 
 GLOBAL_REGION = "us-east-1"
-"""Where a request stands that names no Region: an unsigned one."""
+"""Region of a request that names none, such as an unsigned one."""
 
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What the server read: two headers and the body."""
+    """Parts of an HTTP request that the emulator uses: two headers and the body."""
 
     target: str | None
-    """X-Amz-Target."""
+    """Value of the header X-Amz-Target."""
     authorization: str | None
     body: bytes
 
 
 def read_call(world: World, request: HttpRequest) -> Call:
-    """Understand a request of Cognito's JSON protocol or of STS's query protocol; no signature is checked.
+    """Parse a request of Cognito's JSON protocol or of STS's query protocol; signatures are not verified.
 
-    Raises `Refusal` for anything else.
+    Raises `Refusal` for any other request.
     """
     credential = _CREDENTIAL.search(request.authorization or "")
     access_key = credential[1] if credential else None
@@ -51,7 +51,7 @@ def read_call(world: World, request: HttpRequest) -> Call:
 
 
 def _pool_of_arn(params: dict[str, Any]) -> str | None:
-    """The pool that an operation on tags names."""
+    """Return the pool id in the ARN of a tag operation, None without one."""
     arn = params.get("ResourceArn")
     return arn.rpartition(":userpool/")[2] if isinstance(arn, str) else None
 
@@ -74,7 +74,7 @@ def _sts_call(world: World, body: bytes, access_key: str | None, region: str) ->
 
 
 def _unsigned(world: World, params: dict[str, Any]) -> tuple[str, str, str | None]:
-    """Account, Region and pool of a request that a user's app makes; AWS knows them by client or token."""
+    """Return account, Region and pool of an unsigned request, found by its app client or access token."""
     if "ClientId" in params:
         pool = world.pool_of_client(str(params["ClientId"]))
     elif "AccessToken" in params:

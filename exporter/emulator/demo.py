@@ -1,4 +1,4 @@
-"""The world that `demo` shows: three pools whose users live on while they are watched."""
+"""Demo world of `demo`: three pools with simulated activity."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from exporter.emulator.seed import SEED_PASSWORD, DeviceMix
 from exporter.model import Mfa, Tracking
 
 ACCESS_KEY_ID = "123456789012"
-"""Stands for the account of the demo's pools; any secret goes with it."""
+"""Access key id, and account id, of the demo's pools; any secret key is accepted."""
 
 SECONDS_PER_EVENT = 0.4
 REQUESTS_KEPT = 1000
 QUOTA = 500
-"""Requests per second that this Cognito grants for reading devices: an account that has bought some."""
+"""Quota for reading devices, in requests per second, as of an account with an increased quota."""
 
 RATES = MappingProxyType({"UserResourceRead": "26%", "UserList": 20, "UserPoolRead": 5, "UserPoolResourceRead": 5})
 """Requests per second, or the share of the quota, at which a sweep of all pools takes about 20 seconds."""
@@ -33,7 +33,7 @@ RATES = MappingProxyType({"UserResourceRead": "26%", "UserList": 20, "UserPoolRe
 
 @dataclass(frozen=True, slots=True)
 class DemoPool:
-    """One pool of the demo, and how fine the exporter shows it."""
+    """Pool of the demo, and its level of detail in the exporter."""
 
     name: str
     users: int
@@ -52,9 +52,9 @@ POOLS = (
 
 
 class DemoWorld:
-    """An emulator with three pools; from `start` to `stop`, devices sign in, appear and vanish.
+    """Emulator with three pools; from `start` to `stop`, devices sign in, are added and are removed.
 
-    Use it as a context manager, or call `start` and `stop`. The same seed begins the same world.
+    Use it as a context manager, or call `start` and `stop`. The same seed gives the same initial state.
     """
 
     def __init__(self, *, port: int = 0, seed: int = 0) -> None:
@@ -62,7 +62,7 @@ class DemoWorld:
         self.emulator.faults.quotas = {Category.USER_RESOURCE_READ: QUOTA}
         self.pool_ids = {pool.name: _seed(self.emulator, pool, seed) for pool in POOLS}
         self._lives = [
-            PoolLife(self.emulator, self.pool_ids[pool.name], Random(f"{seed}/{pool.name}"))  # noqa: S311 -- a play
+            PoolLife(self.emulator, self.pool_ids[pool.name], Random(f"{seed}/{pool.name}"))  # noqa: S311 -- no secret
             for pool in POOLS
             if pool.tracking is not Tracking.OFF
         ]
@@ -71,16 +71,16 @@ class DemoWorld:
 
     @property
     def url(self) -> str:
-        """The endpoint of Cognito and STS."""
+        """Endpoint URL of Cognito and STS."""
         return self.emulator.url
 
     def start(self) -> None:
-        """Begin to serve and to live."""
+        """Start the server, then the simulated activity."""
         self.emulator.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop living, then serving."""
+        """Stop the simulated activity, then the server."""
         self._stopping.set()
         self._thread.join()
         self.emulator.close()
@@ -95,7 +95,7 @@ class DemoWorld:
         self.stop()
 
     def settings_yaml(self, key_file: Path) -> str:
-        """The exporter's configuration for this world; `key_file` holds the key of the user labels."""
+        """Return the exporter's configuration for this world; `key_file` holds the key of the user labels."""
         settings = {
             "defaults": {
                 "refresh_interval": "1m",
@@ -115,7 +115,7 @@ class DemoWorld:
 
 
 class PoolLife:
-    """What happens in one pool, one event at a time, through the operations that apps and administrators use."""
+    """Simulated activity of one pool, through the operations that apps and administrators use."""
 
     def __init__(self, emulator: Emulator, pool_id: str, random: Random) -> None:
         self._emulator = emulator
@@ -128,7 +128,7 @@ class PoolLife:
         self._client_id = str(client["UserPoolClient"]["ClientId"])
 
     def event(self) -> None:
-        """One event: mostly a sign-in, sometimes a device more or less, seldom a user more or less."""
+        """Run one random event: mostly a sign-in, sometimes add or remove a device, rarely a user."""
         events: Mapping[Callable[[], None], float] = {
             self.known_device_signs_in: 0.70,
             self.device_appears: 0.14,
@@ -140,17 +140,17 @@ class PoolLife:
         try:
             happening()
         except Refusal as refusal:
-            # Others may change this world too, by hand for instance, and a user may be gone in between.
+            # Other clients may change the pool too, for example delete the user between two calls.
             logging.getLogger(__name__).debug("event refused: %s", refusal.code)
 
     def known_device_signs_in(self) -> None:
-        """A device of some user authenticates again."""
+        """Sign in a random user with a known device."""
         name, key = self._some_device()
         if key is not None:
             self._sign_in(name, DEVICE_KEY=key)
 
     def device_appears(self) -> None:
-        """A user signs in from a new device; where users opt in, most let it be remembered."""
+        """Sign in a random user with a new device; if the pool is opt-in, most users have it remembered."""
         result = self._sign_in(self._random.choice(self._names))
         token, key = result["AccessToken"], result["NewDeviceMetadata"]["DeviceKey"]
         confirmed = self._do("ConfirmDevice", AccessToken=token, DeviceKey=key, DeviceName="Demo browser")
@@ -158,13 +158,13 @@ class PoolLife:
             self._do("UpdateDeviceStatus", AccessToken=token, DeviceKey=key, DeviceRememberedStatus="remembered")
 
     def device_vanishes(self) -> None:
-        """An administrator forgets a device."""
+        """Forget a random device as an administrator."""
         name, key = self._some_device()
         if key is not None:
             self._admin("AdminForgetDevice", Username=name, DeviceKey=key)
 
     def user_appears(self) -> None:
-        """An administrator creates a user."""
+        """Create a user as an administrator."""
         self._newcomers += 1
         name = f"newcomer-{self._newcomers:06d}"
         self._admin("AdminCreateUser", Username=name, MessageAction="SUPPRESS")
@@ -172,7 +172,7 @@ class PoolLife:
         self._names.append(name)
 
     def user_vanishes(self) -> None:
-        """An administrator deletes a user, and the user's devices with it."""
+        """Delete a random user, and the user's devices, as an administrator."""
         name = self._names.pop(self._random.randrange(len(self._names)))
         self._admin("AdminDeleteUser", Username=name)
 

@@ -1,4 +1,4 @@
-"""Device records, and where they live: on moto's own user objects, so that they go when the user goes."""
+"""Device records, stored on moto's user objects so that they are deleted with the user."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool
 from exporter.model import Device, RememberedStatus, Tracking
 
 AWS_SDK = "aws-sdk"
-"""The value of `dev:device_sdk` in AWS's sample."""
+"""Value of `dev:device_sdk` in AWS's sample response."""
 
 _ATTRIBUTE = "tracked_devices"
 
 
 @dataclass(slots=True)
 class DeviceRecord:
-    """One device as Cognito keeps it; points in time in milliseconds since the epoch."""
+    """Device as Cognito stores it; times are in milliseconds since the epoch."""
 
     key: str
     created_ms: int | None
@@ -30,29 +30,29 @@ class DeviceRecord:
     sdk: str = AWS_SDK
 
     def touch(self, now: float) -> None:
-        """The device signed in; Cognito keeps that date to the second."""
+        """Set the authentication date to `now`, in seconds; Cognito stores it in whole seconds."""
         self.authenticated_ms = int(now) * 1000
 
     def as_model(self) -> Device:
-        """The record as the exporter should come to know it."""
+        """Return the device as the exporter is expected to read it."""
         return Device(self.key, self.remembered, self.status, self.created_ms, self.modified_ms, self.authenticated_ms)
 
 
 @dataclass(slots=True)
 class UserDevices:
-    """The devices of one user: confirmed ones by key, and keys given at sign-in that wait for ConfirmDevice."""
+    """Devices of one user: confirmed ones by key, and keys issued at sign-in that await ConfirmDevice."""
 
     confirmed: dict[str, DeviceRecord] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
 
 
 def devices_of(user: CognitoIdpUser) -> UserDevices:
-    """The user's devices; the same object every time."""
+    """Return the user's devices, always as the same object."""
     return cast("UserDevices", vars(user).setdefault(_ATTRIBUTE, UserDevices()))
 
 
 def tracking_of(pool: CognitoIdpUserPool) -> Tracking:
-    """How the pool remembers devices, by its DeviceConfiguration."""
+    """Return the device tracking of a pool, from its DeviceConfiguration."""
     configuration = pool.extended_config.get("DeviceConfiguration")
     if not configuration:
         return Tracking.OFF
@@ -60,7 +60,7 @@ def tracking_of(pool: CognitoIdpUserPool) -> Tracking:
 
 
 def device_configuration(tracking: Tracking, *, challenge: bool) -> dict[str, bool] | None:
-    """The DeviceConfiguration that means `tracking`; `challenge` lets a remembered device skip MFA."""
+    """Return the DeviceConfiguration of `tracking`; `challenge` allows remembered devices to skip MFA."""
     if tracking is Tracking.OFF:
         return None
     return {
@@ -70,10 +70,10 @@ def device_configuration(tracking: Tracking, *, challenge: bool) -> dict[str, bo
 
 
 def render(record: DeviceRecord, pool: CognitoIdpUserPool, username: str) -> dict[str, Any]:
-    """The record as a DeviceType.
+    """Return the record as a DeviceType.
 
-    Shape, attribute names and their order are those of AWS's sample of admin-list-devices; dates are
-    JSON numbers in seconds.
+    Shape, attribute names and their order are those of AWS's sample of admin-list-devices; dates are JSON numbers in
+    seconds.
     """
     owner = f"{username}.{pool.id}"
     arn = f"arn:aws:cognito-idp:{pool.region}:{pool.account_id}:owner/{owner}/device/{record.key}"

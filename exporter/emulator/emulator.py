@@ -1,4 +1,4 @@
-"""The emulator as tests and the demo hold it: a server, its knobs, its log and the truth."""
+"""Emulator for tests and the demo: server, fault injection, request log and access to the actual data."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ ALL_DEVICES = DeviceMix()
 
 @dataclass(frozen=True, slots=True)
 class PoolTruth:
-    """The users of a pool and their devices at one moment."""
+    """Users of a pool and their devices at one moment."""
 
     users: Mapping[str, tuple[Device, ...]] = field(repr=False)
-    """Every user by name, in the order of creation; devices in the order of confirmation."""
+    """All users by name, in order of creation; devices in order of confirmation."""
     federated: frozenset[str] = field(repr=False)
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """Every device of the pool."""
+        """All devices of the pool."""
         return tuple(device for devices in self.users.values() for device in devices)
 
 
@@ -49,9 +49,9 @@ class Emulator:
         client = boto3.client("cognito-idp", "eu-west-1", endpoint_url=emulator.url, ...)
     ```
 
-    Any credentials do. An access key id of twelve digits stands for the account of that number, any
-    other for moto's default account; what STS AssumeRole gives stands for the role's account.
-    Raises `ValueError` for a host that is not loopback.
+    Any credentials are accepted. An access key id of twelve digits selects the account with that id, credentials from
+    STS AssumeRole select the role's account, and all others select moto's default account. Raises `ValueError` for a
+    host that is not loopback.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The endpoint URL for Cognito and for STS."""
+        """Endpoint URL of Cognito and STS."""
         return self._server.url
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start the server."""
         self._server.start()
 
     def close(self) -> None:
-        """Stop serving, close every connection and forget the pools that were made here."""
+        """Stop the server, close all connections and delete the pools that were created here."""
         self._service.close()
         self._server.close()
         with self._service.lock:
@@ -95,7 +95,7 @@ class Emulator:
     ) -> None:
         self.close()
 
-    def seed_pool(  # noqa: PLR0913 -- a caller names only what it means
+    def seed_pool(  # noqa: PLR0913 -- a caller passes few of them
         self,
         name: str,
         region: str = DEFAULT_REGION,
@@ -110,12 +110,11 @@ class Emulator:
         seed: int = 0,
         now: float | None = None,
     ) -> str:
-        """Create and fill a pool; returns its id.
+        """Create and fill a pool, and return its id.
 
-        The pool is the same for the same arguments, its id included. `users` is how many, or their
-        names. All are confirmed and have the password `exporter.emulator.seed.SEED_PASSWORD`, but
-        federated ones, who have no devices. `now` is wall time in seconds, the moment at which ages
-        count; None is this moment.
+        The same arguments give the same pool, including its id. `users` is their number or their names. All users are
+        confirmed and have the password `exporter.emulator.seed.SEED_PASSWORD`, except federated users, who have no
+        devices. `now` is the wall time in seconds from which ages are computed, by default the current time.
         """
         with self._service.lock:
             pool_id = Seeder(self._world).pool(
@@ -135,15 +134,15 @@ class Emulator:
         return pool_id
 
     def tag(self, pool_id: str, /, **tags: str) -> None:
-        """Give a pool these tags and no others.
+        """Replace the tags of a pool.
 
-        Raises `KeyError` when there is no such pool.
+        Raises `KeyError` if there is no such pool.
         """
         with self._service.lock:
             self._world.pool_by_id(pool_id).extended_config["UserPoolTags"] = dict(tags)
 
     def trust(self, role_arn: str, external_id: str) -> None:
-        """Let nobody assume a role without this external id; a role of which nothing is said lets everyone."""
+        """Require this external id to assume a role; by default, any caller can assume a role."""
         with self._service.lock:
             self._service.operations.external_ids[role_arn] = external_id
 
@@ -155,9 +154,9 @@ class Emulator:
         region: str = DEFAULT_REGION,
         account_id: str = DEFAULT_ACCOUNT_ID,
     ) -> dict[str, Any]:
-        """Do an operation of Cognito directly: no network, no faults, no entry in the log.
+        """Call a Cognito operation directly: no network, no faults, no entry in the request log.
 
-        Raises `Refusal` for what AWS answers with an error.
+        Raises `Refusal` for an error response.
         """
         pool_id = params.get("UserPoolId")
         body = json.dumps(params).encode()
@@ -168,17 +167,17 @@ class Emulator:
         return content
 
     def requests(self) -> tuple[Request, ...]:
-        """Every request that was answered so far, in order of arrival."""
+        """Return the completed requests, in order of arrival."""
         return self._log.read()
 
     def clear_requests(self) -> None:
-        """Begin the log anew."""
+        """Clear the request log."""
         self._log.clear()
 
     def truth(self, pool_id: str) -> PoolTruth:
-        """What the pool holds now.
+        """Return the current users and devices of a pool.
 
-        Raises `KeyError` when there is no such pool.
+        Raises `KeyError` if there is no such pool.
         """
         with self._service.lock:
             users = list(self._world.pool_by_id(pool_id).users.values())

@@ -1,4 +1,4 @@
-"""AWS's errors, as they leave the emulator: a code, an HTTP status, a message."""
+"""AWS errors that the emulator returns: code, HTTP status and message."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ JSON_TYPE = "application/x-amz-json-1.1"
 XML_TYPE = "text/xml"
 
 OK = "OK"
-"""The answered code of a request that succeeded."""
+"""Code of a successful response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, and the code it stands for: `OK` or AWS's error code."""
+    """HTTP response, and its code: `OK` or AWS's error code."""
 
     status: int
     body: bytes
@@ -24,7 +24,7 @@ class Answer:
 
 
 class Refusal(Exception):
-    """A request that AWS answers with an error."""
+    """Error response of AWS."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(f"{code}: {message}")
@@ -33,12 +33,12 @@ class Refusal(Exception):
         self.status = status
 
     def as_json(self) -> Answer:
-        """The error as Cognito's JSON protocol gives it."""
+        """Return the error in Cognito's JSON protocol."""
         body = json.dumps({"__type": self.code, "message": self.message}).encode()
         return Answer(self.status, body, self.code)
 
     def as_xml(self) -> Answer:
-        """The error as STS's query protocol gives it."""
+        """Return the error in STS's query protocol."""
         body = (
             '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
             f"<Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message></Error></ErrorResponse>"
@@ -47,35 +47,35 @@ class Refusal(Exception):
 
 
 def invalid_parameter(message: str) -> Refusal:
-    """The parameters are wrong."""
+    """Return the error for invalid parameters."""
     return Refusal("InvalidParameterException", message)
 
 
 def not_authorized(message: str) -> Refusal:
-    """The access token or password is not accepted."""
+    """Return the error for an invalid access token or password."""
     return Refusal("NotAuthorizedException", message)
 
 
 def pool_not_found(pool_id: str) -> Refusal:
-    """There is no such pool in this account and Region."""
+    """Return the error for a pool that is not in this account and Region."""
     return Refusal("ResourceNotFoundException", f"User pool {pool_id} does not exist.")
 
 
 def group_not_found() -> Refusal:
-    """There is no such group in the pool."""
+    """Return the error for a group that is not in the pool."""
     return Refusal("ResourceNotFoundException", "Group not found.")
 
 
 def device_not_found() -> Refusal:
-    """The user has no such device."""
+    """Return the error for a device that the user does not have."""
     return Refusal("ResourceNotFoundException", "Device does not exist.")
 
 
 def user_not_found() -> Refusal:
-    """There is no such user in the pool."""
+    """Return the error for a user who is not in the pool."""
     return Refusal("UserNotFoundException", "User does not exist.")
 
 
 def tracking_off() -> Refusal:
-    """The pool does not remember devices."""
+    """Return the error for a pool without device tracking."""
     return Refusal("InvalidUserPoolConfigurationException", "User pool does not have device tracking configured.")

@@ -1,7 +1,6 @@
-"""The knobs: what the emulator does wrong, and how hard.
+"""Fault injection: errors, quotas, latency, odd paging and omitted fields.
 
-Every field is replaced as a whole, at any time and from any thread; a request sees the value of the
-moment at which it arrived.
+Each field of `Faults` is replaced as a whole, at any time and from any thread.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from exporter.aws.api import Category
 T = TypeVar("T")
 
 ANY_OPERATION = "*"
-"""The key that stands for every operation without a key of its own."""
+"""Key for all operations without a key of their own."""
 
 
 class Fault(Enum):
-    """One way in which a request goes wrong."""
+    """Kind of fault that a request can have."""
 
     THROTTLED = "TooManyRequestsException at HTTP 400"
     SERVER_ERROR = "InternalErrorException at HTTP 500"
@@ -32,21 +31,21 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Where a fault strikes; None is any operation, any pool."""
+    """Fault and the requests that it applies to; None matches any operation or any pool."""
 
     fault: Fault
     operation: str | None = None
     pool_id: str | None = None
     share: float = 1.0
-    """The share of the matching requests that is struck, drawn from the emulator's seeded generator."""
+    """Share of the matching requests that get the fault, drawn from the emulator's seeded generator."""
 
     def covers(self, operation: str, pool_id: str | None) -> bool:
-        """Whether the rule speaks of this request."""
+        """Return True if the rule matches this request."""
         return self.operation in {None, operation} and self.pool_id in {None, pool_id}
 
 
 class Chain(Enum):
-    """What becomes of the tokens of a listing."""
+    """Behavior of the page tokens of a listing."""
 
     TRUE = "they end with the last page"
     REPEATED = "the same token for ever, with the same page"
@@ -55,40 +54,40 @@ class Chain(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """How a listing is cut into pages."""
+    """Division of a listing into pages."""
 
     longest: int | None = None
-    """No page holds more items than this, whatever the Limit asked for."""
+    """Maximum items per page, even if the requested Limit is higher."""
     blank_pages: bool = False
-    """Every page is preceded by an empty one that carries a token."""
+    """Return an empty page with a token before every page."""
     chain: Chain = Chain.TRUE
 
 
 @dataclass(slots=True)
 class Faults:
-    """What is wrong at the moment; nothing, unless told."""
+    """Faults that are active; none by default."""
 
     rules: tuple[Rule, ...] = ()
-    """Tried in this order; the first that strikes decides."""
+    """Evaluated in order; the first rule that applies determines the fault."""
     quotas: Mapping[Category, float] = field(default_factory=dict)
-    """Requests granted per category, account and Region in any one second; a refused request counts
-    for nothing. A category without an entry has no quota."""
+    """Requests granted in any one second, by category, for each account and Region; rejected requests do not count. A
+    category without an entry has no quota."""
     latency: Mapping[str, float] = field(default_factory=dict)
-    """Seconds between arrival and answer, by operation."""
+    """Seconds added before the response, by operation."""
     paging: Mapping[str, Paging] = field(default_factory=dict)
-    """By operation."""
+    """Paging by operation."""
     expired: frozenset[str] = frozenset()
-    """Access key ids whose session is over: every request signed with one is refused."""
+    """Access key ids of expired sessions: every request signed with one is rejected."""
     omitted: frozenset[str] = frozenset()
-    """Fields and attributes left out of every answer of Cognito, such as `DeviceCreateDate`, `Devices`,
+    """Fields and attributes omitted from all Cognito responses, such as `DeviceCreateDate`, `Devices`,
     `dev:device_remembered_status` or `EstimatedNumberOfUsers`."""
 
     def delay(self, operation: str) -> float:
-        """Seconds to wait before the operation is answered."""
+        """Return the latency of an operation, in seconds."""
         return _chosen(self.latency, operation, 0.0)
 
     def paging_of(self, operation: str) -> Paging:
-        """How the operation's pages are cut."""
+        """Return the paging of an operation."""
         return _chosen(self.paging, operation, Paging())
 
 

@@ -1,7 +1,7 @@
-"""The operations that list: ListUserPools, ListUsers, ListUsersInGroup, AdminListDevices and ListDevices.
+"""List operations: ListUserPools, ListUsers, ListUsersInGroup, AdminListDevices and ListDevices.
 
-moto answers ListUsers at about 100 requests a second, far below what a sweep asks for; these read the
-same objects and build only what goes out.
+moto's own ListUsers handles about 100 requests per second, far fewer than a sweep sends; these functions read the same
+objects and build only the response.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from exporter.emulator.faults import Faults
 from exporter.emulator.paging import PAGE_LIMIT, Listings, Question
 
 DEFAULT_USERS = 20
-"""Users on a page when no Limit is given: AWS gives fewer than it could, and so does this."""
+"""Users per page without a Limit; like AWS, fewer than the maximum."""
 DEFAULT_DEVICES = 10
 
 _FILTER = re.compile(r'\s*([\w:]+)\s*(\^?=)\s*"(.*)"\s*', re.DOTALL)
@@ -34,7 +34,7 @@ def list_user_pools(
     listings: Listings[CognitoIdpUserPool],
     faults: Faults,
 ) -> dict[str, Any]:
-    """ListUserPools; `MaxResults` must be given."""
+    """Return the response to ListUserPools; `MaxResults` is required."""
     limit = params.get("MaxResults")
     if not isinstance(limit, int) or not 1 <= limit <= PAGE_LIMIT:
         raise invalid_parameter(
@@ -57,7 +57,7 @@ def list_user_pools(
 def list_users(
     pool: CognitoIdpUserPool, params: dict[str, Any], listings: Listings[CognitoIdpUser], faults: Faults
 ) -> dict[str, Any]:
-    """ListUsers: `Filter` as AWS documents it, evaluated when the first page is asked for."""
+    """Return the response to ListUsers; `Filter` is as AWS documents it and is evaluated for the first page only."""
     matches = user_filter(params.get("Filter") or "")
     page, token = listings.page(
         Question.of("ListUsers", params, "PaginationToken"),
@@ -72,7 +72,7 @@ def list_users(
 def list_users_in_group(
     pool: CognitoIdpUserPool, params: dict[str, Any], listings: Listings[CognitoIdpUser], faults: Faults
 ) -> dict[str, Any]:
-    """ListUsersInGroup."""
+    """Return the response to ListUsersInGroup."""
     group = pool.groups.get(str(params.get("GroupName")))
     if group is None:
         raise group_not_found()
@@ -94,7 +94,7 @@ def list_devices(
     listings: Listings[DeviceRecord],
     faults: Faults,
 ) -> dict[str, Any]:
-    """AdminListDevices and ListDevices."""
+    """Return the response to AdminListDevices and ListDevices."""
     page, token = listings.page(
         Question.of(operation, params, "PaginationToken"),
         params.get("PaginationToken"),
@@ -109,9 +109,9 @@ def list_devices(
 
 
 def limit_of(params: dict[str, Any], default: int) -> int:
-    """The page size asked for; 0 asks for the default.
+    """Return the requested page size; 0 selects the default.
 
-    Raises `Refusal` above the largest that AWS allows.
+    Raises `Refusal` for a size that AWS does not allow.
     """
     limit = params.get("Limit", 0)
     if not isinstance(limit, int) or not 0 <= limit <= PAGE_LIMIT:
@@ -123,9 +123,9 @@ def limit_of(params: dict[str, Any], default: int) -> int:
 
 
 def user_filter(expression: str) -> Callable[[CognitoIdpUser], bool]:
-    r"""A Filter such as `status = "Enabled"` or `username ^= "a\"b"` as a predicate; empty is everyone.
+    r"""Return the predicate of a Filter such as `status = "Enabled"` or `username ^= "a\"b"`; empty matches all users.
 
-    Raises `Refusal` when it is no filter, or when the attribute cannot be searched.
+    Raises `Refusal` if the filter is invalid or its attribute is not searchable.
     """
     if not expression:
         return lambda _: True
@@ -154,7 +154,7 @@ def _searched(attribute: str) -> Callable[[CognitoIdpUser], str | None]:
 
 
 def status_of(user: CognitoIdpUser) -> str:
-    """The user's UserStatus; moto keeps an enumeration member that is a string, or a plain string."""
+    """Return the user's UserStatus; moto stores a plain string or a member of a string enumeration."""
     return str.__str__(user.status)
 
 
@@ -165,7 +165,7 @@ def _users(
     token_name: str,
     token: str | None,
 ) -> dict[str, Any]:
-    """A page of users; one deleted since the listing began is left out."""
+    """Return a page of users, without those deleted since the listing began."""
     present = (user for user in page if pool.users.get(user.username) is user)
     answer: dict[str, Any] = {"Users": [_user(user, wanted) for user in present]}
     if token is not None:
@@ -186,12 +186,12 @@ def _user(user: CognitoIdpUser, wanted: list[str] | None) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)  # seeded users share one date
 def _seconds(moment: datetime) -> float:
-    """A date as a JSON number, to the millisecond; moto's dates are UTC without saying so."""
+    """Return a date as a JSON number, to the millisecond; moto's dates are UTC without a time zone."""
     return round(moment.replace(tzinfo=UTC).timestamp(), 3)
 
 
 def _attributes(user: CognitoIdpUser, wanted: list[str]) -> list[dict[str, str]]:
-    """The attributes asked for; AWS refuses the whole listing when one user lacks one of them."""
+    """Return the requested attributes; AWS rejects the whole listing if one user lacks one of them."""
     try:
         return [{"Name": name, "Value": user.attribute_lookup[name]} for name in wanted]
     except KeyError:

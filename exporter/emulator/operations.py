@@ -1,4 +1,4 @@
-"""Who answers what: the emulator's own operations, and moto for all others."""
+"""Dispatch of calls: to the emulator's own operations, or else to moto."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from exporter.emulator.world import Call, World
 SIGN_INS = frozenset({"AdminInitiateAuth", "AdminRespondToAuthChallenge", "InitiateAuth", "RespondToAuthChallenge"})
 
 Content = dict[str, Any] | None
-"""What an operation answers; None is an empty body."""
+"""Content of a response; None is an empty body."""
 
 
 class Operations:
-    """Answers calls one at a time; not safe for threads."""
+    """Operations of the emulator; not thread-safe."""
 
     def __init__(self, world: World, faults: Faults) -> None:
         self._world = world
@@ -46,14 +46,14 @@ class Operations:
             "GetProvisionedLimit": self._get_provisioned_limit,
         }
         self.created: set[str] = set()
-        """Ids of the pools that came to be here."""
+        """Ids of the pools that were created here."""
         self.external_ids: dict[str, str] = {}
-        """By the ARN of a role, what its trust policy asks for; every other role lets everyone in."""
+        """External id that a role requires, by role ARN; any caller can assume other roles."""
 
     def answer(self, call: Call, now: float) -> Answer:
-        """The answer to a call; `now` is wall time in seconds.
+        """Return the response to a call; `now` is wall time in seconds.
 
-        Raises `Refusal` for what AWS answers with an error.
+        Raises `Refusal` for an error of the emulator; error responses of moto are returned.
         """
         own = self._own.get(call.operation) if call.service == "cognito-idp" else None
         if own is None:
@@ -107,7 +107,7 @@ class Operations:
         return {}
 
     def _tags(self, call: Call) -> dict[str, str]:
-        """Those of the pool that the call names by its ARN, as DescribeUserPool gives them too."""
+        """Return the tags of the pool that the call names by ARN; DescribeUserPool returns the same tags."""
         pool = self._world.pool(call)
         if call.params.get("ResourceArn") != pool.arn:
             raise invalid_parameter("Invalid ResourceArn")
@@ -152,9 +152,9 @@ class Operations:
         return {"Limit": {"LimitDefinition": definition, "ProvisionedLimitValue": int(granted)}}
 
     def _subject(self, call: Call) -> tuple[CognitoIdpUserPool, CognitoIdpUser]:
-        """The tracking pool and the user that a device operation speaks of.
+        """Return the pool and the user of a device operation; the pool must track devices.
 
-        An administrator names both; a user's app shows the access token that a sign-in gave.
+        Admin operations name both; the others identify them by the access token of a sign-in.
         """
         if call.operation.startswith("Admin"):
             pool = self._world.pool(call)
@@ -172,10 +172,10 @@ class Operations:
 
 
 def _settle_mfa(pool: CognitoIdpUserPool, params: dict[str, Any]) -> None:
-    """Keep the pool's MFA in one place.
+    """Store the pool's MFA setting in one place.
 
-    moto keeps it in two, and DescribeUserPool shows the one that SetUserPoolMfaConfig does not set.
-    UpdateUserPool resets what it is not given, as AWS documents.
+    moto stores it in two, and DescribeUserPool returns the one that SetUserPoolMfaConfig does not set. UpdateUserPool
+    resets a setting that the request omits, as AWS documents.
     """
     pool.mfa_config = params.get("MfaConfiguration") or "OFF"
     pool.extended_config.pop("MfaConfiguration", None)

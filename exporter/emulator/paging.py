@@ -1,7 +1,7 @@
-"""Listings cut into pages, with tokens that are good only for the parameters that they were given for.
+"""Pagination of listings, with tokens that are valid only for the parameters that they were issued for.
 
-A listing of several pages is a snapshot of its first request: a user deleted or added between two
-pages makes no other user appear twice or not at all.
+A listing of several pages is a snapshot, taken at its first request: deleting or adding a user between two pages does
+not duplicate or skip other users.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from exporter.emulator.faults import Chain, Paging
 T = TypeVar("T")
 
 PAGE_LIMIT = 60
-"""The largest Limit of ListUsers, ListUsersInGroup and AdminListDevices. Source: botocore's service model."""
+"""Maximum Limit of ListUsers, ListUsersInGroup and AdminListDevices. Source: botocore's service model."""
 
 OPEN_LISTINGS = 64
-"""So many listings of several pages are kept; the token of an older one is refused."""
+"""Maximum number of open multi-page listings; the tokens of older ones are rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whatever must stay the same from page to page."""
+    """Operation and parameters, which must be the same for every page of a listing."""
 
     operation: str
     params: tuple[tuple[str, Any], ...]
 
     @classmethod
     def of(cls, operation: str, params: dict[str, Any], token_name: str) -> Question:
-        """The operation's parameters without its token."""
+        """Return the operation and its parameters, without the token."""
         rest = sorted((name, str(value)) for name, value in params.items() if name != token_name)
         return cls(operation, tuple(rest))
 
@@ -45,7 +45,7 @@ class _Listing(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a token leads: a listing, how many items were given, whether the blank page was, a serial."""
+    """Position that a token encodes: listing, items returned so far, blank page returned or not, serial number."""
 
     listing: int
     offset: int = 0
@@ -65,7 +65,7 @@ class _Place:
 
 
 class Listings(Generic[T]):
-    """The listings under way; not safe for threads."""
+    """Open listings; not thread-safe."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[int, _Listing[T]] = OrderedDict()
@@ -74,9 +74,9 @@ class Listings(Generic[T]):
     def page(
         self, question: Question, token: str | None, limit: int, paging: Paging, items: Callable[[], Sequence[T]]
     ) -> tuple[Sequence[T], str | None]:
-        """The items of one page and the token of the next, if any; `items` is asked on the first page only.
+        """Return the items of one page and the token of the next, if any; `items` is called for the first page only.
 
-        Raises `Refusal` for a token that is unknown or was given for other parameters.
+        Raises `Refusal` for a token that is unknown or was issued for other parameters.
         """
         size = limit if paging.longest is None else min(limit, paging.longest)
         if token is None:

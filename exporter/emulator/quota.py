@@ -1,4 +1,4 @@
-"""AWS's quotas: so many requests in any one second, per category, account and Region."""
+"""AWS quotas: limits on the requests in any one second, per category, account and Region."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ CATEGORIES: dict[str, Category] = {
     "ListUsersInGroup": Category.USER_LIST,
     "ResendConfirmationCode": Category.USER_RESOURCE_READ,
 }
-"""The category of each operation that has one here. Source: "Quotas in Amazon Cognito"."""
+"""Quota category by operation; others have no quota here. Source: "Quotas in Amazon Cognito"."""
 
 
 class QuotaMeter:
-    """Counts what was granted in the second that just passed; not safe for threads."""
+    """Counter of the requests granted in the last second; not thread-safe."""
 
     def __init__(self) -> None:
         self._granted: defaultdict[tuple[str, str, Category], deque[float]] = defaultdict(deque)
@@ -36,7 +36,7 @@ class QuotaMeter:
     def grants(
         self, quotas: Mapping[Category, float], account_id: str, region: str, operation: str, moment: float
     ) -> bool:
-        """Whether the request is within its quota; if so it is counted. `moment` is monotonic seconds."""
+        """Return True, and count the request, if it is within its quota; `moment` is monotonic time in seconds."""
         category = CATEGORIES.get(operation)
         if category is None or category not in quotas:
             return True

@@ -1,4 +1,4 @@
-"""The log of requests: what arrived at the server, when, and what was answered."""
+"""Log of the requests to the emulator: arrival time, call and response code."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One attempt as the server saw it."""
+    """Request as the server received it; each attempt of a client is one."""
 
     arrived: float
-    """Monotonic seconds, taken before any delay."""
+    """Monotonic time in seconds, before any injected latency."""
     operation: str
     account_id: str
     region: str
     pool_id: str | None
     code: str
-    """`OK`, AWS's error code, or the name of the `Fault` that spoilt the answer: MALFORMED, DROPPED."""
+    """`OK`, AWS's error code, or the name of the `Fault` that affected the response: MALFORMED or DROPPED."""
 
 
 class RequestLog:
-    """The newest requests, up to a number; safe for threads."""
+    """Thread-safe log of the most recent requests."""
 
     def __init__(self, longest: int) -> None:
         self._requests: deque[Request] = deque(maxlen=longest)
 
     def add(self, request: Request) -> None:
-        """Take note of an answered request."""
+        """Add a completed request."""
         self._requests.append(request)
 
     def clear(self) -> None:
-        """Forget all requests."""
+        """Remove all requests."""
         self._requests.clear()
 
     def read(self) -> tuple[Request, ...]:
-        """Every request kept, in order of arrival; one still being answered is not among them."""
+        """Return the completed requests, in order of arrival."""
         return tuple(sorted(self._requests.copy(), key=lambda request: request.arrived))

@@ -1,4 +1,4 @@
-"""Pools filled at once: thousands of users with devices of every age, the same for the same seed."""
+"""Seeding of pools with thousands of users and devices of all ages, deterministic for a given seed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from exporter.emulator.tracking import device_key
 from exporter.emulator.world import World, forget_instances
 from exporter.model import Mfa, RememberedStatus, Tracking
 
-SEED_PASSWORD = "Seeded-passw0rd!"  # noqa: S105 -- of invented users, so that tests and the demo can sign them in
+SEED_PASSWORD = "Seeded-passw0rd!"  # noqa: S105 -- of generated users only
 FEDERATED = "EXTERNAL_PROVIDER"
-"""The UserStatus of a user that signs in through an external provider."""
+"""UserStatus of a user who signs in through an external provider."""
 
 MINUTE, DAY = 60.0, 86_400.0
 
@@ -37,17 +37,17 @@ _DEVICE_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class AgeGroup:
-    """One log-normal share of the devices."""
+    """Group of devices with log-normally distributed ages."""
 
     weight: float
     median_seconds: float
     sigma: float
-    """Of the logarithm; 0 gives every device the median."""
+    """Standard deviation of the logarithm of the age; 0 gives every device the median."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgeDistribution:
-    """How long ago devices last authenticated: in daily use, half forgotten, abandoned."""
+    """Distribution of the time since the last authentication: in daily use, rarely used, abandoned."""
 
     groups: tuple[AgeGroup, ...] = (
         AgeGroup(0.55, 2 * DAY, 1.8),
@@ -59,11 +59,11 @@ class AgeDistribution:
 
     @classmethod
     def constant(cls, seconds: float) -> AgeDistribution:
-        """Every device has the same age."""
+        """Return a distribution in which all devices have the same age."""
         return cls((AgeGroup(1.0, seconds, 0.0),), seconds, seconds)
 
     def draw(self, random: Random) -> float:
-        """An age in seconds."""
+        """Return a random age in seconds."""
         group = random.choices(self.groups, [group.weight for group in self.groups])[0]
         age = group.median_seconds * random.lognormvariate(0, group.sigma)
         return min(max(age, self.shortest_seconds), self.longest_seconds)
@@ -71,27 +71,27 @@ class AgeDistribution:
 
 @dataclass(frozen=True, slots=True)
 class DeviceMix:
-    """The devices of a seeded pool; the shares are of devices."""
+    """Devices of a seeded pool; shares are fractions of the devices."""
 
     per_user: Mapping[int, float] = field(default_factory=lambda: {0: 0.15, 1: 0.45, 2: 0.25, 3: 0.1, 5: 0.04, 9: 0.01})
-    """How many devices users have, each number with its weight. Federated users have none."""
+    """Weight of each number of devices per user. Federated users have none."""
     ages: AgeDistribution = AgeDistribution()
     remembered_share: float = 0.8
     unknown_share: float = 0.0
-    """Devices without `dev:device_remembered_status`."""
+    """Share of devices without `dev:device_remembered_status`."""
     unauthenticated_share: float = 0.0
-    """Devices without DeviceLastAuthenticatedDate."""
+    """Share of devices without DeviceLastAuthenticatedDate."""
     undated_share: float = 0.0
-    """Devices without any date."""
+    """Share of devices without any date."""
 
 
 class Seeder:
-    """Writes pools straight into moto's objects; not safe for threads."""
+    """Factory of pools that writes directly into moto's objects; not thread-safe."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def pool(  # noqa: PLR0913 -- a caller names only what it means
+    def pool(  # noqa: PLR0913 -- as `Emulator.seed_pool`
         self,
         name: str,
         region: str,
@@ -106,7 +106,7 @@ class Seeder:
         devices: DeviceMix,
         seed: int,
     ) -> str:
-        """Create and fill a pool; its id. `Emulator.seed_pool` says what the arguments mean."""
+        """Create and fill a pool, and return its id; `Emulator.seed_pool` documents the arguments."""
         random = Random(f"{seed}/{account_id}/{region}/{name}")  # noqa: S311 -- invented data
         pool = self._create(name, region, account_id, random)
         pool.mfa_config = mfa.value.upper()
@@ -138,7 +138,7 @@ def _template() -> CognitoIdpUserPool:
 
 
 def _empty_pool() -> CognitoIdpUserPool:
-    """Copy a pool of moto, except for the signing key: moto factors that RSA key again for each pool, in 0.1 s."""
+    """Return a copy of a moto pool that shares its signing key: in a new pool, moto factors that RSA key for 0.1 s."""
     template = _template()
     return deepcopy(template, {id(template.json_web_key): template.json_web_key})
 
@@ -151,7 +151,7 @@ def _free_id(region: str, random: Random, taken: Mapping[str, CognitoIdpUserPool
 
 
 def _names(users: int | Sequence[str], federated_share: float, random: Random) -> Iterator[tuple[str, bool]]:
-    """User names, and whether they are federated; invented names of federated users are as AWS makes them."""
+    """Yield user names, with True for federated users; their generated names have AWS's format."""
     names = [f"user-{number:06d}" for number in range(users)] if isinstance(users, int) else users
     for name in names:
         federated = random.random() < federated_share

@@ -1,4 +1,4 @@
-"""The HTTP side: a threading server of the standard library, with keep-alive, on loopback only."""
+"""HTTP server of the emulator: the standard library's threading server, with keep-alive, on loopback only."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from exporter.emulator.errors import Answer
 from exporter.emulator.service import Service
 
 _POLL_SECONDS = 0.05
-"""How soon the server notices that it is to stop."""
+"""Interval at which the server checks for a shutdown request."""
 
 
 class Server:
-    """Serves a `Service` from threads of its own, one per connection."""
+    """HTTP server of a `Service`, with one thread per connection."""
 
     def __init__(self, service: Service, host: str, port: int) -> None:
         _require_loopback(host)
@@ -31,24 +31,24 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the server listens, as an endpoint URL."""
+        """Endpoint URL of the server."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start the server."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop, and close every connection."""
-        if self._thread.ident is not None:  # else it never served, and would never hear of the shutdown
+        """Stop the server and close all connections."""
+        if self._thread.ident is not None:  # shutdown() blocks forever if the server was never started
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
 
 
 def _require_loopback(host: str) -> None:
-    """An emulator believes every caller, so that it is kept from the network."""
+    """Raise `ValueError` for a host that is not loopback: the emulator does not authenticate clients."""
     if not ip_address(host).is_loopback:
         raise ValueError(f"the emulator listens on loopback only, not on {host}")
 
@@ -56,11 +56,11 @@ def _require_loopback(host: str) -> None:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # head and body leave in one packet
+    wbufsize = -1  # buffered, so that head and body leave in one packet
     server: _ConnectionServer
 
     def do_POST(self) -> None:
-        """Answer one request of any AWS service that is emulated."""
+        """Handle one request to any emulated AWS service."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         request = HttpRequest(self.headers.get("X-Amz-Target"), self.headers.get("Authorization"), body)
         answer = self.server.service.answer(request)
@@ -77,11 +77,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the request log is where requests are noted."""
+        """Do nothing: the request log records requests."""
 
 
 class _ConnectionServer(ThreadingTCPServer):
-    """Knows its open connections, so that closing ends their threads at once."""
+    """Threading server that tracks its connections, so that closing it ends their threads immediately."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -94,7 +94,7 @@ class _ConnectionServer(ThreadingTCPServer):
         super().__init__(address, _Handler)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection until it ends."""
+        """Serve one connection until it is closed."""
         with self._connections_lock:
             self._connections.add(request)
         try:
@@ -104,14 +104,14 @@ class _ConnectionServer(ThreadingTCPServer):
                 self._connections.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that went away in mid-request."""
+        """Ignore a client that disconnects during a request; report other errors."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def server_close(self) -> None:
-        """Close the listener and every open connection."""
+        """Close the listener and all open connections."""
         super().server_close()
         with self._connections_lock:
             for connection in self._connections:
-                with suppress(OSError):  # the client was quicker
+                with suppress(OSError):  # the client has already closed it
                     connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""One request from arrival to answer: what it asks, which fault strikes it, who answers, what is noted."""
+"""Processing of a request: parse it, apply faults, execute it, log it."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ _STS_REFUSALS = {
 
 
 class Service:
-    """Answers requests from any number of threads; they are worked on one at a time.
+    """Request processor for any number of threads; it executes one request at a time.
 
-    The interpreter would run them one at a time anyway, and so every answer, and the truth that tests
-    compare with, is of one moment.
+    The GIL would serialize most of the work anyway, and this way each response, and the data that tests compare with,
+    is consistent.
     """
 
     def __init__(self, world: World, faults: Faults, log: RequestLog, clock: Clock, seed: int) -> None:
         self.operations = Operations(world, faults)
         self.lock = Lock()
-        """Held while a request is worked on; whoever looks at the world holds it too."""
+        """Held while a request is executed; code that reads the world must hold it too."""
         self._world = world
         self._faults = faults
         self._log = log
         self._clock = clock
         self._quota = QuotaMeter()
-        self._random = Random(seed)  # noqa: S311 -- it draws faults, not secrets
+        self._random = Random(seed)  # noqa: S311 -- for faults, not for secrets
         self._closing = Event()
 
     def close(self) -> None:
-        """Let no request wait out its latency any more."""
+        """End the injected latency of all requests."""
         self._closing.set()
 
     def answer(self, request: HttpRequest) -> Answer | None:
-        """The answer to a request; None drops the connection."""
+        """Return the response to a request; None drops the connection."""
         arrived = self._clock.monotonic()
         try:
             with self.lock:
@@ -72,7 +72,7 @@ class Service:
         return answer
 
     def call(self, call: Call) -> Answer:
-        """Answer without a network, without faults and without a note in the log."""
+        """Return the response to a call, without faults and without an entry in the request log."""
         try:
             with self.lock:
                 return self.operations.answer(call, self._clock.wall())
@@ -91,7 +91,7 @@ class Service:
         return None
 
     def _struck(self, call: Call, fault: Fault | None) -> tuple[Answer | None, str]:
-        """The answer and the code to be noted, once the fault has had its way."""
+        """Return the response with the fault applied, and the code to log."""
         if fault is Fault.DROPPED:
             return None, fault.name
         refusals = _STS_REFUSALS if call.service == "sts" else _COGNITO_REFUSALS
@@ -109,7 +109,7 @@ class Service:
         try:
             return self.call(call)
         except Exception:
-            # The edge of the server: moto trips over some inputs that AWS refuses. A client is owed an answer.
+            # moto raises on some inputs that AWS rejects; the client must get a response.
             logging.getLogger(__name__).exception("%s failed", call.operation)
             return Refusal("InternalErrorException", "The emulator failed", 500).as_json()
 
@@ -121,7 +121,7 @@ class Service:
 
 
 def _without(content: Any, omitted: frozenset[str]) -> Any:
-    """The content without the named fields, and without the attributes of these names."""
+    """Return the content without the fields and attributes of these names."""
     if isinstance(content, list):
         return [_without(item, omitted) for item in content if not _is_attribute(item, omitted)]
     if isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""The operations on single devices, and what device tracking adds to a sign-in."""
+"""Operations on single devices, and the effect of device tracking on sign-ins."""
 
 from __future__ import annotations
 
@@ -14,34 +14,37 @@ from exporter.emulator.errors import Answer, Refusal, device_not_found, invalid_
 from exporter.model import RememberedStatus, Tracking
 
 KEYS_WAITING = 10
-"""So many keys given at sign-in may wait for ConfirmDevice per user."""
+"""Maximum device keys per user that were issued at sign-in and await ConfirmDevice."""
 
 _SETTABLE = frozenset({RememberedStatus.REMEMBERED, RememberedStatus.NOT_REMEMBERED})
 
 
 def require_tracking(pool: CognitoIdpUserPool) -> None:
-    """Raise `Refusal` when the pool does not remember devices."""
+    """Raise `Refusal` if the pool does not track devices."""
     if tracking_of(pool) is Tracking.OFF:
         raise tracking_off()
 
 
 def device_key(region: str, identifier: UUID) -> str:
-    """A device key as AWS makes them: `eu-west-1_a1b2c3d4-5678-90ab-cdef-111111111111`."""
+    """Return a device key in AWS's format: `eu-west-1_a1b2c3d4-5678-90ab-cdef-111111111111`."""
     return f"{region}_{identifier}"
 
 
 def get_device(pool: CognitoIdpUserPool, user: CognitoIdpUser, params: dict[str, Any]) -> dict[str, Any]:
-    """AdminGetDevice and GetDevice."""
+    """Return the response to AdminGetDevice and GetDevice."""
     return {"Device": render(_find(user, params), pool, user.username)}
 
 
 def forget_device(user: CognitoIdpUser, params: dict[str, Any]) -> None:
-    """AdminForgetDevice and ForgetDevice."""
+    """Delete a device, for AdminForgetDevice and ForgetDevice."""
     del devices_of(user).confirmed[_find(user, params).key]
 
 
 def update_device_status(user: CognitoIdpUser, params: dict[str, Any], now: float) -> dict[str, Any]:
-    """AdminUpdateDeviceStatus and UpdateDeviceStatus; the modification date moves, the authentication date does not."""
+    """Set the remembered status, for AdminUpdateDeviceStatus and UpdateDeviceStatus.
+
+    This updates the modification date, but not the authentication date.
+    """
     record = _find(user, params)
     status = params.get("DeviceRememberedStatus")
     if status is not None and status not in _SETTABLE:
@@ -55,9 +58,9 @@ def update_device_status(user: CognitoIdpUser, params: dict[str, Any], now: floa
 def confirm_device(
     pool: CognitoIdpUserPool, user: CognitoIdpUser, params: dict[str, Any], now: float
 ) -> dict[str, Any]:
-    """ConfirmDevice: begins to track a device whose key a sign-in gave; sets all three dates.
+    """Begin to track a device whose key a sign-in issued, and set all three dates, for ConfirmDevice.
 
-    Where users opt in, the device is not remembered until UpdateDeviceStatus says so.
+    If the pool is opt-in, the device is not remembered until UpdateDeviceStatus sets it.
     """
     devices, key = devices_of(user), params.get("DeviceKey")
     if key in devices.confirmed:
@@ -75,17 +78,17 @@ def confirm_device(
 
 
 def complete_sign_in(pool: CognitoIdpUserPool, params: dict[str, Any], answer: Answer, now: float) -> Answer:
-    """Add what device tracking does to a sign-in that moto has answered.
+    """Apply device tracking to a sign-in, and return moto's response with a new device key if one is issued.
 
-    A device known by its DEVICE_KEY has authenticated now; any other sign-in is given a new key. A
-    refreshed token is no sign-in: whether it moves the date at AWS is not known.
+    A sign-in with a DEVICE_KEY updates the authentication date of that device; any other sign-in gets a new key. A
+    token refresh is not a sign-in: it is unknown whether it updates the date at AWS.
     """
     content = json.loads(answer.body)
     result = content.get("AuthenticationResult")
     if not result or "RefreshToken" not in result or tracking_of(pool) is Tracking.OFF:
         return answer
     _, username = pool.access_tokens[result["AccessToken"]]
-    user = pool._get_user(username)  # noqa: SLF001 -- moto's own lookup knows aliases
+    user = pool._get_user(username)  # noqa: SLF001 -- moto's lookup resolves aliases
     devices = devices_of(user)
     known = (params.get("AuthParameters") or params.get("ChallengeResponses") or {}).get("DEVICE_KEY")
     if known is None:

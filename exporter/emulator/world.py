@@ -1,4 +1,4 @@
-"""moto's world, seen from the emulator: its pools and users, and its own operations."""
+"""Access to moto: its pools and users, and its own operations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from exporter.emulator.errors import JSON_TYPE, OK, XML_TYPE, Answer, Refusal, p
 TARGET_PREFIX = "AWSCognitoIdentityProviderService"
 
 TOKENS_KEPT = 1000
-"""So many tokens of each kind and so many sign-in sessions are kept; moto itself never forgets one."""
+"""Maximum number of tokens of each kind and of sign-in sessions; moto itself never removes any."""
 
 _ACCOUNT_ID = re.compile(r"\d{12}")
 _XML_CODE = re.compile(r"<Code>([^<]*)</Code>")
@@ -29,7 +29,7 @@ _RESPONSES = {"cognito-idp": CognitoIdpResponse, "sts": TokenResponse}
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, understood."""
+    """Parsed request."""
 
     service: str
     """`cognito-idp` or `sts`."""
@@ -40,17 +40,17 @@ class Call:
     pool_id: str | None
     access_key: str | None
     body: bytes
-    """As it came, for moto."""
+    """Unparsed request body, for moto."""
 
 
 class World:
-    """Finds what moto holds; moto's world is one per process, so emulators in one process share it."""
+    """Access to moto's state, which all emulators in one process share."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, str] = {}
 
     def account_of(self, access_key: str | None) -> str:
-        """The account of an access key: a key of twelve digits is an account id, a key that STS gave its role's."""
+        """Return the account of an access key: its twelve digits, or the role's account if STS issued the key."""
         if access_key is None:
             return DEFAULT_ACCOUNT_ID
         if _ACCOUNT_ID.fullmatch(access_key):
@@ -61,13 +61,13 @@ class World:
 
     @staticmethod
     def backend(account_id: str, region: str) -> CognitoIdpBackend:
-        """The Cognito of moto of one account and Region."""
+        """Return moto's Cognito backend of one account and Region."""
         return cognitoidp_backends[account_id][region]
 
     def pool(self, call: Call) -> CognitoIdpUserPool:
-        """The pool that the call names.
+        """Return the pool that the call names.
 
-        Raises `Refusal` when this account and Region have no such pool.
+        Raises `Refusal` if this account and Region have no such pool.
         """
         pool = self.backend(call.account_id, call.region).user_pools.get(call.pool_id or "")
         if pool is None:
@@ -75,9 +75,9 @@ class World:
         return pool
 
     def pool_by_id(self, pool_id: str) -> CognitoIdpUserPool:
-        """The pool, whichever account it stands in.
+        """Return a pool of any account.
 
-        Raises `KeyError` when there is none.
+        Raises `KeyError` if there is no such pool.
         """
         for pool in self._pools():
             if pool.id == pool_id:
@@ -85,28 +85,28 @@ class World:
         raise KeyError(pool_id)
 
     def pool_of_client(self, client_id: str) -> CognitoIdpUserPool | None:
-        """The pool of an app client: requests to sign in are not signed and name no pool."""
+        """Return the pool of an app client: sign-in requests are unsigned and name no pool."""
         return next((pool for pool in self._pools() if client_id in pool.clients), None)
 
     def pool_of_token(self, access_token: str) -> CognitoIdpUserPool | None:
-        """The pool in which the access token was given."""
+        """Return the pool that issued an access token."""
         return next((pool for pool in self._pools() if access_token in pool.access_tokens), None)
 
     @staticmethod
     def user(pool: CognitoIdpUserPool, username: str) -> CognitoIdpUser:
-        """A user by name.
+        """Return a user by name or alias.
 
-        Raises `Refusal` when the pool has no such user.
+        Raises `Refusal` if the pool has no such user.
         """
-        user = cast("CognitoIdpUser | None", pool._get_user(username))  # noqa: SLF001 -- moto's own lookup knows aliases
+        user = cast("CognitoIdpUser | None", pool._get_user(username))  # noqa: SLF001 -- moto's lookup resolves aliases
         if user is None:
             raise user_not_found()
         return user
 
     def ask_moto(self, call: Call) -> Answer:
-        """Have moto answer the call.
+        """Return moto's response to the call.
 
-        Raises `Refusal` for an operation that moto does not have.
+        Raises `Refusal` for an operation that moto does not implement.
         """
         content_type = (
             JSON_TYPE if call.service == "cognito-idp" else "application/x-www-form-urlencoded; charset=utf-8"
@@ -125,14 +125,14 @@ class World:
         return _answer(call.service, int(status), body)
 
     def forget_pools(self, pool_ids: set[str]) -> None:
-        """Take pools out of moto's world."""
+        """Delete pools from moto."""
         for pool in list(self._pools()):
             if pool.id in pool_ids:
                 del pool.backend.user_pools[pool.id]
 
     @staticmethod
     def tidy(pool: CognitoIdpUserPool) -> None:
-        """Drop the oldest tokens and sessions, and moto's list of every user ever made: a world can live for long."""
+        """Delete the oldest tokens and sessions and moto's list of created users, to bound memory in a long run."""
         memories: tuple[dict[str, Any], ...] = (
             pool.access_tokens,
             pool.id_tokens,
@@ -152,7 +152,7 @@ class World:
 
 
 def forget_instances() -> None:
-    """Empty moto's list of every user ever made, which keeps deleted ones alive."""
+    """Clear moto's list of created users, which keeps deleted users in memory."""
     vars(CognitoIdpUser)["instances_tracked"].clear()
 
 
