@@ -74,7 +74,7 @@ class _File(click.Path):
 
 
 FILE = _File(path_type=Path, readable=False)
-"""Parameter type of all file flags. The code that opens the file reports why it cannot be read."""
+"""Type of file parameters. It does not check access: the code that opens the file reports why it cannot be read."""
 
 _DURATION = _Parsed("duration", _parse_interval)
 _ADDRESS = _Parsed("host:port", parse_listen_address)

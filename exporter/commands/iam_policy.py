@@ -151,7 +151,7 @@ def _document(grants: Sequence[Grant]) -> Document:
 
 
 def _alike(granted: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:
-    """Group the places of (place, action) pairs by their actions."""
+    """Group resources or Regions, given in (place, action) pairs, by the actions that they share."""
     at_place: dict[str, list[str]] = {}
     for place, action in granted:
         at_place.setdefault(place, []).append(action)

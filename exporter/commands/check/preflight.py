@@ -30,7 +30,7 @@ ASSUMING = f"({ASSUME_ROLE.partition(':')[2]})"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Reason why a pool cannot be read, or can be read in part only."""
+    """Problem with the access to a pool, or a remark about the pool."""
 
     text: str
     is_fault: bool = True

@@ -33,8 +33,8 @@ wait "$program"; status=$?
 kill "$guard" 2>/dev/null
 exit "$status"
 """
-"""Shell script that runs a program and kills it when standard input is closed, so that Prometheus exits even if the
-demo is killed."""
+"""Shell script that runs a program and terminates it when standard input is closed, so that Prometheus exits even if
+the demo is killed."""
 
 _LOOPBACK = "127.0.0.1"
 _RULES = "cognito-device-exporter.rules.yaml"

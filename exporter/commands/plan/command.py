@@ -99,7 +99,7 @@ class _Planner:
     def _why(self, target: TargetSettings, error: AwsError) -> str:
         if isinstance(error, ResourceNotFound) and error.operation == Operation.DESCRIBE_USER_POOL:
             return no_such_pool(target.region, self._account(target))
-        if isinstance(error, Denied | CredentialsFault):  # forecasts are shared, so the message names no role
+        if isinstance(error, Denied | CredentialsFault):  # a forecast may be published, so it names no role
             return f"{error}; check-config --aws says what is missing"
         return str(error)
 
@@ -110,7 +110,7 @@ class _Planner:
             return None
 
     def _quotas(self, known: list[Known]) -> Mapping[tuple[Target, Category], float]:
-        """Return the quotas of categories with a rate that is a share, as far as AWS returns them."""
+        """Return the quotas of the categories whose rate is a share of the quota, as far as AWS returns them."""
         shared = [Category(name) for name, rate in self._settings.limits.rate.items() if isinstance(rate, Share)]
         ways = {one.target: one.settings.target for one in known} if shared else {}
         look = partial(self._quotas_of, shared)

@@ -189,7 +189,7 @@ def _word(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with unprintable characters escaped: line ends, escape sequences, direction overrides."""
+    """Return the text with unprintable characters escaped: line ends, escape sequences, text direction overrides."""
     return "".join([char if char.isprintable() else char.encode("unicode_escape").decode() for char in text])
 
 
