@@ -1,1 +1,1 @@
-"""What is known, as Prometheus metrics."""
+"""Prometheus metrics: their definitions, their values and the rendering of `/metrics`."""

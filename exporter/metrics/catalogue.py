@@ -1,7 +1,7 @@
-"""Every metric there is, as data: the page, `docs/metrics.md` and the tests all derive from here.
+"""Catalogue of all metrics, from which `/metrics`, `docs/metrics.md` and the tests are derived.
 
-To add a metric, add one record to the module that fits: `pool_metrics` for a pool as a whole,
-`detail_metrics` for each user or device, `own_metrics` for what the exporter counts about itself.
+To add a metric, add a record to `pool_specs` (metrics of a pool), `detail_specs` (metrics of a user or
+device) or `self_specs` (metrics of the exporter itself).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CATALOGUE: tuple[Spec, ...] = (
     *(metric.spec for metric in RULE_METRICS),
     SERIES_DROPPED,
 )
-"""What the exporter promises; `process_*` and `python_info` come from prometheus_client on top."""
+"""All metrics of the exporter. prometheus_client adds `process_*` and `python_info`."""
 
 
 def sample_names(wanted: Iterable[str]) -> frozenset[str]:
-    """The sample names meant by `?name[]=`: the name of a histogram stands for all of its samples."""
+    """Return the sample names selected by `?name[]=`; the name of a histogram selects all of its samples."""
     asked = frozenset(wanted)
     whole = (spec.sample_names for spec in CATALOGUE if {spec.name, spec.family} & asked)
     return asked.union(*whole)

@@ -1,4 +1,4 @@
-"""Snapshots into prometheus_client's families: everything on the page but users and devices."""
+"""Conversion of snapshots to prometheus_client metric families, except those of users and devices."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from exporter.metrics.spec import BudgetMetric, BudgetView, PoolMetric, RuleMetr
 from exporter.metrics.text import clean
 
 Family = tuple[str, Callable[[], Metric]]
-"""The name of a metric and what computes its samples, which may raise."""
+"""Name of a metric and a function that computes its samples and may raise."""
 
 
 def pool_families(
     views: Sequence[PoolView], now_ms: int, metrics: Iterable[PoolMetric] = POOL_METRICS
 ) -> Iterator[Family]:
-    """The metrics of the pools, all from the same views and the same moment."""
+    """Yield the families of the pools, computed from the same views at the same time."""
     for metric in metrics:
         yield metric.spec.name, partial(_of_pools, metric, views, now_ms)
 
@@ -40,7 +40,7 @@ def _of_pools(metric: PoolMetric, views: Sequence[PoolView], now_ms: int) -> Met
 def budget_families(
     budgets: Callable[[], Sequence[BudgetView]], metrics: Iterable[BudgetMetric] = BUDGET_METRICS
 ) -> Iterator[Family]:
-    """The rate budgets as they stand now."""
+    """Yield the families of the rate limiters. The state is read when a family is computed."""
     for metric in metrics:
         yield metric.spec.name, partial(_of_budgets, metric, budgets)
 
@@ -58,7 +58,7 @@ def _of_budgets(metric: BudgetMetric, budgets: Callable[[], Sequence[BudgetView]
 def rule_families(
     rules: Callable[[], Sequence[RuleView]], metrics: Iterable[RuleMetric] = RULE_METRICS
 ) -> Iterator[Family]:
-    """The rules of discovery as they stand now."""
+    """Yield the families of the discovery rules. The state is read when a family is computed."""
     for metric in metrics:
         yield metric.spec.name, partial(_of_rules, metric, rules)
 
@@ -73,7 +73,7 @@ def _of_rules(metric: RuleMetric, rules: Callable[[], Sequence[RuleView]]) -> Me
 
 
 def dropped_family(dropped: Mapping[str, int]) -> Family:
-    """The series left out under the limit, by pool."""
+    """Return the family that counts the series dropped by the series limit, by pool."""
     return SERIES_DROPPED.name, partial(_dropped, dropped)
 
 
@@ -86,13 +86,13 @@ def _dropped(dropped: Mapping[str, int]) -> Metric:
 
 
 def family_of(spec: Spec) -> Metric:
-    """An empty family."""
+    """Return a family without samples."""
     return Metric(spec.family, spec.help, spec.kind.value)
 
 
 def labelled(spec: Spec, values: Sequence[str]) -> dict[str, str]:
-    """The labels by name.
+    """Return the label values by label name.
 
-    Raises `ValueError` when there are not as many values as the catalogue names labels.
+    Raises `ValueError` if the number of values differs from the number of labels in the catalogue.
     """
     return {label: clean(value) for label, value in zip(spec.labels, values, strict=True)}

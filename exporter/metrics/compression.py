@@ -1,4 +1,4 @@
-"""gzip, by the fastest implementation that is installed; with isal, put together from pieces made before."""
+"""gzip compression by isal if it is installed, else by zlib. With isal, compressed chunks can be concatenated."""
 
 from __future__ import annotations
 
@@ -10,54 +10,57 @@ from dataclasses import dataclass
 try:
     from isal import isal_zlib
 except ImportError:  # the optional extra is not installed
-    isal_zlib = None  # type: ignore[assignment] # the absent module is what is tested for
+    isal_zlib = None  # type: ignore[assignment] # None marks the missing module
 
 LEVEL = 1
-"""Measured on pages of 100,000 devices: a higher level of either costs far more time than it saves bytes."""
+"""Compression level. With 100,000 devices, higher levels of isal and zlib cost much time and save few bytes."""
 
 IN_PIECES = isal_zlib is not None
-"""Whether there are pieces: Python's own zlib cannot combine their checksums."""
+"""True if compressed chunks can be concatenated. Python's zlib module cannot combine their checksums."""
 
 _RAW = -15
-"""Neither header nor trailer (zlib's `windowBits`)."""
+"""zlib's `windowBits` for raw deflate, without header and trailer."""
 
 _HEADER = struct.pack("<BBBBLBB", 0x1F, 0x8B, 8, 0, 0, 4, 255)
-"""RFC 1952: deflate, no flags, no time, fastest, unknown system."""
+"""gzip header (RFC 1952): deflate, no flags, no modification time, fastest algorithm, unknown operating system."""
 
 _END = b"\x03\x00"
-"""RFC 1951: an empty last block."""
+"""Empty final deflate block (RFC 1951)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Compressed text that can stand anywhere in a gzip member: it does not end it, and looks back at nothing."""
+    """Compressed text that can be placed anywhere in a gzip member.
+
+    It contains no final deflate block and no reference to earlier data.
+    """
 
     pieces: tuple[bytes, ...]
-    """Raw deflate, each whole bytes."""
+    """Raw deflate data; each piece ends at a byte boundary."""
     crc: int
     size: int
-    """The bytes of the text."""
+    """Length of the uncompressed text in bytes."""
 
 
 def compress(page: bytes) -> bytes:
-    """The page in gzip's format, without isal; the same page gives the same bytes."""
+    """Return the page compressed with Python's gzip module. The output is deterministic."""
     return gzip.compress(page, compresslevel=LEVEL, mtime=0)
 
 
 def pack(text: bytes) -> Packed:
-    """The text as one piece."""
+    """Return the text compressed as one piece."""
     deflate = isal_zlib.compressobj(LEVEL, wbits=_RAW)
     piece = deflate.compress(text) + deflate.flush(isal_zlib.Z_FULL_FLUSH)
     return Packed((piece,), isal_zlib.crc32(text), len(text))
 
 
 def unpack(packed: Packed) -> bytes:
-    """The text again."""
+    """Return the uncompressed text."""
     return isal_zlib.decompressobj(_RAW).decompress(b"".join(packed.pieces))
 
 
 def joined(parts: Iterable[Packed]) -> Packed:
-    """The texts one after the other, without compressing anything."""
+    """Return the concatenation of compressed texts, without compressing them again."""
     pieces: list[bytes] = []
     crc = size = 0
     for part in parts:
@@ -68,6 +71,6 @@ def joined(parts: Iterable[Packed]) -> Packed:
 
 
 def member(parts: Iterable[Packed]) -> bytes:
-    """The texts one after the other in gzip's format; the same parts give the same bytes."""
+    """Return the concatenation of compressed texts as a gzip member. The output is deterministic."""
     whole = joined(parts)
     return b"".join([_HEADER, *whole.pieces, _END, struct.pack("<LL", whole.crc, whole.size & 0xFFFFFFFF)])

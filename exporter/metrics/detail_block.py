@@ -1,4 +1,4 @@
-"""The series of some users of one pool as text, made once and kept while these users stay the same."""
+"""Blocks of users of one pool, whose rendered series are cached until one of the users changes."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ T = TypeVar("T")
 _order = attrgetter("order")
 
 USERS_PER_BLOCK = 11
-"""About how many users share a block: few, as a changed user costs all of them; not one, as each block costs too."""
+"""Approximate number of users per block. A change of one user rerenders its block; each block adds overhead."""
 
 
 @dataclass(slots=True)
 class Block:
-    """Users of one pool that stand beside each other in the order of hashes."""
+    """Consecutive users of one pool in hash order."""
 
     rows: tuple[UserRow, ...]
     costs: tuple[int, ...] | None = None
-    """The number of series of each user; None until counted."""
+    """Number of series of each user; None until counted."""
     texts: dict[str, Text] | None = None
-    """The lines by the name of the metric, of those that have any; None until written."""
+    """Lines by metric name, without metrics that have no lines; None until rendered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """The labels of a block's series, escaped once for all metrics."""
+    """Label prefixes of the series of a block, escaped once for all metrics."""
 
     users: tuple[tuple[str, UserRow], ...]
     devices: tuple[tuple[str, Device], ...]
 
 
 def cut(rows: tuple[UserRow, ...], known: Sequence[Block] = ()) -> tuple[Block, ...]:
-    """The rows, which are in the order of hashes, as blocks: where nothing changed, the known ones.
+    """Split rows, sorted in hash order, into blocks. Known blocks whose users did not change are reused.
 
-    The first users of the known blocks stay the borders, so that a user who comes or goes changes only the block in
-    which it stands. When the blocks have become too small for that, all are made anew.
+    The first users of the known blocks remain the block boundaries, so that adding or removing a user changes only
+    one block. If the rows are fewer than a quarter of the known blocks' nominal capacity, all blocks are created
+    from scratch.
     """
     if len(rows) < len(known) * USERS_PER_BLOCK // 4:
         return cut(rows)
@@ -55,7 +56,7 @@ def cut(rows: tuple[UserRow, ...], known: Sequence[Block] = ()) -> tuple[Block, 
     start = 0
     for block, following in zip_longest(known, known[1:]):
         end = start + len(block.rows)
-        # Comparing rows starts with their identity, so that what did not change costs next to nothing.
+        # Tuples compare their elements by identity first, so that comparing unchanged rows is cheap.
         if rows[start:end] == block.rows:
             blocks.append(block)
         else:
@@ -71,14 +72,14 @@ def _place(rows: tuple[UserRow, ...], row: UserRow, start: int) -> int:
 
 
 def _fresh(rows: tuple[UserRow, ...]) -> Iterator[Block]:
-    """The rows as one block, or as several when they are many."""
+    """Yield new blocks: one with all rows, or blocks of USERS_PER_BLOCK if there are more than twice as many rows."""
     size = USERS_PER_BLOCK if len(rows) > USERS_PER_BLOCK * 2 else max(1, len(rows))
     for start in range(0, len(rows), size):
         yield Block(rows[start : start + size])
 
 
 def heads_of(rows: Iterable[UserRow], pool_id: str) -> Heads:
-    """The labels that every series of a user or a device starts with."""
+    """Return the label prefixes shared by all series of each user and each device."""
     pool = f'user_pool_id="{escaped(pool_id)}"'
     users = tuple((f'{pool},user="{escaped(row.label)}"', row) for row in rows)
     devices = tuple(
@@ -88,7 +89,7 @@ def heads_of(rows: Iterable[UserRow], pool_id: str) -> Heads:
 
 
 def lines(metric: DetailMetric[T], things: Sequence[tuple[str, T]], settings: PoolSettings) -> Text | None:
-    """The lines of one metric for the users or devices given with their labels; None when there are none."""
+    """Return the lines of one metric for users or devices, given with their label prefixes; None without series."""
     series = [
         (f"{metric.spec.name}{{{head}{_further_labels(metric, thing, settings)}}} ", value)
         for head, thing in things

@@ -1,7 +1,7 @@
-"""The user and device series of a page: the hot part, so written as text and kept between scrapes.
+"""Rendering of the user and device series, which dominate the cost of a scrape.
 
-What changes with every scrape is only the ages. Everything else is written once per publication, and
-of a publication only the users that differ from the one before.
+The series are rendered as text and cached between scrapes. Ages are computed at each scrape. All other lines are
+rendered once per publication, and only for the blocks of users that differ from the previous publication.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ AnyMetric: TypeAlias = DetailMetric[UserRow] | DetailMetric[Device]
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The metrics shown of users and of devices."""
+    """Metrics of users and metrics of devices."""
 
     user: tuple[DetailMetric[UserRow], ...] = USER_METRICS
     device: tuple[DetailMetric[Device], ...] = DEVICE_METRICS
 
     def of(self, settings: PoolSettings, broken: Collection[str] = ()) -> Metrics:
-        """Those that a pool so configured shows, without the broken ones."""
+        """Return the metrics that these pool settings enable, without the broken ones."""
         return Metrics(
             tuple(one for one in self.user if shows(settings, one.spec) and one.spec.name not in broken),
             tuple(one for one in self.device if shows(settings, one.spec) and one.spec.name not in broken),
@@ -49,20 +49,20 @@ class Metrics:
 
 @dataclass(slots=True, eq=False)
 class Publication:
-    """One pool's data as it was published, cut into blocks."""
+    """Published data of one pool, split into blocks."""
 
     settings: PoolSettings
     data: PoolData
     blocks: tuple[Block, ...]
 
     def demand(self, metrics: Metrics) -> int:
-        """The number of series that all users of the pool have, shown or not."""
+        """Return the number of series of all users of the pool, including those beyond the series limit."""
         return sum(metric.series(self.data.detail_counts) for metric in metrics)
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What the answer depends on; the same publications are the same objects."""
+    """Cache key of a `DetailPart`. Publications are compared by identity."""
 
     limit: int
     pools: tuple[str, ...]
@@ -71,18 +71,18 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class DetailPart:
-    """The user and device series of one scrape."""
+    """User and device series of one scrape."""
 
     families: tuple[Family, ...]
     dropped: Mapping[str, int]
-    """Series left out under the limit, by pool id; every pool is present."""
+    """Number of series dropped by the series limit, by pool id, including pools with 0."""
 
 
 class DetailSeries:
-    """Turns views into user and device series; safe to call from many threads."""
+    """Renderer of user and device series. Thread-safe."""
 
     def __init__(self, guard: Guard, metrics: Metrics | None = None, *, compact: bool = False) -> None:
-        """`compact`: keep lines compressed from the first, as most who ask want them so."""
+        """`compact`: compress lines as soon as they are rendered, because most clients request gzip."""
         self._guard = guard
         self._compact = compact
         self._metrics = metrics or Metrics()
@@ -91,7 +91,7 @@ class DetailSeries:
         self._lock = Lock()
 
     def prepare(self, views: Sequence[PoolView], limit: int) -> DetailPart:
-        """What these views show when no more than `limit` series may be shown."""
+        """Return the series of these views, at most `limit` in total."""
         with self._lock:
             self._publications = {
                 view.settings.id: self._publication(view.settings, view.data)
@@ -100,7 +100,7 @@ class DetailSeries:
             }
             question = _Question(limit, tuple(view.settings.id for view in views), tuple(self._publications.values()))
             if self._kept is None or self._kept[0] != question:
-                self._kept = None  # before the next is made: what it kept may be large
+                self._kept = None  # free the cached series, which may be large, before the next are rendered
                 self._kept = question, self._part(question)
             return self._kept[1]
 
@@ -111,12 +111,12 @@ class DetailSeries:
         if previous.data is data:
             return previous
         if (previous.data.rows, previous.data.detail_counts) == (data.rows, data.detail_counts):
-            previous.data = data  # so that the next look is at the identity alone
+            previous.data = data  # the next call then only compares identities
             return previous
         return Publication(settings, data, cut(data.rows, previous.blocks))
 
     def _count(self, publication: Publication) -> set[str]:
-        """Count the series of the users that are not counted yet; the names of the metrics that raised."""
+        """Count the series of each user in blocks not counted yet; return the names of the metrics that raised."""
         fresh = [block for block in publication.blocks if block.costs is None]
         if not fresh:
             return set()
@@ -146,7 +146,7 @@ class DetailSeries:
             broken |= self._write(publication.settings, blocks, broken)
             shown += blocks
         if broken:
-            # Made anew with the next scrape, which shows whether the fault is still there.
+            # The next scrape starts from scratch and computes the failed metrics again.
             self._publications = {}
         families = ((metric.spec, _texts(metric.spec.name, shown)) for metric in self._metrics)
         return DetailPart(
@@ -154,7 +154,7 @@ class DetailSeries:
         )
 
     def _write(self, settings: PoolSettings, blocks: Sequence[Block], broken: set[str]) -> set[str]:
-        """Write the lines that are not written yet; the names of the metrics that raised."""
+        """Render the lines of blocks not rendered yet; return the names of the metrics that raised."""
         fresh = [block for block in blocks if block.texts is None]
         if not fresh:
             return set()
@@ -176,7 +176,7 @@ def _names_without(results: Mapping[str, list[T] | None]) -> set[str]:
 
 
 def _shown_alike(one: PoolSettings, other: PoolSettings) -> bool:
-    """Whether two configurations of a pool write the same text for the same users."""
+    """Return True if two settings of a pool render the same text for the same users."""
     return (one.detail, one.device_age_series, one.device_attributes) == (
         other.detail,
         other.device_age_series,
@@ -185,7 +185,7 @@ def _shown_alike(one: PoolSettings, other: PoolSettings) -> bool:
 
 
 def _counting(metrics: Metrics, blocks: Sequence[Block]) -> dict[str, Callable[[], list[list[int]]]]:
-    """By metric, what counts the series of each user of each block."""
+    """Return, by metric name, a function that counts the series of each user in each block."""
     return {
         **{metric.spec.name: partial(_user_counts, metric, blocks) for metric in metrics.user},
         **{metric.spec.name: partial(_device_counts, metric, blocks) for metric in metrics.device},
@@ -203,7 +203,7 @@ def _device_counts(metric: DetailMetric[Device], blocks: Sequence[Block]) -> lis
 def _writing(
     metrics: Metrics, settings: PoolSettings, blocks: Sequence[Block], *, compact: bool
 ) -> dict[str, Callable[[], list[Text | None]]]:
-    """By metric, what writes the lines of each block."""
+    """Return, by metric name, a function that renders the lines of each block."""
     heads = [heads_of(block.rows, settings.id) for block in blocks]
     users, devices = [head.users for head in heads], [head.devices for head in heads]
     write = partial(_all_lines, settings=settings, compact=compact)
@@ -226,7 +226,10 @@ def _made(text: Text | None, *, compact: bool) -> Text | None:
 
 
 def _within(blocks: Sequence[Block], share: int) -> tuple[list[Block], int]:
-    """The blocks whose users fit whole into the share, the last cut to those that do; and their series."""
+    """Return the blocks that fit within the share, and their number of series.
+
+    The last block is cut after the last user whose series all fit.
+    """
     shown: list[Block] = []
     kept = 0
     for block in blocks:
@@ -242,5 +245,5 @@ def _within(blocks: Sequence[Block], share: int) -> tuple[list[Block], int]:
 
 
 def _texts(name: str, blocks: Iterable[Block]) -> list[Text]:
-    """The lines of one metric over all blocks that have any."""
+    """Return the lines of one metric from all blocks that have any."""
     return [text for block in blocks if block.texts and (text := block.texts.get(name)) is not None]

@@ -1,4 +1,4 @@
-"""The metrics of each user and each device, each a pure function of one of them."""
+"""Metrics of users and devices, each a pure function of one user or one device."""
 
 from __future__ import annotations
 
@@ -130,13 +130,13 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
 
 
 def shows(settings: PoolSettings, spec: Spec) -> bool:
-    """Whether a pool so configured has series of this detail metric."""
+    """Return True if pools with these settings have series of this detail metric."""
     if spec.group is Group.USER:
         return settings.detail in DETAILS_WITH_USERS
     return settings.detail is Detail.DEVICE and (settings.device_age_series or spec.name != AGE_NAME)
 
 
 def all_specs() -> Iterator[Spec]:
-    """The detail metrics in the order of the page."""
+    """Yield the specs of the detail metrics in the order of the page."""
     yield from (metric.spec for metric in USER_METRICS)
     yield from (metric.spec for metric in DEVICE_METRICS)

@@ -1,4 +1,4 @@
-"""The lines of one detail metric: those that stay as they are, and those whose values are ages."""
+"""Rendered lines of one detail metric: constant lines, and lines whose values are ages."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from exporter.metrics.spec import Spec
 from exporter.metrics.text import FRACTIONS, seconds
 
 _FRACTION = b"\xff"
-"""Where the fraction of now belongs; a single byte, which is found fastest, and one that no UTF-8 has."""
+"""Placeholder for the fractional seconds of the current time: one byte, fast to find, that never occurs in UTF-8."""
 
 _WHOLE = b"%d" + _FRACTION
 
 
 class Lines:
-    """Lines that stay as they are, kept in the form in which they were last asked for and in no other."""
+    """Constant lines, stored only in the form, plain or compressed, that was last requested."""
 
     __slots__ = ("_kept",)
 
     def __init__(self, text: bytes) -> None:
-        # Threads that ask for different forms at the same time each get theirs; the last one's stays.
+        # Threads that request different forms concurrently each get their own; the last assignment is kept.
         self._kept: bytes | Packed = text
 
     def plain(self) -> bytes:
-        """The lines as text."""
+        """Return the lines as text."""
         kept = self._kept
         if isinstance(kept, Packed):
             self._kept = kept = unpack(kept)
         return kept
 
     def packed(self) -> Packed:
-        """The lines compressed."""
+        """Return the lines compressed."""
         kept = self._kept
         if not isinstance(kept, Packed):
             self._kept = kept = pack(kept)
@@ -43,25 +43,25 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """Lines whose values are ages: a template with one place per line, filled in at scrape time.
+    """Lines whose values are ages: a template with one placeholder per line, filled in at scrape time.
 
-    Moments mostly are whole seconds, as those of authentications all are. Their ages have the fraction of
-    now in common, so that it need not be formatted for each: a mark awaits it.
+    Most timestamps are whole seconds; those of authentications always are. Their ages all have the fractional
+    seconds of the current time, which is therefore formatted once and replaces a marker in every line.
     """
 
     template: bytes
     whole_seconds: array[int]
-    """The moments in seconds; 0 where a moment is none of whole seconds."""
+    """Timestamp of each line in seconds; 0 if it is not a whole number of seconds."""
     uneven: tuple[tuple[int, int], ...]
-    """The lines of the other moments, and these in milliseconds."""
+    """Line number and timestamp in milliseconds of each line whose timestamp is not a whole number of seconds."""
     latest_ms: int
 
     def at(self, now_ms: int) -> bytes:
-        """The lines as of now; a moment in the future has age 0."""
+        """Return the lines with their ages at `now_ms`; the age of a timestamp in the future is 0."""
         if self.latest_ms > now_ms:
             return self._each_by_itself(now_ms)
         now, rest = divmod(now_ms, 1000)
-        # One flat tuple for one formatting call: measured at half the cost of formatting line by line.
+        # A single formatting call with one flat tuple takes half the time of formatting line by line (measured).
         places: list[int | bytes] = [now - moment for moment in self.whole_seconds]
         for line, moment_ms in self.uneven:
             places[line] = seconds(now_ms - moment_ms).encode()
@@ -76,7 +76,7 @@ class Ages:
 
 
 def ages(series: Sequence[tuple[str, int]]) -> Ages:
-    """Lines from what stands before their values, and their moments in milliseconds."""
+    """Return age lines built from the text before each value and each timestamp in milliseconds."""
     template = b"".join(
         [
             head.replace("%", "%%").encode() + (b"%b\n" if moment_ms % 1000 else _WHOLE + b"\n")
@@ -95,7 +95,7 @@ Text: TypeAlias = Lines | Ages
 
 
 class Family:
-    """One metric over all that is shown, with its head; the same bytes in both formats."""
+    """Metric family with its HELP and TYPE lines; the text is the same in both formats."""
 
     def __init__(self, spec: Spec, texts: Sequence[Text]) -> None:
         self.spec = spec
@@ -105,12 +105,12 @@ class Family:
         self._packed: Packed | None = None
 
     def plain(self, now_ms: int) -> list[bytes]:
-        """The family as of now, in parts."""
+        """Return the family at `now_ms`, in parts."""
         self._packed = None
         return [*(text.plain() for text in self._lines), *(text.at(now_ms) for text in self._ages)]
 
     def packed(self, now_ms: int) -> list[Packed]:
-        """The family as of now, compressed: of what stays as it is, only what is new."""
+        """Return the family at `now_ms`, compressed. Constant lines that are already compressed are reused."""
         if self._packed is None:
             self._packed = joined(text.packed() for text in self._lines)
         if not self._ages:

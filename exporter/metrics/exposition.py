@@ -1,4 +1,4 @@
-"""The whole page: one snapshot, one moment, in the format and coding the client asks for."""
+"""Rendering of `/metrics` from one snapshot at one time, in the format and encoding that the client accepts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _Names = frozenset[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answer to a scrape."""
+    """Response to a scrape."""
 
     body: bytes
     content_type: str
@@ -46,7 +46,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Coding(Generic[T]):
-    """How the parts of a page are written, and become the page."""
+    """Functions that encode the parts of a page and join them."""
 
     text: Callable[[bytes], T]
     family: Callable[[DetailFamily, int], list[T]]
@@ -58,12 +58,12 @@ _IN_PIECES: _Coding[Packed] = _Coding(pack, DetailFamily.packed, member)
 
 
 class Exposition:
-    """Renders pages; safe to call from many threads, who share a page when they ask at the same time.
+    """Renderer of `/metrics`. Thread-safe; concurrent requests for the same page share one rendering.
 
-    `views` is called once per page, `series_limit`, `budgets` and `rules` give the values in force now.
+    `views` is called once per rendering. `series_limit`, `budgets` and `rules` return the current values.
     """
 
-    def __init__(  # noqa: PLR0913 - the values in force each come from another source
+    def __init__(  # noqa: PLR0913 - each current value has its own source
         self,
         views: Callable[[], Sequence[PoolView]],
         own: OwnMetrics,
@@ -77,9 +77,10 @@ class Exposition:
         detail_metrics: Metrics | None = None,
         in_pieces: bool = IN_PIECES,
     ) -> None:
-        """`in_pieces`: compress only what is new; otherwise every page as a whole.
+        """`in_pieces`: compress only new parts of a page; if False, compress each page as a whole.
 
-        `edition` is another number whenever other pools or limits are in force: no page is shared beyond that.
+        `edition` returns a different number after each change of the active pools or limits. Requests before and
+        after a change do not share a page.
         """
         self._views = views
         self._own = own
@@ -91,7 +92,7 @@ class Exposition:
         self._pool_metrics = pool_metrics
         self._guard = Guard(own.metric_failed)
         self._details = DetailSeries(self._guard, detail_metrics, compact=in_pieces)
-        # Registered nowhere: prometheus_client's own global registry stays out of this program.
+        # A separate registry, because the exporter does not use the global registry of prometheus_client.
         nowhere = CollectorRegistry()
         self._process = (
             ("process", ProcessCollector(registry=nowhere)),
@@ -102,7 +103,7 @@ class Exposition:
         self._rendering = Lock()
 
     def page(self, *, accept: str | None, accept_encoding: str | None, names: Sequence[str] = ()) -> Page:
-        """The page for these request headers; `names`, from `?name[]=`, restrict it to some metrics."""
+        """Return the page for these request headers, restricted to `names` (from `?name[]=`) if given."""
         started = self._clock.monotonic()
         style = text_format(accept)
         gzipped = accepts_gzip(accept_encoding)
@@ -111,8 +112,8 @@ class Exposition:
         self._own.scraped(self._clock.monotonic() - started)
         return Page(body, style.value, gzipped)
 
-    def _body(self, style: Format, names: _Names, gzipped: bool) -> bytes:  # noqa: FBT001 - the parts of a key
-        # One after the other: several at once are not done sooner, and each takes its page twice while it is made.
+    def _body(self, style: Format, names: _Names, gzipped: bool) -> bytes:  # noqa: FBT001 - the arguments are the parts of a cache key
+        # One rendering at a time: concurrent ones finish no sooner, and each needs memory for its page twice.
         with self._rendering:
             if gzipped and self._in_pieces:
                 return self._render(_IN_PIECES, style, names)
@@ -131,7 +132,7 @@ class Exposition:
         ]
         live = (dropped_family(details.dropped), *budget_families(self._budgets), *rule_families(self._rules))
         live_texts = self._families(live, style, names)
-        # After everything that can fail, so that a failure is counted on the page that lacks the metric.
+        # Rendered last, so that a metric that failed is already counted on the page from which it is missing.
         own_texts = self._families(self._own_families(), style, names)
         beginning = coding.text(b"".join([*pools, *live_texts, *own_texts]))
         end = coding.text(_EOF if style.is_openmetrics else b"")
@@ -145,7 +146,7 @@ class Exposition:
         for name, collector in self._own.collectors:
             yield name, partial(_only, collector.collect)
         for name, process in self._process:
-            for family in self._guard.run(name, lambda process=process: tuple(process.collect())) or ():  # type: ignore[misc] # as above
+            for family in self._guard.run(name, lambda process=process: tuple(process.collect())) or ():  # type: ignore[misc] # mypy cannot infer a lambda with a default
                 yield family.name, partial(_same, family)
 
 

@@ -1,4 +1,4 @@
-"""Keeps one faulty metric from costing the whole scrape."""
+"""Isolation of failing metrics, so that a scrape still serves all others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Guard:
-    """Runs what computes a metric; a failure is counted every time and logged when it begins."""
+    """Runner of the functions that compute metrics.
+
+    Each failure is counted. Only the first of consecutive failures of a metric is logged.
+    """
 
     def __init__(self, count_failure: Callable[[str], None]) -> None:
         self._count_failure = count_failure
@@ -22,10 +25,10 @@ class Guard:
         self._lock = Lock()
 
     def run(self, metric: str, compute: Callable[[], T]) -> T | None:
-        """The result of `compute`, or None when it raised: the metric is to be left out."""
+        """Return the result of `compute`, or None if it raised and the metric must be omitted."""
         try:
             result = compute()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one metric, the others are served
+        except Exception as error:  # noqa: BLE001 - any failure of one metric must not affect the others
             self._failed(metric, error)
             return None
         with self._lock:

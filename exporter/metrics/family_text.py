@@ -1,6 +1,6 @@
-"""A family of prometheus_client as text: the same bytes as the library's own, at a fraction of the price.
+"""Text rendering of prometheus_client families, with the library's output at a fraction of its cost.
 
-The library looks at every character of every name with every scrape, for names that only newer formats allow.
+At every scrape, the library checks each character of each name for characters that only newer formats allow.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from prometheus_client.utils import floatToGoString
 from exporter.metrics.text import escaped
 
 _CLASSIC_NAMES = {"counter": "_total", "info": "_info"}
-"""What OpenMetrics leaves out of a family's name, and the classic format does not."""
+"""Suffixes that the classic format adds to the OpenMetrics name of a family, by type."""
 
 _CLASSIC_TYPES = {"info": "gauge", "stateset": "gauge", "gaugehistogram": "histogram", "unknown": "untyped"}
 
 _GAUGES_OF_THEIR_OWN = ("_gcount", "_gsum")
-"""What the classic format knows only as gauges, after the rest."""
+"""Suffixes of samples that the classic format exposes as separate gauges after the family."""
 
 
 def family_text(family: Metric, names: Collection[str] | None, *, openmetrics: bool) -> bytes:
-    """The family with the samples named, of all when None, without creation times; nothing when none is left."""
+    """Return the family with the samples in `names`, or all if None; empty if there are no samples.
+
+    `_created` samples are always omitted.
+    """
     samples = [
         sample
         for sample in family.samples

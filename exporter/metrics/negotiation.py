@@ -1,4 +1,4 @@
-"""Which text format and which coding a client wants, by the q-values of its headers (RFC 9110)."""
+"""Negotiation of text format and content coding by the q-values of the request headers (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Format(Enum):
-    """A text format; the value is its Content-Type."""
+    """Text format; the value is its Content-Type."""
 
     CLASSIC = "text/plain; version=0.0.4; charset=utf-8"
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -16,7 +16,7 @@ class Format(Enum):
 
     @property
     def is_openmetrics(self) -> bool:
-        """Whether the page ends in `# EOF` and names counters without `_total` in its heads."""
+        """True if the page ends with `# EOF` and HELP and TYPE lines name counters without `_total`."""
         return self is not Format.CLASSIC
 
 
@@ -35,9 +35,9 @@ _OPENMETRICS_VERSIONS = {
 
 
 def text_format(accept: str | None) -> Format:
-    """The format that suits the client best; classic text when nothing does, as every client reads it.
+    """Return the served format with the highest q-value; of equal q-values, the first in the header.
 
-    Of equal q-values the first in the header wins.
+    If the header accepts no served format, return the classic format, which every client can parse.
     """
     best, best_quality = Format.CLASSIC, 0.0
     for offer in _offers(accept or ""):
@@ -55,7 +55,7 @@ def _served(offer: _Offer) -> Format | None:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether the client reads gzip and does not like plain bytes better."""
+    """Return True if the client accepts gzip and does not prefer the identity coding."""
     qualities = {offer.media_type: offer.quality for offer in _offers(accept_encoding or "")}
     gzip = qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0)))
     return gzip > 0 and gzip >= qualities.get("identity", 0.0)
@@ -70,7 +70,7 @@ def _offers(header: str) -> Iterator[_Offer]:
 
 
 def _quality(text: str) -> float:
-    """A q-value; one that is none rules its offer out rather than letting it win."""
+    """Parse a q-value. An invalid one counts as 0, which excludes its offer."""
     try:
         quality = float(text)
     except ValueError:

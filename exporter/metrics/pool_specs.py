@@ -1,4 +1,4 @@
-"""The metrics of a pool as a whole, each a pure function of what is known and the time."""
+"""Metrics of a pool, each a pure function of the pool's view and the current time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POOL = "user_pool_id"
 HOUR, DAY = 3600, 86400
 
 AGE_BOUNDS = (HOUR, DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY, 365 * DAY)
-"""Upper bounds of the age histogram in seconds."""
+"""Upper bounds of the age histogram, in seconds."""
 
 DEVICES_PER_USER_BOUNDS = (0, 1, 2, 3, 5, 10, 20, 50)
 
@@ -70,7 +70,7 @@ def _ages(view: PoolView, now_ms: int) -> Iterable[Sample]:
         return ()
     indexes = view.data.activity.values()
     total = sum(len(index) for index in indexes)
-    # A bound is inclusive, and an activity in the future has age 0: all but those strictly older count.
+    # Bounds are inclusive and a timestamp in the future has age 0, so only strictly older devices are subtracted.
     counts = [
         (float(bound), total - sum(index.count_before(now_ms - bound * 1000) for index in indexes))
         for bound in AGE_BOUNDS
@@ -98,7 +98,7 @@ def _histogram(counts: list[tuple[float, int]], total: int, added_up: float) -> 
 
 
 def _canonical(bound: float) -> str:
-    """A bound as Prometheus itself writes it."""
+    """Return a bound in the number format of Prometheus."""
     return str(floatToGoString(bound))  # type: ignore[no-untyped-call] # the library's helper has no annotations
 
 

@@ -1,4 +1,4 @@
-"""The exporter's own counters: one listener to the hooks of aws and collect."""
+"""The exporter's metrics about itself, updated by observer calls from aws and collect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REASONS = tuple(reason.value for reason in Reason)
 _SKIPS = tuple(reason.value for reason in own.SkipReason)
 _COMPONENTS = tuple(component.value for component in own.Component)
 _OF_EVERY_TARGET = (Operation.DESCRIBE_USER_POOL.value, Operation.LIST_USERS.value, Operation.ADMIN_LIST_DEVICES.value)
-"""What every sweep asks. How long others take is on the page from their first request on, as each takes 14 series."""
+"""Operations of every sweep. Duration series of other operations, 14 each, are created by their first request."""
 
 _OPERATIONS = tuple(operation.value for operation in Operation)
 
@@ -36,17 +36,17 @@ _OF_POOL: tuple[tuple[OwnMetric, tuple[str, ...] | None], ...] = (
     (own.USERS_VANISHED, None),
     (own.USERS_SKIPPED, _SKIPS),
 )
-"""The counters of a pool, with the closed list behind their second label."""
+"""Counters of a pool, each with the closed list of values of its second label, or None without one."""
 
 _OF_TARGET = (own.AWS_REQUESTS, own.AWS_REQUEST_FAILURES, own.RATE_LIMIT_WAIT)
-"""The counters of an account and Region."""
+"""Counters of an account and Region."""
 
 
 class OwnMetrics:
-    """Counts what the hooks tell; an `AwsObserver`, a `SweepObserver` and a `DiscoveryObserver`. Safe for many threads.
+    """Metrics updated as an `AwsObserver`, `SweepObserver` and `DiscoveryObserver`. Thread-safe.
 
-    What is told of a pool that is not (or no longer) configured is dropped, so that a sweep which ends
-    after its pool was removed does not bring the series back.
+    Events of pools that are not configured are ignored. Otherwise, a sweep that finishes after its pool was removed
+    would create the pool's series again.
     """
 
     def __init__(self, *, version: str, revision: str = "unknown", shards: int = 1, shard_ordinal: int = 0) -> None:
@@ -73,15 +73,15 @@ class OwnMetrics:
 
     @property
     def collectors(self) -> Iterable[tuple[str, Counter | Gauge | Histogram]]:
-        """The metrics in the order of the catalogue, each with its name."""
+        """Yield the name and the collector of each metric, in the order of the catalogue."""
         for metric in own.OWN_METRICS:
             name = metric.spec.name
             yield name, self._counters.get(name) or self._gauges.get(name) or self._histograms[name]
 
-    # Pools and targets come and go.
+    # Pools, targets and discovery rules
 
     def pool_added(self, pool_id: str) -> None:
-        """A pool is configured now: all of its counters are there, at 0."""
+        """Create all counters of a pool that is now configured, at 0."""
         with self._lock:
             self._pools.add(pool_id)
             for metric, values in _OF_POOL:
@@ -89,31 +89,31 @@ class OwnMetrics:
                     self._of(metric).labels(*((pool_id,) if value is None else (pool_id, value)))
 
     def pool_removed(self, pool_id: str) -> None:
-        """A pool is no longer configured: its counters go with it."""
+        """Remove the counters of a pool that is no longer configured."""
         with self._lock:
             self._pools.discard(pool_id)
             for metric, _ in _OF_POOL:
                 self._of(metric).remove_by_labels({POOL: pool_id})
 
     def target_added(self, target: Target) -> None:
-        """One more user of an account and Region: all of its counters are there, at 0.
+        """Add a reference to an account and Region; the first one creates all counters, at 0.
 
-        Two accounts that nothing has named yet share the account `unknown`, so users are counted.
+        References are counted because all accounts with an unknown id share the account `unknown`.
         """
         with self._lock:
             self._add_target(target)
 
     def target_removed(self, target: Target) -> None:
-        """One user less of an account and Region; its counters go with the last."""
+        """Remove a reference to an account and Region; the last one removes the counters."""
         with self._lock:
             self._remove_target(self._renamed.get(target, target))
 
     def target_named(self, unknown: Target, known: Target) -> None:
-        """The account of a target became known.
+        """Move a target to its account id, which is now known.
 
-        What was counted under `unknown` goes on under the new labels, durations apart, which start anew: a histogram
-        takes no sums. While another account without a name uses `unknown`, nobody knows whose the counts are, and
-        they stay. What still comes under the old labels is counted under the new ones.
+        Counts of `unknown` are carried over to the new labels. Durations start from 0, because observations cannot be
+        added to a histogram in bulk. While another account still uses `unknown`, its counts cannot be attributed and
+        are not carried over. After the last one has left, later events of `unknown` count for `known`.
         """
         with self._lock:
             self._add_target(known)
@@ -124,7 +124,10 @@ class OwnMetrics:
                 self._renamed[unknown] = known
 
     def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
-        """Pools are looked for in these places: the counters of new ones are there, at 0, and others go."""
+        """Create the counters of new places, at 0, and remove those of places that are no longer searched.
+
+        A place is a pair of rule and Region.
+        """
         with self._lock:
             failures = self._of(own.DISCOVERY_FAILURES)
             for rule, region in self._places.difference(places):
@@ -175,12 +178,12 @@ class OwnMetrics:
                     self._of(metric).labels(**{**sample.labels, **new}).inc(sample.value)
 
     def _samples(self, metric: OwnMetric) -> list[Sample]:
-        """The values of a counter, without the times when they were created."""
+        """Return the samples of a counter without its `_created` samples."""
         (family,) = self._of(metric).collect()
         return [sample for sample in family.samples if sample.name == metric.spec.name]
 
     def _shown(self, target: Target) -> Target:
-        """By which labels a target is shown; one that nobody announced is added, for no request may go uncounted."""
+        """Return the target whose labels are used. A target not added before is added, so that no request is lost."""
         shown = self._renamed.get(target, target)
         if shown not in self._targets:
             self._add_target(shown)
@@ -191,7 +194,7 @@ class OwnMetrics:
     def request_finished(
         self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
     ) -> None:
-        """Count one request; one that never left the process is a failure, but neither a request nor a duration."""
+        """Count a request. If it never left the process, count a failure only, without request and duration."""
         with self._lock:
             shown = self._shown(target)
             self._add_operation(shown, operation)
@@ -203,7 +206,7 @@ class OwnMetrics:
                 self._of(own.AWS_REQUEST_FAILURES).labels(*labels, operation, reason.value).inc()
 
     def waited(self, target: Target, category: str, seconds: float) -> None:
-        """Add up the wait."""
+        """Add the time that a request waited for the rate limiter."""
         with self._lock:
             shown = self._shown(target)
             self._of(own.RATE_LIMIT_WAIT).labels(shown.account_id, shown.region, category).inc(seconds)
@@ -211,7 +214,7 @@ class OwnMetrics:
     # DiscoveryObserver
 
     def look_ended(self, rule: str, region: str, reason: Reason | None) -> None:
-        """Count a look that could not see everything."""
+        """Count a discovery run that failed, entirely or in part; `reason` is None after success."""
         with self._lock:
             if reason is not None and (rule, region) in self._places:
                 self._of(own.DISCOVERY_FAILURES).labels(rule, region, reason.value).inc()
@@ -219,17 +222,17 @@ class OwnMetrics:
     # SweepObserver
 
     def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
-        """Count a sweep, and its failure."""
+        """Count a sweep, and a failure if `reason` is not None."""
         self._count(own.SWEEPS, pool_id)
         if reason is not None:
             self._count(own.SWEEP_FAILURES, pool_id, reason.value)
 
     def sweep_overran(self, pool_id: str) -> None:
-        """Count an overrun."""
+        """Count a sweep that was still in progress when the next was due."""
         self._count(own.SWEEP_OVERRUNS, pool_id)
 
     def sweep_missed(self, pool_id: str) -> None:
-        """Count a missed run."""
+        """Count a sweep that was not started in time."""
         self._count(own.SWEEP_RUNS_MISSED, pool_id)
 
     def user_read_failed(self, pool_id: str, reason: Reason) -> None:
@@ -237,43 +240,43 @@ class OwnMetrics:
         self._count(own.USER_READ_FAILURES, pool_id, reason.value)
 
     def users_vanished(self, pool_id: str, users: int) -> None:
-        """Count users that are gone."""
+        """Count users that were deleted, or are absent from a complete enumeration."""
         self._count(own.USERS_VANISHED, pool_id, by=users)
 
     def user_skipped(self, pool_id: str, reason: str) -> None:
-        """Count a user that was not asked; `reason` is one of `SkipReason`."""
+        """Count a user that was skipped on purpose; `reason` is one of `SkipReason`."""
         self._count(own.USERS_SKIPPED, pool_id, own.SkipReason(reason).value)
 
-    # The program itself
+    # Process
 
     def configuration_loaded(self, *, successful: bool, now: float) -> None:
-        """An attempt to load the configuration ended at wall time `now`, in seconds."""
+        """Record an attempt to load the configuration that ended at wall time `now`, in seconds."""
         self._set(own.RELOAD_SUCCESSFUL, successful)
         if successful:
             self._set(own.RELOAD_SUCCESS_TIMESTAMP, now)
 
     def identity_exposed(self, *, exposed: bool) -> None:
-        """Whether raw names are served without authentication beyond loopback."""
+        """Record whether raw user names are served without authentication beyond loopback."""
         self._set(own.IDENTITY_EXPOSED, exposed)
 
     def state_failed(self) -> None:
-        """The state file could not be read or written."""
+        """Count a failure to read or write the state file."""
         self._of(own.STATE_ERRORS).inc()
 
     def scraped(self, seconds: float) -> None:
-        """A page was rendered."""
+        """Observe the time in seconds that a scrape took to render and compress."""
         self._histograms[own.SCRAPE_DURATION.spec.name].observe(seconds)
 
     def request_answered(self, code: int) -> None:
-        """Somebody was answered over HTTP, with this status."""
+        """Count an HTTP response with this status code."""
         self._of(own.HTTP_REQUESTS).labels(str(code)).inc()
 
     def metric_failed(self, metric: str) -> None:
-        """A metric was left out of a page."""
+        """Count a page from which a metric was omitted because computing it failed."""
         self._of(own.METRIC_FAILURES).labels(metric).inc()
 
     def failed_unexpectedly(self, component: str) -> None:
-        """Count what nobody foresaw; `component` is one of `Component`."""
+        """Count an unexpected error; `component` is one of `Component`."""
         self._of(own.UNEXPECTED_FAILURES).labels(own.Component(component).value).inc()
 
     def _count(self, metric: OwnMetric, pool_id: str, *labels: str, by: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""The metrics that the exporter counts about itself as things happen, as data."""
+"""Metrics of the exporter about itself."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ SCRAPE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 CODES = (200, 400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 503)
-"""The statuses that the web server answers with."""
+"""Status codes of the web server's responses."""
 
 
 class SkipReason(StrEnum):
-    """Why a user was not asked on purpose."""
+    """Reason for which a user is skipped on purpose."""
 
     FEDERATED = "federated"
 
 
 class DropReason(StrEnum):
-    """Why series are not on the page."""
+    """Reason for which series are not on the page."""
 
     SERIES_LIMIT = "series_limit"
 
 
 class Component(StrEnum):
-    """The parts of the program that may fail in a way nobody foresaw."""
+    """Component in which an unexpected error occurred."""
 
     SWEEP = "sweep"
     DISCOVERY = "discovery"

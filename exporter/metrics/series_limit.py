@@ -1,4 +1,4 @@
-"""Which users stay when there are more series than the limit: a fair share for each pool."""
+"""Fair division of the series limit among pools, and selection of the users within a share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from itertools import accumulate, takewhile
 
 
 def fair_shares(demands: Mapping[str, int], limit: int) -> dict[str, int]:
-    """Max-min fair shares: who wants less than an equal part gets it all, the others split the rest.
+    """Return max-min fair shares: demands below an equal share are met in full, the others split the rest.
 
-    The same demands give the same shares in whatever order they come.
+    The result does not depend on the order of the demands.
     """
     shares: dict[str, int] = {}
     left = limit
@@ -20,5 +20,8 @@ def fair_shares(demands: Mapping[str, int], limit: int) -> dict[str, int]:
 
 
 def users_within(costs: Sequence[int], share: int) -> int:
-    """How many users, taken in order, fit whole into the share; `costs` are their series."""
+    """Return the number of users, taken in order, whose series all fit within the share.
+
+    `costs` are the numbers of series of the users.
+    """
     return sum(1 for _ in takewhile(lambda total: total <= share, accumulate(costs)))

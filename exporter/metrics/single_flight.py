@@ -1,4 +1,4 @@
-"""One computation for all who ask for the same thing at the same time."""
+"""Deduplication of concurrent computations of the same result."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Lets those who ask while an answer is being computed share it; nothing is kept afterwards."""
+    """Concurrent calls with the same key share one computation. Results are not cached."""
 
     def __init__(self) -> None:
         self._under_way: dict[K, Future[T]] = {}
         self._lock = Lock()
 
     def run(self, key: K, compute: Callable[[], T]) -> T:
-        """The result for the key, computed by this caller or by one who was first.
+        """Return the result for the key, computed by this caller or by a concurrent one.
 
-        Raises what `compute` raises, to everyone who waits for it.
+        An exception of `compute` is raised in every caller that waits for the result.
         """
         with self._lock:
             flight = self._under_way.get(key)

@@ -1,4 +1,4 @@
-"""What a metric is, as data: everything that the page, its documentation and its tests need to know."""
+"""Data types of metric definitions, from which `/metrics`, its documentation and its tests are derived."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Kind(StrEnum):
-    """The type of a metric, in the words of the text formats."""
+    """Metric type, as named in the text formats."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -29,17 +29,17 @@ SUFFIXES: dict[Kind, tuple[str, ...]] = {
     Kind.HISTOGRAM: ("_bucket", "_sum", "_count"),
     Kind.GAUGE_HISTOGRAM: ("_bucket", "_gsum", "_gcount"),
 }
-"""What the samples of a metric add to its name; a counter's name carries its `_total` already."""
+"""Suffixes that samples append to the metric name. The name of a counter already ends with `_total`."""
 
 
 class OverShards(StrEnum):
-    """How the values of several shards make up the value of the deployment."""
+    """Aggregation of the values of several shards to the value of the deployment."""
 
     SUM = "sum"
     MAX = "max"
     MIN = "min"
     EACH = "each"
-    """Not at all: every series belongs to one shard."""
+    """No aggregation: every series belongs to one shard."""
 
 
 OVER_SHARDS_HELP = {
@@ -53,7 +53,7 @@ SWEPT_HELP = "Read by background sweeps, never by a call at scrape time."
 
 
 class Group(StrEnum):
-    """The headings of the documentation, in its order."""
+    """Headings of the documentation, in order."""
 
     POOL = "User pools"
     USER = "Users"
@@ -66,11 +66,11 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One metric as it is promised to the outside."""
+    """Public definition of a metric."""
 
     name: str
     meaning: str
-    """Whole sentences without quotes or backslashes, which the two formats escape differently."""
+    """Complete sentences. Quotes and backslashes are not allowed: the two text formats escape them differently."""
     over_shards: OverShards
     group: Group
     labels: tuple[str, ...] = ()
@@ -78,42 +78,42 @@ class Spec:
 
     @property
     def help(self) -> str:
-        """The HELP line: the meaning, where the value comes from, and how to add up."""
+        """HELP text: the meaning, the origin of the value and the aggregation over shards."""
         swept = (SWEPT_HELP,) if self.group in {Group.POOL, Group.USER, Group.DEVICE} else ()
         return " ".join((self.meaning, *swept, OVER_SHARDS_HELP[self.over_shards]))
 
     @property
     def family(self) -> str:
-        """The name that prometheus_client knows the metric by."""
+        """Name of the metric family in prometheus_client."""
         return self.name.removesuffix("_total") if self.kind is Kind.COUNTER else self.name
 
     @property
     def sample_names(self) -> frozenset[str]:
-        """The names of the metric's samples."""
+        """Names of the metric's samples."""
         return frozenset(self.name + suffix for suffix in SUFFIXES[self.kind])
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value of one pool; `labels` are the values of the metric's labels after `user_pool_id`."""
+    """Value of one pool; `labels` are the values of the metric's labels after `user_pool_id`."""
 
     value: float
     labels: tuple[str, ...] = ()
     suffix: str = ""
     le: str | None = None
-    """The upper bound of a bucket, which is inclusive."""
+    """Inclusive upper bound of a histogram bucket."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolMetric:
-    """A metric of a pool: a pure function of what is known and the time in milliseconds."""
+    """Metric of a pool: a pure function of the pool's view and the current time in milliseconds."""
 
     spec: Spec
     samples: Callable[[PoolView, int], Iterable[Sample]]
 
 
 class Reading(StrEnum):
-    """How the number behind a detail series is written."""
+    """Format of the value of a detail series."""
 
     NUMBER = "as it is"
     MOMENT = "milliseconds since the epoch, written in seconds"
@@ -122,91 +122,91 @@ class Reading(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DetailMetric(Generic[T]):
-    """A metric of each user or each device; no series where `value` is None."""
+    """Metric of each user or each device. There is no series if `value` returns None."""
 
     spec: Spec
     reading: Reading
     value: Callable[[T], int | None]
     series: Callable[[DetailCounts], int]
-    """How many series there are of it over a whole pool."""
+    """Returns the number of series of a whole pool."""
     further_labels: Callable[[T, tuple[str, ...]], tuple[tuple[str, str], ...]] | None = None
-    """Further labels, given the names of the configured device attributes."""
+    """Returns additional labels, given the user or device and the names of the configured device attributes."""
 
 
 class BudgetView(Protocol):
-    """The rate budget of one quota category in one account and Region, as it stands now."""
+    """Current state of the rate limiter of one quota category in one account and Region."""
 
     @property
     def target(self) -> Target:
-        """The account and Region that share the quota."""
+        """Account and Region of the quota."""
         ...
 
     @property
     def category(self) -> str:
-        """AWS's name of the quota category."""
+        """Name of the quota category in AWS."""
         ...
 
     @property
     def configured(self) -> float:
-        """Requests per second that this process may make at most."""
+        """Maximum number of requests per second of this process."""
         ...
 
     @property
     def current(self) -> float:
-        """Requests per second allowed now, less than configured after throttling."""
+        """Requests per second currently allowed; lower than configured after throttling."""
         ...
 
     @property
     def quota(self) -> float | None:
-        """Requests per second that AWS grants all callers together; None while unknown."""
+        """Requests per second that AWS allows all callers together; None while unknown."""
         ...
 
     @property
     def provisioned(self) -> bool:
-        """Whether AWS has told the quota."""
+        """True if AWS reported the quota; False if it is the documented default."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetMetric:
-    """A metric of a rate budget, read when scraped; no series where `value` is None."""
+    """Metric of a rate limiter, read at scrape time. There is no series if `value` returns None."""
 
     spec: Spec
     value: Callable[[BudgetView], float | None]
 
 
 class RuleView(Protocol):
-    """A rule of discovery in one Region, as it stands now."""
+    """Current state of a discovery rule in one Region."""
 
     @property
     def rule(self) -> str:
-        """Its index in the configuration."""
+        """Index of the rule in the configuration, counted from 0."""
         ...
 
     @property
     def region(self) -> str:
-        """The Region that it looks at."""
+        """Region in which the rule searches for pools."""
         ...
 
     @property
     def pools(self) -> int:
-        """The pools that are read because of it."""
+        """Number of pools that are read because of the rule."""
         ...
 
     @property
     def up(self) -> bool:
-        """Whether the last look saw everything."""
+        """True if the last discovery run succeeded completely."""
         ...
 
     @property
     def last_success(self) -> float | None:
-        """When the last look ended that saw everything: wall time in seconds; None before the first."""
+        """Wall time in seconds at the end of the last completely successful discovery run; None before the first."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RuleMetric:
-    """A metric of a rule of discovery, read when scraped; no series where `value` is None."""
+    """Metric of a discovery rule, read at scrape time. There is no series if `value` returns None."""
 
     spec: Spec
     value: Callable[[RuleView], float | None]
@@ -214,12 +214,12 @@ class RuleMetric:
 
 @dataclass(frozen=True, slots=True)
 class OwnMetric:
-    """A metric that is counted as things happen."""
+    """Metric of the exporter that is updated when events occur."""
 
     spec: Spec
     buckets: tuple[float, ...] = field(default=())
-    """The upper bounds of a histogram."""
+    """Upper bounds of a histogram."""
 
 
 DETAILS_WITH_USERS = frozenset({Detail.USER, Detail.DEVICE})
-"""The settings of `detail` that show each user."""
+"""Values of `detail` with which each user has series."""
