@@ -16,7 +16,7 @@ USER, DEVICE_KEY = "user", "device_key"
 
 AGE_NAME = "cognito_device_last_authentication_age_seconds"
 
-_DATED_FROM = "cognito_user_pool_devices_by_date_source tells how many devices take which."
+_DATED_FROM = "cognito_user_pool_devices_by_date_source counts the devices by the date used."
 
 
 def _device_count(row: UserRow) -> int:
@@ -63,13 +63,13 @@ def _device(name: str, meaning: str, *labels: str) -> Spec:
 
 USER_METRICS: tuple[DetailMetric[UserRow], ...] = (
     DetailMetric(
-        _user("devices", "Devices on record for the user."), Reading.NUMBER, _device_count, attrgetter("users")
+        _user("devices", "Number of devices recorded for the user."), Reading.NUMBER, _device_count, attrgetter("users")
     ),
     DetailMetric(
         _user(
             "newest_device_authentication_timestamp_seconds",
-            "When a device of the user last authenticated, the newest over all of them; a device without a last "
-            "authentication counts from its creation. Absent without any dated device.",
+            "Unix time of the latest authentication by any device of the user. For a device without a last "
+            "authentication, its creation is used. Absent if no device has a date.",
         ),
         Reading.MOMENT,
         _newest,
@@ -81,8 +81,9 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
     DetailMetric(
         _device(
             "last_authentication_timestamp_seconds",
-            "When the device last authenticated, or was created where Cognito gives no last authentication: the moment "
-            f"its age counts from. {_DATED_FROM} Absent with neither date.",
+            "Unix time of the last authentication of the device, or of its creation if Cognito reports no last "
+            f"authentication. The age of the device is computed from it. {_DATED_FROM} "
+            "Absent if Cognito reports neither date.",
         ),
         Reading.MOMENT,
         _active,
@@ -91,15 +92,18 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
     DetailMetric(
         _device(
             "last_authentication_age_seconds",
-            "How long ago, at scrape time, the device last authenticated, or was created where Cognito gives no last "
-            f"authentication. {_DATED_FROM} Absent with neither date.",
+            "Time in seconds since the last authentication of the device, or since its creation if Cognito reports no "
+            f"last authentication, computed at scrape time. {_DATED_FROM} Absent if Cognito reports neither date.",
         ),
         Reading.AGE,
         _active,
         attrgetter("dated_devices"),
     ),
     DetailMetric(
-        _device("created_timestamp_seconds", "When the device record was created; absent where Cognito gives no date."),
+        _device(
+            "created_timestamp_seconds",
+            "Unix time of the creation of the device record. Absent if Cognito does not report it.",
+        ),
         Reading.MOMENT,
         _created,
         attrgetter("created_devices"),
@@ -107,7 +111,8 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
     DetailMetric(
         _device(
             "last_modified_timestamp_seconds",
-            "When the device record was last modified, which is no sign of use; absent where Cognito gives no date.",
+            "Unix time of the last modification of the device record, which does not indicate use of the device. "
+            "Absent if Cognito does not report it.",
         ),
         Reading.MOMENT,
         _modified,
@@ -116,8 +121,8 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
     DetailMetric(
         _device(
             "info",
-            "Always 1; the labels say whether the device is remembered, its status, and the configured device "
-            "attributes as attribute_<name>.",
+            "Information about the device, always 1: its remembered status, its status, and the configured device "
+            "attributes as labels attribute_<name>.",
             "remembered_status",
             "status",
         ),

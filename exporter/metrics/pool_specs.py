@@ -160,9 +160,9 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "info",
-            "Always 1; the labels say what the pool is called, where it stands, whether it tracks devices "
-            "(off, opt_in, always), whether it asks for a second factor (off, optional, on), and whether a remembered "
-            "device may skip that. Absent until the pool is described.",
+            "Information about the pool, always 1: its name, account, Region, device tracking (off, opt_in, always), "
+            "MFA (off, optional, on), and whether a remembered device can skip MFA. Absent until the pool is "
+            "described.",
             OverShards.MAX,
             "user_pool_name",
             "aws_account_id",
@@ -176,7 +176,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "up",
-            "1 unless the pool is missing, denied or failing, and 0 until it was first contacted.",
+            "0 if the pool is missing, denied or failing, or has not been contacted yet, else 1.",
             OverShards.MIN,
         ),
         _up,
@@ -184,26 +184,26 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "state",
-            "1 for the state the pool is in and 0 for the others: the first that applies of missing, denied, failing, "
-            "tracking_off (users are not asked), unread (no sweep completed yet) and ok.",
+            "State of the pool: 1 for the first that applies of missing, denied, failing, tracking_off (users are not "
+            "read), unread (no sweep completed yet) and ok, 0 for all others.",
             OverShards.MAX,
             "state",
         ),
         _state,
     ),
     PoolMetric(
-        _pool("estimated_users", "Users in the pool as estimated by Cognito itself.", OverShards.MAX),
+        _pool("estimated_users", "Number of users in the pool as estimated by Cognito.", OverShards.MAX),
         _estimated_users,
     ),
     PoolMetric(
-        _pool("users", "Users observed, after the configured selection.", OverShards.SUM),
+        _pool("users", "Number of users observed, limited to the configured user selection.", OverShards.SUM),
         _users,
     ),
     PoolMetric(
         _pool(
             "devices",
-            "Devices on record for the observed users, by whether they are remembered; unknown where Cognito does "
-            "not say.",
+            "Number of devices recorded for the observed users, by remembered status. The status is unknown if Cognito "
+            "does not report it.",
             OverShards.SUM,
             "remembered_status",
         ),
@@ -212,8 +212,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "devices_by_date_source",
-            "Devices by where their age comes from: authenticated is the last authentication; created is the creation, "
-            "where Cognito gives no last authentication; none has neither date and no age.",
+            "Number of devices by the date from which their age is computed: authenticated (last authentication), "
+            "created (creation, if Cognito reports no last authentication) or none (neither date, so no age).",
             OverShards.SUM,
             "date_source",
         ),
@@ -222,8 +222,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "stale_devices",
-            "Devices idle for strictly longer than the threshold, counted at scrape time. Thresholds are cumulative: "
-            "never sum over them.",
+            "Number of devices idle for strictly longer than the threshold at scrape time. Thresholds are cumulative: "
+            "do not sum over them.",
             OverShards.SUM,
             "threshold",
             "remembered_status",
@@ -233,9 +233,9 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "device_last_authentication_age_seconds",
-            "How long ago devices last authenticated, counted at scrape time; from the creation where there is no last "
-            "authentication, see cognito_user_pool_devices_by_date_source. Use histogram_quantile over the buckets "
-            "without rate.",
+            "Time in seconds since the last authentication of each device, or since its creation if Cognito reports no "
+            "last authentication, computed at scrape time. cognito_user_pool_devices_by_date_source counts the devices "
+            "by the date used. Apply histogram_quantile to the buckets without rate.",
             OverShards.SUM,
             kind=Kind.GAUGE_HISTOGRAM,
         ),
@@ -244,7 +244,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "devices_per_user",
-            "How many devices users have, users without any included.",
+            "Number of devices per user, including users without devices.",
             OverShards.SUM,
             kind=Kind.GAUGE_HISTOGRAM,
         ),
@@ -253,7 +253,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "oldest_device_authentication_timestamp_seconds",
-            "When the device idle for longest last authenticated, else was created; absent without any dated device.",
+            "Unix time of the last authentication of the device idle for longest, or of its creation if it has no last "
+            "authentication. Absent if no device has a date.",
             OverShards.MIN,
         ),
         _oldest,
@@ -261,23 +262,28 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "newest_device_authentication_timestamp_seconds",
-            "When the device used last authenticated, else was created; absent without any dated device.",
+            "Unix time of the last authentication of the most recently used device, or of its creation if it has no "
+            "last authentication. Absent if no device has a date.",
             OverShards.MAX,
         ),
         _newest,
     ),
     PoolMetric(
-        _sweep("refresh_interval_seconds", "How often the pool is to be swept, from start to start.", OverShards.MAX),
+        _sweep(
+            "refresh_interval_seconds",
+            "Configured time in seconds from the start of one sweep of the pool to the start of the next.",
+            OverShards.MAX,
+        ),
         _refresh_interval,
     ),
     PoolMetric(
-        _sweep("last_sweep_duration_seconds", "How long the last finished sweep took.", OverShards.MAX),
+        _sweep("last_sweep_duration_seconds", "Duration of the last finished sweep in seconds.", OverShards.MAX),
         _last_duration,
     ),
     PoolMetric(
         _sweep(
             "last_sweep_success_timestamp_seconds",
-            "When the last sweep that read every user ended; absent before the first.",
+            "Unix time of the end of the last sweep that read every user. Absent before the first such sweep.",
             OverShards.MIN,
         ),
         _last_success,
@@ -285,7 +291,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _sweep(
             "oldest_observation_timestamp_seconds",
-            "When the user read longest ago was read: how old the shown values can be.",
+            "Unix time at which the least recently refreshed user was read. No user data of the pool is older.",
             OverShards.MIN,
         ),
         _oldest_observation,
@@ -293,8 +299,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _sweep(
             "sweep_progress_ratio",
-            "The part of the users that the sweep under way has read; absent when idle and while the number of users "
-            "is unknown.",
+            "Fraction of the users that the sweep in progress has processed, from 0 to 1. Absent if no sweep is in "
+            "progress or the number of users is unknown.",
             OverShards.MIN,
         ),
         _progress,
@@ -302,7 +308,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _sweep(
             "sweep_remaining_seconds",
-            "How much longer the sweep under way should take; absent when idle or unknown.",
+            "Estimated remaining time of the sweep in progress in seconds. Absent if no sweep is in progress or there "
+            "is no estimate.",
             OverShards.MAX,
         ),
         _remaining,

@@ -77,35 +77,39 @@ def _histogram(name: str, meaning: str, group: Group, buckets: tuple[float, ...]
     return OwnMetric(_spec(name, meaning, OverShards.SUM, group, labels, kind=Kind.HISTOGRAM), buckets)
 
 
-SWEEPS = _counter("sweeps_total", "Sweeps finished, whatever the outcome.", Group.SWEEP, POOL)
+SWEEPS = _counter("sweeps_total", "Total number of finished sweeps, successful or not.", Group.SWEEP, POOL)
 SWEEP_FAILURES = _counter(
     "sweep_failures_total",
-    "Sweeps that failed as a whole; the pool keeps its last values.",
+    "Total number of sweeps that failed as a whole, by reason. The pool keeps its last values, except in state "
+    "missing.",
     Group.SWEEP,
     POOL,
     "reason",
 )
-SWEEP_OVERRUNS = _counter("sweep_overruns_total", "Sweeps still under way when the next was due.", Group.SWEEP, POOL)
+SWEEP_OVERRUNS = _counter(
+    "sweep_overruns_total", "Total number of sweeps still in progress when the next sweep was due.", Group.SWEEP, POOL
+)
 SWEEP_RUNS_MISSED = _counter(
-    "sweep_runs_missed_total", "Sweeps that were due and were not started in time.", Group.SWEEP, POOL
+    "sweep_runs_missed_total", "Total number of sweeps that were due but not started in time.", Group.SWEEP, POOL
 )
 USER_READ_FAILURES = _counter(
     "user_read_failures_total",
-    "Users that could not be read in a sweep and keep their last values; such a sweep is no success.",
+    "Total number of users that a sweep could not read, by reason. These users keep their last values, and the sweep "
+    "does not count as successful.",
     Group.SWEEP,
     POOL,
     "reason",
 )
 USERS_VANISHED = _counter(
     "users_vanished_total",
-    "Users who are gone, which is no failure: deleted between being listed and being asked, or absent from a "
-    "complete enumeration.",
+    "Total number of users no longer found: deleted between listing and reading, or absent from a complete "
+    "enumeration. This does not count as a failure.",
     Group.SWEEP,
     POOL,
 )
 USERS_SKIPPED = _counter(
     "users_skipped_total",
-    "Users not asked on purpose: federated ones have no devices.",
+    "Total number of users skipped on purpose, by reason. Federated users have no devices.",
     Group.SWEEP,
     POOL,
     "reason",
@@ -113,7 +117,8 @@ USERS_SKIPPED = _counter(
 
 DISCOVERY_FAILURES = _counter(
     "discovery_failures_total",
-    "Looks for pools that could not see everything; the pools of the rule stay as they were.",
+    "Total number of discovery runs that could not list or describe every pool, by reason. Previously discovered pools "
+    "are kept.",
     Group.DISCOVERY,
     *PLACE,
     "reason",
@@ -121,14 +126,14 @@ DISCOVERY_FAILURES = _counter(
 
 AWS_REQUESTS = _counter(
     "aws_requests_total",
-    "Requests to AWS that left the process, retries included.",
+    "Total number of requests sent to AWS, including retries.",
     Group.AWS,
     *TARGET,
     "operation",
 )
 AWS_REQUEST_FAILURES = _counter(
     "aws_request_failures_total",
-    "Requests to AWS that failed, by reason, those included that failed before they left the process.",
+    "Total number of failed requests to AWS, by error, including requests that failed before they were sent.",
     Group.AWS,
     *TARGET,
     "operation",
@@ -136,7 +141,7 @@ AWS_REQUEST_FAILURES = _counter(
 )
 AWS_REQUEST_DURATION = _histogram(
     "aws_request_duration_seconds",
-    "How long requests to AWS took, failed ones included, waiting for their turn excluded.",
+    "Duration of requests to AWS in seconds, including failed requests, without the wait for the rate limiter.",
     Group.AWS,
     CALL_BUCKETS,
     *TARGET,
@@ -144,7 +149,7 @@ AWS_REQUEST_DURATION = _histogram(
 )
 RATE_LIMIT_WAIT = _counter(
     "rate_limit_wait_seconds_total",
-    "Time that requests waited for their turn in the rate budget, added up over all requests in parallel.",
+    "Total time in seconds that requests waited for the rate limiter, summed over concurrent requests.",
     Group.AWS,
     *TARGET,
     "category",
@@ -152,7 +157,7 @@ RATE_LIMIT_WAIT = _counter(
 
 BUILD_INFO = _gauge(
     "build_info",
-    "Always 1; the labels say which version runs, built from which revision, on which Python.",
+    "Build information, always 1: version and revision of the exporter, and version of Python.",
     OverShards.EACH,
     "version",
     "revision",
@@ -160,48 +165,51 @@ BUILD_INFO = _gauge(
 )
 RELOAD_SUCCESSFUL = _gauge(
     "config_last_reload_successful",
-    "1 when the last attempt to load the configuration succeeded, else 0 and the one before is in force.",
+    "1 if the last attempt to load the configuration succeeded, else 0. After a failure, the previous configuration "
+    "stays active.",
     OverShards.MIN,
 )
 RELOAD_SUCCESS_TIMESTAMP = _gauge(
-    "config_last_reload_success_timestamp_seconds", "When the configuration in force was loaded.", OverShards.MIN
+    "config_last_reload_success_timestamp_seconds",
+    "Unix time at which the active configuration was loaded.",
+    OverShards.MIN,
 )
 IDENTITY_EXPOSED = _gauge(
     "identity_exposed",
-    "1 when raw user names are served without authentication beyond loopback, else 0.",
+    "1 if raw user names are served without authentication beyond loopback, else 0.",
     OverShards.MAX,
 )
-SHARDS = _gauge("shards", "Into how many shards the deployment is configured to be split.", OverShards.MAX)
-SHARD_ORDINAL = _gauge("shard_ordinal", "Which of the shards this is, counted from 0.", OverShards.EACH)
+SHARDS = _gauge("shards", "Configured number of shards of the deployment.", OverShards.MAX)
+SHARD_ORDINAL = _gauge("shard_ordinal", "Ordinal of this shard, counted from 0.", OverShards.EACH)
 STATE_ERRORS = _counter(
     "state_errors_total",
-    "Failures to read or write the state file; the exporter goes on from memory.",
+    "Total number of failures to read or write the state file. The exporter continues from memory.",
     Group.SELF,
 )
 SCRAPE_DURATION = _histogram(
     "scrape_duration_seconds",
-    "How long pages took to render and compress, waiting for a rendering shared with others included; the page under "
-    "way is not in it.",
+    "Time in seconds to render and compress /metrics, including the wait for a shared rendering. The scrape in "
+    "progress is not included.",
     Group.SELF,
     SCRAPE_BUCKETS,
 )
 HTTP_REQUESTS = _counter(
     "http_requests_total",
-    "HTTP requests that were answered, scrapes and probes included, by status: 401 without the name and password of a "
-    "user, 403 where reloading over HTTP is off, 429 above the configured rate, 503 where too many ask at once or a "
-    "probe fails.",
+    "Total number of HTTP responses by status code, including scrapes and probes. 401: no valid user name and "
+    "password. 403: the lifecycle API is not enabled. 429: the configured rate is exceeded. 503: too many concurrent "
+    "requests, or a failed probe.",
     Group.SELF,
     "code",
 )
 METRIC_FAILURES = _counter(
     "metric_failures_total",
-    "Scrapes that left a metric out because computing it failed; the log has the cause.",
+    "Total number of scrapes that omitted the metric because computing it failed. The log has the cause.",
     Group.SELF,
     "metric",
 )
 UNEXPECTED_FAILURES = _counter(
     "unexpected_failures_total",
-    "Errors that no part of the program foresaw, each in the log with its cause: please report them.",
+    "Total number of unexpected errors by component. The log has the traceback.",
     Group.SELF,
     "component",
 )
@@ -234,7 +242,8 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
 
 SERIES_DROPPED = _spec(
     "series_dropped",
-    "User and device series left out of this page because limits.series is reached; whole users are left out.",
+    "Number of user and device series omitted from this page because limits.series is reached. A user is omitted with "
+    "all its series.",
     OverShards.SUM,
     Group.SELF,
     (POOL, "reason"),
@@ -261,7 +270,7 @@ BUDGET_METRICS: tuple[BudgetMetric, ...] = (
     BudgetMetric(
         _spec(
             "rate_limit_configured_requests_per_second",
-            "Requests per second that this process may make at most, by AWS quota category.",
+            "Maximum number of requests per second of this process, by AWS quota category.",
             OverShards.SUM,
             Group.AWS,
             (*TARGET, "category"),
@@ -271,7 +280,8 @@ BUDGET_METRICS: tuple[BudgetMetric, ...] = (
     BudgetMetric(
         _spec(
             "rate_limit_current_requests_per_second",
-            "Requests per second that this process allows itself now: lowered while AWS throttles, restored after.",
+            "Number of requests per second that this process currently allows itself, by AWS quota category. Lowered "
+            "while AWS throttles, then restored gradually.",
             OverShards.SUM,
             Group.AWS,
             (*TARGET, "category"),
@@ -281,7 +291,8 @@ BUDGET_METRICS: tuple[BudgetMetric, ...] = (
     BudgetMetric(
         _spec(
             "quota_requests_per_second",
-            "Requests per second that AWS grants to all callers of the account and Region together.",
+            "Number of requests per second that AWS allows all callers of the account and Region together, by AWS "
+            "quota category.",
             OverShards.MAX,
             Group.AWS,
             (*TARGET, "category"),
@@ -291,8 +302,8 @@ BUDGET_METRICS: tuple[BudgetMetric, ...] = (
     BudgetMetric(
         _spec(
             "quota_provisioned",
-            "1 where AWS has told the quota (GetProvisionedLimit, asked where a rate is a share of it), 0 where "
-            "quota_requests_per_second is AWS's documented default.",
+            "1 if AWS reported the quota, 0 if cognito_exporter_quota_requests_per_second is the default that AWS "
+            "documents. GetProvisionedLimit is called only if the rate is configured as a share of the quota.",
             OverShards.MAX,
             Group.AWS,
             (*TARGET, "category"),
@@ -318,8 +329,8 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
     RuleMetric(
         _spec(
             "discovery_up",
-            "1 when the last look of a rule of discovery at a Region saw everything, else 0; the rule is its index in "
-            "the configuration, counted from 0.",
+            "1 if the last discovery run of the rule in the Region could list and describe every pool, else 0. The "
+            "label rule is the index of the rule in the configuration, counted from 0.",
             OverShards.MIN,
             Group.DISCOVERY,
             PLACE,
@@ -329,8 +340,8 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
     RuleMetric(
         _spec(
             "discovery_pools",
-            "Pools that are read because a rule of discovery stands for them, and no entry of the configuration before "
-            "it does.",
+            "Number of pools read because of the discovery rule. Pools of explicit entries or earlier rules are not "
+            "counted.",
             OverShards.MAX,
             Group.DISCOVERY,
             PLACE,
@@ -340,7 +351,8 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
     RuleMetric(
         _spec(
             "discovery_last_success_timestamp_seconds",
-            "When the last look of a rule of discovery at a Region ended that saw everything; absent before the first.",
+            "Unix time of the end of the last discovery run of the rule in the Region that could list and describe "
+            "every pool. Absent before the first such run.",
             OverShards.MIN,
             Group.DISCOVERY,
             PLACE,

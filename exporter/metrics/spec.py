@@ -46,10 +46,10 @@ OVER_SHARDS_HELP = {
     OverShards.SUM: "Over shards: sum.",
     OverShards.MAX: "Over shards: max.",
     OverShards.MIN: "Over shards: min.",
-    OverShards.EACH: "Over shards: each shard shows its own.",
+    OverShards.EACH: "Over shards: not aggregated, each shard exposes its own series.",
 }
 
-SWEPT_HELP = "Read by background sweeps, never by a call at scrape time."
+SWEPT_HELP = "Collected from AWS by background sweeps, not during the scrape."
 
 
 class Group(StrEnum):
@@ -58,10 +58,10 @@ class Group(StrEnum):
     POOL = "User pools"
     USER = "Users"
     DEVICE = "Devices"
-    SWEEP = "The exporter: sweeps"
-    DISCOVERY = "The exporter: discovery"
-    AWS = "The exporter: calls to AWS"
-    SELF = "The exporter: itself"
+    SWEEP = "Exporter: sweeps"
+    DISCOVERY = "Exporter: discovery"
+    AWS = "Exporter: AWS requests"
+    SELF = "Exporter: process"
 
 
 @dataclass(frozen=True, slots=True)
