@@ -1,1 +1,1 @@
-"""One pass over a pool: list its users, read their devices, publish."""
+"""Sweep of one pool: list the users, read their devices, publish the result."""

@@ -1,4 +1,4 @@
-"""Which users a sweep reads: pages of Cognito's listings, or the names in the configuration."""
+"""Pagination of Cognito listings, and enumeration of the users that a sweep reads."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from exporter.model import Device, ListedUser
 T = TypeVar("T")
 
 MAX_EMPTY_PAGES = 1000
-"""Pages in a row without an item: Cognito gives some, but a thousand is a chain without an end."""
+"""Limit of consecutive empty pages. Cognito returns some; a thousand indicate an endless listing."""
 
 MAX_DEVICE_PAGES = 200
-"""Pages of one user's devices: 12,000 devices are a fault, not a person."""
+"""Page limit of one user's devices: 12,000 devices. More indicate an error."""
 
 MAX_USER_PAGES = 1_000_000
-"""Pages of a pool's users: 60 million, where AWS grants 40 million to a pool."""
+"""Page limit of a pool's users: 60 million users. The AWS quota is 40 million users per pool."""
 
 
 def pages(
     operation: str, fetch: Callable[[str | None], Page[T]], *, most: int | None = None
 ) -> Iterator[tuple[T, ...]]:
-    """Every page of a listing, each at most once.
+    """Yield the pages of a listing.
 
-    Raises `EndlessListing` when a page names itself or one before it as the next, when a thousand pages in a row are
-    empty, and after `most` pages or what they hold: following such a chain would never end.
+    Raises `EndlessListing` if a page token repeats, after `MAX_EMPTY_PAGES` consecutive empty pages, and after `most`
+    pages or more items than they can hold.
     """
     token: str | None = None
-    mark: str | None = None  # the token at page 1, 2, 4, 8 …: every circle is found, and one token is kept
+    mark: str | None = None  # token after page 1, 2, 4, 8 …: detects every cycle while storing one token only
     empty = count = items = 0
     while True:
         page = fetch(token)
@@ -56,9 +56,10 @@ def pages(
 
 
 def distinct(devices: Iterable[Device]) -> tuple[Device, ...]:
-    """Every device once, as it was listed last: one that is used while its pages are read may stand on two of them.
+    """Deduplicate devices by key, keeping the last occurrence.
 
-    Devices without a key are told apart by a number, so that they stay as many as they are.
+    A device that is used while the pages are read may be listed twice. Devices without a key are numbered instead of
+    deduplicated, so that each of them is counted.
     """
     found: dict[str, Device] = {}
     keyless = 0
@@ -73,15 +74,15 @@ def distinct(devices: Iterable[Device]) -> tuple[Device, ...]:
 
 
 class Ask(Protocol):
-    """Makes a call, again and again while it fails retryably, up to some bound."""
+    """Function that makes a call and retries it after retryable errors, up to a limit."""
 
     def __call__(self, call: Callable[[], T], /) -> T:
-        """The answer, or the last failure raised."""
+        """Return the result of the call, or raise its last error."""
         ...
 
 
 def selected_users(selection: UserSelection, reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
-    """The users of a selection; those of several groups once each."""
+    """Yield the users of a selection. A user in several groups is yielded once."""
     if selection.usernames is not None:
         yield from map(ListedUser, dict.fromkeys(selection.usernames))
     elif selection.groups is not None:
@@ -102,7 +103,7 @@ def _members(groups: tuple[str, ...], reader: PoolReader, ask: Ask) -> Iterator[
     if len(groups) == 1:
         yield from _members_of(groups[0], reader, ask)
         return
-    met: set[str] = set()  # so that nobody is asked, or counted as skipped, twice
+    met: set[str] = set()  # no user is read, or counted as skipped, twice
     for group in groups:
         for user in _members_of(group, reader, ask):
             if user.name not in met:

@@ -1,4 +1,4 @@
-"""Where a sweep puts what it finds: kept by a `PoolStore`, or handed on by a report."""
+"""Sink for the results of a sweep, implemented by `PoolStore` and by the device report."""
 
 from __future__ import annotations
 
@@ -12,70 +12,70 @@ from exporter.shard import Shard
 
 
 class Findings(Protocol):
-    """What a sweep tells of one pool; users come by their identity, from many threads."""
+    """Receiver of the results of one pool's sweep. Users are passed by identity, from many threads."""
 
     @property
     def settings(self) -> PoolSettings:
-        """Which pool is swept, and how."""
+        """Settings of the pool."""
         ...
 
     @property
     def shard(self) -> Shard:
-        """Whose users are read."""
+        """Shard whose users are read."""
         ...
 
     def view(self) -> PoolView:
-        """How the pool looks now."""
+        """Return the current view of the pool."""
         ...
 
     def sweep_started(self) -> None:
-        """A sweep begins."""
+        """Start a sweep."""
         ...
 
     def described(self, description: PoolDescription) -> None:
-        """The pool was described."""
+        """Record the description of the pool."""
         ...
 
     def enumerated(self, users: int) -> None:
-        """So many users are to be read in this sweep."""
+        """Record the number of users that this sweep reads."""
         ...
 
     def was_read(self, identity: bytes) -> bool:
-        """Whether this sweep need not read the user any more."""
+        """Return True if this sweep does not need to read the user again."""
         ...
 
     def knows_users(self) -> bool:
-        """Whether anything was ever read of any user."""
+        """Return True if any user is known."""
         ...
 
     def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
-        """A user was read."""
+        """Record the devices of a user."""
         ...
 
     def keep(self, identity: bytes) -> None:
-        """A user could not be read."""
+        """Record that a user could not be read."""
         ...
 
     def gone(self, identity: bytes) -> None:
-        """A user does not exist any more."""
+        """Record that a user no longer exists."""
         ...
 
     def sweep_completed(self, *, every_user_read: bool) -> int:
-        """Every user was asked; returns how many known ones are gone."""
+        """Finish a sweep that processed every user. Return the number of known users that no longer exist."""
         ...
 
     def tracking_is_off(self) -> None:
-        """The pool does not remember devices: nobody was asked."""
+        """Finish a sweep of a pool that does not remember devices. No user was read."""
         ...
 
     def sweep_failed(self, reason: Reason) -> None:
-        """The sweep ended before every user was asked."""
+        """Finish a sweep that ended before it had processed every user."""
         ...
 
     def pool_missing(self) -> None:
-        """There is no such pool."""
+        """Finish a sweep of a pool that does not exist."""
         ...
 
     def sweep_abandoned(self) -> None:
-        """The sweep was told to stop."""
+        """Finish a sweep that was canceled."""
         ...

@@ -1,4 +1,4 @@
-"""One pass over a pool: describe it, list its users, read the devices of each, publish."""
+"""Sweep of one pool: describe it, list its users, read the devices of each user, publish the result."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ log = structlog.get_logger()
 
 
 class Sleep(Protocol):
-    """Waits, but not beyond the order to stop."""
+    """Interruptible sleep."""
 
     def __call__(self, seconds: float) -> None:
-        """Return after `seconds`, or at once when told to stop."""
+        """Return after `seconds`, or at once if the sweep is canceled."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a sweep ended."""
+    """Result of a sweep."""
 
     reason: Reason | None
-    """None when every user of the selection was read; else the failure, or the most frequent of them."""
+    """None if every selected user was read. Else the error that ended the sweep, or the most frequent user error."""
     complete: bool
-    """Every user was asked, even if some could not be read."""
+    """True if every selected user was processed, even if some could not be read."""
 
 
 class Sweep:
-    """One pass over one pool; made anew for each."""
+    """One sweep of one pool. An instance runs once."""
 
     def __init__(
         self,
@@ -74,9 +74,9 @@ class Sweep:
         self._ask_first = patience.retrier(patience.first_attempts, sleep)
 
     def run(self) -> Outcome:
-        """Sweep, and tell store and observer how it went.
+        """Run the sweep and report the result to the store, the observer and the log.
 
-        Raises `Cancelled` when told to stop; nothing is counted then.
+        Raises `Cancelled`, without reporting a result to the observer, if the sweep is canceled.
         """
         started = self._clock.monotonic()
         self._store.sweep_started()
@@ -125,7 +125,7 @@ class Sweep:
             return Outcome(None, complete=True)
         failures = self._read_everyone()
         if failures and not self._store.knows_users():
-            # Nobody could be read, and nobody ever was: "no users" would be a lie.
+            # No user was read in this or any earlier sweep. Publishing zero users would be wrong.
             reason = max(failures, key=failures.__getitem__)
             self._store.sweep_failed(reason)
             return Outcome(reason, complete=False)
@@ -183,7 +183,7 @@ class Sweep:
             self._count("read")
 
     def _settle_not_found(self, task: ReadTask) -> None:
-        """AWS does not say whether the pool or the user is missing: where the pool is there, the user is not."""
+        """Drop the user if the pool still exists, because the error does not say which of the two is missing."""
         self._reader.describe()
         self._vanished(task)
 
@@ -213,7 +213,7 @@ class Sweep:
         return Outcome(error.reason, complete=False)
 
     def _pool_is_missing(self, error: AwsError) -> bool:
-        """Whether the pool is what was not found, and not a group of it."""
+        """Return True if the pool itself was not found, and not one of its groups."""
         if error.operation == Operation.DESCRIBE_USER_POOL:
             return True
         try:

@@ -1,8 +1,8 @@
-"""Reads the devices of many users at once: as many calls in flight as the rate and the latency ask for.
+"""Self-sizing worker pool that reads the devices of many users concurrently.
 
-A worker takes a user only when it holds one of a few places in the line for the rate budget, and gives the
-place up as its request departs. The next worker in line is woken, or made where none is idle; so the calls
-in flight grow to rate × latency by themselves, with few threads of a pool waiting for their first page.
+A worker takes a user only if it can occupy one of `IN_LINE` places in the queue of the rate budget. It releases the
+place when its first request is sent. The release wakes an idle worker, or starts a new one if none is idle. The number
+of requests in flight therefore adjusts to rate × latency, and few threads of a pool wait to send their first request.
 """
 
 from __future__ import annotations
@@ -24,45 +24,47 @@ from exporter.errors import AwsError, Cancelled, Reason, Verdict
 T = TypeVar("T")
 
 IN_LINE = 2
-"""Workers of one pool that may wait for the rate budget: one in line, one on its way there."""
+"""Workers of one pool that may wait for the rate budget: one queued there, and one about to be queued."""
 
 MAX_WORKERS = 256
-"""A pool's calls in flight; beyond that an answer takes so long that more would not help."""
+"""Maximum number of workers of one pool. If latency is so high that all are busy, more requests would not help."""
 
 MAX_WAITING_TASKS = 600
-"""Ten pages of users: the enumeration is never further ahead, so that a large pool is never in memory."""
+"""Maximum number of queued users (ten pages). Enumeration pauses there, so that memory use does not grow with the
+pool."""
 
 
 ROOM_AGAIN = MAX_WAITING_TASKS - 2 * PAGE_SIZE
-"""The enumeration goes on when so few wait: waking it for each single user would cost more than the user."""
+"""Queue length at which enumeration resumes. Waking it for each single user would cost more than reading the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often and how soon a call that failed retryably is asked again."""
+    """Retry policy for calls that fail with a retryable error."""
 
     attempts: int = 12
-    """At one call in one sweep. Where a third of all calls fails, one in 500,000 fails so often."""
+    """Maximum attempts per call and sweep. If a third of all calls fail, one call in 500,000 reaches this limit."""
     first_attempts: int = 6
-    """At the call that a sweep begins with: a pool that does not answer shows as failing within seconds, and is
-    swept anew soon."""
+    """Maximum attempts of the first call of a sweep. A pool that does not respond is reported as failing within
+    seconds, and its next sweep starts soon."""
     failures_in_a_row: int = 50
-    """Retryable failures without any success between them, after which the sweep ends: nothing gets through."""
+    """Consecutive retryable failures, across all calls, after which the sweep ends if `silence` has passed as well."""
     silence: float = 60.0
-    """Seconds for which nothing must have got through besides: a short outage is waited out."""
+    """Seconds without a success that must have passed before the sweep ends, so that it survives short outages."""
     first_delay: float = 0.5
-    """Seconds until the second attempt; doubling with each, less up to a half of jitter."""
+    """Delay in seconds before the second attempt. Doubles with each attempt; up to half of it is removed as jitter."""
     max_delay: float = 30.0
+    """Upper limit of the delay in seconds."""
 
     def delay(self, attempts: int) -> float:
-        """Seconds to wait after so many attempts."""
+        """Return the delay in seconds after the given number of failed attempts."""
         longest = min(self.max_delay, self.first_delay * 2.0 ** (attempts - 1))
         return longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
 
     def retrier(self, attempts: int, sleep: Callable[[float], None]) -> Ask:
-        """Return a function that makes a call up to `attempts` times while it fails retryably.
+        """Return a function that makes a call up to `attempts` times while it fails with a retryable error.
 
-        It refers to no error that it has raised: with its traceback that would be a reference cycle.
+        The function keeps no reference to an error that it raises, because the traceback would close a reference cycle.
         """
 
         def retry(call: Callable[[], T]) -> T:
@@ -83,7 +85,7 @@ PATIENCE = Patience()
 
 @dataclass(order=True, slots=True)
 class ReadTask:
-    """One user to be read; ordered by when it may be asked next."""
+    """One user to read, ordered by the earliest time of the next attempt in monotonic seconds."""
 
     not_before: float
     number: int
@@ -93,7 +95,7 @@ class ReadTask:
 
 
 class Readers:
-    """The workers of one sweep of one pool."""
+    """Worker pool of one sweep."""
 
     def __init__(
         self,
@@ -104,10 +106,11 @@ class Readers:
         name: str,
         patience: Patience = PATIENCE,
     ) -> None:
-        """Call `read(task, departed)` for each user on some worker, again later when it fails retryably.
+        """Call `read(task, departed)` for each user in a worker thread, and again later after a retryable error.
 
-        `read` raises `AwsError`; `given_up` hears of users who could not be read. An error whose verdict is
-        to stop the pool, or one that is not ours, ends all work and is raised by `finish`.
+        `read` calls `departed` when its request is sent, and raises `AwsError`. `given_up` is called for each user
+        that could not be read. An error with the verdict `STOP_POOL`, or any other exception, ends all work and is
+        raised by `finish`.
         """
         self._read = read
         self._given_up = given_up
@@ -130,10 +133,10 @@ class Readers:
         self._failing_since = 0.0
         self._failure: Exception | None = None
         self.failures: Counter[Reason] = Counter()
-        """Users given up, by reason."""
+        """Number of users that could not be read, by reason."""
 
     def submit(self, username: str, identity: bytes) -> bool:
-        """Queue a user, waiting while too many are queued; False once the work has ended early."""
+        """Queue a user, waiting while the queue is full. Return False if the work has ended early."""
         with self._lock:
             while len(self._tasks) >= MAX_WAITING_TASKS and not self._ended():
                 self._room.wait(1.0)
@@ -145,9 +148,9 @@ class Readers:
             return True
 
     def finish(self) -> None:
-        """Wait until every submitted user is read or given up.
+        """Wait until every submitted user was read or has failed.
 
-        Raises what ended the work early, and `Cancelled` when told to stop.
+        Raises the error that ended the work early, and `Cancelled` if the sweep was canceled.
         """
         with self._lock:
             self._no_more = True
@@ -159,15 +162,15 @@ class Readers:
             try:
                 raise failure
             finally:
-                del failure  # else the error's traceback refers to the error
+                del failure  # breaks the reference cycle of the error, its traceback and this frame
         if self._cancelled():
             raise Cancelled("the sweep was told to stop")
 
     def stop(self) -> None:
-        """Let the workers go home, however much is left."""
+        """Stop all workers and drop the queued users."""
         with self._lock:
             self._stopped = True
-            self._failure = None  # its traceback refers to these readers
+            self._failure = None  # breaks a reference cycle: its traceback refers to this object
             self._wake_everyone()
 
     def _ended(self) -> bool:
@@ -175,17 +178,17 @@ class Readers:
 
     def _push(self, task: ReadTask) -> None:
         heapq.heappush(self._tasks, task)
-        if self._places:  # else the place that comes free wakes a worker
+        if self._places:  # else the release of a place wakes a worker
             self._changed.notify()
 
     def _hire(self) -> None:
-        """Start a worker when there is work and a place in line, and no worker is free to take it."""
+        """Start a worker if a user is queued, a place is free, and no worker is idle."""
         if self._places and self._tasks and not self._idle and self._workers < MAX_WORKERS:
             self._workers += 1
             worker = threading.Thread(target=self._work, name=f"{self._name}-{self._workers}", daemon=True)
             try:
                 worker.start()
-            except RuntimeError:  # the machine gives no more threads: those that there are do the work
+            except RuntimeError:  # thread limit reached: continue with the existing workers
                 self._workers -= 1
                 if not self._workers:
                     raise
@@ -194,14 +197,14 @@ class Readers:
         try:
             while (task := self._take()) is not None:
                 self._run(task)
-        except Exception as error:  # noqa: BLE001 - a worker's failure is raised to the sweep by finish()
+        except Exception as error:  # noqa: BLE001 - `finish` raises it in the thread of the sweep
             self._end(error)
         finally:
             with self._lock:
                 self._workers -= 1
 
     def _take(self) -> ReadTask | None:
-        """The next task that is due and a place in line; None when there is nothing left to do."""
+        """Wait for a due task and a free place, occupy the place and return the task; None if no work is left."""
         with self._lock:
             self._idle += 1
             try:
@@ -259,7 +262,7 @@ class Readers:
                 if self._again_later(task):
                     return
             self.failures[error.reason] += 1
-        self._given_up(task, error.reason)  # before the sweep can end without it
+        self._given_up(task, error.reason)  # before `_finish_one`, which may end the sweep
         with self._lock:
             self._finish_one()
 
@@ -299,13 +302,13 @@ class Readers:
 
 
 class _Place:
-    """A place in line that is given up once, however often it is asked for."""
+    """Place in the queue of the rate budget. Only the first release has an effect."""
 
     def __init__(self, give: Callable[[], None]) -> None:
         self._give: Callable[[], None] | None = give
 
     def give(self) -> None:
-        """Let the next worker into the line."""
+        """Release the place for the next worker."""
         give, self._give = self._give, None
         if give is not None:
             give()
