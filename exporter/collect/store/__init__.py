@@ -1,1 +1,1 @@
-"""In-memory data of one pool."""
+"""In-memory data and state of one pool."""

@@ -1,4 +1,4 @@
-"""Counts that follow a pool's users one by one, so that publishing them costs no walk over the pool."""
+"""Incremental aggregates of a pool, updated per user, so that publishing does not iterate over all users."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from exporter.model import DateSource, RememberedStatus
 K = TypeVar("K")
 
 COMPACTION_SHARE = 0.25
-"""A sorted index is rebuilt when so much of it has changed; until then changes are kept beside it."""
+"""Share of changed entries above which a sorted index is rebuilt. Until then, changes are kept separately."""
 
 COMPACTION_MIN = 128
-"""Fewer changes than this are never worth a rebuild."""
+"""Number of changes up to which an index is never rebuilt."""
 
 RUN_LENGTH = 16_384
-"""So many points in time are sorted in one call: a few milliseconds, as nothing else runs meanwhile."""
+"""Number of values sorted in one call. This takes a few milliseconds, during which no other thread runs."""
 
 
 class Tally:
-    """The sums over all devices of one pool; used by one thread at a time.
+    """Aggregates over all devices of one pool. Not thread-safe.
 
-    Users come as the bodies of `exporter.collect.records`.
+    Users are passed as bodies of `exporter.collect.records`.
     """
 
     def __init__(self) -> None:
@@ -41,15 +41,15 @@ class Tally:
         self._moments = {status: _Moments() for status in RememberedStatus}
 
     def add(self, body: bytes) -> None:
-        """Count a user with these devices."""
+        """Add a user with these devices."""
         self._count(body, 1)
 
     def remove(self, body: bytes) -> None:
-        """Count a user with these devices no more."""
+        """Remove a user with these devices."""
         self._count(body, -1)
 
     def add_all(self, bodies: Collection[bytes]) -> None:
-        """Count many users at once, as after a restart: a million devices in well under a second."""
+        """Add many users at once, for example after a restart: a million devices in well under a second."""
         self.users += len(bodies)
         sizes = Counter(map(count_of, bodies))
         self._per_user += sizes
@@ -68,17 +68,17 @@ class Tally:
 
     @property
     def devices(self) -> Mapping[RememberedStatus, int]:
-        """Devices by remembered status, every status present."""
+        """Number of devices by remembered status. Every status is present."""
         return self._by(RememberedStatus, lambda kind: kind.remembered)
 
     @property
     def date_sources(self) -> Mapping[DateSource, int]:
-        """Devices by the source of their date, every source present."""
+        """Number of devices by the source of their date. Every source is present."""
         return self._by(DateSource, lambda kind: kind.source)
 
     @property
     def detail_counts(self) -> DetailCounts:
-        """How many users and devices have what the detail series show."""
+        """Numbers of users and devices that have a value for each kind of detail series."""
         return DetailCounts(
             users=self.users,
             dated_users=self._dated_users,
@@ -90,11 +90,11 @@ class Tally:
 
     @property
     def devices_per_user(self) -> Mapping[int, int]:
-        """How many users have exactly so many devices."""
+        """Number of users by number of devices."""
         return MappingProxyType({size: users for size, users in self._per_user.items() if users})
 
     def activity(self) -> Mapping[RememberedStatus, ActivityIndex]:
-        """The points of last activity by remembered status, as of now."""
+        """Return the current activity index of each remembered status."""
         return MappingProxyType({status: moments.index() for status, moments in self._moments.items()})
 
     def _by(self, values: Iterable[K], of: Callable[[Kind], K]) -> Mapping[K, int]:
@@ -124,7 +124,7 @@ def _is_dated(body: bytes) -> bool:
 
 
 class _Moments:
-    """A sorted multiset of points in time, and what has changed in it since it was sorted."""
+    """Multiset of times in milliseconds, stored as a sorted array and the changes since it was sorted."""
 
     def __init__(self) -> None:
         self._base = array("q")
@@ -133,17 +133,17 @@ class _Moments:
         self._total = 0
 
     def change(self, moment: int, step: int) -> None:
-        """Put a point in time in (1) or take it out (-1)."""
+        """Add a time (`step` 1) or remove it (`step` -1)."""
         (self._added if step > 0 else self._removed).append(moment)
         self._total += step * moment
 
     def extend(self, moments: list[int]) -> None:
-        """Put many points in time in, sorted in one call: faster, but nothing else runs meanwhile."""
+        """Add many times, sorted in one call. This is faster, but no other thread runs during the call."""
         self._base = array("q", sorted(chain(self._base, moments)))
         self._total += sum(moments)
 
     def index(self) -> ActivityIndex:
-        """What the multiset holds now; later changes do not show in it."""
+        """Return a snapshot of the multiset. Rebuilds the sorted array if enough has changed."""
         changed = len(self._added) + len(self._removed)
         if changed > max(COMPACTION_MIN, COMPACTION_SHARE * len(self._base)):
             self._base = without(array("q", merge(self._base, self._added.merged())), self._removed.merged())
@@ -152,7 +152,7 @@ class _Moments:
 
 
 class _Runs:
-    """Numbers that are sorted a run at a time, and merged when they are read."""
+    """List of numbers that is sorted in runs of `RUN_LENGTH` and merged when read."""
 
     def __init__(self) -> None:
         self._runs: list[array[int]] = []
@@ -180,7 +180,10 @@ class _Runs:
 
 
 def without(ascending: array[int], removed: Iterable[int]) -> array[int]:
-    """An ascending array less the given ascending values, each of which stands in it as often as it is given."""
+    """Return an ascending array without the ascending `removed` values.
+
+    Each value must occur in the array at least as often as in `removed`.
+    """
     kept = array("q")
     start = 0
     for value in removed:

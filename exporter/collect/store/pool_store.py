@@ -1,7 +1,7 @@
-"""What is known of one pool now, and its state; written by a sweep, read through published views.
+"""Store of one pool's data and state, written by sweeps and read through published views.
 
-Before the first sweep has ended nothing is published: half of a pool would be a wrong count. Later sweeps
-replace user by user, and what they have replaced is published as they go.
+No data is published before the first sweep has completed, because counts of a part of the pool would be wrong. Later
+sweeps replace the data user by user and publish in between.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from exporter.model import Device, PoolDescription, PoolState, Tracking
 from exporter.shard import WHOLE, Shard
 
 PUBLISH_SECONDS = 1.0
-"""Published data is at most so much older than what the sweep has read, unless publishing is costly."""
+"""Minimum number of seconds between publications during a sweep."""
 
 PUBLISH_SHARE = 0.02
-"""Publishing takes at most this share of the time, however large the pool."""
+"""Maximum share of time spent on publishing. Large pools are therefore published less often."""
 
 _DOWN = frozenset({PoolState.MISSING, PoolState.DENIED, PoolState.FAILING})
 
 
 class PoolStore:
-    """One pool: what was read, when, and how the last sweep went; safe to use from many threads."""
+    """Data of one pool, the time of each read, and the result of the last sweep. Thread-safe."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class PoolStore:
         most_series: Callable[[], int] = lambda: sys.maxsize,
         shard: Shard = WHOLE,
     ) -> None:
-        """Begin with nothing known; what is learned is told to the journal as well."""
+        """Create an empty store. All changes are also passed to `journal`."""
         self.settings = settings
         self._identity = identity
         self._clock = clock
@@ -79,7 +79,7 @@ class PoolStore:
         )
 
     def restore(self, restored: Restored) -> None:
-        """Begin with what an earlier process knew of the same users."""
+        """Load the data of an earlier process or store. The users must be selected and stored in the same way."""
         with self._lock:
             header = restored.header
             self._users.load(restored.records)
@@ -105,19 +105,19 @@ class PoolStore:
             self._explain()
 
     def retire(self) -> None:
-        """Another store takes this one's place, or none: what the sweep under way still finds is lost."""
+        """Detach the store from its journal. Later results of the sweep in progress are dropped."""
         with self._lock:
             self._retire()
 
     def hand_over(self) -> Restored:
-        """What is known, for the store that takes the place of this one, which is retired."""
+        """Return all data for the store that replaces this one, and retire this one."""
         with self._lock:
             handed = Restored(self._header(), self._users.records())
             self._retire()
         return handed
 
     def take_over(self, handed: Restored) -> None:
-        """Begin with what another store knew, and tell the journal all of it."""
+        """Load the data of another store and write all of it to the journal."""
         self.restore(handed)
         with self._lock:
             self._journal.forget(self._header())
@@ -125,9 +125,9 @@ class PoolStore:
                 self._journal.put(identity, record)
 
     def adopt(self, settings: PoolSettings) -> None:
-        """Show what is known by other settings, which read the same; the sweep under way goes on.
+        """Apply settings that do not change the sweeps. The sweep in progress continues.
 
-        Publishes, as more series may be shown than before.
+        Publishes, because the series limit may have been raised.
         """
         with self._lock:
             self.settings = settings
@@ -136,7 +136,7 @@ class PoolStore:
                 self._publish()
 
     def view(self) -> PoolView:
-        """What is known now; withdrawn when the pool has not answered for `max_staleness`."""
+        """Return the current view, without data if the pool has not responded for `max_staleness`."""
         view = self._view
         since = self._failing_since
         if view.data is not None and since is not None:
@@ -146,7 +146,10 @@ class PoolStore:
         return replace(view, progress=self._progress())
 
     def first_delay(self) -> float:
-        """Seconds until the next sweep is due, counted from the start of the last one of an earlier process."""
+        """Return the delay of the first sweep in seconds, so that the interval since the last start is kept.
+
+        Returns 0 if the last sweep can be resumed or no sweep has completed.
+        """
         started = self._sweep_started_wall
         if started is None or self._resumable or not (self._complete_once or self._tracking_off()):
             return 0.0
@@ -154,7 +157,10 @@ class PoolStore:
         return min(max(0.0, due), self.settings.refresh_interval)
 
     def described(self, description: PoolDescription) -> None:
-        """The pool was described: it exists, and AWS lets us look at it."""
+        """Record a description, which shows that the pool exists and responds.
+
+        Deletes the data if the pool does not remember devices.
+        """
         with self._lock:
             before, off = self._view.state, description.tracking is Tracking.OFF
             if off:
@@ -170,9 +176,10 @@ class PoolStore:
             self._tell_header()
 
     def sweep_started(self) -> None:
-        """A sweep begins: every user is to be read anew, unless it goes on with one that did not come to its end.
+        """Start a sweep, or resume the last one if it was interrupted.
 
-        That one is gone on with when its last user was read within the interval.
+        A sweep is resumed only if its most recent read is not older than the refresh interval. Otherwise every user is
+        read again.
         """
         with self._lock:
             now = self._clock.wall()
@@ -190,11 +197,14 @@ class PoolStore:
             self._tell_header()
 
     def enumerated(self, users: int) -> None:
-        """So many users are to be read in this sweep."""
+        """Record the number of users that this sweep reads."""
         self._expected = users
 
     def was_read(self, identity: bytes) -> bool:
-        """Whether this sweep has read the user already, before a restart or because AWS listed it twice."""
+        """Return True, and mark the user as seen, if this sweep has already read it.
+
+        This happens in a resumed sweep, and if AWS lists a user twice.
+        """
         with self._lock:
             read = self._users.was_read(identity, self._first_sweep, int(self._sweep_started_wall or 0))
             if read:
@@ -202,12 +212,12 @@ class PoolStore:
             return read
 
     def knows_users(self) -> bool:
-        """Whether anything was ever read of any user."""
+        """Return True if any user is known."""
         with self._lock:
             return bool(len(self._users))
 
     def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
-        """A user was read; what comes after the end of its sweep tells nothing any more."""
+        """Record the devices of a user. Ignored if no sweep is in progress."""
         with self._lock:
             if not self._sweeping:
                 return
@@ -217,14 +227,14 @@ class PoolStore:
             self._publish_if_due()
 
     def keep(self, identity: bytes) -> None:
-        """A user could not be read in this sweep and keeps its last values."""
+        """Record that a user could not be read. It keeps its last values."""
         with self._lock:
             if self._sweeping:
                 self._not_read += 1
                 self._meet(identity)
 
     def gone(self, identity: bytes) -> None:
-        """A user does not exist any more."""
+        """Remove a user that no longer exists."""
         with self._lock:
             if not self._sweeping:
                 return
@@ -232,13 +242,13 @@ class PoolStore:
             self._done += 1
 
     def sweep_completed(self, *, every_user_read: bool) -> int:
-        """Every user of the selection was asked: who was not among them is gone, and all is published.
+        """Finish a sweep that processed every selected user: remove the unseen users and publish.
 
-        Returns how many are gone.
+        Returns the number of removed users.
         """
         with self._lock:
             if not self._sweeping:
-                return 0  # retired: who was read since then was not noted, and would count as gone
+                return 0  # retired: reads since then were dropped, so their users would be removed as unseen
             gone = self._users.unmet(self._sweep)
             for identity in gone:
                 self._drop(identity)
@@ -250,12 +260,12 @@ class PoolStore:
             return len(gone)
 
     def tracking_is_off(self) -> None:
-        """The pool does not remember devices: nobody was asked, and that is a success."""
+        """Finish the sweep of a pool that does not remember devices. Counts as a success."""
         with self._lock:
             self._ended(state=PoolState.TRACKING_OFF, up=True, last_success=self._clock.wall())
 
     def sweep_failed(self, reason: Reason) -> None:
-        """The sweep ended before every user was asked; what is known stays."""
+        """Finish a sweep that ended before it had processed every user. The data is kept."""
         with self._lock:
             if self._failing_since is None:
                 self._failing_since = self._clock.monotonic()
@@ -266,7 +276,7 @@ class PoolStore:
             self._ended(state=PoolState.DENIED if reason is Reason.DENIED else PoolState.FAILING, up=False)
 
     def pool_missing(self) -> None:
-        """There is no such pool: what was known of it is no longer true."""
+        """Finish the sweep of a pool that does not exist, and delete its data."""
         with self._lock:
             self._forget_everything()
             self._view = replace(self._view, data=None, oldest_observation=None)
@@ -274,7 +284,7 @@ class PoolStore:
             self._ended(state=PoolState.MISSING, up=False)
 
     def sweep_abandoned(self) -> None:
-        """The daemon stops in mid-sweep; that says nothing about the pool, and the next start goes on with it."""
+        """Finish a canceled sweep without changing the pool's state. After a restart the sweep is resumed."""
         self._sweeping = False
 
     def _retire(self) -> None:
@@ -371,7 +381,7 @@ class PoolStore:
         return newest is not None and abs(now - newest) <= self.settings.refresh_interval
 
     def _monotonic_of(self, wall: float | None) -> float | None:
-        """The point in time on this process's clock of what another process saw on the wall."""
+        """Convert wall time to monotonic time of this process. A time in the future becomes now."""
         return None if wall is None else self._clock.monotonic() - max(0.0, self._clock.wall() - wall)
 
     def _tell_header(self) -> None:

@@ -1,4 +1,4 @@
-"""Why a pool is in its state, in words, for `--log.level debug`."""
+"""Explanation of a pool's state for the debug log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ log = structlog.get_logger()
 
 
 def explain(view: PoolView, *, read_once: bool, silent: float | None) -> None:
-    """Write it; takes what `because` does. A reason that an earlier process has met is not known any more."""
+    """Log the state of a pool and its explanation. The arguments are those of `because`.
+
+    The reason of a failure is missing if the failure happened before a restart, because it is not stored.
+    """
     failure = view.last_failure if not view.up else None
     told = {
         "user_pool_id": view.settings.id,
@@ -24,10 +27,10 @@ def explain(view: PoolView, *, read_once: bool, silent: float | None) -> None:
 
 
 def because(view: PoolView, *, read_once: bool, silent: float | None) -> str:
-    """The rule by which the pool is in this state, and what follows for its data.
+    """Return an explanation of the pool's state and of the effect on its data.
 
-    `read_once` says whether a sweep has ever come to its end, `silent` for how many seconds the pool has not answered
-    (None: it does).
+    `read_once` is True if a sweep has ever completed. `silent` is the number of seconds without a response from the
+    pool, None if it responds.
     """
     match view.state:
         case PoolState.MISSING:
@@ -68,5 +71,5 @@ def _ok(view: PoolView) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """To the millisecond below a minute, to the second beyond."""
+    """Format a duration in milliseconds below one minute, and in whole seconds above."""
     return canonical_duration(int(seconds * 1000) if seconds < 60 else int(seconds) * 1000)

@@ -1,4 +1,4 @@
-"""The users of one pool with their sums, kept as records; used by one thread at a time."""
+"""Users of one pool, stored as records, with their aggregates. Not thread-safe."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from exporter.model import Device
 
 
 class Users:
-    """Who is known of a pool, and what was last read of each."""
+    """Known users of a pool and the last data read of each."""
 
     def __init__(self, detail: Detail, identity: Identity, most_series: Callable[[], int]) -> None:
-        """`most_series` is the series limit: users beyond it need not be told apart."""
+        """Create an empty set. `most_series` returns the series limit; no rows are built for users beyond it."""
         self._detail = detail
         self._identity = identity
         self._most_series = most_series
@@ -33,17 +33,17 @@ class Users:
         return len(self._records)
 
     def records(self) -> list[tuple[bytes, bytes]]:
-        """Everybody's record, by identity."""
+        """Return all (identity, record) pairs."""
         return list(self._records.items())
 
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Begin with these records, by identity."""
+        """Load (identity, record) pairs into the empty set."""
         self._records = dict(records)
         self._tally.add_all([record[STAMP_SIZE:] for record in self._records.values()])
         self._observed = Counter(observations(self._records.values()))
 
     def put(self, identity: bytes, devices: tuple[Device, ...], observed: int, sweep: int) -> bytes:
-        """A user was read; returns the record kept of it."""
+        """Store the devices of a user, read at `observed` in sweep number `sweep`. Return the record."""
         body = body_of(devices, whole=self._detail is not Detail.POOL)
         record = stamped(body, observed, sweep)
         known = self._records.get(identity)
@@ -62,7 +62,7 @@ class Users:
         return record
 
     def keep(self, identity: bytes, sweep: int) -> bytes | None:
-        """A user was met but not read; returns its record, None when nothing was ever read of it."""
+        """Mark a user as seen in a sweep without a read. Return its record, or None if the user is unknown."""
         known = self._records.get(identity)
         if known is None:
             return None
@@ -71,7 +71,7 @@ class Users:
         return record
 
     def drop(self, identity: bytes) -> None:
-        """A user is gone."""
+        """Remove a user."""
         known = self._records.pop(identity, None)
         if known is None:
             return
@@ -81,7 +81,10 @@ class Users:
         self._rows.pop(identity, None)
 
     def was_read(self, identity: bytes, first_sweep: int, started: int) -> bool:
-        """Whether the user was met since the sweep of this number, and read since `started`, seconds of wall time."""
+        """Return True if the user was seen in sweep `first_sweep` or later, and read at `started` or later.
+
+        `started` is in seconds of wall time.
+        """
         known = self._records.get(identity)
         if known is None:
             return False
@@ -89,19 +92,19 @@ class Users:
         return met_in >= first_sweep and observed >= started
 
     def unmet(self, sweep: int) -> list[bytes]:
-        """Every user whom the sweep did not meet."""
+        """Return all users that were not seen in the sweep."""
         return [identity for identity, record in self._records.items() if stamp_of(record)[1] != sweep]
 
     def oldest_observation(self) -> float | None:
-        """Wall time in seconds at which the user read longest ago was read."""
+        """Return the time of the least recently read user, in seconds of wall time."""
         return min(self._observed, default=None)
 
     def newest_observation(self) -> float | None:
-        """Wall time in seconds at which the last user was read."""
+        """Return the time of the most recently read user, in seconds of wall time."""
         return max(self._observed, default=None)
 
     def data(self) -> PoolData:
-        """Everything as of now, immutable."""
+        """Return an immutable snapshot."""
         activity = self._tally.activity()
         oldest = [moment for index in activity.values() if (moment := index.oldest_ms()) is not None]
         newest = [moment for index in activity.values() if (moment := index.newest_ms()) is not None]
@@ -118,9 +121,9 @@ class Users:
         )
 
     def _shown_rows(self) -> Iterator[UserRow]:
-        """The first users in the order of hashes, until they have more series than can be shown.
+        """Yield rows in the order of the identities' hashes until they have more series than the limit.
 
-        Every user and every device has one series at least.
+        Each user, and at detail level `device` each device, counts as one series, which is the minimum that it has.
         """
         left = self._most_series()
         if self._first is None or self._first_of != left:
