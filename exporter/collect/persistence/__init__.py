@@ -1,1 +1,1 @@
-"""The state file."""
+"""State file that preserves the collected data across restarts."""

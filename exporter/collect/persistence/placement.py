@@ -1,4 +1,4 @@
-"""Where the state file stands, and who can reach it."""
+"""File identity and permissions of the state file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ OWNERS_ALONE = 0o600
 _OTHERS = 0o077
 
 COMPANIONS = ("", "-wal", "-shm")
-"""The file itself, and what SQLite keeps beside it, by the end of the name."""
+"""Suffixes of the state file and of the files that SQLite keeps next to it."""
 
 log = structlog.get_logger()
 
 
 def place_of(path: Path) -> tuple[int, int] | None:
-    """Which file stands at a path, by device and number; None where none can be seen."""
+    """Return the device and inode of the file at `path`, or None if `stat` fails."""
     try:
         found = path.stat()
     except OSError:
@@ -27,7 +27,7 @@ def place_of(path: Path) -> tuple[int, int] | None:
 
 
 def close_to_others(path: Path) -> None:
-    """Let nobody but the owner reach the file and its companions, however they were left; warn where that fails."""
+    """Restrict the file and its companions to their owner. Log a warning if that fails."""
     for companion in COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
             _close_to_others(path.with_name(path.name + companion))
@@ -38,7 +38,7 @@ def _close_to_others(file: Path) -> None:
     if not before & _OTHERS:
         return
     with contextlib.suppress(OSError):
-        # By its name: to close a descriptor of our own would let go of SQLite's locks on the file.
+        # By name, not by descriptor: closing any descriptor of the file would release SQLite's POSIX locks.
         file.chmod(OWNERS_ALONE)
     if _mode_of(file) & _OTHERS:
         log.warning(

@@ -1,4 +1,4 @@
-"""What a restart brings back: the state file opened, or set aside, or gone on without."""
+"""Recovery from the state file after a restart, including a corrupt or unavailable file."""
 
 from __future__ import annotations
 
@@ -26,89 +26,89 @@ from exporter.shard import WHOLE, Shard
 KEY_BYTES = 32
 
 REWRITE_SHARE = 0.01
-"""Rewriting the file takes at most this share of the time, however large it is."""
+"""Maximum share of time spent on rewriting the file."""
 
 REWRITE_SECONDS = 600.0
-"""And it is rewritten no more often than that, however fast the disk is."""
+"""Minimum number of seconds between two rewrites of the file."""
 
 log = structlog.get_logger()
 
 
 class Recovery(Protocol):
-    """What was known of the pools before this start, and where what is learned goes."""
+    """Source of the data of an earlier process, and destination of new data."""
 
     def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:
-        """What was known of these pools when they were last swept in the same shape, by pool id."""
+        """Return the stored data of these pools by pool ID. Data of another shape (see `PoolKey`) is left out."""
         ...
 
     def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
-        """Where what is learned of a pool goes."""
+        """Return the journal of a pool."""
         ...
 
     def retain(self, pool_ids: Collection[str]) -> None:
-        """Nothing needs to be known of other pools than these."""
+        """Delete the data of all other pools."""
         ...
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         ...
 
     def stop(self) -> None:
-        """Write what is left."""
+        """Write all pending changes."""
         ...
 
 
 class NoRecovery:
-    """Without a state file: every start begins from nothing."""
+    """Recovery without a state file. Every start is empty."""
 
-    def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:  # noqa: ARG002 - nothing is known
-        """Nothing."""
+    def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:  # noqa: ARG002 - nothing to restore
+        """Return no data."""
         return {}
 
-    def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:  # noqa: ARG002 - nothing is kept
-        """A journal that keeps nothing."""
+    def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:  # noqa: ARG002 - nothing to write
+        """Return a journal that discards all changes."""
         return NO_JOURNAL
 
     def retain(self, pool_ids: Collection[str]) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def start(self) -> None:
-        """Nothing is written."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Nothing is written."""
+        """Do nothing."""
 
 
 NO_RECOVERY = NoRecovery()
 
 
 class FileRecovery:
-    """What a state file knows; also the `exporter.collect.persistence.writer.StateFile` of its own journal."""
+    """Recovery from a state file. Implements `writer.StateFile` for its own journal."""
 
     def __init__(self, path: Path, failures: Failures, clock: Clock, shard: Shard = WHOLE) -> None:
-        """Open the file, in which `shard` is looked for and kept; one that is damaged is set aside.
+        """Open the file for the data of `shard`. A corrupt file is moved aside and a new one is created.
 
-        Raises `StateUnusable` when no file can be had.
+        Raises `StateUnusable` if no file can be opened or created.
         """
         self._path = path
         self._failures = failures
         self._clock = clock
         self._shard = shard
-        self._lock = threading.Lock()  # a reload reads while the journal writes
+        self._lock = threading.Lock()  # a reload may read while the journal writes
         self._state = self._opened()
         self._retained: frozenset[str] | None = None
-        """The pools beside which all others are still to be taken out of the file."""
+        """Pools to keep in a pending deletion of all other pools; None if no deletion is pending."""
         self._next_rewrite = clock.monotonic()
         self._journal = Journal(self, failures)
 
     def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:
-        """What the file knows of these pools.
+        """Return the stored data of these pools by pool ID.
 
-        A file that turns out to be damaged anywhere is set aside, and nothing restored: half of what it knew,
-        written on in a new file, would look like all of it.
+        If any of the data is corrupt, the file is moved aside and nothing is restored: a part of the data, continued
+        in a new file, could not be distinguished from all of it.
         """
         for pool, identity in pools:
-            self.journal(pool, identity)  # first: what is pending in another shape could undo what is read here
+            self.journal(pool, identity)  # first: drops pending changes in another shape, which could delete this data
         with self._lock:
             if self._retained is not None:
                 self._retained = self._retained.union(pool.id for pool, _ in pools)
@@ -121,18 +121,18 @@ class FileRecovery:
         return {}
 
     def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
-        """The pool's journal in the file; what was still to be written of it in another shape is dropped."""
+        """Return the journal of a pool. Pending changes of the pool in another shape are dropped."""
         return self._journal.of(key_of(pool, identity, self._shard))
 
     def retain(self, pool_ids: Collection[str]) -> None:
-        """Take other pools out of the file, and what was still to be written of them."""
+        """Delete all other pools from the file and drop their pending changes."""
         self._journal.retain(pool_ids)
-        with self._lock, contextlib.suppress(OSError):  # tried again, and told, with the next batch
+        with self._lock, contextlib.suppress(OSError):  # retried with the next batch, which reports errors
             self._retained = frozenset(pool_ids)
             self._let_go()
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
-        """As `SqliteState.write`; a file that was removed is begun again with all that was known."""
+        """Write batches as `SqliteState.write` does. A file that was removed is first created again with its data."""
         with self._lock:
             if not self._state.is_in_place():
                 self._begin_again()
@@ -140,9 +140,9 @@ class FileRecovery:
             self._state.write(batches)
 
     def tidy(self) -> bool:
-        """Rewrite the file when somebody was erased, unless that was not long ago; whether it was rewritten.
+        """Rewrite the file if users were deleted and the last rewrite is long enough ago. Return True if rewritten.
 
-        Raises `OSError` when it cannot be.
+        Raises `OSError` if the file cannot be rewritten.
         """
         with self._lock:
             began = self._clock.monotonic()
@@ -156,20 +156,20 @@ class FileRecovery:
             return True
 
     def hurry(self) -> None:
-        """End a rewriting under way."""
+        """Interrupt a rewrite in progress."""
         self._state.hurry()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._state.close()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         self._journal.start()
 
     def stop(self) -> None:
-        """Write what is left, and close the file."""
+        """Write all pending changes and close the file."""
         self._journal.stop()
 
     def _opened(self) -> SqliteState:
@@ -206,7 +206,7 @@ class FileRecovery:
             self._go_on_without(error)
 
     def _go_on_without(self, error: Exception) -> None:
-        """The closed file fails every write, which is counted and told."""
+        """Close the file and continue without persistence. Every later write fails and is counted and logged."""
         self._state.close()
         self._failures.state_failed()
         log.error("the state file cannot be used; going on without", file=self._path.name, error=str(error))
@@ -226,7 +226,7 @@ class FileRecovery:
 
 
 def recover(path: Path | None, failures: Failures, clock: Clock, shard: Shard = WHOLE) -> Recovery:
-    """Open the state file; whatever is wrong with it, there is a recovery to go on with."""
+    """Open the state file. Return `NoRecovery` if `path` is None or the file cannot be opened."""
     if path is None:
         return NoRecovery()
     try:
@@ -238,9 +238,10 @@ def recover(path: Path | None, failures: Failures, clock: Clock, shard: Shard = 
 
 
 def key_of(pool: PoolSettings, identity: Identity, shard: Shard = WHOLE) -> PoolKey:
-    """Under which key a pool is kept.
+    """Return the key under which the data of a pool is stored.
 
-    Users of another selection, shard, key or detail are no answer to what is asked now.
+    Data of another user selection, shard, identity key, detail level or set of device attributes has another key,
+    because it is not valid under these settings.
     """
     attributes = sorted(pool.device_attributes)
     shape = json.dumps([identity.fingerprint, pool.detail.value, attributes, _selection(pool, identity), str(shard)])
@@ -248,9 +249,9 @@ def key_of(pool: PoolSettings, identity: Identity, shard: Shard = WHOLE) -> Pool
 
 
 def _selection(pool: PoolSettings, identity: Identity) -> str:
-    """Stands for which users are read; the order of names plays no part.
+    """Return a digest of the user selection, independent of the order of names.
 
-    Made as an identity is: a plain digest would let anybody with the file try names against it.
+    It is keyed like a user's identity: with a plain digest, anyone with the file could test guessed names.
     """
     users = pool.users
     chosen = [sorted(users.usernames or ()), sorted(users.groups or ()), users.filter, pool.skip_federated_users]
@@ -258,9 +259,9 @@ def _selection(pool: PoolSettings, identity: Identity) -> str:
 
 
 def kept_identity_key(state_path: Path) -> bytes:
-    """The key of the user labels that stands beside the state file; made where there is none.
+    """Return the identity key that is stored next to the state file. Create it if it does not exist.
 
-    Raises `OSError` or `ValueError` when it cannot be made or read.
+    Raises `OSError` or `ValueError` if it cannot be created or read.
     """
     path = state_path.with_name(state_path.name + ".key")
     if not path.exists():
@@ -269,11 +270,11 @@ def kept_identity_key(state_path: Path) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Write a new key whole or not at all; where another process was faster, its key stays."""
-    # Made under a name that nobody could know, never through a file or link that somebody put there before.
+    """Create the key file atomically. A key that another process has just created is kept."""
+    # An unpredictable name prevents others from placing a file or link there in advance.
     number, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     try:
-        with open(number, "wb") as file:  # noqa: PTH123 - of the descriptor
+        with open(number, "wb") as file:  # noqa: PTH123 - opens a descriptor
             file.write(secrets.token_hex(KEY_BYTES).encode())
             file.flush()
             os.fsync(number)

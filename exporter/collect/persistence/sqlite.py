@@ -1,11 +1,11 @@
-"""The state file: SQLite in WAL mode, one row per user.
+"""SQLite-backed state file in WAL mode, one row per user.
 
-Whatever is wrong with the file, the daemon starts: a file that is damaged, or not this program's, is set
-aside under another name and a new one begun. SQLite would hand out a changed byte as if nothing were; each row
-carries a checksum, its seal, so that what is restored is what was kept.
+A bad file never prevents a start: a corrupt file, or one of another program, is renamed and a new one is created.
+SQLite does not detect changed bytes in row data. Each row therefore has a checksum, its seal, which is verified when
+the row is loaded.
 
-Rows are about persons: what is deleted is overwritten in the file, and the write-ahead log, which has it still, is
-emptied at once.
+Rows contain personal data. Deleted rows are overwritten in the file, and the write-ahead log, which still contains
+them, is truncated immediately.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from exporter.errors import ExporterError
 from exporter.model import PoolState
 
 APPLICATION_ID = 0x43444558
-"""Stands in the header of every file of ours: "CDEX"."""
+"""Application ID in the file header: "CDEX"."""
 
 SCHEMA_VERSION = 2
 
 BUSY_SECONDS = 5.0
-"""So long a start waits for another process to let go of the file, such as the one it replaces."""
+"""Timeout in seconds at start for another process, such as the previous instance, to release the file."""
 
 _SCHEMA = (
     """
@@ -62,42 +62,42 @@ _SCHEMA = (
 )
 
 DELETED_AT_ONCE = 5_000
-"""So many users are deleted in one statement: of more SQLite would keep a list in a file of its own elsewhere."""
+"""Number of users deleted per statement. For larger statements SQLite would write a temporary file elsewhere."""
 
 RUN = 50_000
-"""So many identities are sorted in one go, which holds up every other thread for some hundredths of a second."""
+"""Number of identities sorted in one call, which blocks all other threads for some hundredths of a second."""
 
 _WITHOUT_USERS = frozenset({PoolState.MISSING, PoolState.TRACKING_OFF})
-"""States in which nothing that was ever read of a pool is true."""
+"""States in which all stored user data of a pool is invalid."""
 
 log = structlog.get_logger()
 
 
 class StateUnusable(ExporterError):
-    """The file cannot be had at the moment, and is left as it is."""
+    """State file that cannot be opened or read at the moment. The file is left unchanged."""
 
 
 class StateDamaged(ExporterError):
-    """The file holds something else than what this program writes."""
+    """State file with content that this program does not write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What the file knew of one pool."""
+    """Stored data of one pool."""
 
     header: PoolHeader
     records: list[tuple[bytes, bytes]]
-    """Records by identity."""
+    """(identity, record) pairs."""
 
 
 class SqliteState:
-    """`exporter.collect.persistence.writer.StateFile` in SQLite; after opening, used by one thread at a time."""
+    """SQLite database with the data of all pools. Not thread-safe, except for `hurry`."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or begin it, and keep every other process out.
+        """Open or create the file and lock it against other processes.
 
-        Raises `StateUnusable` when another process holds it or the directory cannot be written,
-        `StateDamaged` when it is no file of ours.
+        Raises `StateUnusable` if another process has locked it or the directory is not writable, and `StateDamaged`
+        if it is corrupt or belongs to another program.
         """
         try:
             path.touch(mode=OWNERS_ALONE)
@@ -109,33 +109,32 @@ class SqliteState:
         except sqlite3.OperationalError as error:
             self._db.close()
             raise StateUnusable(str(error)) from error
-        except (sqlite3.DatabaseError, UnicodeError) as error:  # what SQLite quotes of a damaged file may be no text
+        except (sqlite3.DatabaseError, UnicodeError) as error:  # SQLite's message may quote invalid UTF-8
             self._db.close()
             raise StateDamaged(str(error)) from error
         except StateDamaged:
             self._db.close()
             raise
-        self._path = Path(os.path.realpath(path))  # beside which SQLite keeps its log
+        self._path = Path(os.path.realpath(path))  # SQLite keeps its log next to it
         self._place = place_of(path)
-        self._erased = True  # by a process before this one, which may have been killed before it came to overwriting
+        self._erased = True  # an earlier process may have been killed before it rewrote the file
         self._log_is_full = True
         self._rewriting = False
         close_to_others(self._path)
 
     @property
     def has_erased(self) -> bool:
-        """Whether somebody was deleted since the file was last rewritten."""
+        """True if users were deleted after the file was last rewritten."""
         return self._erased
 
     def is_in_place(self) -> bool:
-        """Whether the file that was opened is the one that stands at its path."""
+        """Return True if the path still refers to the file that was opened."""
         return self._place is not None and self._place == place_of(self._path)
 
     def load(self, key: PoolKey) -> Restored | None:
-        """What is known of a pool; None where nothing is.
+        """Return the data of a pool, or None if there is none.
 
-        Raises `StateDamaged` when the file holds what it should not, `StateUnusable` when it cannot be read at
-        the moment.
+        Raises `StateDamaged` if the file is corrupt and `StateUnusable` if it cannot be read at the moment.
         """
         try:
             return self._load(key)
@@ -145,11 +144,13 @@ class SqliteState:
             raise StateDamaged(str(error)) from error
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
-        """Write all batches in one transaction; what they delete or replace is not left in the write-ahead log.
+        """Write all batches in one transaction.
 
-        A batch that ends a sweep empties the log as well, so that no record outlives the one that replaced it for
-        longer than a sweep. Raises `OSError` when the disk is full, read-only, or fails; all batches can then be
-        written again, whether they were written or not.
+        The write-ahead log is truncated after a batch that deletes users or completes a sweep. Therefore it does not
+        keep deleted records, and it keeps replaced records only until the end of the sweep.
+
+        Raises `OSError` if the disk is full, read-only or failing. The same batches can then be written again, even if
+        they have been committed.
         """
         if batches:
             with self._transaction():
@@ -159,9 +160,9 @@ class SqliteState:
             self._empty_log()
 
     def retain(self, pool_ids: Iterable[str]) -> None:
-        """Forget every pool but these.
+        """Delete all other pools.
 
-        Raises `OSError` as `write` does.
+        Raises `OSError` under the same conditions as `write`.
         """
         with self._transaction():
             kept = frozenset(pool_ids)
@@ -171,16 +172,17 @@ class SqliteState:
             self._empty_log()
 
     def rewrite(self) -> None:
-        """Write the file anew, in place: half a second for 300,000 users.
+        """Vacuum the file, which takes half a second for 300,000 users.
 
-        Deleting overwrites a row, but not the copies that SQLite leaves in the free space of a page when it moves
-        rows to its neighbours: of some thousand deleted users one was still to be read. Raises `OSError` as `write`
-        does; the file is then as it was.
+        Secure deletion overwrites a row, but not the copies that SQLite leaves in the free space of a page when it
+        moves rows to other pages: of some thousand deleted users, one was still readable.
+
+        Raises `OSError` under the same conditions as `write`. The file is then unchanged.
         """
         self._log_is_full = self._rewriting = True
         beside = str(self._path.parent.absolute()).replace("'", "''")
         try:
-            # What SQLite cannot hold in memory meanwhile shall lie beside the file, never in a directory for all.
+            # SQLite's temporary files contain user data: write them next to the file, not to a shared directory.
             self._db.execute(f"PRAGMA temp_store_directory = '{beside}'")
             self._db.execute("VACUUM")
         except (sqlite3.Error, UnicodeError) as error:
@@ -191,14 +193,14 @@ class SqliteState:
         self._erased = False
 
     def hurry(self) -> None:
-        """End a rewriting under way in another thread; it raises, and the file is as it was."""
+        """Interrupt a `rewrite` in progress in another thread. It raises `OSError`, and the file is unchanged."""
         if self._rewriting:
             self._db.interrupt()
 
     def begin_again(self) -> None:
-        """Write all that this file holds to a new one at its path, from which it was removed.
+        """Write the content of this file, which was removed from its path, to a new file at the path.
 
-        Raises `OSError` when that is not possible, as when another file stands there, which is left as it is.
+        Raises `OSError` if that is not possible. An existing file at the path is an error and is left unchanged.
         """
         try:
             self._path.touch(mode=OWNERS_ALONE, exist_ok=False)
@@ -213,8 +215,8 @@ class SqliteState:
             raise OSError(f"the file was removed, and its content cannot be written again: {error}") from error
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file, and let go of it."""
-        with contextlib.suppress(sqlite3.Error):  # what was committed is safe either way
+        """Checkpoint the write-ahead log and close the file."""
+        with contextlib.suppress(sqlite3.Error):  # committed data is safe even if the checkpoint fails
             self._db.close()
 
     @contextlib.contextmanager
@@ -231,7 +233,7 @@ class SqliteState:
             raise OSError(f"SQLite: {error}") from error
 
     def _empty_log(self) -> None:
-        """Fold the write-ahead log into the file and cut it to nothing: it has every row as it was before."""
+        """Checkpoint and truncate the write-ahead log, which contains earlier versions of rows."""
         try:
             (busy, *_), *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
@@ -245,7 +247,7 @@ class SqliteState:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.execute("PRAGMA secure_delete = ON")  # who is gone is overwritten
+        self._db.execute("PRAGMA secure_delete = ON")  # overwrites deleted rows
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._check_or_begin()
@@ -272,7 +274,7 @@ class SqliteState:
             raise StateDamaged("a user belongs to no pool")
 
     def _first_fault(self) -> str:
-        """What SQLite finds wrong, else "ok"; only of the few pools also whether their index finds them all."""
+        """Return the first error that SQLite finds, else "ok". Indexes are checked for the small table `pools` only."""
         checks = ("PRAGMA quick_check(1)", "PRAGMA integrity_check(pools)")
         found = (str(self._db.execute(check).fetchone()[0]) for check in checks)
         return next((fault for fault in found if fault != "ok"), "ok")
@@ -301,7 +303,7 @@ class SqliteState:
         row = self._db.execute(
             "SELECT number FROM pools WHERE pool_id = ? AND shape = ?", (key.pool_id, key.shape)
         ).fetchone()
-        if row is None:  # forgotten in the meantime
+        if row is None:  # the pool was deleted after the batch was collected
             return
         (number,) = row
         if batch.forget:
@@ -326,7 +328,7 @@ class SqliteState:
         if not header.sweeping:
             self._log_is_full = True
         if header.complete_once or header.state in _WITHOUT_USERS:
-            # What another shard, key or detail had left is kept until something complete takes its place.
+            # Data of another shape is kept until a complete sweep replaces it.
             others = self._db.execute(
                 "SELECT number FROM pools WHERE pool_id = ? AND shape <> ?", (key.pool_id, key.shape)
             ).fetchall()
@@ -341,14 +343,14 @@ class SqliteState:
     def _delete_users(self, number: int) -> None:
         some = "SELECT identity FROM users WHERE pool = ? LIMIT ?"
         while self._db.execute(
-            f"DELETE FROM users WHERE pool = ? AND identity IN ({some})",  # noqa: S608 - of constants
+            f"DELETE FROM users WHERE pool = ? AND identity IN ({some})",  # noqa: S608 - constants only
             (number, number, DELETED_AT_ONCE),
         ).rowcount:
             self._erased = self._log_is_full = True
 
 
 def _in_order(identities: Sequence[bytes]) -> Iterator[bytes]:
-    """As they stand in the file: a large batch takes half the time where neighbours lie on the same page."""
+    """Return identities in the order of the file. Neighbors share a page, which halves the time of a large batch."""
     runs = range(0, len(identities), RUN)
     return heapq.merge(*(sorted(identities[first : first + RUN]) for first in runs))
 
@@ -358,14 +360,14 @@ def _sealed_with(key: PoolKey) -> bytes:
 
 
 def _seal(name: bytes, content: bytes) -> int:
-    """A checksum against damage, not against forgery: who can write the file can write anything."""
+    """Return a CRC-32 checksum. It detects corruption, not manipulation."""
     return zlib.crc32(content, zlib.crc32(name))
 
 
 def set_aside(path: Path, reason: str, now: float) -> None:
-    """Rename the file, and what SQLite keeps beside it, to a name that tells `now`, in seconds of wall time.
+    """Rename the file and its companions to a name that contains the time `now` (seconds of wall time).
 
-    What was set aside before is never replaced. Raises `StateUnusable` when that is not possible.
+    An existing file is never replaced. Raises `StateUnusable` if the files cannot be renamed.
     """
     try:
         moved_to = _free_name(path, datetime.fromtimestamp(now, UTC).strftime(".set-aside-%Y%m%dT%H%M%SZ"))
@@ -384,7 +386,7 @@ def set_aside(path: Path, reason: str, now: float) -> None:
 
 
 def _free_name(path: Path, suffix: str) -> str:
-    """A name that neither a file nor a companion has; the second of the same second ends in `-2`."""
+    """Return an unused name for the file and its companions. If the name is taken, `-2`, `-3` … is appended."""
     names = (path.name + suffix + ending for ending in chain([""], (f"-{number}" for number in count(2))))
     return next(
         name for name in names if not any(path.with_name(name + companion).exists() for companion in COMPANIONS)

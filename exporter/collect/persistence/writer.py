@@ -1,7 +1,6 @@
-"""What is known of the pools on its way to the state file: collected here, written in batches by one thread.
+"""Asynchronous writer of the state file. It collects changes of all pools and writes them in batches in one thread.
 
-A sweep never waits for the disk. When writing fails, the daemon goes on without: what was to be written
-stays collected and is tried again.
+A sweep never waits for the disk. If a write fails, the daemon continues, and the writer keeps the changes and retries.
 """
 
 from __future__ import annotations
@@ -16,20 +15,24 @@ import structlog
 from exporter.model import PoolDescription, PoolState
 
 FLUSH_SECONDS = 1.0
-"""What was read is on disk at the latest so much later; what a kill -9 loses."""
+"""Seconds between batches, which is also the time span that a kill -9 loses."""
 
 RETRY_SECONDS = 30.0
-"""After a failure to write, the next attempt comes so much later."""
+"""Delay in seconds before a failed write is retried."""
 
 STOP_SECONDS = 2.5
-"""So long a stop waits for the last batch; what is then not written was never promised to survive."""
+"""Timeout in seconds for the last batch when the daemon stops. Changes not written within it may be lost."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class PoolKey:
-    """Which pool, and in which shape its users are kept: what was kept in one shape says nothing in another."""
+    """Pool ID and shape of its stored users.
+
+    The shape is a digest of the settings that determine which users are stored and how. Data of one shape cannot be
+    used in another.
+    """
 
     pool_id: str
     shape: str
@@ -37,19 +40,20 @@ class PoolKey:
 
 @dataclass(frozen=True, slots=True)
 class PoolHeader:
-    """What is kept of a pool beside its users; wall times in seconds."""
+    """Stored data of a pool apart from its users. All times are wall times in seconds."""
 
     state: PoolState
     description: PoolDescription | None
     sweep: int
-    """The number of the last sweep that was started."""
+    """Number of the last started sweep."""
     first_sweep: int
-    """The number of the sweep that the last one goes on with; its own where it began anew."""
+    """Number of the sweep that the last one resumes. Equal to `sweep` if it resumes none."""
     sweep_started: float | None
-    """When that first one was started."""
+    """Start of sweep `first_sweep`."""
     sweeping: bool
+    """True if the last sweep is in progress or was interrupted, so that it can be resumed."""
     complete_once: bool
-    """Whether some sweep has met every user, so that the sums are true."""
+    """True if a sweep has completed, so that the aggregates cover every user."""
     last_sweep_seconds: float | None
     last_success: float | None
     failing_since: float | None
@@ -57,97 +61,97 @@ class PoolHeader:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes of one pool."""
+    """Pending changes of one pool."""
 
     header: PoolHeader | None
-    """None: as it was."""
+    """New header; None if unchanged."""
     forget: bool
-    """Whether every user known before this batch is gone."""
+    """True if all users stored before this batch are deleted first."""
     records: Mapping[bytes, bytes | None]
-    """Records by identity; None where the user is gone."""
+    """Records by identity; None deletes the user."""
 
 
 class StateFile(Protocol):
-    """Where batches end up."""
+    """Destination of batches."""
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
-        """Write the batches of some pools, all or none; without any, only do what was left undone.
+        """Write the batches of some pools atomically. Also called without batches, to retry unfinished work.
 
-        Raises `OSError` when that is not possible at the moment; the same batches come again.
+        Raises `OSError` if writing is not possible at the moment. The caller then passes the same batches again.
         """
         ...
 
     def tidy(self) -> bool:
-        """Do what takes longer and may wait, such as to overwrite what was erased; whether there was anything to do.
+        """Do slow maintenance, such as overwriting deleted data. Return True if there was anything to do.
 
-        Raises `OSError` when that is not possible at the moment.
+        Raises `OSError` if that is not possible at the moment.
         """
         ...
 
     def hurry(self) -> None:
-        """Have a `tidy` under way, in another thread, end at once, with `OSError`."""
+        """Interrupt a `tidy` in progress in another thread. It raises `OSError`."""
         ...
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Close the file."""
         ...
 
 
 class Failures(Protocol):
-    """Hears of failures of the state file."""
+    """Observer of state file errors."""
 
     def state_failed(self) -> None:
-        """The state file could not be read or written."""
+        """Record that the state file could not be read or written."""
         ...
 
 
 class PoolJournal(Protocol):
-    """Takes the changes of one pool."""
+    """Receiver of the changes of one pool."""
 
     def header(self, header: PoolHeader) -> None:
-        """The pool as a whole has changed."""
+        """Record a new header."""
         ...
 
     def put(self, identity: bytes, record: bytes) -> None:
-        """A user was read or met."""
+        """Record a new or changed user."""
         ...
 
     def drop(self, identity: bytes) -> None:
-        """A user is gone."""
+        """Record the deletion of a user."""
         ...
 
     def forget(self, header: PoolHeader) -> None:
-        """Every user is gone, and the pool as a whole has changed."""
+        """Record the deletion of all users, and a new header."""
         ...
 
 
 class NoJournal:
-    """Keeps nothing: without `state.path` all is in memory."""
+    """Journal that discards all changes. Used without `state.path`."""
 
     def header(self, header: PoolHeader) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def put(self, identity: bytes, record: bytes) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def drop(self, identity: bytes) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
     def forget(self, header: PoolHeader) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
 
 NO_JOURNAL = NoJournal()
 
 
 class Journal:
-    """The journals of all pools, and the thread that writes them."""
+    """Pending changes of all pools, and the thread that writes them."""
 
     def __init__(self, file: StateFile, failures: Failures) -> None:
         self._file = file
         self._failures = failures
         self._writing = threading.Lock()
-        """Held while a batch is under way, so that nothing of a pool is written after the journal let go of it."""
+        """Held while a batch is written, so that a dropped pool is not written after `of` or `retain` returns."""
         self._lock = threading.Lock()
         self._pools: dict[PoolKey, _Pending] = {}
         self._stopping = threading.Event()
@@ -156,7 +160,7 @@ class Journal:
         self._thread = threading.Thread(target=self._write_until_stopped, name="state", daemon=True)
 
     def of(self, key: PoolKey) -> PoolJournal:
-        """The journal of one pool, which is kept in this shape alone from now on."""
+        """Return the journal of one pool. Pending changes of the pool in other shapes are dropped."""
         with self._writing, self._lock:
             others = [other for other in self._pools if other.pool_id == key.pool_id and other != key]
             for other in others:
@@ -164,16 +168,16 @@ class Journal:
             return self._pools.setdefault(key, _Pending(self._lock))
 
     def retain(self, pool_ids: Collection[str]) -> None:
-        """Let go of every pool but these: nothing more is written of them, whoever may still tell."""
+        """Drop the journals of all other pools. Later changes to those journals are not written."""
         with self._writing, self._lock:
             self._pools = {key: pending for key, pending in self._pools.items() if key.pool_id in pool_ids}
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the writer thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is left, and close the file; a disk that hangs is not waited for."""
+        """Write all pending changes and close the file. Return after `STOP_SECONDS` even if the disk hangs."""
         self._stopping.set()
         self._file.hurry()
         self._thread.join(STOP_SECONDS)
@@ -196,7 +200,7 @@ class Journal:
         except OSError as error:
             self._failed(batches, str(error))
         except Exception as error:
-            # A fault of this program's own: without this thread nothing would ever be written again, unnoticed.
+            # An error here must not end the thread: nothing would be written from then on, without any notice.
             if not self._failing:
                 log.exception("state failed unexpectedly")
             self._failed(batches, type(error).__name__)
@@ -208,7 +212,7 @@ class Journal:
                 self._tidy()
 
     def _tidy(self) -> None:
-        """What is written stays written, whatever comes of this."""
+        """Run maintenance after a successful write. Errors are reported and do not affect the data."""
         try:
             if self._file.tidy():
                 self._untidy = False
@@ -221,7 +225,7 @@ class Journal:
 
     def _stays_untidy(self, error: str) -> None:
         if self._stopping.is_set():
-            return  # told to hurry; the next start tidies up
+            return  # `stop` has interrupted it; the next start repeats it
         self._failures.state_failed()
         if not self._untidy:
             log.error("state cannot be rewritten; traces of who was erased stay until it can", error=error)
@@ -238,7 +242,9 @@ class Journal:
 
 
 class _Pending:
-    """The changes of one pool since they were last taken."""
+    """Pending changes of one pool."""
+
+    # The methods of `PoolJournal` take the lock; the writer calls the others while it holds the lock.
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
@@ -265,7 +271,7 @@ class _Pending:
             self._records = {}
 
     def take(self) -> Batch | None:
-        """The changes, which are then no longer pending; the caller holds the lock."""
+        """Return and clear the pending changes. The caller holds the lock."""
         if self._header is None and not self._forget and not self._records:
             return None
         batch = Batch(self._header, self._forget, self._records)
@@ -273,7 +279,7 @@ class _Pending:
         return batch
 
     def give_back(self, batch: Batch) -> None:
-        """Changes that could not be written; newer ones win. The caller holds the lock."""
+        """Restore changes that could not be written. Newer changes take precedence. The caller holds the lock."""
         self._header = self._header or batch.header
         if not self._forget:
             self._forget = batch.forget
