@@ -1,1 +1,1 @@
-"""What is known about the pools, and how it is learned."""
+"""Pool discovery, sweeps, and storage of the collected data in memory and in the state file."""

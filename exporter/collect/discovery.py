@@ -1,6 +1,6 @@
-"""Looks for the pools of each rule at its interval, every Region on its own.
+"""Scheduler of pool discovery: runs the searches of each rule at the rule's interval, one search per Region.
 
-What cannot be listed keeps the pools that it had: only a listing that has succeeded takes a pool away.
+A failed listing keeps the previously discovered pools. Only a successful listing removes a pool.
 """
 
 from __future__ import annotations
@@ -25,62 +25,68 @@ from exporter.errors import AwsError, Cancelled, ConfigError, Reason
 from exporter.observers import DiscoveryObserver
 
 FIRST_RETRY = 30.0
-"""Seconds until a look that failed is taken again; doubling with each failure, up to the interval."""
+"""Delay in seconds before the first retry of a failed run. Doubles with each failure, up to the rule's interval."""
 
 SILENCE_SECONDS = 300.0
-"""Without a sign of life for so long, the scheduler is taken for dead."""
+"""Seconds without a heartbeat after which the scheduler counts as stalled."""
 
 TURN = "discovery"
-"""Whose turns the requests of all rules take in the rate budgets; no pool has this id."""
+"""Fairness key of all discovery requests in the rate budgets. It cannot be a pool ID."""
 
 log = structlog.get_logger()
 
 
 class ConnectDirectory(Protocol):
-    """Opens the directory of an account and Region; raises `AwsError` when that is not possible."""
+    """Factory of pool directories, one per account and Region."""
 
     def __call__(self, target: TargetSettings, turn: str, cancelled: Callable[[], bool]) -> PoolDirectory:
-        """The directory; it asks `cancelled` while it waits."""
+        """Return the directory, which polls `cancelled` while it waits.
+
+        Raises `AwsError` if the account cannot be accessed.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RuleState:
-    """How one rule stands in one Region."""
+    """Discovery status of one rule in one Region."""
 
     rule: str
-    """Its index in the configuration."""
+    """Index of the rule in the configuration."""
     region: str
     pools: int
-    """Those that are read because of it: neither `pools` nor a rule before it has them."""
+    """Number of pools swept because of this rule. Excludes pools of the `pools` section and of earlier rules."""
     up: bool
-    """Whether the last look saw everything."""
+    """True if the last run was complete."""
     last_success: float | None
-    """When the last look ended that saw everything: wall time in seconds."""
+    """End of the last complete run, in seconds of wall time."""
     reason: Reason | None
-    """Why the last look did not."""
+    """Reason why the last run was incomplete; None if it was complete or has not ended yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the looks at one Region have given so far."""
+    """Result of the runs of one search so far."""
 
     pools: Names = field(default_factory=dict)
     looked: bool = False
     whole: bool = False
-    """Whether some look saw everything."""
+    """True if at least one run was complete."""
     up: bool = False
     last_success: float | None = None
     reason: Reason | None = None
     failures: int = 0
-    """In a row."""
+    """Number of consecutive failed runs."""
 
 
 class _Watch:
-    """One search, done again and again."""
+    """Periodic search and its result."""
 
     def __init__(self, search: Search, job: str, before: Iterable[_Watch]) -> None:
-        """Until it has looked for itself, it stands for what others have found in its Region that may be its own."""
+        """Start with the pools that the searches in `before` found in the same Region and whose names match.
+
+        The first run replaces them.
+        """
         self.search = search
         self.job = job
         there = [one.seen.pools for one in before if one.search.target.region == search.target.region]
@@ -91,7 +97,7 @@ class _Watch:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where one rule looks."""
+    """Assignment of one search to its rule."""
 
     watch: _Watch
     index: int
@@ -104,26 +110,26 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """The pools and rules of one configuration, with what the rules have found by now."""
+    """Pools and rules of one configuration, with the current discovery results."""
 
     explicit: tuple[PoolSettings, ...] = ()
     places: tuple[_Place, ...] = ()
 
     @property
     def pools(self) -> tuple[PoolSettings, ...]:
-        """All pools to be read."""
+        """All pools to sweep."""
         return (*self.explicit, *(pool for share in self._shares() for pool in share))
 
     @property
     def outlook(self) -> Outlook:
-        """Whether further pools may come to light."""
+        """Completeness of the discovery results."""
         seen = [place.watch.seen for place in self.places]
         if not all(one.looked for one in seen):
             return Outlook.PENDING
         return Outlook.SETTLED if all(one.whole for one in seen) else Outlook.PARTIAL
 
     def states(self) -> tuple[RuleState, ...]:
-        """How each rule stands in each of its Regions."""
+        """Return the status of each rule in each of its Regions."""
         return tuple(
             RuleState(*place.labels, len(share), seen.up, seen.last_success, seen.reason)
             for place, share in zip(self.places, self._shares(), strict=True)
@@ -136,7 +142,7 @@ class Arrangement:
 
 
 class Discovery:
-    """The rules in force; others can be put in their place while they are gone by."""
+    """Discovery service. The active rules can be replaced while it runs."""
 
     def __init__(
         self, connect: ConnectDirectory, observer: DiscoveryObserver, clock: Clock, *, patience: Patience = PATIENCE
@@ -152,29 +158,32 @@ class Discovery:
 
     @property
     def current(self) -> Arrangement:
-        """What is in force, with what was found by now."""
+        """The active arrangement, with the current results."""
         return self._current
 
     def states(self) -> tuple[RuleState, ...]:
-        """How each rule stands in each of its Regions, in the order of the configuration."""
+        """Return the status of each rule in each of its Regions, in the order of the configuration."""
         return self._current.states()
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin to look; `changed` is called after each look and may raise `ConfigError`: its pools cannot be read."""
+        """Start the scheduled runs.
+
+        `changed` is called after each run. It raises `ConfigError` if the discovered pools cannot be applied.
+        """
         self._changed = changed
         self._schedule.start()
 
     def stop(self) -> None:
-        """Take no more looks; one under way ends at its next step."""
+        """Stop scheduling runs. A run in progress stops at its next step."""
         self._schedule.stop()
         for place in self._current.places:
             place.watch.cancelled.set()
 
     def arranged(self, settings: Settings) -> Arrangement:
-        """How these settings would stand; nothing changes yet.
+        """Return the arrangement for new settings without applying it.
 
-        A rule that looks for the same as one of now keeps what that has found. Another takes over what was found in
-        its Region under a name that fits, until it has looked for itself.
+        A search that exists already keeps its results. A new search starts with the pools that removed searches
+        found in the same Region and whose names match; its first run replaces them.
         """
         watches = _by_search(self._current)
         keys = Counter[Search]()
@@ -193,7 +202,7 @@ class Discovery:
         )
 
     def adopt(self, arrangement: Arrangement) -> None:
-        """Go by another arrangement from now on: what is new looks at once. Not to be called by two threads at once."""
+        """Apply another arrangement and start the first run of each new search. Must not be called concurrently."""
         before = {place.watch: place for place in self._current.places}
         self._current = arrangement
         self._observer.rules_changed({place.labels for place in arrangement.places})
@@ -208,7 +217,7 @@ class Discovery:
             watch.cancelled.set()
 
     def silence(self) -> str | None:
-        """That the scheduler has shown no life for five minutes; None when all is well."""
+        """Return a message if the scheduler has sent no heartbeat for five minutes, else None."""
         if self._schedule.silent_seconds() > SILENCE_SECONDS:
             return "the scheduler of discovery has shown no life for 5 minutes"
         return None
@@ -217,7 +226,7 @@ class Discovery:
         return _Watch(search, f"{search.target.region}-{next(self._numbers)}", before)
 
     def _look(self, watch: _Watch) -> float | None:
-        """One look; the seconds after which to try again when it did not see everything."""
+        """Run the search once. Return the retry delay in seconds if the run was incomplete, else None."""
         reason: Reason | None = None
         try:
             found = self._found(watch)
@@ -285,24 +294,24 @@ class Discovery:
         return None if place is None else place.index
 
     def _place_of(self, watch: _Watch) -> _Place | None:
-        """None when a reload has taken it away."""
+        """Return the place of a search, or None if a reload has removed it."""
         return next((place for place in self._current.places if place.watch is watch), None)
 
 
 class _OfLooks:
-    """`exporter.collect.scheduler.ScheduleObserver`: a late look is no news, as the next one sees the same."""
+    """`ScheduleObserver` that ignores late and missed runs, because the next run returns the same pools."""
 
     def __init__(self, observer: DiscoveryObserver) -> None:
         self._observer = observer
 
     def sweep_overran(self, _job: str, /) -> None:
-        """No news."""
+        """Do nothing."""
 
     def sweep_missed(self, _job: str, /) -> None:
-        """No news."""
+        """Do nothing."""
 
     def failed_unexpectedly(self, component: str, /) -> None:
-        """Tell."""
+        """Forward the error to the discovery observer."""
         self._observer.failed_unexpectedly(component)
 
 
@@ -311,7 +320,7 @@ def _failed(seen: _Seen, reason: Reason) -> _Seen:
 
 
 def _by_search(arrangement: Arrangement) -> dict[tuple[Search, int], _Watch]:
-    """Two rules may look for the same: they are told apart by their order."""
+    """Map each search to its watch. A number per search distinguishes rules with equal searches."""
     keys = Counter[Search]()
     watches = {}
     for place in arrangement.places:
@@ -327,4 +336,4 @@ def _wait(watch: _Watch, seconds: float) -> None:
 
 
 def _nobody() -> None:
-    """Nobody is to hear of changes before the start."""
+    """Do nothing. Placeholder for the callback that `Discovery.start` sets."""

@@ -1,4 +1,4 @@
-"""Which pools a rule stands for: one look at one account and Region, and who has the say where several find a pool."""
+"""Pool search in one account and Region, and assignment of pools that several rules find."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from exporter.errors import AwsError, Denied, ResourceNotFound
 from exporter.model import ListedPool
 
 MAX_POOL_PAGES = 1000
-"""Pages of pools: 60,000, where AWS grants 10,000 to an account and Region."""
+"""Page limit of a pool listing: 60,000 pools. The AWS quota is 10,000 pools per account and Region."""
 
 Names = Mapping[str, str]
-"""The names of pools by id."""
+"""Pool names by pool ID."""
 
 
 class Outlook(Enum):
-    """Whether rules may bring further pools to light."""
+    """Completeness of pool discovery."""
 
     PENDING = "some Region was not looked at yet"
     PARTIAL = "every Region was looked at, some not whole so far"
@@ -29,17 +29,17 @@ class Outlook(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one look has found."""
+    """Result of one search."""
 
     pools: Names
     fault: AwsError | None = None
-    """Why some pools' tags could not be read; these pools are as they were before."""
+    """Error from reading the tags of some pools. Those pools are included only if the previous result had them."""
 
 
 def look(search: Search, directory: PoolDirectory, ask: Ask, before: Names) -> Found:
-    """The pools that a search finds; `before` are those that it found last.
+    """Return the pools that match a search. `before` is the previous result of the same search.
 
-    Raises `AwsError` when the pools cannot be listed, `Cancelled` when told to stop.
+    Raises `AwsError` if the pools cannot be listed and `Cancelled` if the search was canceled.
     """
 
     def fetch(token: str | None) -> Page[ListedPool]:
@@ -54,13 +54,13 @@ def _with_tags(search: Search, named: Names, directory: PoolDirectory, ask: Ask,
     pools = {}
     fault: AwsError | None = None
     for pool_id, name in named.items():
-        # IAM may deny the tags of one pool and allow those of the next; everything else concerns all of them.
+        # IAM may deny the tags of one pool and allow those of the next. Any other error applies to all pools.
         if fault is None or isinstance(fault, Denied):
             try:
                 if search.fits_tags(ask(lambda pool_id=pool_id: directory.tags(pool_id))):  # type: ignore[misc] # mypy: no defaults in lambdas
                     pools[pool_id] = name
                 continue
-            except ResourceNotFound:  # deleted since it was listed
+            except ResourceNotFound:  # deleted after the listing
                 continue
             except AwsError as error:
                 fault = error
@@ -72,9 +72,9 @@ def _with_tags(search: Search, named: Names, directory: PoolDirectory, ask: Ask,
 def shared_out(
     explicit: Sequence[PoolSettings], found: Iterable[tuple[RuleSettings, Search, Iterable[str]]]
 ) -> list[tuple[PoolSettings, ...]]:
-    """The pools that each search has the say on, in their order: a pool is read once.
+    """Return the settings of the pools assigned to each search, in the order of `found`.
 
-    Explicit pools come before all rules, and a rule before those that stand after it.
+    Each pool is assigned once. Explicit pools take precedence over all rules, and earlier rules over later ones.
     """
     taken = {pool.id for pool in explicit}
     shares = []

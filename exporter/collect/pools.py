@@ -1,4 +1,4 @@
-"""All configured pools: their stores, their sweeps, and whether all of it is alive."""
+"""Manager of all active pools: their stores, scheduled sweeps and health."""
 
 from __future__ import annotations
 
@@ -31,24 +31,27 @@ from exporter.observers import NO_TRACES, Spending, SweepObserver, SweepResult, 
 from exporter.shard import WHOLE, Shard
 
 SILENCE_SECONDS = 300.0
-"""Without a sign of life for so long, scheduler or workers are taken for dead."""
+"""Seconds without a heartbeat after which the scheduler or a sweep counts as stalled."""
 
 FIRST_RETRY = 30.0
-"""Seconds until a failed sweep is tried again; doubling with each failure, up to the interval."""
+"""Delay in seconds before the first retry of a failed sweep. Doubles with each failure, up to the refresh interval."""
 
 log = structlog.get_logger()
 
 
 class Connect(Protocol):
-    """Makes a reader for one sweep of a pool; raises `AwsError` when that is not possible."""
+    """Factory of pool readers, one per sweep."""
 
     def __call__(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
-        """The reader; it asks `cancelled` while it waits."""
+        """Return a reader, which polls `cancelled` while it waits.
+
+        Raises `AwsError` if the pool's account cannot be accessed.
+        """
         ...
 
 
 class Fleet:
-    """The pools in force; others can be put in their place while they are swept."""
+    """Set of active pools. It can be replaced while sweeps run."""
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Fleet:
         tracer: Tracer = NO_TRACES,
         after_sweep: Callable[[], None] = lambda: None,
     ) -> None:
-        """`after_sweep` is called after each sweep, once the memory that only the sweep needed is free."""
+        """Call `after_sweep` after each sweep, once the sweep's temporary objects are freed."""
         self._parts = _Parts(connect, observer, clock, shard, patience, self._most_series, tracer, after_sweep)
         self._observer = observer
         self._state_path = state_path
@@ -74,31 +77,33 @@ class Fleet:
         self._was_ready = False
 
     def start(self) -> None:
-        """Begin to sweep."""
+        """Start the state file writer and the scheduled sweeps."""
         self._recovery.start()
         self._schedule.start()
 
     def stop(self) -> None:
-        """Take no more work; what is under way ends at its next step."""
+        """Stop scheduling sweeps and cancel those in progress, which stop at their next step."""
         self._schedule.stop()
         for pool in self._pools.values():
             pool.cancel()
         self._recovery.stop()
 
     def apply(self, pools: tuple[PoolSettings, ...], most_series: int, outlook: Outlook = Outlook.SETTLED) -> None:
-        """Sweep these pools from now on, and show no more than `most_series` user and device series.
+        """Replace the active pools and limit the user and device series to `most_series`.
 
-        What the state file knows of other pools is kept until the outlook is settled: they may come to light yet.
+        State file entries of other pools are kept until the outlook is settled, because discovery may still find
+        those pools.
 
-        A pool that is read as before keeps its data, its schedule and the sweep under way. One that is read in another
-        way keeps what still holds, and its sweep goes on in the new way; where nothing holds, it begins anew.
+        A pool whose sweeps do not change (see `_Pool.reads`) keeps its data, its schedule and the sweep in progress.
+        Any other pool is replaced by a new one. The new one starts with the old data and resumes the interrupted
+        sweep if the data is valid under the new settings. Otherwise it starts with the data of the state file, if any.
 
-        Raises `OSError` or `ValueError` before anything has changed when an identity key cannot be read. Not to be
-        called by two threads at once.
+        Raises `OSError` or `ValueError`, before any change is made, if an identity key cannot be read. Must
+        not be called concurrently.
         """
         wanted = {pool.id: pool for pool in pools}
         identities = {id_: self._identity(settings) for id_, settings in wanted.items()}
-        self.is_ready()  # notes that it was so, even if nobody has asked
+        self.is_ready()  # latches readiness of the old pools before new ones join
         old, limit_changed = self._pools, most_series != self._series
         self._series = most_series
         kept = {id_: pool for id_, pool in old.items() if id_ in wanted and pool.reads(wanted[id_], identities[id_])}
@@ -119,24 +124,24 @@ class Fleet:
             self._schedule.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.first_delay)
 
     def views(self) -> tuple[PoolView, ...]:
-        """What is known of each pool now."""
+        """Return the current view of each pool."""
         return tuple(pool.store.view() for pool in self._pools.values())
 
     def next_sweeps(self) -> dict[str, float]:
-        """When the next sweep of each pool is due: wall time in seconds."""
+        """Return the time of each pool's next sweep, in seconds of wall time."""
         return self._schedule.due()
 
     def is_ready(self) -> bool:
-        """Whether every Region of a rule was looked at once and every pool contacted once, with whatever result.
+        """Return True if every discovery search has run once and every pool was contacted once, successfully or not.
 
-        Once it is so it stays so: a pool that joins later is no reason to be taken out of a Service.
+        Stays True afterwards, so that a pool that joins later does not remove the exporter from a Kubernetes Service.
         """
         known = self._outlook is not Outlook.PENDING
         self._was_ready = self._was_ready or (known and all(_was_contacted(view) for view in self.views()))
         return self._was_ready
 
     def silence(self) -> str | None:
-        """Who has shown no life for five minutes; None when all is well."""
+        """Return a message if the scheduler or a sweep has sent no heartbeat for five minutes, else None."""
         if self._schedule.silent_seconds() > SILENCE_SECONDS:
             return "the scheduler has shown no life for 5 minutes"
         for pool in self._pools.values():
@@ -148,7 +153,10 @@ class Fleet:
         return self._series
 
     def _identity(self, settings: PoolSettings) -> Identity:
-        """A key in a file of the operator's is read anew; one of ours stays as long as the process."""
+        """Return the identity of a pool.
+
+        Keys in `identity_key_file` are read again on each call. Other identities are kept while the pool is active.
+        """
         pool = self._pools.get(settings.id)
         if (
             pool is not None
@@ -159,7 +167,7 @@ class Fleet:
         return identity_of(settings, self._state_path)
 
     def _begun(self, wanted: dict[str, tuple[PoolSettings, Identity]]) -> dict[str, _Pool]:
-        """Pools with what is known of them: from the pool whose place they take, else from the state file."""
+        """Create pools with the data of the pools that they replace, else with the data of the state file."""
         heirs = {id_ for id_, change in wanted.items() if id_ in self._pools and self._pools[id_].can_hand_to(*change)}
         restored = self._recovery.restored([change for id_, change in wanted.items() if id_ not in heirs])
         made = {}
@@ -188,7 +196,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What all pools share."""
+    """Dependencies shared by all pools."""
 
     connect: Connect
     observer: SweepObserver
@@ -201,7 +209,7 @@ class _Parts:
 
 
 class _Pool:
-    """One pool with its store, swept again and again."""
+    """One pool with its store and its sweeps."""
 
     def __init__(self, settings: PoolSettings, identity: Identity, journal: PoolJournal, parts: _Parts) -> None:
         self.settings = settings
@@ -210,7 +218,7 @@ class _Pool:
         )
         self.identity = identity
         self.first_delay = 0.0
-        """Seconds until the first sweep is due."""
+        """Delay of the first sweep in seconds."""
         self._parts = parts
         self._clock = parts.clock
         self._observer = parts.observer
@@ -220,7 +228,7 @@ class _Pool:
         self._failures = 0
 
     def reads(self, settings: PoolSettings, identity: Identity) -> bool:
-        """Whether sweeps under these settings would do what those of this pool do."""
+        """Return True if sweeps with these settings would be the same as this pool's sweeps."""
         shown_only = replace(
             self.settings,
             refresh_interval=settings.refresh_interval,
@@ -231,7 +239,7 @@ class _Pool:
         return shown_only == settings and self.identity.fingerprint == identity.fingerprint
 
     def can_hand_to(self, settings: PoolSettings, identity: Identity) -> bool:
-        """Whether what was read holds under these settings: the same users, known at least as well."""
+        """Return True if the data is valid under these settings: same users, and no detail is missing."""
         ours = self.settings
         same_users = (ours.users, ours.skip_federated_users, self.identity.fingerprint) == (
             settings.users,
@@ -242,37 +250,37 @@ class _Pool:
         return same_users and (known or settings.detail is Detail.POOL)
 
     def adopt(self, settings: PoolSettings) -> None:
-        """Go on under settings by which the pool is read as before."""
+        """Apply settings that do not change the sweeps (see `reads`)."""
         self.settings = settings
         self.store.adopt(settings)
 
     def inherit(self, pool: _Pool) -> None:
-        """Begin with what another pool knows, whose sweep tells nothing any more."""
+        """Start with the data of another pool. Later results of that pool's sweep are dropped."""
         handed = pool.store.hand_over()
         shard = self._parts.shard
         if key_of(pool.settings, pool.identity, shard) == key_of(self.settings, self.identity, shard):
             self.store.restore(handed)
         else:
             self.store.take_over(_reshaped(handed, pool.settings, self.settings))
-        # Another way to reach the pool is tried at once: it may be what a pool in trouble was waiting for.
+        # With another role or endpoint, sweep at once: the change may be the fix for a failing pool.
         self.first_delay = self.store.first_delay() if pool.settings.target == self.settings.target else 0.0
 
     def restore(self, restored: Restored) -> None:
-        """Begin with what the state file knows."""
+        """Start with the data of the state file."""
         self.store.restore(restored)
         self.first_delay = self.store.first_delay()
         log.info("restored from state", user_pool_id=self.settings.id, users=len(restored.records))
 
     def cancel(self) -> None:
-        """End the sweep under way at its next step."""
+        """Cancel the sweep in progress, which stops at its next step."""
         self._cancelled.set()
 
     def silent_seconds(self) -> float:
-        """How long ago the sweep under way last did something; 0 without one."""
+        """Return the seconds since the last heartbeat of the sweep in progress, or 0 if none is in progress."""
         return self._clock.monotonic() - self._beat if self._sweeping else 0.0
 
     def sweep(self) -> float | None:
-        """One sweep; the seconds after which to try again when it failed as a whole."""
+        """Run one sweep. Return the retry delay in seconds if the sweep failed as a whole, else None."""
         if self._show_life():
             return None
         self._sweeping = True
@@ -300,7 +308,7 @@ class _Pool:
             outcome = self._over(reader).run()
         except Cancelled:
             raise
-        except AwsError as error:  # in connecting: a sweep deals with its own
+        except AwsError as error:  # from connecting: `Sweep.run` handles its own
             self.store.sweep_started()
             self._failed(error.reason, trace)
             log.warning("cannot reach AWS", user_pool_id=self.settings.id, reason=error.reason.value, error=str(error))
@@ -331,7 +339,7 @@ class _Pool:
         self._observer.sweep_finished(self.settings.id, reason)
 
     def _show_life(self) -> bool:
-        """Note that something still moves, and say whether it should stop."""
+        """Record a heartbeat. Return True if the pool was canceled."""
         self._beat = self._clock.monotonic()
         return self._cancelled.is_set()
 
@@ -340,10 +348,13 @@ class _Pool:
 
 
 def identity_of(settings: PoolSettings, state_path: Path | None) -> Identity:
-    """The identity that a pool's settings ask for.
+    """Return the identity for a pool's settings.
 
-    Without a key file the key is kept beside the state file; without that it lives as long as the process, and
-    no user label shows it. Raises `OSError` or `ValueError` when the key cannot be read or kept.
+    Without a key file, the key is stored next to the state file. Without a state file, the key is random and kept in
+    memory only.
+
+    Raises `OSError` or `ValueError` if the key file cannot be read, or if the key next to the state file cannot be
+    read or stored and `detail` is not `pool`. At detail level `pool` a random key is used instead.
     """
     if settings.identity is IdentityMode.RAW:
         return RawIdentity()
@@ -361,7 +372,7 @@ def identity_of(settings: PoolSettings, state_path: Path | None) -> Identity:
 
 
 def _reshaped(known: Restored, old: PoolSettings, new: PoolSettings) -> Restored:
-    """What is known, in the shape that the new settings ask for."""
+    """Convert restored data to the detail level and device attributes of the new settings."""
     if new.detail is not Detail.POOL and {*new.device_attributes} == {*old.device_attributes}:
         return known
     attributes = None if new.detail is Detail.POOL else frozenset(new.device_attributes)

@@ -1,7 +1,15 @@
-"""What is kept of one user, as bytes: some tens of bytes in memory and in the state file alike.
+"""Compact binary record of one user, identical in memory and in the state file.
 
-A record is its stamp (when it was read, in which sweep) and its body. A body is the number of devices, then
-for each device nine bytes with all that sums need, then, where devices are shown one by one, the rest.
+Layout, integers in big-endian order:
+
+    record = stamp | body
+    stamp  = observed (uint32, seconds since the epoch) | sweep number (uint32)
+    body   = device count (uint16) | one gist per device | rest
+    gist   = kind code (uint8) | last activity (int64, milliseconds since the epoch, 0 without a date)
+    rest   = MessagePack array with the key, status, dates and attributes of each device
+
+The gists contain all that the aggregates need. The rest is present only in whole records (detail levels other than
+`pool`) of users with at least one device.
 """
 
 from __future__ import annotations
@@ -26,7 +34,7 @@ _GISTS_FROM = STAMP_SIZE + _COUNT.size
 _OBSERVED = itemgetter(slice(0, 4))
 
 MAX_DEVICES = 0xFFFF
-"""More devices than that are no person; reading stops well before."""
+"""Largest device count that fits in a record. The pagination limit is far lower."""
 
 _REMEMBERED = {status: code for code, status in enumerate(RememberedStatus)}
 _SOURCES = {source: code << 2 for code, source in enumerate(DateSource)}
@@ -36,7 +44,7 @@ _HAS_MODIFIED = 1 << 5
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What the first byte of a gist says about a device."""
+    """Device properties encoded in the first byte of a gist."""
 
     remembered: RememberedStatus
     source: DateSource
@@ -45,7 +53,7 @@ class Kind:
 
     @property
     def code(self) -> int:
-        """The byte."""
+        """The encoded byte."""
         dates = self.has_created * _HAS_CREATED | self.has_modified * _HAS_MODIFIED
         return _REMEMBERED[self.remembered] | _SOURCES[self.source] | dates
 
@@ -54,7 +62,7 @@ KINDS = {
     kind.code: kind
     for kind in itertools.starmap(Kind, itertools.product(RememberedStatus, DateSource, (False, True), (False, True)))
 }
-"""Every kind by its code; another code stands in no record that this program has made."""
+"""All kinds by code. Any other code in a record is an error."""
 
 _Rest = tuple[str, str, int | None, int | None, int | None, tuple[tuple[str, str], ...]]
 _rest_encoder = msgspec.msgpack.Encoder()
@@ -62,14 +70,14 @@ _rest_decoder = msgspec.msgpack.Decoder(tuple[_Rest, ...])
 
 
 def body_of(devices: Sequence[Device], *, whole: bool) -> bytes:
-    """The body for these devices; `whole` keeps keys, dates and attributes, else only what sums need."""
+    """Encode devices as a body. With `whole`, include keys, dates and attributes, else only the gists."""
     gists = b"".join([_GIST.pack(_code(device), device.active_ms or 0) for device in devices])
     body = _COUNT.pack(len(devices)) + gists
     return body + _rest_encoder.encode([_rest(device) for device in devices]) if whole and devices else body
 
 
 def devices_of(body: bytes) -> tuple[Device, ...]:
-    """The devices of a body that was kept whole."""
+    """Decode the devices of a whole body."""
     gists = tuple(gists_of(body))
     rests = _rest_decoder.decode(memoryview(body)[_end_of_gists(body) :]) if gists else ()
     return tuple(
@@ -87,7 +95,7 @@ def devices_of(body: bytes) -> tuple[Device, ...]:
 
 
 def reshaped(record: bytes, *, attributes: frozenset[str] | None) -> bytes:
-    """A record that was kept whole, with these attributes of its devices only; None keeps what sums need."""
+    """Return a whole record reduced to the given device attributes, or to its gists if `attributes` is None."""
     body = record[STAMP_SIZE:]
     if attributes is None:
         return record[: STAMP_SIZE + _end_of_gists(body)]
@@ -99,39 +107,39 @@ def reshaped(record: bytes, *, attributes: frozenset[str] | None) -> bytes:
 
 
 def count_of(body: bytes) -> int:
-    """How many devices a body holds."""
+    """Return the number of devices in a body."""
     count: int = _COUNT.unpack_from(body)[0]
     return count
 
 
 def gists_of(body: bytes) -> Iterator[tuple[int, int]]:
-    """For each device the code of its `Kind` and its last activity in milliseconds (0 where it has no date)."""
+    """Return the `Kind` code and last activity of each device, in milliseconds since the epoch (0 without a date)."""
     return _GIST.iter_unpack(body[_COUNT.size : _end_of_gists(body)])
 
 
 def all_gists(bodies: Iterable[bytes]) -> Iterator[tuple[int, int]]:
-    """The gists of many bodies, much faster than one by one."""
+    """Return the gists of many bodies, much faster than calling `gists_of` for each."""
     return _GIST.iter_unpack(b"".join([body[_COUNT.size : _end_of_gists(body)] for body in bodies]))
 
 
 def stamped(body: bytes, observed: int, sweep: int) -> bytes:
-    """The record of a user read at `observed`, whole seconds since the epoch, in the sweep of that number."""
+    """Return the record of a user, read at `observed` (seconds since the epoch) and last seen in sweep `sweep`."""
     return _STAMP.pack(observed, sweep) + body
 
 
 def stamp_of(record: bytes) -> tuple[int, int]:
-    """When the user was read, and in which sweep."""
+    """Return the time of the read (seconds since the epoch) and the number of the last sweep that saw the user."""
     observed, sweep = _STAMP.unpack_from(record)
     return observed, sweep
 
 
 def verify(records: Sequence[bytes], *, whole: bool) -> None:
-    """Make sure that records from outside are what this module writes.
+    """Validate records that were read from a file.
 
-    Raises `ValueError` when one is not.
+    Raises `ValueError` if a record does not have the format that this module writes.
     """
     for record in records:
-        # Written out, as a restart may have millions of them.
+        # Inlined for speed: a restart may verify millions of records.
         gists = len(record) - _GISTS_FROM - _GIST.size * int.from_bytes(record[STAMP_SIZE:_GISTS_FROM])
         if gists < 0 or (gists and not whole):
             raise ValueError("a record has a wrong length")
@@ -144,7 +152,7 @@ def verify(records: Sequence[bytes], *, whole: bool) -> None:
 
 
 def observations(records: Iterable[bytes]) -> dict[int, int]:
-    """How many of the records were made in each second since the epoch."""
+    """Count records by their time of read, in seconds since the epoch."""
     return {int.from_bytes(second): count for second, count in Counter(map(_OBSERVED, records)).items()}
 
 

@@ -1,7 +1,8 @@
-"""Starts each pool's sweep at its interval, start to start; the only speaker of APScheduler.
+"""Scheduler of the sweeps, built on APScheduler; no other module imports it.
 
-A sweep that takes longer than the interval runs back to back with the next; one that failed is tried again
-sooner than the interval. Intervals pass on the monotonic clock, however the wall clock is set.
+Intervals are measured from start to start. If a sweep takes longer than its interval, the next one starts when it
+ends. A job may request a retry before its interval is over. Intervals follow the monotonic clock, so changes of the
+wall clock have no effect.
 """
 
 from __future__ import annotations
@@ -24,48 +25,50 @@ from apscheduler.triggers.base import BaseTrigger
 from exporter.clock import Clock
 
 START_JITTER_SHARE = 0.1
+"""Upper limit of the start jitter as a share of the interval."""
+
 START_JITTER_MAX = 1.0
-"""The first sweep starts within so many seconds, so that many pools do not begin as one."""
+"""Upper limit of the start jitter in seconds. The jitter keeps many pools from starting at the same time."""
 
 HEARTBEAT_SECONDS = 10.0
 
 _HEARTBEAT = "heartbeat"
-_ZERO = datetime(2000, 1, 1)  # noqa: DTZ001 - it is given a zone of ours
+_ZERO = datetime(2000, 1, 1)  # noqa: DTZ001 - `_MonotonicTime` sets the zone
 _TOLERANCE = timedelta(seconds=0.5)
-"""A run that starts so much late is still due an interval after its time, not after its start."""
+"""Largest start delay of a regular run: its successor is due an interval after the due time, not the actual start."""
 
 log = structlog.get_logger()
 
 
 class Job(Protocol):
-    """One pool's work."""
+    """Periodic job, such as the sweep of one pool."""
 
     def __call__(self) -> float | None:
-        """Sweep once; the seconds until it should be tried again, None for the usual interval."""
+        """Run once. Return the delay in seconds before a retry, or None for the regular interval."""
         ...
 
 
 class ScheduleObserver(Protocol):
-    """Hears of jobs that cannot keep their intervals; a job is a pool's sweep, but for other kinds."""
+    """Observer of late jobs. The job ID of a sweep is its pool ID; other kinds of jobs pass their own IDs."""
 
     def sweep_overran(self, pool_id: str, /) -> None:
-        """A job was still under way when it was due again."""
+        """Record that a job was still running when it was due again."""
         ...
 
     def sweep_missed(self, pool_id: str, /) -> None:
-        """A job was due and was not started in time."""
+        """Record that a job was due and was not started."""
         ...
 
     def failed_unexpectedly(self, component: str, /) -> None:
-        """Something failed in a way that nobody foresaw; the log has the traceback."""
+        """Record an unexpected error. The log has the traceback."""
         ...
 
 
 class Schedule:
-    """Runs jobs at their intervals, each on a thread of its own, never twice at once."""
+    """Runs jobs at their intervals, each run in its own thread, at most one run of a job at a time."""
 
     def __init__(self, observer: ScheduleObserver, clock: Clock, kind: str = "sweep") -> None:
-        """`kind` is what the jobs are called in the names of their threads."""
+        """Create a stopped schedule. `kind` is the prefix of the thread names."""
         self._observer = observer
         self._kind = kind
         self._clock = clock
@@ -75,7 +78,7 @@ class Schedule:
         self._threads = _DaemonThreads(kind, self._missed, self._failed)
         self._scheduler = BackgroundScheduler(
             executors={"default": self._threads},
-            # However late, a run is started; of several that are due, one is, and the others were missed.
+            # A late run is always started. If several runs are due, one is started and the others count as missed.
             job_defaults={"coalesce": False, "max_instances": 1, "misfire_grace_time": None},
             timezone=self._time,
         )
@@ -85,31 +88,31 @@ class Schedule:
         self._add(_HEARTBEAT, self._show_life, HEARTBEAT_SECONDS, first=HEARTBEAT_SECONDS)
 
     def start(self) -> None:
-        """Begin to run what is due."""
+        """Start running jobs."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Start nothing any more; what runs is not waited for."""
+        """Stop starting jobs, without waiting for those that run."""
         self._scheduler.shutdown(wait=False)
 
     def add(self, pool_id: str, interval: float, job: Job, *, delay: float = 0.0) -> None:
-        """Run a pool's job every `interval` seconds, for the first time soon after `delay` seconds.
+        """Run a pool's job every `interval` seconds, the first time after `delay` seconds and a random jitter.
 
-        A run of an earlier job of the pool that is still under way is waited for.
+        If a removed job of the same pool is still running, the first run starts when that job ends.
         """
         jitter = random.uniform(0, min(START_JITTER_SHARE * interval, START_JITTER_MAX))  # noqa: S311 - no secret
         self._entries[pool_id] = entry = _Entry(interval, job, self._clock)
         self._add(pool_id, entry, interval, first=delay + jitter)
 
     def remove(self, pool_id: str) -> None:
-        """Run a pool's job no more."""
+        """Remove a pool's job. A run in progress continues."""
         del self._entries[pool_id]
         self._scheduler.remove_job(pool_id)
 
     def set_interval(self, pool_id: str, interval: float) -> None:
-        """Run a pool's job at another interval, counted from its last start; a run under way goes on.
+        """Change the interval of a pool's job, counted from its last start. A run in progress continues.
 
-        A first run, and one that was asked for before the interval is over, come no later than they would.
+        A pending first run or retry is not delayed.
         """
         entry = self._entries[pool_id]
         due = self._scheduler.get_job(pool_id).next_run_time
@@ -122,12 +125,12 @@ class Schedule:
         self._scheduler.modify_job(pool_id, trigger=_Every(interval), next_run_time=due)
 
     def due(self) -> dict[str, float]:
-        """When the next sweep of each pool is due: wall time in seconds."""
+        """Return the time of each pool's next run, in seconds of wall time."""
         jobs, now, wall = self._scheduler.get_jobs(), self._in(0), self._clock.wall()
         return {job.id: wall + (job.next_run_time - now).total_seconds() for job in jobs if job.id in self._entries}
 
     def silent_seconds(self) -> float:
-        """How long ago the scheduler last showed that it runs jobs."""
+        """Return the seconds since the scheduler last ran its heartbeat job."""
         return self._clock.monotonic() - self._beat
 
     def _add(self, job_id: str, job: Callable[[], object], interval: float, *, first: float) -> None:
@@ -147,19 +150,19 @@ class Schedule:
             self._run_in(event.job_id, event.retval.seconds)
 
     def _was_busy(self, event: events.JobSubmissionEvent) -> None:
-        """A sweep is due while the last one is still under way."""
+        """Handle a run that is due while the previous one is in progress."""
         entry = self._entries.get(event.job_id)
         if entry is None or entry.waits:
             return
         entry.waits = True
-        if entry.runs:  # else it waits for the end of a job that it has replaced
+        if entry.runs:  # else the run in progress belongs to the job that this one replaced
             self._observer.sweep_overran(event.job_id)
-        if entry.waits and not self._threads.runs(event.job_id):  # it has ended since, and did not know of the wait
+        if entry.waits and not self._threads.runs(event.job_id):  # it ended before `waits` was set, so `_ran` missed it
             entry.waits = False
             self._run_in(event.job_id, 0)
 
     def _missed(self, job_id: str, runs: int) -> None:
-        """The process did not get to run for longer than an interval, as when it was stopped."""
+        """Report missed runs: the process was not running for longer than an interval, for example after SIGSTOP."""
         if job_id in self._entries:
             for _ in range(runs):
                 self._observer.sweep_missed(job_id)
@@ -169,13 +172,13 @@ class Schedule:
         self._observer.failed_unexpectedly("schedule")
 
     def _raised(self, event: events.JobExecutionEvent) -> None:
-        """A job is built never to raise."""
+        """Report an exception of a job as an unexpected error, because jobs handle their own exceptions."""
         self._failed()
         log.error("a scheduled job raised", job=event.job_id, exc_info=event.exception)
         self._ran(event)
 
     def _run_in(self, pool_id: str, seconds: float) -> None:
-        """Run a pool's job after so many seconds, unless it is due sooner."""
+        """Run a pool's job in `seconds`, unless it is due sooner."""
         try:
             job = self._scheduler.get_job(pool_id)
             if job is not None and self._in(seconds) < job.next_run_time:
@@ -189,24 +192,24 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
-    """A run asks for another before the interval is over."""
+    """Result of a run that requests a retry before the interval is over."""
 
     entry: _Entry
     seconds: float
 
 
 class _Entry:
-    """One pool's job, and how it stands."""
+    """One pool's job and its status."""
 
     def __init__(self, interval: float, job: Job, clock: Clock) -> None:
         self.interval = interval
         self._job = job
         self._clock = clock
         self.started: float | None = None
-        """Monotonic seconds of the last start."""
+        """Last start in monotonic seconds."""
         self.runs = False
         self.waits = False
-        """Whether it was due while a run of the pool was under way: it follows at once."""
+        """True if the job became due while a run was in progress. The next run then starts when that one ends."""
 
     def __call__(self) -> _Retry | None:
         self.started, self.runs = self._clock.monotonic(), True
@@ -218,58 +221,59 @@ class _Entry:
 
 
 class _MonotonicTime(tzinfo):
-    """The zone whose time APScheduler goes by: it reads no other clock than `datetime.now(zone)`.
+    """Time zone that makes APScheduler use the monotonic clock.
 
-    Python has the zone make that datetime, which here counts monotonic seconds: a wall clock that is set
-    neither delays a run nor makes one due. Moments of this zone are made by it alone: to convert another
-    datetime into it means nothing, and to convert one of its own changes nothing.
+    The only clock that APScheduler reads is `datetime.now(zone)`. Python calls the zone's `fromutc` to build that
+    value, and this zone returns monotonic time. A change of the wall clock therefore neither delays a run nor makes
+    one due. Create datetimes of this zone with `moment` only; a datetime of another zone cannot be converted.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def moment(self, monotonic: float) -> datetime:
-        """The moment at which the monotonic clock shows so many seconds."""
+        """Return the datetime at which the monotonic clock shows `monotonic` seconds."""
         return (_ZERO + timedelta(seconds=monotonic)).replace(tzinfo=self)
 
     def fromutc(self, _utc: datetime, /) -> datetime:
-        """Now: nothing but `datetime.now` asks."""
+        """Return the current time. Called by `datetime.now` only."""
         return self.moment(self._clock.monotonic())
 
     def utcoffset(self, _when: datetime | None, /) -> timedelta:
-        """None but zero: APScheduler takes the difference between moments as seconds since an epoch."""
+        """Return zero, because APScheduler converts datetimes to seconds since an epoch."""
         return timedelta(0)
 
     def dst(self, _when: datetime | None, /) -> timedelta:
-        """No summer time."""
+        """Return zero, as the zone has no daylight saving time."""
         return timedelta(0)
 
     def tzname(self, _when: datetime | None, /) -> str:
-        """What it counts."""
+        """Return the name of the zone."""
         return "monotonic"
 
 
 class _Every(BaseTrigger):  # type: ignore[misc] # APScheduler has no annotations
-    """Due again and again, `seconds` apart.
+    """Trigger that fires every `seconds`.
 
-    APScheduler's own trigger for intervals goes by way of seconds since 1970, which would leave the zone.
+    APScheduler's own `IntervalTrigger` converts to seconds since 1970, which does not work in this zone.
     """
 
     def __init__(self, seconds: float) -> None:
         self._interval = timedelta(seconds=seconds)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """The run after another, which may lie in the past; each job's first run is set where it is added."""
+        """Return the time of the next run, which may be in the past. `Schedule._add` sets the first run."""
         return (previous_fire_time or now) + self._interval
 
 
 class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no annotations
-    """A daemon thread per run: a sweep may last for hours, and one stalled call must not hold up the exit."""
+    """Executor with one daemon thread per run: a sweep may take hours, and a stalled call must not block the exit."""
 
     def __init__(self, kind: str, missed: Callable[[str, int], None], failed: Callable[[], None]) -> None:
-        """`missed` hears of a job and how many of its runs were due and will not be started.
+        """Create an executor.
 
-        `failed` hears of a run that failed outside of its job.
+        `missed` is called with a job ID and the number of due runs that are skipped. `failed` is called if a run
+        fails outside of its job.
         """
         super().__init__()
         self._kind = kind
@@ -277,7 +281,7 @@ class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no a
         self._failed = failed
 
     def runs(self, job_id: str) -> bool:
-        """Whether a run of the job is under way; asked once the scheduler has started."""
+        """Return True if a run of the job is in progress. Call only after the scheduler has started."""
         with self._lock:
             return bool(self._instances.get(job_id))
 
@@ -287,15 +291,15 @@ class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler has no a
         last = run_times[-1:]
         try:
             threading.Thread(target=self._run, args=(job, last), name=f"{self._kind}-{job.id}", daemon=True).start()
-        except RuntimeError:  # the system grants no more threads: APScheduler logs it, and tries at the next time
+        except RuntimeError:  # thread limit reached: APScheduler logs the error and tries again at the next due time
             self._failed()
             raise
 
     def _run(self, job: Any, run_times: list[datetime]) -> None:
         try:
             happened = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001 - the executor interface
-        except Exception:  # noqa: BLE001 - run_job deals with what jobs raise, so this is APScheduler's own fault
+        except Exception:  # noqa: BLE001 - run_job handles exceptions of jobs, so this is an error in APScheduler
             self._failed()
-            self._run_job_error(job.id, *sys.exc_info()[1:])  # logs it, and lets the next run begin
+            self._run_job_error(job.id, *sys.exc_info()[1:])  # logs the error and allows the next run
         else:
             self._run_job_success(job.id, happened)

@@ -1,4 +1,4 @@
-"""What a reader sees of a pool: immutable, published whole, read without a lock."""
+"""Immutable snapshots of a pool. They are published atomically and read without a lock."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from exporter.model import DateSource, Device, PoolDescription, PoolState, Remem
 
 @dataclass(frozen=True, slots=True)
 class ActivityIndex:
-    """Points in time of last activity, sorted, so that any age threshold is one binary search.
+    """Sorted times of last activity. Counting devices beyond an age threshold takes one binary search per array.
 
-    `base` was sorted when the index was last compacted; `added` and `removed` are what changed since.
-    All three are ascending milliseconds since the epoch.
+    `base` holds the times as of the last compaction, `added` and `removed` the changes since then. All three are in
+    ascending order, in milliseconds since the epoch.
     """
 
     base: array[int]
     added: Sequence[int]
     removed: Sequence[int]
     total_ms: int
-    """The sum of all points in time."""
+    """Sum of all times."""
 
     def __len__(self) -> int:
         return len(self.base) + len(self.added) - len(self.removed)
 
     def count_before(self, moment_ms: int) -> int:
-        """How many devices were last active strictly before the moment."""
+        """Return the number of devices that were last active strictly before `moment_ms`."""
         count = bisect_left(self.base, moment_ms)
         if self.added or self.removed:
             count += bisect_left(self.added, moment_ms) - bisect_left(self.removed, moment_ms)
         return count
 
     def oldest_ms(self) -> int | None:
-        """The earliest activity; None without any."""
+        """Return the earliest activity, or None if the index is empty."""
         return _first_present(merge(self.base, self.added), iter(self.removed))
 
     def newest_ms(self) -> int | None:
-        """The latest activity; None without any."""
+        """Return the latest activity, or None if the index is empty."""
         candidates = merge(reversed(self.base), reversed(self.added), reverse=True)
         return _first_present(candidates, reversed(self.removed))
 
     def age_sum_ms(self, now_ms: int) -> int:
-        """The sum of all ages, an activity in the future counting as age 0."""
+        """Return the sum of all ages. An activity in the future counts as age 0."""
         ahead = (
             self._sum_after(self.base, now_ms)
             + self._sum_after(self.added, now_ms)
@@ -72,7 +72,7 @@ def _first_present(candidates: Iterable[int], removed: Iterator[int]) -> int | N
 
 @dataclass(frozen=True, slots=True)
 class DetailCounts:
-    """How many users and devices have what the detail series show; so many series there are of each."""
+    """Numbers of users and devices that have a value for each kind of detail series."""
 
     users: int
     dated_users: int
@@ -80,52 +80,51 @@ class DetailCounts:
     devices: int
     dated_devices: int
     created_devices: int
-    """Devices with a date of creation."""
+    """Devices with a creation date."""
     modified_devices: int
 
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """One user in the detail series: its label, its devices, and where it stands in the order of hashes."""
+    """One user in the detail series: sort key, label and devices."""
 
     order: bytes
-    """A stable hash: users are kept under the series limit in this order."""
+    """Stable hash of the user. The series limit keeps the first users in this order."""
     label: str
     devices: tuple[Device, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PoolData:
-    """The devices of one pool as of one publication."""
+    """Devices of one pool at the time of publication."""
 
     users: int
     devices: Mapping[RememberedStatus, int]
     date_sources: Mapping[DateSource, int]
     devices_per_user: Mapping[int, int]
-    """How many users have exactly so many devices."""
+    """Number of users by number of devices."""
     activity: Mapping[RememberedStatus, ActivityIndex]
-    """Every status is present; devices without any date are in no index."""
+    """Activity index by remembered status. Every status is present; devices without a date are excluded."""
     oldest_ms: int | None
     newest_ms: int | None
     detail_counts: DetailCounts
     rows: tuple[UserRow, ...]
-    """The first users in the order of hashes, at least as many as the series limit can show; none in detail
-    pool."""
+    """First users by `UserRow.order`, at least as many as the series limit can show. Empty at detail level `pool`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepProgress:
-    """A sweep that is under way."""
+    """Progress of the current sweep."""
 
     users_done: int
     users_expected: int | None
-    """None while nothing is known of the pool's size."""
+    """None while the size of the pool is unknown."""
     remaining_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class SweepFailure:
-    """A sweep that ended before every user was asked."""
+    """Sweep that ended before it had processed every user."""
 
     reason: Reason
     moment: float
@@ -134,24 +133,25 @@ class SweepFailure:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """Everything that is known about one configured pool; one exposition takes it once."""
+    """All data of one active pool. Each rendering of the metrics takes one view per pool."""
 
     settings: PoolSettings
     state: PoolState
     up: bool
-    """False before the first contact too."""
+    """False also before the first contact."""
     description: PoolDescription | None
     data: PoolData | None
-    """None: no data series, because the pool is unread, off, missing, or too long without an answer."""
+    """None if no data series are exposed: no sweep has completed, device tracking is off, the pool is missing, or it
+    has not responded for `max_staleness`."""
     progress: SweepProgress | None
-    """None when no sweep is under way."""
+    """None if no sweep is in progress."""
     last_sweep_seconds: float | None
-    """The duration of the last finished sweep."""
+    """Duration of the last finished sweep."""
     last_success: float | None
-    """Wall time in seconds of the end of the last sweep that read every user."""
+    """End of the last sweep that read every user, in seconds of wall time."""
     oldest_observation: float | None
-    """Wall time in seconds at which the user read longest ago was read."""
+    """Time of the least recently read user, in seconds of wall time."""
     last_failure: SweepFailure | None = None
-    """The last sweep of this process that failed as a whole, however long ago."""
+    """Last sweep of this process that failed as a whole. Later successes do not clear it."""
     users_not_read: int = 0
-    """Users whom the last finished sweep asked for in vain; they keep their last values."""
+    """Users that the last finished sweep could not read. They keep their last values."""
