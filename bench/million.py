@@ -17,7 +17,7 @@ from bench.made_up import MadeUpCognito, made_up_devices
 from exporter.clock import SystemClock
 from exporter.collect.persistence.recovery import recover
 from exporter.collect.persistence.writer import FLUSH_SECONDS
-from exporter.collect.pools import identity_of
+from exporter.collect.pools import make_identity
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
 from exporter.config.load import load_settings
@@ -48,7 +48,7 @@ def main() -> None:
     users = int(sys.argv[2])
     pool = settings.pools[0]
     clock = SystemClock()
-    identity = identity_of(pool, settings.state_path)
+    identity = make_identity(pool, settings.state_path)
     recovery = recover(settings.state_path, _NoFailures(), clock)
     store = PoolStore(pool, identity, clock, recovery.journal(pool, identity))
     recovery.start()

@@ -178,12 +178,12 @@ def _iam_policy(ctx: click.Context, /, role: str | None, trust: str | None, part
 
     It is for the principal as which the exporter runs; roles that the configuration assumes have policies of their own.
     """
-    from exporter.commands.iam_policy import Asked, answer  # noqa: PLC0415 - boto3 is slow to import
+    from exporter.commands.iam_policy import PolicyRequest, policy_text  # noqa: PLC0415 - boto3 is slow to import
 
     require_stdout("the policy")
     settings = load_settings(value_of(ctx, "config_file"))
     try:
-        document, notes = answer(settings, Asked(role, trust, part))
+        document, notes = policy_text(settings, PolicyRequest(role, trust, part))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with writing_to_stdout():

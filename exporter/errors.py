@@ -24,7 +24,7 @@ class Reason(StrEnum):
     OTHER = "other"
 
 
-class Verdict(Enum):
+class ErrorAction(Enum):
     """What a failed call means for the sweep that made it."""
 
     RETRY = "ask again later in the same sweep"
@@ -61,7 +61,7 @@ class AwsError(ExporterError):
     """
 
     reason: ClassVar[Reason] = Reason.OTHER
-    verdict: ClassVar[Verdict] = Verdict.SKIP_USER
+    verdict: ClassVar[ErrorAction] = ErrorAction.SKIP_USER
     attempted = True
     """False when no request left the process, as without credentials."""
 
@@ -73,21 +73,21 @@ class AwsError(ExporterError):
     @property
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later."""
-        return self.verdict is Verdict.RETRY
+        return self.verdict is ErrorAction.RETRY
 
 
 class Throttled(AwsError):
     """The account's quota for the category is used up at the moment."""
 
     reason = Reason.THROTTLED
-    verdict = Verdict.RETRY
+    verdict = ErrorAction.RETRY
 
 
 class Denied(AwsError):
     """IAM does not allow the operation on this pool."""
 
     reason = Reason.DENIED
-    verdict = Verdict.STOP_POOL
+    verdict = ErrorAction.STOP_POOL
 
 
 class CredentialsFault(AwsError):
@@ -97,56 +97,56 @@ class CredentialsFault(AwsError):
     """
 
     reason = Reason.CREDENTIALS
-    verdict = Verdict.RETRY
+    verdict = ErrorAction.RETRY
 
 
 class UserNotFound(AwsError):
     """The user vanished between the listing and the question; no failure."""
 
     reason = Reason.NOT_FOUND
-    verdict = Verdict.SKIP_USER
+    verdict = ErrorAction.SKIP_USER
 
 
 class ResourceNotFound(AwsError):
     """The pool, a group or a user does not exist; AWS does not say which of them."""
 
     reason = Reason.NOT_FOUND
-    verdict = Verdict.STOP_POOL
+    verdict = ErrorAction.STOP_POOL
 
 
 class InvalidRequest(AwsError):
     """AWS refuses the parameters, such as a filter it does not understand."""
 
     reason = Reason.INVALID_REQUEST
-    verdict = Verdict.SKIP_USER
+    verdict = ErrorAction.SKIP_USER
 
 
 class TrackingOff(AwsError):
     """The pool is not configured to remember devices."""
 
     reason = Reason.TRACKING_OFF
-    verdict = Verdict.STOP_POOL
+    verdict = ErrorAction.STOP_POOL
 
 
 class ServerError(AwsError):
     """AWS answered with an internal error."""
 
     reason = Reason.SERVER_ERROR
-    verdict = Verdict.RETRY
+    verdict = ErrorAction.RETRY
 
 
 class CallTimeout(AwsError):
     """No answer came in time."""
 
     reason = Reason.TIMEOUT
-    verdict = Verdict.RETRY
+    verdict = ErrorAction.RETRY
 
 
 class ConnectionFailed(AwsError):
     """The endpoint could not be reached, or the connection broke."""
 
     reason = Reason.CONNECTION
-    verdict = Verdict.RETRY
+    verdict = ErrorAction.RETRY
 
 
 class Malformed(AwsError):
@@ -156,17 +156,17 @@ class Malformed(AwsError):
     """
 
     reason = Reason.MALFORMED
-    verdict = Verdict.RETRY
+    verdict = ErrorAction.RETRY
 
 
 class EndlessListing(Malformed):
     """The pages of a listing do not end: asking again would only follow them again."""
 
-    verdict = Verdict.SKIP_USER
+    verdict = ErrorAction.SKIP_USER
 
 
 class UnexpectedFailure(AwsError):
     """An error that nothing above describes."""
 
     reason = Reason.OTHER
-    verdict = Verdict.RETRY
+    verdict = ErrorAction.RETRY

@@ -31,7 +31,7 @@ class RequestObserver(Protocol):
         """
         ...
 
-    def waited(self, target: Target, category: str, seconds: float) -> None:
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         """A request waited so long for its turn in the rate budget."""
         ...
 
@@ -53,7 +53,7 @@ class AwsObserver(RequestObserver, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class RequestCounts:
     """What one sweep has asked of AWS so far."""
 
     calls: int
@@ -72,17 +72,17 @@ class SweepResult:
     """Users and devices that are shown now; None without data."""
     devices: int | None = None
     users_not_read: int = 0
-    spending: Spending = Spending(0, 0)
+    spending: RequestCounts = RequestCounts(0, 0)
 
 
 class SweepTrace(RequestObserver, Protocol):
     """Follows one sweep of one pool: hears of its requests only, from many threads."""
 
-    def came_to(self, result: SweepResult) -> None:
+    def sweep_result(self, result: SweepResult) -> None:
         """The sweep came to its end; not told when it was told to stop."""
         ...
 
-    def ended(self) -> None:
+    def close(self) -> None:
         """Nothing more is told of the sweep."""
         ...
 
@@ -107,13 +107,13 @@ class NoTraces:
     ) -> None:
         """Not heard."""
 
-    def waited(self, target: Target, category: str, seconds: float) -> None:
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         """Not heard."""
 
-    def came_to(self, result: SweepResult) -> None:
+    def sweep_result(self, result: SweepResult) -> None:
         """Not heard."""
 
-    def ended(self) -> None:
+    def close(self) -> None:
         """Not heard."""
 
 
@@ -127,11 +127,11 @@ class DiscoveryObserver(Protocol):
         """From now on pools are looked for in these places and in no others: pairs of rule and Region."""
         ...
 
-    def look_ended(self, rule: str, region: str, reason: Reason | None) -> None:
+    def discovery_finished(self, rule: str, region: str, reason: Reason | None) -> None:
         """A Region was looked at; `reason` is None when everything could be seen."""
         ...
 
-    def failed_unexpectedly(self, component: str) -> None:
+    def unexpected_error(self, component: str) -> None:
         """Something failed in a way that nobody foresaw; the log has the traceback."""
         ...
 
@@ -167,7 +167,7 @@ class SweepObserver(Protocol):
         """Users are gone: deleted between the listing and the question, or absent from a complete enumeration."""
         ...
 
-    def failed_unexpectedly(self, component: str) -> None:
+    def unexpected_error(self, component: str) -> None:
         """Something failed in a way that nobody foresaw; the log has the traceback."""
         ...
 

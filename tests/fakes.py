@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from exporter.aws.api import DEFAULT_QUOTAS, PAGE_SIZE, Category, Operation, Page
-from exporter.aws.rate.limited_api import PacedReader
-from exporter.aws.rate.limiter import RateBudget
+from exporter.aws.rate.limited_api import PoolClient
+from exporter.aws.rate.limiter import RateLimiter
 from exporter.clock import Clock, SystemClock
 from exporter.errors import AwsError, InvalidRequest, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, Tracking, region_of
@@ -219,16 +219,16 @@ class FakeAccount:
 
     def __init__(self, rate: float = 10_000.0, clock: Clock | None = None) -> None:
         self.target = Target("unknown", "eu-west-1")
-        self._budgets = {c: RateBudget(rate, clock or SystemClock()) for c in Category}
+        self._rate_limiters = {c: RateLimiter(rate, clock or SystemClock()) for c in Category}
 
-    def budget(self, category: Category) -> RateBudget:
-        return self._budgets[category]
+    def limiter(self, category: Category) -> RateLimiter:
+        return self._rate_limiters[category]
 
-    def named(self, account_id: str) -> None:
+    def set_account_id(self, account_id: str) -> None:
         self.target = Target(account_id, self.target.region)
 
 
-class Remembering:
+class RecordingObserver:
     """Both observers: remembers how often it heard what."""
 
     def __init__(self) -> None:
@@ -254,14 +254,14 @@ class Remembering:
     def target_named(self, unknown: Target, known: Target) -> None:
         self._hear("target named", unknown.account_id, known.account_id)
 
-    def waited(self, target: Target, category: str, seconds: float) -> None:
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         assert seconds >= 0
         self._hear("waited", target.account_id, category)
 
     def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
         self._hear("rules", *(f"{rule} in {region}" for rule, region in sorted(places)))
 
-    def look_ended(self, rule: str, region: str, reason: Reason | None) -> None:
+    def discovery_finished(self, rule: str, region: str, reason: Reason | None) -> None:
         self._hear("looked", rule, region, str(reason))
 
     def pool_added(self, pool_id: str) -> None:
@@ -286,7 +286,7 @@ class Remembering:
         with self._lock:
             self.heard["vanished", pool_id] += users
 
-    def failed_unexpectedly(self, component: str) -> None:
+    def unexpected_error(self, component: str) -> None:
         self._hear("unexpected", component)
 
     def state_failed(self) -> None:
@@ -300,17 +300,17 @@ def reader_of(
     api: FakeCognito,
     pool_id: str,
     *,
-    observer: Remembering | None = None,
+    observer: RecordingObserver | None = None,
     account: FakeAccount | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     attributes: frozenset[str] = frozenset(),
-) -> PacedReader:
+) -> PoolClient:
     """The real reader over the fake, without a limit worth the name."""
-    return PacedReader(
+    return PoolClient(
         api,
         pool_id,
         account or FakeAccount(),
-        observer or Remembering(),
+        observer or RecordingObserver(),
         SystemClock(),
         cancelled,
         attributes=attributes,

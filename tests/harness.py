@@ -32,7 +32,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 from exporter.aws.sessions import AwsApis
 from exporter.clock import Clock
-from exporter.collect.sweeping.workers import PATIENCE, Patience
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.config.load import parse_settings
 from exporter.daemon.app import App
 from exporter.logging_setup import LogFormat, LogLevel, configure_logging
@@ -47,10 +47,10 @@ ACCOUNT = "123456789012"
 FAST = {"UserResourceRead": 5000, "UserList": 5000, "UserPoolRead": 5000, "UserPoolResourceRead": 5000}
 """Rates that hold nothing up."""
 
-HASTY = Patience(attempts=3, first_attempts=2, failures_in_a_row=50, first_delay=0.02, max_delay=0.1)
+FAST_RETRIES = RetryPolicy(attempts=3, first_attempts=2, max_consecutive_failures=50, first_delay=0.02, max_delay=0.1)
 """Gives up within a fraction of a second, for tests of what happens then."""
 
-STUBBORN = Patience(first_attempts=12, first_delay=0.01, max_delay=0.1)
+STUBBORN = RetryPolicy(first_attempts=12, first_delay=0.01, max_delay=0.1)
 """Asks as often as the program does, without its long pauses."""
 
 CLASSIC = "text/plain; version=0.0.4"
@@ -310,7 +310,7 @@ def serving(
     sts_url: str,
     *,
     access_key: str | None = ACCOUNT,
-    patience: Patience = PATIENCE,
+    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     shard: Shard = WHOLE,
     lifecycle: bool = False,
     reload_interval: float = 0.0,
@@ -330,7 +330,7 @@ def serving(
         auto_reload_interval=reload_interval,
     )
     apis = AwsApis(lambda: session(directory, sts_url, access_key=access_key))
-    app = App(settings, options, make_api=apis, clock=clock, patience=patience, tracing=tracing)
+    app = App(settings, options, make_api=apis, clock=clock, retry_policy=retry_policy, tracing=tracing)
     app.start()
     try:
         yield Exporter(f"http://{app.addresses[0]}")

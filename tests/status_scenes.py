@@ -12,7 +12,7 @@ from typing import Any
 from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, SweepFailure, SweepProgress
 from exporter.config.settings import Limits, PoolSettings, Settings, Share, TargetSettings, UserSelection
 from exporter.errors import Reason
-from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.model import Mfa, PoolDescription, PoolState, RememberedStatus, Tracking, region_of
 from exporter.observers import Target
 from exporter.options import ListenAddress
@@ -211,7 +211,7 @@ def budgets(*targets: Target) -> list[Spent]:
 
 def sources(views: Sequence[PoolView], clock: ManualClock | None = None, *, rules: Sequence[Looked] = ()) -> Sources:
     """Who tells of these pools; some failures are counted, and the configuration was loaded three hours ago."""
-    own = OwnMetrics(version="1.2.3")
+    own = SelfMetrics(version="1.2.3")
     own.configuration_loaded(successful=True, now=NOW - 3 * 3600)
     for view in views:
         own.pool_added(view.settings.id)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.spec import Group, Spec
+from exporter.metrics.spec import DocSection, Spec
 from exporter.status import document as status
 from tools import configuration_doc, metrics_doc
 
@@ -15,7 +15,7 @@ STATUS_SCHEMA = Path(__file__).parents[1] / "docs" / "status.schema.json"
 
 _BEGIN = "<!-- metrics: written by `make docs` -->\n"
 _END = "<!-- end of metrics -->\n"
-_SHOWN_IN_README = (Group.POOL, Group.USER, Group.DEVICE)
+_SHOWN_IN_README = (DocSection.POOL, DocSection.USER, DocSection.DEVICE)
 _ON_EVERY_METRIC = "user_pool_id"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.spec import Group, OverShards, Spec
+from exporter.metrics.spec import DocSection, ShardAggregation, Spec
 
 TARGET = Path(__file__).parents[1] / "docs" / "metrics.md"
 
@@ -40,10 +40,10 @@ not aggregated.
 
 def render() -> str:
     """Return the document."""
-    return "\n".join((_HEAD, *(line for group in Group for line in _section(group))))
+    return "\n".join((_HEAD, *(line for group in DocSection for line in _section(group))))
 
 
-def _section(group: Group) -> Iterator[str]:
+def _section(group: DocSection) -> Iterator[str]:
     yield f"## {group.value}\n"
     yield "| name | type | labels | meaning | over shards |"
     yield "|---|---|---|---|---|"
@@ -54,7 +54,7 @@ def _section(group: Group) -> Iterator[str]:
 def _row(spec: Spec) -> str:
     kind = spec.kind.value.replace("gaugehistogram", "gauge histogram")
     labels = ", ".join(f"`{label}`" for label in spec.labels)
-    shards = "–" if spec.over_shards is OverShards.EACH else spec.over_shards.value
+    shards = "–" if spec.over_shards is ShardAggregation.EACH else spec.over_shards.value
     meaning = spec.meaning.replace("<", "&lt;").replace("|", "\\|")
     return f"| `{spec.name}` | {kind} | {labels} | {meaning} | {shards} |"
 

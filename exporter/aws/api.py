@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription
-from exporter.observers import RequestObserver, Spending
+from exporter.observers import RequestCounts, RequestObserver
 
 T = TypeVar("T")
 
@@ -141,15 +141,15 @@ class PoolReader(Protocol):
         """As `CognitoApi.list_users_in_group`."""
         ...
 
-    def devices(self, username: str, *, token: str | None, departed: Callable[[], None]) -> Page[Device]:
-        """As `CognitoApi.admin_list_devices`; `departed` is called once the request's turn has come."""
+    def devices(self, username: str, *, token: str | None, on_send: Callable[[], None]) -> Page[Device]:
+        """As `CognitoApi.admin_list_devices`; `on_send` is called once the request's turn has come."""
         ...
 
-    def spending(self) -> Spending:
+    def request_counts(self) -> RequestCounts:
         """What this reader has asked so far."""
         ...
 
-    def watched_by(self, observer: RequestObserver) -> None:
+    def add_observer(self, observer: RequestObserver) -> None:
         """Tell this observer too, from now on and of this reader's requests only."""
         ...
 

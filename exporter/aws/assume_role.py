@@ -21,10 +21,10 @@ from botocore.credentials import (
 from botocore.session import Session as BotocoreSession
 
 from exporter.aws.api import CognitoApi
-from exporter.aws.boto_client import Departures
-from exporter.aws.error_mapping import translated
+from exporter.aws.boto_client import SendTracker
+from exporter.aws.error_mapping import from_exception
 from exporter.aws.lean.client import LeanCognito
-from exporter.aws.response_limit import bound
+from exporter.aws.response_limit import limit_response_size
 from exporter.clock import Clock
 from exporter.errors import Reason
 
@@ -37,7 +37,7 @@ ASSUME_ROLE = "AssumeRole"
 
 _METHOD = "assume-role"
 
-Heard = Callable[[float, Reason | None, bool], None]
+OnAssumeRole = Callable[[float, Reason | None, bool], None]
 """One AssumeRole ended: the seconds that it took, why it failed or None, and whether it left the process."""
 
 
@@ -45,7 +45,7 @@ Heard = Callable[[float, Reason | None, bool], None]
 class AssumesRole(Protocol):
     """A `CognitoApi` that assumes a role for what it asks."""
 
-    def tell_of_role(self, heard: Heard) -> None:
+    def tell_of_role(self, heard: OnAssumeRole) -> None:
         """Tell of each AssumeRole from now on."""
         ...
 
@@ -67,12 +67,12 @@ class LeanCognitoByRole(LeanCognito):
         super().__init__(cognito, credentials, ca_bundle, plain=plain, clock=clock)
         self._role = role
 
-    def tell_of_role(self, heard: Heard) -> None:
+    def tell_of_role(self, heard: OnAssumeRole) -> None:
         """Tell of each AssumeRole from now on."""
         self._role.heard = heard
 
 
-class Exchange:
+class StsClient:
     """AssumeRole in one Region, for any role; safe to use from many threads."""
 
     def __init__(self, make_sts: Callable[[], STSClient]) -> None:
@@ -80,14 +80,14 @@ class Exchange:
         self._make_sts = make_sts
         self._lock = threading.Lock()
         self._sts: STSClient | None = None
-        self._departures = Departures()
+        self._departures = SendTracker()
 
     def assume_role(self, wanted: dict[str, Any]) -> Any:
         """One AssumeRole; raises what boto3 raises."""
         self._departures.reset()
         return self._client().assume_role(**wanted)
 
-    def departed(self) -> bool:
+    def on_send(self) -> bool:
         """Whether what this thread asked last has left the process."""
         return self._departures.seen()
 
@@ -96,7 +96,7 @@ class Exchange:
             if self._sts is None:
                 sts = self._make_sts()
                 self._departures.watch(sts)
-                bound(sts)
+                limit_response_size(sts)
                 self._sts = sts
             return self._sts
 
@@ -104,13 +104,13 @@ class Exchange:
 class Role:
     """One role, assumed when it is first needed and again before its credentials expire."""
 
-    def __init__(self, arn: str, external_id: str | None, exchange: Exchange, clock: Clock) -> None:
+    def __init__(self, arn: str, external_id: str | None, exchange: StsClient, clock: Clock) -> None:
         """Nothing is asked yet."""
         self._arn = arn
         self._external_id = external_id
         self._exchange = exchange
         self._clock = clock
-        self.heard: Heard = _nobody
+        self.heard: OnAssumeRole = _nobody
         """Who is told."""
 
     def credentials(self, source: Credentials) -> Credentials:
@@ -133,10 +133,10 @@ class Role:
         try:
             return self._exchange.assume_role(wanted)
         except Exception as error:
-            reason = translated(ASSUME_ROLE, error).reason
+            reason = from_exception(ASSUME_ROLE, error).reason
             raise
         finally:
-            self.heard(self._clock.monotonic() - started, reason, self._exchange.departed())
+            self.heard(self._clock.monotonic() - started, reason, self._exchange.on_send())
 
 
 def session_with(credentials: Credentials, like: boto3.Session) -> boto3.Session:
@@ -162,5 +162,5 @@ class _Given(CredentialProvider):
         return self._credentials
 
 
-def _nobody(_seconds: float, _reason: Reason | None, _attempted: bool) -> None:  # noqa: FBT001 - as `Heard`
+def _nobody(_seconds: float, _reason: Reason | None, _attempted: bool) -> None:  # noqa: FBT001 - as `OnAssumeRole`
     """Nobody listens yet."""

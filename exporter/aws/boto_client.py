@@ -17,8 +17,8 @@ from botocore.parsers import ResponseParserError
 
 from exporter.aws import model_mapping as parse
 from exporter.aws.api import PAGE_SIZE, Category, Operation, Page
-from exporter.aws.error_mapping import translated
-from exporter.aws.response_limit import bound
+from exporter.aws.error_mapping import from_exception
+from exporter.aws.response_limit import limit_response_size
 from exporter.errors import AwsError, Malformed
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription
 
@@ -54,13 +54,13 @@ class BotoCognito:
         """Use clients made with `ONE_ATTEMPT`, which are made when they are first needed."""
         self._make_cognito = cognito
         self._sts = sts
-        self._departures = Departures()
+        self._departures = SendTracker()
 
     @cached_property
     def _cognito(self) -> CognitoIdentityProviderClient:
         cognito = self._make_cognito()
         self._departures.watch(cognito)
-        bound(cognito)
+        limit_response_size(cognito)
         cognito.meta.events.register("before-parse.cognito-identity-provider", _refuse_broken_json)
         return cognito
 
@@ -123,7 +123,7 @@ class BotoCognito:
     def _get_caller_identity(self) -> Any:
         sts = self._sts()
         self._departures.watch(sts)
-        bound(sts)
+        limit_response_size(sts)
         return sts.get_caller_identity()
 
     def provisioned_quota(self, category: Category) -> float:
@@ -144,12 +144,12 @@ class BotoCognito:
         return answer
 
     def _translated(self, operation: Operation, error: Exception) -> AwsError:
-        ours = translated(operation, error)
+        ours = from_exception(operation, error)
         ours.attempted = self._departures.seen()
         return ours
 
 
-class Departures:
+class SendTracker:
     """Knows whether the call under way on this thread has left the process."""
 
     def __init__(self) -> None:

@@ -97,7 +97,7 @@ _HTTP_SERVER_ERROR = 500
 _CODE_LENGTH = 80
 
 
-def translated(operation: str, error: Exception) -> AwsError:
+def from_exception(operation: str, error: Exception) -> AwsError:
     """The error of ours that says the same, naming AWS's code and nothing that a user typed."""
     if isinstance(error, boto.ClientError):
         return _from_answer(operation, error)
@@ -115,7 +115,7 @@ def unattempted(error: AwsError) -> AwsError:
     return error
 
 
-def refused(operation: str, code: object, status: int) -> AwsError:
+def from_response(operation: str, code: object, status: int) -> AwsError:
     """What an answer with this error code and HTTP status means; the code is whatever stood in its place."""
     known = _printable(code)
     if known in _BY_CODE:
@@ -130,7 +130,7 @@ def refused(operation: str, code: object, status: int) -> AwsError:
 def _from_answer(operation: str, error: boto.ClientError) -> AwsError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     asked = operation if error.operation_name == operation else f"{operation} ({error.operation_name})"
-    return refused(asked, error.response.get("Error", {}).get("Code", ""), status)
+    return from_response(asked, error.response.get("Error", {}).get("Code", ""), status)
 
 
 def _printable(code: object) -> str:

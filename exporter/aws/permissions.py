@@ -27,7 +27,7 @@ ANY_POOL = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class AccessNeed:
     """What a configuration does with one pool, or with those that a rule may find."""
 
     target: TargetSettings
@@ -55,30 +55,30 @@ class Permission:
 
     action: str
     scope: Scope
-    needed: Callable[[Use], bool]
+    needed: Callable[[AccessNeed], bool]
 
 
-def _always(_use: Use) -> bool:
+def _always(_use: AccessNeed) -> bool:
     return True
 
 
-def _lists_users(use: Use) -> bool:
+def _lists_users(use: AccessNeed) -> bool:
     return use.users.usernames is None and use.users.groups is None
 
 
-def _lists_groups(use: Use) -> bool:
+def _lists_groups(use: AccessNeed) -> bool:
     return use.users.groups is not None
 
 
-def _reads_quotas(use: Use) -> bool:
+def _reads_quotas(use: AccessNeed) -> bool:
     return use.reads_quotas
 
 
-def _looks(use: Use) -> bool:
+def _discovers(use: AccessNeed) -> bool:
     return use.looks
 
 
-def _reads_tags(use: Use) -> bool:
+def _reads_tags(use: AccessNeed) -> bool:
     return use.reads_tags
 
 
@@ -87,7 +87,7 @@ PERMISSIONS: dict[Operation, Permission | None] = {
     Operation.LIST_USERS: Permission("cognito-idp:ListUsers", Scope.POOL, _lists_users),
     Operation.LIST_USERS_IN_GROUP: Permission("cognito-idp:ListUsersInGroup", Scope.POOL, _lists_groups),
     Operation.ADMIN_LIST_DEVICES: Permission("cognito-idp:AdminListDevices", Scope.POOL, _always),
-    Operation.LIST_USER_POOLS: Permission("cognito-idp:ListUserPools", Scope.REGION, _looks),
+    Operation.LIST_USER_POOLS: Permission("cognito-idp:ListUserPools", Scope.REGION, _discovers),
     Operation.LIST_TAGS_FOR_RESOURCE: Permission("cognito-idp:ListTagsForResource", Scope.POOL, _reads_tags),
     Operation.GET_PROVISIONED_LIMIT: Permission("cognito-idp:GetProvisionedLimit", Scope.REGION, _reads_quotas),
     Operation.GET_CALLER_IDENTITY: None,  # AWS lets every principal ask who it is
@@ -108,17 +108,17 @@ class Grant:
     """Where the action cannot be granted on an ARN, the Region in which it is asked."""
 
 
-def uses(settings: Settings) -> Iterator[Use]:
+def access_needs(settings: Settings) -> Iterator[AccessNeed]:
     """What the configuration does, pool by pool."""
     for pool in settings.pools:
-        yield Use(pool.target, pool.id, pool.users, _shares(settings))
+        yield AccessNeed(pool.target, pool.id, pool.users, _shares(settings))
 
 
-def rule_uses(settings: Settings) -> Iterator[Use]:
+def rule_access_needs(settings: Settings) -> Iterator[AccessNeed]:
     """What the configuration does with pools that it does not name: Region by Region, rule by rule."""
     for rule in settings.discovery:
         for search in rule.searches:
-            yield Use(
+            yield AccessNeed(
                 search.target,
                 ANY_POOL,
                 rule.template.users,
@@ -132,7 +132,7 @@ def _shares(settings: Settings) -> bool:
     return any(isinstance(rate, Share) for rate in settings.limits.rate.values())
 
 
-def grants_of(use: Use) -> Iterator[Grant]:
+def grants_of(use: AccessNeed) -> Iterator[Grant]:
     """What the principal that reads a pool must be allowed, in the order of `PERMISSIONS`.
 
     Raises `ConfigError` for a Region that no partition of AWS has.
@@ -146,7 +146,7 @@ def grants_of(use: Use) -> Iterator[Grant]:
             yield Grant(permission.action, "*", use.target.region)
 
 
-def pool_arn(use: Use) -> str:
+def pool_arn(use: AccessNeed) -> str:
     """The ARN of a pool, with `*` for an account that no role names.
 
     Raises `ConfigError` for a Region that no partition of AWS has.

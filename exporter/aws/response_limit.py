@@ -25,7 +25,7 @@ class HttpSession(Protocol):
         ...
 
 
-class BoundedSession:
+class LimitedSession:
     """A botocore HTTP session that reads no more of an answer than `MAX_BODY_BYTES`."""
 
     def __init__(self, session: HttpSession) -> None:
@@ -69,8 +69,8 @@ def _read(raw: Any) -> bytes:
     return b"".join(parts)
 
 
-def bound(client: Any) -> None:
+def limit_response_size(client: Any) -> None:
     """Let a boto3 client read answers of bounded length only."""
     endpoint = client._endpoint  # noqa: SLF001 - botocore offers no other place for an HTTP session
-    if not isinstance(endpoint.http_session, BoundedSession):
-        endpoint.http_session = BoundedSession(endpoint.http_session)
+    if not isinstance(endpoint.http_session, LimitedSession):
+        endpoint.http_session = LimitedSession(endpoint.http_session)

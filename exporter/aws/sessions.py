@@ -19,14 +19,14 @@ from botocore.exceptions import NoCredentialsError
 
 import exporter
 from exporter.aws.api import Category, CognitoApi, Operation
-from exporter.aws.assume_role import ASSUME_ROLE, AssumesRole, Exchange, LeanCognitoByRole, Role, session_with
+from exporter.aws.assume_role import ASSUME_ROLE, AssumesRole, LeanCognitoByRole, Role, StsClient, session_with
 from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
-from exporter.aws.error_mapping import translated, unattempted
+from exporter.aws.error_mapping import from_exception, unattempted
 from exporter.aws.lean.client import LeanCognito
-from exporter.aws.rate.limited_api import PacedDirectory, PacedReader, observed
-from exporter.aws.rate.limiter import RateBudget
-from exporter.aws.rate.limiters import Budgets, Rates
-from exporter.aws.rate.quotas import Quotas
+from exporter.aws.rate.limited_api import PoolClient, PoolLister, observed
+from exporter.aws.rate.limiter import RateLimiter
+from exporter.aws.rate.limiters import RateLimiters, Rates
+from exporter.aws.rate.quotas import QuotaPoller
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import PoolSettings, TargetSettings
 from exporter.errors import AwsError, Cancelled, Reason
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
     from mypy_boto3_sts import STSClient
 
-NAMING_PATIENCE = 1.0
+ACCOUNT_ID_WAIT_SECONDS = 1.0
 """Seconds that the first sweep waits for STS, so that its calls are counted under the account's name."""
 
 log = structlog.get_logger()
@@ -44,14 +44,16 @@ log = structlog.get_logger()
 ApiFactory = Callable[[TargetSettings], CognitoApi]
 
 
-class Connection:
+class TargetClient:
     """One client, made when it is first needed, and the account whose quota it spends."""
 
-    def __init__(self, settings: TargetSettings, make_api: ApiFactory, budgets: Budgets, observer: AwsObserver) -> None:
+    def __init__(
+        self, settings: TargetSettings, make_api: ApiFactory, rate_limiters: RateLimiters, observer: AwsObserver
+    ) -> None:
         """The account id is known at once where a role names it."""
         self._settings = settings
         self._make_api = make_api
-        self._all_budgets = budgets
+        self._all_limiters = rate_limiters
         self._observer = observer
         self._lock = threading.Lock()
         self._api: CognitoApi | None = None
@@ -59,24 +61,24 @@ class Connection:
         self.closed = False
         self._asking_over = threading.Event()
         """Ends the thread that asks for quotas; each has one of its own."""
-        self.naming_over = threading.Event()
+        self.account_resolved = threading.Event()
         """Set once the account is known, or STS has been asked in vain."""
         self._target = Target(account_of_role(settings.role_arn) or UNKNOWN_ACCOUNT, settings.region)
         observer.target_added(self._target)
-        self._budgets = budgets.use(self._target)
+        self._rate_limiters = rate_limiters.use(self._target)
 
     @property
     def target(self) -> Target:
         """The account id, as far as it is known now, and the Region."""
         return self._target
 
-    def budget(self, category: Category) -> RateBudget:
+    def limiter(self, category: Category) -> RateLimiter:
         """The budget that every caller of this account and Region shares."""
-        return self._budgets[category]
+        return self._rate_limiters[category]
 
     def granted(self, category: Category, quota: float) -> None:
         """AWS has told how many requests per second it grants."""
-        self._all_budgets.granted(self._target, category, quota)
+        self._all_limiters.granted(self._target, category, quota)
 
     def made_api(self) -> CognitoApi | None:
         """The client; None where none was needed yet."""
@@ -96,17 +98,17 @@ class Connection:
                 made(self._api)
             return self._api
 
-    def named(self, account_id: str) -> None:
+    def set_account_id(self, account_id: str) -> None:
         """An answer has told the account id; the first word counts."""
         with self._naming:
             if self.closed or self._target.account_id != UNKNOWN_ACCOUNT:
                 return
             unknown, self._target = self._target, Target(account_id, self._target.region)
-            self._budgets = self._all_budgets.rename(unknown, self._target)
+            self._rate_limiters = self._all_limiters.rename(unknown, self._target)
             self._observer.target_named(unknown, self._target)
-        self.naming_over.set()
+        self.account_resolved.set()
 
-    def begin_asking(self) -> threading.Event:
+    def start_quota_poll(self) -> threading.Event:
         """Somebody asks for quotas from now on, and nobody who did before; tells by the event when to end."""
         with self._naming:
             self._asking_over.set()
@@ -116,7 +118,7 @@ class Connection:
             self._asking_over = over
             return over
 
-    def end_asking(self) -> None:
+    def stop_quota_poll(self) -> None:
         """Nobody need know the quotas any more."""
         with self._naming:
             self._asking_over.set()
@@ -129,7 +131,7 @@ class Connection:
         with self._naming:
             self.closed = True
             self._asking_over.set()
-            self._all_budgets.release(self._target)
+            self._all_limiters.release(self._target)
             self._observer.target_removed(self._target)
 
     # RequestObserver of what is asked over this connection: what ends after its close brings no metric back.
@@ -142,52 +144,52 @@ class Connection:
             if not self.closed:
                 self._observer.request_finished(target, operation, seconds, reason, attempted=attempted)
 
-    def waited(self, target: Target, category: str, seconds: float) -> None:
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         """Tell who listens."""
         with self._naming:
             if not self.closed:
-                self._observer.waited(target, category, seconds)
+                self._observer.rate_limit_waited(target, category, seconds)
 
 
-class Connections:
+class TargetClients:
     """Makes readers for pools and directories for rules; who reaches AWS alike shares a client."""
 
-    def __init__(self, make_api: ApiFactory, budgets: Budgets, observer: AwsObserver, clock: Clock) -> None:
+    def __init__(self, make_api: ApiFactory, rate_limiters: RateLimiters, observer: AwsObserver, clock: Clock) -> None:
         """`make_api` is `AwsApis` in production."""
         self._make_api = make_api
-        self._budgets = budgets
+        self._rate_limiters = rate_limiters
         self._observer = observer
         self._clock = clock
-        self._quotas = Quotas(budgets, clock)
-        self._connections: dict[TargetSettings, Connection] = {}
+        self._quotas = QuotaPoller(rate_limiters, clock)
+        self._connections: dict[TargetSettings, TargetClient] = {}
 
     def retain(self, wanted: Collection[TargetSettings]) -> None:
         """Keep these ways to reach AWS, and no others; nothing is connected yet."""
         for settings in set(self._connections).difference(wanted):
             self._connections.pop(settings).close()
         for settings in set(wanted).difference(self._connections):
-            self._connections[settings] = Connection(settings, self._make_api, self._budgets, self._observer)
+            self._connections[settings] = TargetClient(settings, self._make_api, self._rate_limiters, self._observer)
 
     def configure(self, rates: Rates) -> None:
         """Spend by other rates from now on; where one became a share, its quota is asked for at once."""
-        before = set(self._budgets.shared_categories())
-        self._budgets.configure(rates)
-        shared = self._budgets.shared_categories()
+        before = set(self._rate_limiters.shared_categories())
+        self._rate_limiters.configure(rates)
+        shared = self._rate_limiters.shared_categories()
         for connection in tuple(self._connections.values()):
             api = connection.made_api()
             if not shared:
-                connection.end_asking()
+                connection.stop_quota_poll()
             elif api is not None and not before.issuperset(shared):
                 threading.Thread(target=self._ask_quotas, args=(connection, api), name="account", daemon=True).start()
 
-    def reader(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PacedReader:
+    def reader(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolClient:
         """A reader for one sweep of a pool whose target is retained.
 
         Raises `exporter.errors.AwsError` when boto3 cannot make a client, `Cancelled` when the target is retained no
         more.
         """
         connection, api = self._connected(pool.target)
-        return PacedReader(
+        return PoolClient(
             api,
             pool.id,
             connection,
@@ -197,47 +199,47 @@ class Connections:
             attributes=frozenset(pool.device_attributes),
         )
 
-    def directory(self, target: TargetSettings, turn: str, cancelled: Callable[[], bool]) -> PacedDirectory:
-        """The pools of a retained target; `turn` is whose turns its requests take in the budgets.
+    def directory(self, target: TargetSettings, fairness_key: str, cancelled: Callable[[], bool]) -> PoolLister:
+        """The pools of a retained target; `fairness_key` is whose turns its requests take in the budgets.
 
         Raises as `reader`.
         """
         connection, api = self._connected(target)
-        return PacedDirectory(api, turn, connection, connection, self._clock, cancelled)
+        return PoolLister(api, fairness_key, connection, connection, self._clock, cancelled)
 
-    def _connected(self, target: TargetSettings) -> tuple[Connection, CognitoApi]:
+    def _connected(self, target: TargetSettings) -> tuple[TargetClient, CognitoApi]:
         connection = self._connections.get(target)
         if connection is None:
             raise Cancelled("nothing is read there any more, or it is reached in another way")
         api = connection.api(lambda api: self._learn(connection, api))
-        connection.naming_over.wait(NAMING_PATIENCE)
+        connection.account_resolved.wait(ACCOUNT_ID_WAIT_SECONDS)
         return connection, api
 
-    def _learn(self, connection: Connection, api: CognitoApi) -> None:
+    def _learn(self, connection: TargetClient, api: CognitoApi) -> None:
         """Ask beside the sweep for what it can do without: the account's name, and its quotas."""
         if connection.target.account_id != UNKNOWN_ACCOUNT:
-            connection.naming_over.set()
+            connection.account_resolved.set()
         threading.Thread(target=self._ask_sts_and_quotas, args=(connection, api), name="account", daemon=True).start()
 
-    def _ask_sts_and_quotas(self, connection: Connection, api: CognitoApi) -> None:
-        if not connection.naming_over.is_set():
+    def _ask_sts_and_quotas(self, connection: TargetClient, api: CognitoApi) -> None:
+        if not connection.account_resolved.is_set():
             self._ask_sts(connection, api)
         self._ask_quotas(connection, api)
 
-    def _ask_quotas(self, connection: Connection, api: CognitoApi) -> None:
-        self._quotas.ask(connection, api, connection.begin_asking())
+    def _ask_quotas(self, connection: TargetClient, api: CognitoApi) -> None:
+        self._quotas.ask(connection, api, connection.start_quota_poll())
 
-    def _ask_sts(self, connection: Connection, api: CognitoApi) -> None:
+    def _ask_sts(self, connection: TargetClient, api: CognitoApi) -> None:
         def name() -> None:
             # Within the request, so that it is counted under the account that it has named.
-            connection.named(api.account_id())
+            connection.set_account_id(api.account_id())
 
         try:
             observed(connection, connection, self._clock, Operation.GET_CALLER_IDENTITY, name)
         except AwsError as error:
             # Counted by the observer; the ARN of the first described pool will name the account.
             log.info("STS does not tell the account id", region=connection.target.region, error=str(error))
-            connection.naming_over.set()
+            connection.account_resolved.set()
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -247,7 +249,7 @@ class _Place:
     config: Config
     cognito: CognitoIdentityProviderClient
     """Says where to send what; whoever asks has credentials of their own."""
-    exchange: Exchange
+    exchange: StsClient
 
 
 class AwsApis:
@@ -270,7 +272,7 @@ class AwsApis:
             with self._lock:
                 return self._made(settings)
         except Exception as error:
-            raise unattempted(translated("making a client", error)) from error
+            raise unattempted(from_exception("making a client", error)) from error
 
     def _made(self, settings: TargetSettings) -> CognitoApi:
         if self._base is None:
@@ -299,7 +301,7 @@ class AwsApis:
         if place is None:
             config = _config(settings)
             cognito = _cognito_client(base, settings, config)
-            place = _Place(config, cognito, Exchange(lambda: self._sts(base, settings, config)))
+            place = _Place(config, cognito, StsClient(lambda: self._sts(base, settings, config)))
             self._places[key] = place
         return place
 

@@ -17,20 +17,20 @@ import structlog
 
 from exporter.aws.api import PoolDirectory
 from exporter.clock import Clock
-from exporter.collect.pool_search import Found, Names, Outlook, look, shared_out
-from exporter.collect.scheduler import Schedule
-from exporter.collect.sweeping.workers import PATIENCE, Patience
+from exporter.collect.pool_search import DiscoveryCompleteness, DiscoveryResult, PoolNames, assign_pools, find_pools
+from exporter.collect.scheduler import SweepScheduler
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.config.settings import PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, Cancelled, ConfigError, Reason
 from exporter.observers import DiscoveryObserver
 
-FIRST_RETRY = 30.0
+FIRST_RETRY_SECONDS = 30.0
 """Delay in seconds before the first retry of a failed run. Doubles with each failure, up to the rule's interval."""
 
-SILENCE_SECONDS = 300.0
+STALLED_AFTER_SECONDS = 300.0
 """Seconds without a heartbeat after which the scheduler counts as stalled."""
 
-TURN = "discovery"
+FAIRNESS_KEY = "discovery"
 """Fairness key of all discovery requests in the rate budgets. It cannot be a pool ID."""
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 class ConnectDirectory(Protocol):
     """Factory of pool directories, one per account and Region."""
 
-    def __call__(self, target: TargetSettings, turn: str, cancelled: Callable[[], bool]) -> PoolDirectory:
+    def __call__(self, target: TargetSettings, fairness_key: str, cancelled: Callable[[], bool]) -> PoolDirectory:
         """Return the directory, which polls `cancelled` while it waits.
 
         Raises `AwsError` if the account cannot be accessed.
@@ -65,10 +65,10 @@ class RuleState:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _QueryState:
     """Result of the runs of one search so far."""
 
-    pools: Names = field(default_factory=dict)
+    pools: PoolNames = field(default_factory=dict)
     looked: bool = False
     whole: bool = False
     """True if at least one run was complete."""
@@ -79,10 +79,10 @@ class _Seen:
     """Number of consecutive failed runs."""
 
 
-class _Watch:
+class _Query:
     """Periodic search and its result."""
 
-    def __init__(self, search: Search, job: str, before: Iterable[_Watch]) -> None:
+    def __init__(self, search: Search, job: str, before: Iterable[_Query]) -> None:
         """Start with the pools that the searches in `before` found in the same Region and whose names match.
 
         The first run replaces them.
@@ -91,7 +91,7 @@ class _Watch:
         self.job = job
         there = [one.seen.pools for one in before if one.search.target.region == search.target.region]
         known = {id_: name for pools in there for id_, name in pools.items()}
-        self.seen: _Seen = _Seen({id_: name for id_, name in known.items() if search.fits_name(name)})
+        self.seen: _QueryState = _QueryState({id_: name for id_, name in known.items() if search.fits_name(name)})
         self.cancelled = threading.Event()
 
 
@@ -99,7 +99,7 @@ class _Watch:
 class _Place:
     """Assignment of one search to its rule."""
 
-    watch: _Watch
+    watch: _Query
     index: int
     rule: RuleSettings
 
@@ -109,7 +109,7 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrangement:
+class DiscoveryPlan:
     """Pools and rules of one configuration, with the current discovery results."""
 
     explicit: tuple[PoolSettings, ...] = ()
@@ -121,12 +121,12 @@ class Arrangement:
         return (*self.explicit, *(pool for share in self._shares() for pool in share))
 
     @property
-    def outlook(self) -> Outlook:
+    def completeness(self) -> DiscoveryCompleteness:
         """Completeness of the discovery results."""
         seen = [place.watch.seen for place in self.places]
         if not all(one.looked for one in seen):
-            return Outlook.PENDING
-        return Outlook.SETTLED if all(one.whole for one in seen) else Outlook.PARTIAL
+            return DiscoveryCompleteness.PENDING
+        return DiscoveryCompleteness.SETTLED if all(one.whole for one in seen) else DiscoveryCompleteness.PARTIAL
 
     def states(self) -> tuple[RuleState, ...]:
         """Return the status of each rule in each of its Regions."""
@@ -138,26 +138,31 @@ class Arrangement:
 
     def _shares(self) -> list[tuple[PoolSettings, ...]]:
         found = [(place.rule, place.watch.search, place.watch.seen.pools) for place in self.places]
-        return shared_out(self.explicit, found)
+        return assign_pools(self.explicit, found)
 
 
 class Discovery:
     """Discovery service. The active rules can be replaced while it runs."""
 
     def __init__(
-        self, connect: ConnectDirectory, observer: DiscoveryObserver, clock: Clock, *, patience: Patience = PATIENCE
+        self,
+        connect: ConnectDirectory,
+        observer: DiscoveryObserver,
+        clock: Clock,
+        *,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     ) -> None:
         self._connect = connect
         self._observer = observer
         self._clock = clock
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._numbers = count()
-        self._current = Arrangement()
+        self._current = DiscoveryPlan()
         self._changed: Callable[[], None] = _nobody
-        self._schedule = Schedule(_OfLooks(observer), clock, "look")
+        self._schedule = SweepScheduler(_OfLooks(observer), clock, "look")
 
     @property
-    def current(self) -> Arrangement:
+    def current(self) -> DiscoveryPlan:
         """The active arrangement, with the current results."""
         return self._current
 
@@ -179,7 +184,7 @@ class Discovery:
         for place in self._current.places:
             place.watch.cancelled.set()
 
-    def arranged(self, settings: Settings) -> Arrangement:
+    def plan(self, settings: Settings) -> DiscoveryPlan:
         """Return the arrangement for new settings without applying it.
 
         A search that exists already keeps its results. A new search starts with the pools that removed searches
@@ -193,7 +198,7 @@ class Discovery:
                 wanted.append((index, rule, search, keys[search]))
                 keys[search] += 1
         kept = {(search, number): watches.pop((search, number), None) for _, _, search, number in wanted}
-        return Arrangement(
+        return DiscoveryPlan(
             settings.pools,
             tuple(
                 _Place(kept[search, number] or self._watch(search, watches.values()), index, rule)
@@ -201,7 +206,7 @@ class Discovery:
             ),
         )
 
-    def adopt(self, arrangement: Arrangement) -> None:
+    def adopt(self, arrangement: DiscoveryPlan) -> None:
         """Apply another arrangement and start the first run of each new search. Must not be called concurrently."""
         before = {place.watch: place for place in self._current.places}
         self._current = arrangement
@@ -216,16 +221,16 @@ class Discovery:
             self._schedule.remove(watch.job)
             watch.cancelled.set()
 
-    def silence(self) -> str | None:
+    def stalled_reason(self) -> str | None:
         """Return a message if the scheduler has sent no heartbeat for five minutes, else None."""
-        if self._schedule.silent_seconds() > SILENCE_SECONDS:
+        if self._schedule.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
             return "the scheduler of discovery has shown no life for 5 minutes"
         return None
 
-    def _watch(self, search: Search, before: Iterable[_Watch]) -> _Watch:
-        return _Watch(search, f"{search.target.region}-{next(self._numbers)}", before)
+    def _watch(self, search: Search, before: Iterable[_Query]) -> _Query:
+        return _Query(search, f"{search.target.region}-{next(self._numbers)}", before)
 
-    def _look(self, watch: _Watch) -> float | None:
+    def _look(self, watch: _Query) -> float | None:
         """Run the search once. Return the retry delay in seconds if the run was incomplete, else None."""
         reason: Reason | None = None
         try:
@@ -235,17 +240,17 @@ class Discovery:
         except AwsError as error:
             reason = error.reason
             watch.seen = _failed(watch.seen, reason)
-            self._tell(watch, error)
+            self._warn(watch, error)
         except Exception:
             reason = Reason.OTHER
             watch.seen = _failed(watch.seen, reason)
-            self._observer.failed_unexpectedly("discovery")
+            self._observer.unexpected_error("discovery")
             log.exception("looking for pools failed unexpectedly", region=watch.search.target.region)
         else:
-            reason = self._note(watch, found)
-        return self._after(watch, reason)
+            reason = self._record(watch, found)
+        return self._finish(watch, reason)
 
-    def _after(self, watch: _Watch, reason: Reason | None) -> float | None:
+    def _finish(self, watch: _Query, reason: Reason | None) -> float | None:
         try:
             self._changed()
         except ConfigError as error:
@@ -254,15 +259,15 @@ class Discovery:
             log.error("the pools that were found cannot be read", region=watch.search.target.region, error=str(error))
         place = self._place_of(watch)
         if place is not None:
-            self._observer.look_ended(*place.labels, reason)
-        return None if reason is None else FIRST_RETRY * 2 ** min(watch.seen.failures - 1, 20)
+            self._observer.discovery_finished(*place.labels, reason)
+        return None if reason is None else FIRST_RETRY_SECONDS * 2 ** min(watch.seen.failures - 1, 20)
 
-    def _found(self, watch: _Watch) -> Found:
-        directory = self._connect(watch.search.target, TURN, watch.cancelled.is_set)
-        ask = self._patience.retrier(self._patience.first_attempts, lambda seconds: _wait(watch, seconds))
-        return look(watch.search, directory, ask, watch.seen.pools)
+    def _found(self, watch: _Query) -> DiscoveryResult:
+        directory = self._connect(watch.search.target, FAIRNESS_KEY, watch.cancelled.is_set)
+        ask = self._retry_policy.retrier(self._retry_policy.first_attempts, lambda seconds: _wait(watch, seconds))
+        return find_pools(watch.search, directory, ask, watch.seen.pools)
 
-    def _note(self, watch: _Watch, found: Found) -> Reason | None:
+    def _record(self, watch: _Query, found: DiscoveryResult) -> Reason | None:
         before = watch.seen
         if before.pools != found.pools or not before.looked:
             log.info(
@@ -275,12 +280,12 @@ class Discovery:
             )
         if found.fault is not None:
             watch.seen = _failed(replace(before, pools=found.pools), found.fault.reason)
-            self._tell(watch, found.fault)
+            self._warn(watch, found.fault)
             return found.fault.reason
-        watch.seen = _Seen(found.pools, looked=True, whole=True, up=True, last_success=self._clock.wall())
+        watch.seen = _QueryState(found.pools, looked=True, whole=True, up=True, last_success=self._clock.wall())
         return None
 
-    def _tell(self, watch: _Watch, error: AwsError) -> None:
+    def _warn(self, watch: _Query, error: AwsError) -> None:
         log.warning(
             "not every pool could be looked at; what was known of the others stays",
             rule=self._rule_of(watch),
@@ -289,11 +294,11 @@ class Discovery:
             error=str(error),
         )
 
-    def _rule_of(self, watch: _Watch) -> int | None:
+    def _rule_of(self, watch: _Query) -> int | None:
         place = self._place_of(watch)
         return None if place is None else place.index
 
-    def _place_of(self, watch: _Watch) -> _Place | None:
+    def _place_of(self, watch: _Query) -> _Place | None:
         """Return the place of a search, or None if a reload has removed it."""
         return next((place for place in self._current.places if place.watch is watch), None)
 
@@ -310,16 +315,16 @@ class _OfLooks:
     def sweep_missed(self, _job: str, /) -> None:
         """Do nothing."""
 
-    def failed_unexpectedly(self, component: str, /) -> None:
+    def unexpected_error(self, component: str, /) -> None:
         """Forward the error to the discovery observer."""
-        self._observer.failed_unexpectedly(component)
+        self._observer.unexpected_error(component)
 
 
-def _failed(seen: _Seen, reason: Reason) -> _Seen:
+def _failed(seen: _QueryState, reason: Reason) -> _QueryState:
     return replace(seen, looked=True, up=False, reason=reason, failures=seen.failures + 1)
 
 
-def _by_search(arrangement: Arrangement) -> dict[tuple[Search, int], _Watch]:
+def _by_search(arrangement: DiscoveryPlan) -> dict[tuple[Search, int], _Query]:
     """Map each search to its watch. A number per search distinguishes rules with equal searches."""
     keys = Counter[Search]()
     watches = {}
@@ -330,7 +335,7 @@ def _by_search(arrangement: Arrangement) -> dict[tuple[Search, int], _Watch]:
     return watches
 
 
-def _wait(watch: _Watch, seconds: float) -> None:
+def _wait(watch: _Query, seconds: float) -> None:
     if watch.cancelled.wait(seconds):
         raise Cancelled("nobody looks there any more")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from exporter.aws.api import Operation, Page, PoolDirectory
-from exporter.collect.sweeping.pagination import Ask, pages
+from exporter.collect.sweeping.pagination import Retrier, iter_pages
 from exporter.config.settings import PoolSettings, RuleSettings, Search
 from exporter.errors import AwsError, Denied, ResourceNotFound
 from exporter.model import ListedPool
@@ -15,11 +15,11 @@ from exporter.model import ListedPool
 MAX_POOL_PAGES = 1000
 """Page limit of a pool listing: 60,000 pools. The AWS quota is 10,000 pools per account and Region."""
 
-Names = Mapping[str, str]
+PoolNames = Mapping[str, str]
 """Pool names by pool ID."""
 
 
-class Outlook(Enum):
+class DiscoveryCompleteness(Enum):
     """Completeness of pool discovery."""
 
     PENDING = "some Region was not looked at yet"
@@ -28,15 +28,15 @@ class Outlook(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DiscoveryResult:
     """Result of one search."""
 
-    pools: Names
+    pools: PoolNames
     fault: AwsError | None = None
     """Error from reading the tags of some pools. Those pools are included only if the previous result had them."""
 
 
-def look(search: Search, directory: PoolDirectory, ask: Ask, before: Names) -> Found:
+def find_pools(search: Search, directory: PoolDirectory, ask: Retrier, before: PoolNames) -> DiscoveryResult:
     """Return the pools that match a search. `before` is the previous result of the same search.
 
     Raises `AwsError` if the pools cannot be listed and `Cancelled` if the search was canceled.
@@ -45,12 +45,14 @@ def look(search: Search, directory: PoolDirectory, ask: Ask, before: Names) -> F
     def fetch(token: str | None) -> Page[ListedPool]:
         return ask(lambda: directory.pools(token=token))
 
-    listed = pages(Operation.LIST_USER_POOLS, fetch, most=MAX_POOL_PAGES)
+    listed = iter_pages(Operation.LIST_USER_POOLS, fetch, most=MAX_POOL_PAGES)
     named = {pool.id: pool.name for page in listed for pool in page if search.fits_name(pool.name)}
-    return _with_tags(search, named, directory, ask, before) if search.tags else Found(named)
+    return _with_tags(search, named, directory, ask, before) if search.tags else DiscoveryResult(named)
 
 
-def _with_tags(search: Search, named: Names, directory: PoolDirectory, ask: Ask, before: Names) -> Found:
+def _with_tags(
+    search: Search, named: PoolNames, directory: PoolDirectory, ask: Retrier, before: PoolNames
+) -> DiscoveryResult:
     pools = {}
     fault: AwsError | None = None
     for pool_id, name in named.items():
@@ -66,10 +68,10 @@ def _with_tags(search: Search, named: Names, directory: PoolDirectory, ask: Ask,
                 fault = error
         if pool_id in before:
             pools[pool_id] = name
-    return Found(pools, fault)
+    return DiscoveryResult(pools, fault)
 
 
-def shared_out(
+def assign_pools(
     explicit: Sequence[PoolSettings], found: Iterable[tuple[RuleSettings, Search, Iterable[str]]]
 ) -> list[tuple[PoolSettings, ...]]:
     """Return the settings of the pools assigned to each search, in the order of `found`.

@@ -13,27 +13,27 @@ import structlog
 
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
-from exporter.collect.persistence.recovery import Recovery, kept_identity_key, key_of, recover
+from exporter.collect.persistence.recovery import Recovery, key_of, recover, stored_identity_key
 from exporter.collect.persistence.sqlite import Restored
-from exporter.collect.persistence.writer import PoolJournal
-from exporter.collect.pool_search import Outlook
+from exporter.collect.persistence.writer import PoolWriter
+from exporter.collect.pool_search import DiscoveryCompleteness
 from exporter.collect.records import reshaped
-from exporter.collect.scheduler import Schedule
+from exporter.collect.scheduler import SweepScheduler
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
 from exporter.collect.sweeping.sweep import Outcome, Sweep
-from exporter.collect.sweeping.workers import PATIENCE, Patience
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.config.settings import Detail, IdentityMode, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
 from exporter.model import PoolState
-from exporter.observers import NO_TRACES, Spending, SweepObserver, SweepResult, SweepTrace, Tracer
+from exporter.observers import NO_TRACES, RequestCounts, SweepObserver, SweepResult, SweepTrace, Tracer
 from exporter.shard import WHOLE, Shard
 
-SILENCE_SECONDS = 300.0
+STALLED_AFTER_SECONDS = 300.0
 """Seconds without a heartbeat after which the scheduler or a sweep counts as stalled."""
 
-FIRST_RETRY = 30.0
+FIRST_RETRY_SECONDS = 30.0
 """Delay in seconds before the first retry of a failed sweep. Doubles with each failure, up to the refresh interval."""
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ class Connect(Protocol):
         ...
 
 
-class Fleet:
+class PoolManager:
     """Set of active pools. It can be replaced while sweeps run."""
 
     def __init__(
@@ -61,19 +61,19 @@ class Fleet:
         *,
         state_path: Path | None = None,
         shard: Shard = WHOLE,
-        patience: Patience = PATIENCE,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         tracer: Tracer = NO_TRACES,
         after_sweep: Callable[[], None] = lambda: None,
     ) -> None:
         """Call `after_sweep` after each sweep, once the sweep's temporary objects are freed."""
-        self._parts = _Parts(connect, observer, clock, shard, patience, self._most_series, tracer, after_sweep)
+        self._parts = _Parts(connect, observer, clock, shard, retry_policy, self._series_limit, tracer, after_sweep)
         self._observer = observer
         self._state_path = state_path
         self._recovery: Recovery = recover(state_path, observer, clock, shard)
         self._series = 0
-        self._schedule = Schedule(observer, clock)
+        self._schedule = SweepScheduler(observer, clock)
         self._pools: dict[str, _Pool] = {}
-        self._outlook = Outlook.PENDING
+        self._completeness = DiscoveryCompleteness.PENDING
         self._was_ready = False
 
     def start(self) -> None:
@@ -88,8 +88,13 @@ class Fleet:
             pool.cancel()
         self._recovery.stop()
 
-    def apply(self, pools: tuple[PoolSettings, ...], most_series: int, outlook: Outlook = Outlook.SETTLED) -> None:
-        """Replace the active pools and limit the user and device series to `most_series`.
+    def apply(
+        self,
+        pools: tuple[PoolSettings, ...],
+        series_limit: int,
+        completeness: DiscoveryCompleteness = DiscoveryCompleteness.SETTLED,
+    ) -> None:
+        """Replace the active pools and limit the user and device series to `series_limit`.
 
         State file entries of other pools are kept until the outlook is settled, because discovery may still find
         those pools.
@@ -104,10 +109,10 @@ class Fleet:
         wanted = {pool.id: pool for pool in pools}
         identities = {id_: self._identity(settings) for id_, settings in wanted.items()}
         self.is_ready()  # latches readiness of the old pools before new ones join
-        old, limit_changed = self._pools, most_series != self._series
-        self._series = most_series
+        old, limit_changed = self._pools, series_limit != self._series
+        self._series = series_limit
         kept = {id_: pool for id_, pool in old.items() if id_ in wanted and pool.reads(wanted[id_], identities[id_])}
-        new = self._begun({id_: (wanted[id_], identities[id_]) for id_ in wanted if id_ not in kept})
+        new = self._create_pools({id_: (wanted[id_], identities[id_]) for id_ in wanted if id_ not in kept})
         for id_, pool in kept.items():
             if limit_changed or pool.settings != wanted[id_]:
                 self._adopt(pool, wanted[id_])
@@ -117,8 +122,8 @@ class Fleet:
         for id_, pool in old.items():
             if id_ not in kept:
                 self._remove(pool, forget=id_ not in wanted)
-        self._outlook = outlook
-        if outlook is Outlook.SETTLED:
+        self._completeness = completeness
+        if completeness is DiscoveryCompleteness.SETTLED:
             self._recovery.retain(wanted)
         for id_, pool in new.items():
             self._schedule.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.first_delay)
@@ -136,20 +141,20 @@ class Fleet:
 
         Stays True afterwards, so that a pool that joins later does not remove the exporter from a Kubernetes Service.
         """
-        known = self._outlook is not Outlook.PENDING
+        known = self._completeness is not DiscoveryCompleteness.PENDING
         self._was_ready = self._was_ready or (known and all(_was_contacted(view) for view in self.views()))
         return self._was_ready
 
-    def silence(self) -> str | None:
+    def stalled_reason(self) -> str | None:
         """Return a message if the scheduler or a sweep has sent no heartbeat for five minutes, else None."""
-        if self._schedule.silent_seconds() > SILENCE_SECONDS:
+        if self._schedule.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
             return "the scheduler has shown no life for 5 minutes"
         for pool in self._pools.values():
-            if pool.silent_seconds() > SILENCE_SECONDS:
+            if pool.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
                 return f"the sweep of {pool.settings.id} has shown no life for 5 minutes"
         return None
 
-    def _most_series(self) -> int:
+    def _series_limit(self) -> int:
         return self._series
 
     def _identity(self, settings: PoolSettings) -> Identity:
@@ -164,17 +169,19 @@ class Fleet:
             and (pool.settings.identity_key_file, settings.identity_key_file) == (None, None)
         ):
             return pool.identity
-        return identity_of(settings, self._state_path)
+        return make_identity(settings, self._state_path)
 
-    def _begun(self, wanted: dict[str, tuple[PoolSettings, Identity]]) -> dict[str, _Pool]:
+    def _create_pools(self, wanted: dict[str, tuple[PoolSettings, Identity]]) -> dict[str, _Pool]:
         """Create pools with the data of the pools that they replace, else with the data of the state file."""
-        heirs = {id_ for id_, change in wanted.items() if id_ in self._pools and self._pools[id_].can_hand_to(*change)}
+        heirs = {
+            id_ for id_, change in wanted.items() if id_ in self._pools and self._pools[id_].can_transfer_to(*change)
+        }
         restored = self._recovery.restored([change for id_, change in wanted.items() if id_ not in heirs])
         made = {}
         for id_, (settings, identity) in wanted.items():
             pool = _Pool(settings, identity, self._recovery.journal(settings, identity), self._parts)
             if id_ in heirs:
-                pool.inherit(self._pools[id_])
+                pool.take_over_from(self._pools[id_])
             elif id_ in restored:
                 pool.restore(restored[id_])
             made[id_] = pool
@@ -202,8 +209,8 @@ class _Parts:
     observer: SweepObserver
     clock: Clock
     shard: Shard
-    patience: Patience
-    most_series: Callable[[], int]
+    retry_policy: RetryPolicy
+    series_limit: Callable[[], int]
     tracer: Tracer
     after_sweep: Callable[[], None]
 
@@ -211,10 +218,10 @@ class _Parts:
 class _Pool:
     """One pool with its store and its sweeps."""
 
-    def __init__(self, settings: PoolSettings, identity: Identity, journal: PoolJournal, parts: _Parts) -> None:
+    def __init__(self, settings: PoolSettings, identity: Identity, journal: PoolWriter, parts: _Parts) -> None:
         self.settings = settings
         self.store = PoolStore(
-            settings, identity, parts.clock, journal, most_series=parts.most_series, shard=parts.shard
+            settings, identity, parts.clock, journal, series_limit=parts.series_limit, shard=parts.shard
         )
         self.identity = identity
         self.first_delay = 0.0
@@ -238,7 +245,7 @@ class _Pool:
         )
         return shown_only == settings and self.identity.fingerprint == identity.fingerprint
 
-    def can_hand_to(self, settings: PoolSettings, identity: Identity) -> bool:
+    def can_transfer_to(self, settings: PoolSettings, identity: Identity) -> bool:
         """Return True if the data is valid under these settings: same users, and no detail is missing."""
         ours = self.settings
         same_users = (ours.users, ours.skip_federated_users, self.identity.fingerprint) == (
@@ -254,7 +261,7 @@ class _Pool:
         self.settings = settings
         self.store.adopt(settings)
 
-    def inherit(self, pool: _Pool) -> None:
+    def take_over_from(self, pool: _Pool) -> None:
         """Start with the data of another pool. Later results of that pool's sweep are dropped."""
         handed = pool.store.hand_over()
         shard = self._parts.shard
@@ -275,13 +282,13 @@ class _Pool:
         """Cancel the sweep in progress, which stops at its next step."""
         self._cancelled.set()
 
-    def silent_seconds(self) -> float:
+    def seconds_since_heartbeat(self) -> float:
         """Return the seconds since the last heartbeat of the sweep in progress, or 0 if none is in progress."""
         return self._clock.monotonic() - self._beat if self._sweeping else 0.0
 
     def sweep(self) -> float | None:
         """Run one sweep. Return the retry delay in seconds if the sweep failed as a whole, else None."""
-        if self._show_life():
+        if self._heartbeat():
             return None
         self._sweeping = True
         try:
@@ -292,19 +299,19 @@ class _Pool:
             self._sweeping = False
             self._parts.after_sweep()
         self._failures = 0 if complete else self._failures + 1
-        return None if complete else FIRST_RETRY * 2 ** min(self._failures - 1, 20)
+        return None if complete else FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 20)
 
     def _sweep(self) -> bool:
         trace = self._parts.tracer.sweep_began(self.settings.id)
         try:
             return self._traced(trace)
         finally:
-            trace.ended()
+            trace.close()
 
     def _traced(self, trace: SweepTrace) -> bool:
         try:
-            reader = self._parts.connect(self.settings, self._show_life)
-            reader.watched_by(trace)
+            reader = self._parts.connect(self.settings, self._heartbeat)
+            reader.add_observer(trace)
             outcome = self._over(reader).run()
         except Cancelled:
             raise
@@ -315,10 +322,10 @@ class _Pool:
             return False
         except Exception:
             self._failed(Reason.OTHER, trace)
-            self._observer.failed_unexpectedly("sweep")
+            self._observer.unexpected_error("sweep")
             log.exception("sweep failed unexpectedly", user_pool_id=self.settings.id)
             return False
-        trace.came_to(_result(outcome, self.store.view(), reader.spending()))
+        trace.sweep_result(_result(outcome, self.store.view(), reader.request_counts()))
         return outcome.complete
 
     def _over(self, reader: PoolReader) -> Sweep:
@@ -330,15 +337,15 @@ class _Pool:
             self._clock,
             cancelled=self._cancelled.is_set,
             sleep=self._sleep,
-            patience=self._parts.patience,
+            retry_policy=self._parts.retry_policy,
         )
 
     def _failed(self, reason: Reason, trace: SweepTrace) -> None:
-        trace.came_to(SweepResult(reason, complete=False))
+        trace.sweep_result(SweepResult(reason, complete=False))
         self.store.sweep_failed(reason)
         self._observer.sweep_finished(self.settings.id, reason)
 
-    def _show_life(self) -> bool:
+    def _heartbeat(self) -> bool:
         """Record a heartbeat. Return True if the pool was canceled."""
         self._beat = self._clock.monotonic()
         return self._cancelled.is_set()
@@ -347,7 +354,7 @@ class _Pool:
         self._cancelled.wait(seconds)
 
 
-def identity_of(settings: PoolSettings, state_path: Path | None) -> Identity:
+def make_identity(settings: PoolSettings, state_path: Path | None) -> Identity:
     """Return the identity for a pool's settings.
 
     Without a key file, the key is stored next to the state file. Without a state file, the key is random and kept in
@@ -363,7 +370,7 @@ def identity_of(settings: PoolSettings, state_path: Path | None) -> Identity:
     if state_path is None:
         return HmacIdentity(secrets.token_bytes(32))
     try:
-        return HmacIdentity(kept_identity_key(state_path))
+        return HmacIdentity(stored_identity_key(state_path))
     except (OSError, ValueError) as error:
         if settings.detail is not Detail.POOL:
             raise
@@ -379,7 +386,7 @@ def _reshaped(known: Restored, old: PoolSettings, new: PoolSettings) -> Restored
     return Restored(known.header, [(who, reshaped(record, attributes=attributes)) for who, record in known.records])
 
 
-def _result(outcome: Outcome, view: PoolView, spending: Spending) -> SweepResult:
+def _result(outcome: Outcome, view: PoolView, spending: RequestCounts) -> SweepResult:
     data = view.data
     return SweepResult(
         outcome.reason,

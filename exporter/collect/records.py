@@ -43,7 +43,7 @@ _HAS_MODIFIED = 1 << 5
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DeviceFlags:
     """Device properties encoded in the first byte of a gist."""
 
     remembered: RememberedStatus
@@ -58,9 +58,11 @@ class Kind:
         return _REMEMBERED[self.remembered] | _SOURCES[self.source] | dates
 
 
-KINDS = {
+DEVICE_FLAGS = {
     kind.code: kind
-    for kind in itertools.starmap(Kind, itertools.product(RememberedStatus, DateSource, (False, True), (False, True)))
+    for kind in itertools.starmap(
+        DeviceFlags, itertools.product(RememberedStatus, DateSource, (False, True), (False, True))
+    )
 }
 """All kinds by code. Any other code in a record is an error."""
 
@@ -83,7 +85,7 @@ def devices_of(body: bytes) -> tuple[Device, ...]:
     return tuple(
         Device(
             key=key,
-            remembered=KINDS[code].remembered,
+            remembered=DEVICE_FLAGS[code].remembered,
             status=status,
             created_ms=created,
             modified_ms=modified,
@@ -113,7 +115,7 @@ def count_of(body: bytes) -> int:
 
 
 def gists_of(body: bytes) -> Iterator[tuple[int, int]]:
-    """Return the `Kind` code and last activity of each device, in milliseconds since the epoch (0 without a date)."""
+    """Return the `DeviceFlags` code and last activity (milliseconds since the epoch, 0 if unknown) of each device."""
     return _GIST.iter_unpack(body[_COUNT.size : _end_of_gists(body)])
 
 
@@ -144,7 +146,7 @@ def verify(records: Sequence[bytes], *, whole: bool) -> None:
         if gists < 0 or (gists and not whole):
             raise ValueError("a record has a wrong length")
     bodies = [record[STAMP_SIZE:] for record in records]
-    if not KINDS.keys() >= {code for code, _ in all_gists(bodies)}:
+    if not DEVICE_FLAGS.keys() >= {code for code, _ in all_gists(bodies)}:
         raise ValueError("a record has a device of an unknown kind")
     if whole:
         for body in bodies:

@@ -59,12 +59,12 @@ class ScheduleObserver(Protocol):
         """Record that a job was due and was not started."""
         ...
 
-    def failed_unexpectedly(self, component: str, /) -> None:
+    def unexpected_error(self, component: str, /) -> None:
         """Record an unexpected error. The log has the traceback."""
         ...
 
 
-class Schedule:
+class SweepScheduler:
     """Runs jobs at their intervals, each run in its own thread, at most one run of a job at a time."""
 
     def __init__(self, observer: ScheduleObserver, clock: Clock, kind: str = "sweep") -> None:
@@ -85,7 +85,7 @@ class Schedule:
         self._scheduler.add_listener(self._ran, events.EVENT_JOB_EXECUTED)
         self._scheduler.add_listener(self._was_busy, events.EVENT_JOB_MAX_INSTANCES)
         self._scheduler.add_listener(self._raised, events.EVENT_JOB_ERROR)
-        self._add(_HEARTBEAT, self._show_life, HEARTBEAT_SECONDS, first=HEARTBEAT_SECONDS)
+        self._add(_HEARTBEAT, self._heartbeat, HEARTBEAT_SECONDS, first=HEARTBEAT_SECONDS)
 
     def start(self) -> None:
         """Start running jobs."""
@@ -129,14 +129,14 @@ class Schedule:
         jobs, now, wall = self._scheduler.get_jobs(), self._in(0), self._clock.wall()
         return {job.id: wall + (job.next_run_time - now).total_seconds() for job in jobs if job.id in self._entries}
 
-    def silent_seconds(self) -> float:
+    def seconds_since_heartbeat(self) -> float:
         """Return the seconds since the scheduler last ran its heartbeat job."""
         return self._clock.monotonic() - self._beat
 
     def _add(self, job_id: str, job: Callable[[], object], interval: float, *, first: float) -> None:
         self._scheduler.add_job(job, _Every(interval), id=job_id, next_run_time=self._in(first))
 
-    def _show_life(self) -> None:
+    def _heartbeat(self) -> None:
         self._beat = self._clock.monotonic()
 
     def _ran(self, event: events.JobExecutionEvent) -> None:
@@ -169,7 +169,7 @@ class Schedule:
             log.warning("runs missed their time; starting one now", kind=self._kind, job=job_id, missed=runs)
 
     def _failed(self) -> None:
-        self._observer.failed_unexpectedly("schedule")
+        self._observer.unexpected_error("schedule")
 
     def _raised(self, event: events.JobExecutionEvent) -> None:
         """Report an exception of a job as an unexpected error, because jobs handle their own exceptions."""
@@ -262,7 +262,7 @@ class _Every(BaseTrigger):  # type: ignore[misc] # APScheduler has no annotation
         self._interval = timedelta(seconds=seconds)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the time of the next run, which may be in the past. `Schedule._add` sets the first run."""
+        """Return the time of the next run, which may be in the past. `SweepScheduler._add` sets the first run."""
         return (previous_fire_time or now) + self._interval
 
 

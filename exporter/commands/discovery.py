@@ -8,20 +8,20 @@ from typing import TextIO
 
 import click
 
-from exporter.aws.permissions import Use, rule_uses
+from exporter.aws.permissions import AccessNeed, rule_access_needs
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.discovery import TURN
-from exporter.collect.pool_search import Found, look, shared_out
-from exporter.collect.sweeping.workers import PATIENCE, Patience
+from exporter.collect.discovery import FAIRNESS_KEY
+from exporter.collect.pool_search import DiscoveryResult, assign_pools, find_pools
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.commands.check.preflight import fault_of_rule
-from exporter.commands.pool_access import connections, of_each, patiently, plain_rates
+from exporter.commands.pool_access import connections, map_concurrently, plain_rates, retrier
 from exporter.config.settings import RuleSettings, Search, Settings
 from exporter.errors import AwsError
 
 
 @dataclass(frozen=True, slots=True)
-class Discovered:
+class ResolvedPools:
     """Settings in which the discovered pools replace the discovery rules."""
 
     settings: Settings
@@ -29,35 +29,37 @@ class Discovered:
     """One line per query that failed or could not see every pool."""
 
 
-def discovered(
+def resolve_discovery(
     settings: Settings,
     err: TextIO,
     *,
     make_api: ApiFactory | None = None,
     clock: Clock | None = None,
-    patience: Patience = PATIENCE,
-) -> Discovered:
+    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+) -> ResolvedPools:
     """Return the settings with the pools that the discovery rules find now.
 
     A rule without a matching pool is reported on `err` and is not a fault.
     """
     if not settings.discovery:
-        return Discovered(settings)
-    looks = _looks(settings)
+        return ResolvedPools(settings)
+    looks = _queries(settings)
     cancelled = threading.Event()
     connected = connections(
         settings.targets, plain_rates(settings.limits.rate), clock or SystemClock(), make_api or AwsApis()
     )
-    ask = patiently(patience, cancelled)
+    ask = retrier(retry_policy, cancelled)
 
-    def once(one: _Look) -> Found:
+    def once(one: _Query) -> DiscoveryResult:
         try:
-            return look(one.search, connected.directory(one.search.target, TURN, cancelled.is_set), ask, {})
+            return find_pools(
+                one.search, connected.directory(one.search.target, FAIRNESS_KEY, cancelled.is_set), ask, {}
+            )
         except AwsError as error:
-            return Found({}, error)
+            return DiscoveryResult({}, error)
 
-    found = of_each(looks, once, cancelled, err)
-    shares = shared_out(
+    found = map_concurrently(looks, once, cancelled, err)
+    shares = assign_pools(
         settings.pools, [(one.rule, one.search, each.pools) for one, each in zip(looks, found, strict=True)]
     )
     faults = [_fault(one, each.fault) for one, each in zip(looks, found, strict=True) if each.fault is not None]
@@ -67,21 +69,21 @@ def discovered(
     for index in (index for index, told in of_rules.items() if not told):
         click.echo(f"discovery[{index}]: no pool in its Regions fits", file=err)
     pools = (*settings.pools, *(pool for share in shares for pool in share))
-    return Discovered(replace(settings, pools=pools, discovery=()), tuple(faults))
+    return ResolvedPools(replace(settings, pools=pools, discovery=()), tuple(faults))
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Query:
     index: int
     rule: RuleSettings
     search: Search
-    use: Use
+    use: AccessNeed
 
 
-def _looks(settings: Settings) -> list[_Look]:
+def _queries(settings: Settings) -> list[_Query]:
     places = [(index, rule, search) for index, rule in enumerate(settings.discovery) for search in rule.searches]
-    return [_Look(*place, use) for place, use in zip(places, rule_uses(settings), strict=True)]
+    return [_Query(*place, use) for place, use in zip(places, rule_access_needs(settings), strict=True)]
 
 
-def _fault(one: _Look, error: AwsError) -> str:
+def _fault(one: _Query, error: AwsError) -> str:
     return f"discovery[{one.index}] in {one.search.target.region}: {fault_of_rule(one.use, error)}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.aws.permissions import ASSUME_ROLE, Grant, Use, grants_of, rule_uses, uses
+from exporter.aws.permissions import ASSUME_ROLE, AccessNeed, Grant, access_needs, grants_of, rule_access_needs
 from exporter.config.settings import Settings
 
 Document = dict[str, Any]
@@ -23,7 +23,7 @@ _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(?:root|(?:role|user)/[A
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PolicyRequest:
     """Options of the command; without any, it prints the policy of the principal that runs the exporter."""
 
     role: str | None = None
@@ -34,7 +34,7 @@ class Asked:
     """Number of the part to print, from 1, of a policy that is split."""
 
 
-def answer(settings: Settings, asked: Asked) -> tuple[str, list[str]]:
+def policy_text(settings: Settings, asked: PolicyRequest) -> tuple[str, list[str]]:
     """Return one document as JSON, and notes for the operator.
 
     Raises `ValueError` if the options do not fit the configuration, `ConfigError` for a Region that no AWS partition
@@ -56,7 +56,7 @@ def answer(settings: Settings, asked: Asked) -> tuple[str, list[str]]:
     return _as_json(parts[part - 1]), _notes(settings, asked)
 
 
-def _notes(settings: Settings, asked: Asked) -> list[str]:
+def _notes(settings: Settings, asked: PolicyRequest) -> list[str]:
     if asked.role is not None:
         return []
     return [f"{role} needs a policy of its own: --role {role}" for role in roles(settings)]
@@ -117,8 +117,8 @@ def _needs(settings: Settings, role_arn: str | None) -> list[Grant]:
     return list(dict.fromkeys(found))
 
 
-def _all_uses(settings: Settings) -> list[Use]:
-    return [*uses(settings), *rule_uses(settings)]
+def _all_uses(settings: Settings) -> list[AccessNeed]:
+    return [*access_needs(settings), *rule_access_needs(settings)]
 
 
 def _parts(grants: Iterable[Grant]) -> Iterator[list[Grant]]:

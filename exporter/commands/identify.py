@@ -24,7 +24,7 @@ def labels(settings: Settings, username: str, pool_ids: Collection[str] = ()) ->
     faults: list[str] = []
     for pool in _pools(settings, pool_ids):
         try:
-            identity = identity_for(pool, settings.state_path)
+            identity = label_identity(pool, settings.state_path)
         except (OSError, ValueError) as error:
             faults.append(f"{pool.id}: no key for identity hmac: {error}")
         else:
@@ -57,7 +57,7 @@ def _by_rules(settings: Settings, pool_id: str) -> list[PoolSettings]:
     ]
 
 
-def identity_for(pool: PoolSettings, state_path: Path | None) -> Identity:
+def label_identity(pool: PoolSettings, state_path: Path | None) -> Identity:
     """Return the identity that labels the users of a pool.
 
     Raises `OSError` or `ValueError`, whose text says what was expected, if identity hmac has no usable key.

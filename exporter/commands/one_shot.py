@@ -76,12 +76,12 @@ def report_command(
     It asks AWS at the rates of the configuration, beside what a running exporter asks.
     """
     # boto3 is slow to import, and every start of the program imports this module.
-    from exporter.commands.report.command import Asked, run_report  # noqa: PLC0415
+    from exporter.commands.report.command import ReportOptions, run_report  # noqa: PLC0415
     from exporter.commands.report.formats import Change  # noqa: PLC0415
 
     if change is not None and ctx.get_parameter_source("form") is not ParameterSource.DEFAULT:
         raise click.UsageError("--commands and --format each say what to print, expected one of them")
-    asked = Asked(
+    asked = ReportOptions(
         form=form,
         older_than_ms=older_than_ms,
         pool_ids=pool_ids,
@@ -113,13 +113,13 @@ def plan_command(ctx: click.Context, /, *, form: str, exact: bool, sample: int, 
 
     Exit code 3: some pool cannot keep its refresh_interval, or there are more series than limits.series.
     """
-    from exporter.commands.plan.command import Asked, run_plan  # noqa: PLC0415 - as above
-    from exporter.commands.plan.survey import Effort  # noqa: PLC0415 - as above
+    from exporter.commands.plan.command import PlanOptions, run_plan  # noqa: PLC0415 - as above
+    from exporter.commands.plan.survey import SampleSize  # noqa: PLC0415 - as above
 
     require_stdout("the forecast")
     settings = load_settings(value_of(ctx, "config_file"))
     quiet_logging(ctx)
-    asked = Asked(form == "json", Effort(exact=exact, users=sample), value_of(ctx, "shard"))
+    asked = PlanOptions(form == "json", SampleSize(exact=exact, users=sample), value_of(ctx, "shard"))
     return run_plan(settings, asked, sys.stderr)
 
 

@@ -10,11 +10,11 @@ from typing import TextIO, TypeVar
 import click
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi
-from exporter.aws.rate.limiters import Budgets, Rates
-from exporter.aws.sessions import ApiFactory, Connections
+from exporter.aws.rate.limiters import RateLimiters, Rates
+from exporter.aws.sessions import ApiFactory, TargetClients
 from exporter.clock import Clock
-from exporter.collect.sweeping.pagination import Ask
-from exporter.collect.sweeping.workers import Patience
+from exporter.collect.sweeping.pagination import Retrier
+from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Reason
 from exporter.observers import Target
@@ -22,7 +22,7 @@ from exporter.observers import Target
 T = TypeVar("T")
 R = TypeVar("R")
 
-AT_ONCE = 16
+CONCURRENCY = 16
 """Number of items processed concurrently, so that an unresponsive pool delays few others."""
 
 ATTEMPTS = 3
@@ -31,9 +31,9 @@ ATTEMPTS = 3
 
 def connections(
     targets: Collection[TargetSettings], rates: Rates, clock: Clock, make_api: ApiFactory, *, shards: int = 1
-) -> Connections:
+) -> TargetClients:
     """Return connections to these accounts and Regions, limited to these rates."""
-    made = Connections(make_api, Budgets(rates, clock, shards=shards), Unheard(), clock)
+    made = TargetClients(make_api, RateLimiters(rates, clock, shards=shards), NullObserver(), clock)
     made.retain(targets)
     return made
 
@@ -62,16 +62,16 @@ class KeptApis:
             return self._made[settings]
 
 
-def patiently(patience: Patience, cancelled: threading.Event) -> Ask:
+def retrier(retry_policy: RetryPolicy, cancelled: threading.Event) -> Retrier:
     """Return a function that makes a call up to `ATTEMPTS` times while it fails with a retryable error."""
-    return patience.retrier(min(ATTEMPTS, patience.first_attempts), lambda seconds: _wait(cancelled, seconds))
+    return retry_policy.retrier(min(ATTEMPTS, retry_policy.first_attempts), lambda seconds: _wait(cancelled, seconds))
 
 
 def _wait(cancelled: threading.Event, seconds: float) -> None:
     cancelled.wait(seconds)
 
 
-def of_each(things: Sequence[T], look: Callable[[T], R], cancelled: threading.Event, err: TextIO) -> list[R]:
+def map_concurrently(things: Sequence[T], look: Callable[[T], R], cancelled: threading.Event, err: TextIO) -> list[R]:
     """Call `look` for each item concurrently and return the results in order; show a progress bar on a terminal.
 
     Raises the first exception of `look`. An exception or Ctrl-C sets `cancelled`, and calls in flight are not awaited.
@@ -79,7 +79,7 @@ def of_each(things: Sequence[T], look: Callable[[T], R], cancelled: threading.Ev
     answers = SimpleQueue[tuple[int, R | Exception]]()
     waiting = iter(list(enumerate(things)))  # threads may share the iterator of a list
     # Not an executor, whose threads the interpreter joins at exit.
-    for _ in range(min(AT_ONCE, len(things))):
+    for _ in range(min(CONCURRENCY, len(things))):
         threading.Thread(target=_work, args=(waiting, look, cancelled, answers), name="look", daemon=True).start()
     found: dict[int, R] = {}
     with click.progressbar(length=len(things), label="pools", file=err, show_pos=True, hidden=not err.isatty()) as bar:
@@ -116,7 +116,7 @@ def _work(
             answers.put((place, error))
 
 
-class Unheard:
+class NullObserver:
     """No-op `exporter.observers.AwsObserver` for a process without metrics."""
 
     def target_added(self, target: Target) -> None:
@@ -133,5 +133,5 @@ class Unheard:
     ) -> None:
         """Do nothing."""
 
-    def waited(self, target: Target, category: str, seconds: float) -> None:
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         """Do nothing."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.config.crosscheck import crosscheck, files_checked
-from exporter.config.overlay import LayeredPool, LayeredRule
-from exporter.config.problems import Fault, dotted
+from exporter.config.overlay import PoolOverlay, RuleOverlay
+from exporter.config.problems import Problem, dotted
 from exporter.config.resolve import resolve_limits, resolve_pool, resolve_rule, resolve_state
 from exporter.config.schema import Defaults
 from exporter.config.settings import Settings
-from exporter.config.validation import Checked, check_document, key_of
+from exporter.config.validation import Checked, check_document, reported_key
 from exporter.config.yaml_document import Document, YamlFault, read_document
 from exporter.errors import ConfigError
 from exporter.files import NotRegular, read_regular
@@ -55,7 +55,7 @@ def parse_settings(text: str, file: str) -> Settings:
         raise ConfigError([f"{file}:{fault.line}{column}: {fault}"]) from None
     checked = check_document(document)
     pools, rules = _layered(checked)
-    bad = frozenset(key_of(fault.path) for fault in checked.faults)
+    bad = frozenset(reported_key(fault.path) for fault in checked.faults)
     base = Path(file).parent
     state_path = resolve_state(checked.root.state, base) if checked.root else None
     faults = [*document.faults, *checked.faults, *crosscheck(pools, rules, state_path, Path(file), bad)]
@@ -69,17 +69,17 @@ def parse_settings(text: str, file: str) -> Settings:
     )
 
 
-def _layered(checked: Checked) -> tuple[list[LayeredPool], list[LayeredRule]]:
+def _layered(checked: Checked) -> tuple[list[PoolOverlay], list[RuleOverlay]]:
     if checked.root is None:
         return [], []
     defaults = checked.root.defaults or Defaults()
     return (
-        [LayeredPool(*pair, defaults) for pair in zip(checked.pools, checked.root.pools or (), strict=True)],
-        [LayeredRule(*pair, defaults) for pair in zip(checked.rules, checked.root.discovery or (), strict=True)],
+        [PoolOverlay(*pair, defaults) for pair in zip(checked.pools, checked.root.pools or (), strict=True)],
+        [RuleOverlay(*pair, defaults) for pair in zip(checked.rules, checked.root.discovery or (), strict=True)],
     )
 
 
-def rendered(file: str, document: Document, faults: list[Fault]) -> list[str]:
+def rendered(file: str, document: Document, faults: list[Problem]) -> list[str]:
     """The faults in the order of the file, so many that people can read them."""
     lines = [(fault.line or document.line(fault.path), fault) for fault in faults]
     lines.sort(key=lambda pair: pair[0])
@@ -88,5 +88,5 @@ def rendered(file: str, document: Document, faults: list[Fault]) -> list[str]:
     return [*shown, f"{file}: {more} more faults"] if more else shown
 
 
-def _located(fault: Fault) -> str:
+def _located(fault: Problem) -> str:
     return f"{dotted(fault.path)}: {fault.text}" if fault.path else fault.text

@@ -12,7 +12,7 @@ T = TypeVar("T", bound=Defaults)
 
 
 @dataclass(frozen=True, slots=True)
-class _Layered(Generic[T]):
+class _Overlay(Generic[T]):
     """What is written at one index of a list in the file, and the defaults under it."""
 
     section: ClassVar[str]
@@ -42,18 +42,18 @@ class _Layered(Generic[T]):
         return (self.section, self.index)
 
 
-class LayeredPool(_Layered[Pool]):
+class PoolOverlay(_Overlay[Pool]):
     """One of `pools`."""
 
     __slots__ = ()
     section = "pools"
 
 
-class LayeredRule(_Layered[Rule]):
+class RuleOverlay(_Overlay[Rule]):
     """One of `discovery`."""
 
     __slots__ = ()
     section = "discovery"
 
 
-Layered = LayeredPool | LayeredRule
+Overlay = PoolOverlay | RuleOverlay

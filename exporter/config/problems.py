@@ -19,7 +19,7 @@ _ROW = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Problem:
     """What is wrong with the value of a key, and what was expected; `line` only where the path does not tell."""
 
     path: KeyPath

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exporter.config import schema as wire
 from exporter.config.duration import canonical_duration, parse_duration
-from exporter.config.overlay import Layered, LayeredPool, LayeredRule
+from exporter.config.overlay import Overlay, PoolOverlay, RuleOverlay
 from exporter.config.settings import (
     TEMPLATE_ID,
     Detail,
@@ -27,12 +27,12 @@ _LEAST_DEFAULT_STALENESS = 24 * 3600.0
 _DEFAULT_STALENESS_IN_INTERVALS = 3
 
 
-def resolve_pool(layered: LayeredPool, base: Path) -> PoolSettings:
+def resolve_pool(layered: PoolOverlay, base: Path) -> PoolSettings:
     """One pool, complete; relative paths start at `base`."""
     return _pool(layered, base, layered.own.id, region_of(layered.own.id), _selection(layered.own.users))
 
 
-def resolve_rule(layered: LayeredRule, base: Path) -> RuleSettings:
+def resolve_rule(layered: RuleOverlay, base: Path) -> RuleSettings:
     """One rule, complete; relative paths start at `base`."""
     rule = layered.own
     tags = tuple(sorted((rule.tags or {}).items()))
@@ -43,7 +43,7 @@ def resolve_rule(layered: LayeredRule, base: Path) -> RuleSettings:
     )
 
 
-def _pool(layered: Layered, base: Path, pool_id: str, region: str, users: UserSelection) -> PoolSettings:
+def _pool(layered: Overlay, base: Path, pool_id: str, region: str, users: UserSelection) -> PoolSettings:
     options = layered.effective
     interval = _seconds(options.refresh_interval)
     key_file = options.identity_key_file

@@ -146,7 +146,7 @@ class Settings:
     """In the order in which they take precedence; `pools` comes before all of them."""
 
     @property
-    def alike(self) -> tuple[PoolSettings, ...]:
+    def all_pool_settings(self) -> tuple[PoolSettings, ...]:
         """The pools, and what those are like that a rule may find."""
         return (*self.pools, *(rule.template for rule in self.discovery))
 

@@ -18,7 +18,7 @@ def require_shared_keys(settings: Settings, shard: Shard) -> None:
     faults = [
         f"{pool.id or 'discovery'}: --shard {shard} with identity hmac and detail {pool.detail} needs a key that all "
         "shards share, expected identity_key_file"
-        for pool in settings.alike
+        for pool in settings.all_pool_settings
         if _labels_differ(pool)
     ]
     if faults:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from exporter.config.problems import Fault, KeyPath
+from exporter.config.problems import KeyPath, Problem
 from exporter.config.schema import Defaults, Pool, Root, Rule, expected_of, fields_of, model_in
 from exporter.config.yaml_document import Document
 
@@ -27,7 +27,7 @@ class Checked:
     root: Root | None
     pools: tuple[int, ...]
     rules: tuple[int, ...]
-    faults: tuple[Fault, ...]
+    faults: tuple[Problem, ...]
 
 
 _REQUIRED = {"pools": "id", "discovery": "regions"}
@@ -55,18 +55,18 @@ def check_document(document: Document) -> Checked:
     return Checked(root, pools, rules, ())
 
 
-def _nothing_to_read(document: Document) -> Iterator[Fault]:
+def _nothing_to_read(document: Document) -> Iterator[Problem]:
     values = document.values
     if isinstance(values, dict) and values.get("pools") is None and values.get("discovery") is None:
-        yield Fault(("pools",), "missing, expected a list of at least one pool, or discovery in its place")
+        yield Problem(("pools",), "missing, expected a list of at least one pool, or discovery in its place")
 
 
-def _without_faulty(document: Document, paths: list[KeyPath], faults: tuple[Fault, ...]) -> Checked:
+def _without_faulty(document: Document, paths: list[KeyPath], faults: tuple[Problem, ...]) -> Checked:
     """What is left when every key at fault is taken out."""
     values = document.values
     if not isinstance(values, dict):
         return Checked(None, (), (), faults)
-    bad_keys = {key_of(path) for path in paths}
+    bad_keys = {reported_key(path) for path in paths}
     kept = {section: _usable(values, section, bad_keys) for section in _REQUIRED}
     if not any(kept.values()):
         return Checked(None, (), (), faults)
@@ -89,7 +89,7 @@ def _usable(values: dict[str, Any], section: str, bad_keys: set[KeyPath]) -> lis
     ]
 
 
-def key_of(path: KeyPath) -> KeyPath:
+def reported_key(path: KeyPath) -> KeyPath:
     """The path up to its last key: a list with a bad item is bad as a whole, but for those of pools and rules.
 
     So are tags, which are no keys of ours.
@@ -109,20 +109,20 @@ def _pruned(value: Any, path: KeyPath, bad: set[KeyPath]) -> Any:
     return value
 
 
-def faults_of(document: Document, error: ValidationError, root: type[BaseModel]) -> tuple[Fault, ...]:
+def faults_of(document: Document, error: ValidationError, root: type[BaseModel]) -> tuple[Problem, ...]:
     """What pydantic found in a document of which `root` is the whole, each in the words of its key."""
     errors = error.errors(include_url=False, include_input=False)
     return tuple(_fault(document, details, root) for details in errors)
 
 
-def _fault(document: Document, details: ErrorDetails, root: type[BaseModel]) -> Fault:
+def _fault(document: Document, details: ErrorDetails, root: type[BaseModel]) -> Problem:
     path = details["loc"]
     found, kind, scalar = _found(document, path)
     match details["type"]:
         case "extra_forbidden":
-            return Fault(path, f"unknown key, expected {_known_keys(path, root)}")
+            return Problem(path, f"unknown key, expected {_known_keys(path, root)}")
         case "missing":
-            return Fault(path, f"missing, expected {_expected(path, root)}")
+            return Problem(path, f"missing, expected {_expected(path, root)}")
         case "check":
             problem, shown = details["ctx"]["problem"], found if scalar else ""
         case "literal_error":
@@ -132,7 +132,7 @@ def _fault(document: Document, details: ErrorDetails, root: type[BaseModel]) -> 
         case _:
             problem, shown = "wrong type", kind
     text = f"{problem}, expected {_expected(path, root)}"
-    return Fault(path, f"{text} (found {shown})" if shown else text)
+    return Problem(path, f"{text} (found {shown})" if shown else text)
 
 
 def _found(document: Document, path: KeyPath) -> tuple[str, str, bool]:

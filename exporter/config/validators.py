@@ -37,12 +37,12 @@ _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
 
 
-def wrong(problem: str) -> PydanticCustomError:
+def invalid(problem: str) -> PydanticCustomError:
     """The error of a failed check; `problem` is what a fault says before what was expected."""
     return PydanticCustomError("check", "{problem}", {"problem": problem})
 
 
-def wrong_type() -> PydanticCustomError:
+def invalid_type() -> PydanticCustomError:
     """The error of a check that stands for pydantic's own check of the type."""
     return PydanticCustomError("wrong_type", "wrong type")
 
@@ -52,23 +52,23 @@ def duration(value: str) -> str:
     try:
         milliseconds = parse_duration(value)
     except ValueError as error:
-        raise wrong(str(error)) from None
+        raise invalid(str(error)) from None
     if not milliseconds:
-        raise wrong("zero")
+        raise invalid("zero")
     return value
 
 
 def interval(value: str) -> str:
     """A duration of at least a second: a sweep of the smallest pool takes about as long."""
     if parse_duration(duration(value)) < 1000:
-        raise wrong("too short")
+        raise invalid("too short")
     return value
 
 
 def threshold(value: str) -> str:
     """A duration in whole seconds."""
     if parse_duration(duration(value)) % 1000:
-        raise wrong("not whole seconds")
+        raise invalid("not whole seconds")
     return value
 
 
@@ -78,7 +78,7 @@ def thresholds(values: list[str]) -> list[str]:
     for value in values:
         label = canonical_duration(parse_duration(value))
         if label in seen:
-            raise wrong(f"the same twice: {seen[label]} and {value} are both {label}")
+            raise invalid(f"the same twice: {seen[label]} and {value} are both {label}")
         seen[label] = value
     return values
 
@@ -86,14 +86,14 @@ def thresholds(values: list[str]) -> list[str]:
 def not_empty(values: list[T]) -> list[T]:
     """A list with something in it."""
     if not values:
-        raise wrong("empty")
+        raise invalid("empty")
     return values
 
 
 def not_blank(value: str) -> str:
     """Text with something in it."""
     if not value.strip():
-        raise wrong("blank")
+        raise invalid("blank")
     return value
 
 
@@ -101,7 +101,7 @@ def distinct(values: list[H]) -> list[H]:
     """A list in which nothing stands twice. The text does not say what, because it may be a user's name."""
     place = _first_repeated(values)
     if place is not None:
-        raise wrong(f"item {place + 1} stands twice")
+        raise invalid(f"item {place + 1} stands twice")
     return values
 
 
@@ -110,21 +110,21 @@ def attributes(names: list[str]) -> list[str]:
     place = _first_repeated([attribute_label(name) for name in names])
     if place is not None:
         label = "?" if looks_secret(names[place]) else attribute_label(names[place])
-        raise wrong(f"the label {label} would stand twice")
+        raise invalid(f"the label {label} would stand twice")
     return names
 
 
 def pool_id(value: str) -> str:
     """The id of a user pool."""
     if len(value) > _POOL_ID_MAX or not _POOL_ID.fullmatch(value):
-        raise wrong("not a pool id")
+        raise invalid("not a pool id")
     return value
 
 
 def region(value: str) -> str:
     """The name of a Region, whether AWS has it or not."""
     if not _REGION.fullmatch(value):
-        raise wrong("not a Region")
+        raise invalid("not a Region")
     return value
 
 
@@ -133,28 +133,28 @@ def pattern(value: str) -> str:
     try:
         re.compile(value)
     except (re.error, OverflowError, RecursionError):  # the latter two for absurd ones
-        raise wrong("not a regular expression") from None
+        raise invalid("not a regular expression") from None
     return value
 
 
 def not_empty_mapping(values: M) -> M:
     """A mapping with something in it."""
     if not values:
-        raise wrong("empty")
+        raise invalid("empty")
     return values
 
 
 def role_arn(value: str) -> str:
     """The ARN of an IAM role."""
     if not _ROLE_ARN.fullmatch(value):
-        raise wrong("not the ARN of a role")
+        raise invalid("not the ARN of a role")
     return value
 
 
 def external_id(value: str) -> str:
     """An external id as sts:AssumeRole takes it."""
     if not _EXTERNAL_ID.fullmatch(value):
-        raise wrong("not an external id")
+        raise invalid("not an external id")
     return value
 
 
@@ -166,9 +166,9 @@ def endpoint_url(value: str) -> str:
     except ValueError:
         usable = False
     if not usable or any(character.isspace() for character in value):
-        raise wrong("not a URL of http or https")
+        raise invalid("not a URL of http or https")
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise wrong("more than scheme, host, port and path")
+        raise invalid("more than scheme, host, port and path")
     return value
 
 
@@ -179,7 +179,7 @@ def file_path(value: str) -> str:
     except UnicodeEncodeError:
         usable = False
     if not usable:
-        raise wrong("not a path")
+        raise invalid("not a path")
     return value
 
 
@@ -191,13 +191,13 @@ def rate(value: object) -> float | str:
     if isinstance(value, str):
         return _share(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise wrong_type()
+        raise invalid_type()
     if not value > 0:
-        raise wrong("not above zero")
+        raise invalid("not above zero")
     if value < LEAST_RATE:
-        raise wrong("too small")
+        raise invalid("too small")
     if not _is_finite(value):
-        raise wrong("too large")
+        raise invalid("too large")
     return value
 
 
@@ -205,9 +205,9 @@ def _share(value: str) -> str:
     try:
         fraction = parse_share(value)
     except ValueError as error:
-        raise wrong(str(error)) from None
+        raise invalid(str(error)) from None
     if fraction < LEAST_SHARE:
-        raise wrong("too small")
+        raise invalid("too small")
     return value
 
 
@@ -221,9 +221,9 @@ def _is_finite(value: float) -> bool:
 def number_of_series(value: int) -> int:
     """A number from zero that every reader of it can hold."""
     if value < 0:
-        raise wrong("negative")
+        raise invalid("negative")
     if value > MOST_SERIES:
-        raise wrong("too large")
+        raise invalid("too large")
     return value
 
 

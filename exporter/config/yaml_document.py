@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
-from exporter.config.problems import Fault, KeyPath, looks_secret
+from exporter.config.problems import KeyPath, Problem, looks_secret
 
 MAX_DEPTH = 16
 """Nested deeper than any configuration; a parser without a bound would run out of stack."""
@@ -49,7 +49,7 @@ class Document:
 
     values: object
     places: dict[KeyPath, Place] = field(repr=False)
-    faults: tuple[Fault, ...]
+    faults: tuple[Problem, ...]
 
     def place(self, path: KeyPath) -> Place | None:
         """The place of a value; None when the document does not have it."""
@@ -130,7 +130,7 @@ class _Reader:
         self._loader = loader
         self._secret_keys = secret_keys
         self.places: dict[KeyPath, Place] = {}
-        self.faults: list[Fault] = []
+        self.faults: list[Problem] = []
 
     def value(self, node: yaml.Node, path: KeyPath) -> object:
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
@@ -151,7 +151,7 @@ class _Reader:
             line = key_node.start_mark.line + 1
             if key in values:
                 self.faults.append(
-                    Fault((*path, key), f"twice, expected once (found first in line {lines[key]})", line)
+                    Problem((*path, key), f"twice, expected once (found first in line {lines[key]})", line)
                 )
                 continue
             lines[key] = line

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import structlog
 
-from exporter.aws.sessions import Connections
-from exporter.collect.discovery import Arrangement, Discovery
-from exporter.collect.pool_search import Outlook
-from exporter.collect.pools import Fleet
+from exporter.aws.sessions import TargetClients
+from exporter.collect.discovery import Discovery, DiscoveryPlan
+from exporter.collect.pool_search import DiscoveryCompleteness
+from exporter.collect.pools import PoolManager
 from exporter.config.load import load_settings
 from exporter.config.problems import shown_path
 from exporter.config.settings import PoolSettings, Settings
@@ -28,15 +28,15 @@ log = structlog.get_logger()
 Applied = Callable[[Settings], None]
 
 
-class InForce:
+class ActiveConfig:
     """Puts one configuration in the place of another, whole or not at all; whoever changes the pools does it here."""
 
     def __init__(
         self,
         settings: Settings,
-        fleet: Fleet,
+        fleet: PoolManager,
         discovery: Discovery,
-        connections: Connections,
+        connections: TargetClients,
         *,
         shard: Shard,
         applied: Applied,
@@ -45,7 +45,7 @@ class InForce:
 
         Raises `ConfigError` as `apply` does.
         """
-        self._fleet = fleet
+        self._pool_manager = fleet
         self._discovery = discovery
         self._connections = connections
         self._shard = shard
@@ -53,10 +53,10 @@ class InForce:
         self._lock = threading.Lock()
         self._stopped = False
         self._settings = settings
-        self._swept: tuple[tuple[PoolSettings, ...], Outlook] | None = None
+        self._swept: tuple[tuple[PoolSettings, ...], DiscoveryCompleteness] | None = None
         self._edition = 0
         with self._lock:
-            self._put_in_force(settings)
+            self._activate(settings)
 
     @property
     def settings(self) -> Settings:
@@ -64,7 +64,7 @@ class InForce:
         return self._settings
 
     @property
-    def edition(self) -> int:
+    def generation(self) -> int:
         """Rises when other pools or settings have come into force, before whoever asked for them hears of it."""
         return self._edition
 
@@ -89,7 +89,7 @@ class InForce:
             if self._stopped:
                 raise ConfigError(["the exporter is stopping"])
             self.check(settings)
-            self._put_in_force(settings)
+            self._activate(settings)
 
     def rediscovered(self) -> None:
         """A rule has looked for pools: sweep those that it stands for now.
@@ -98,7 +98,7 @@ class InForce:
         """
         with self._lock:
             current = self._discovery.current
-            if not self._stopped and self._swept != (current.pools, current.outlook):
+            if not self._stopped and self._swept != (current.pools, current.completeness):
                 self._sweep(current, self._settings)
                 self._edition += 1
 
@@ -110,15 +110,15 @@ class InForce:
         try:
             self._stopped = True
             self._discovery.stop()
-            self._fleet.stop()
+            self._pool_manager.stop()
         finally:
             self._lock.release()
 
-    def _put_in_force(self, settings: Settings) -> None:
+    def _activate(self, settings: Settings) -> None:
         before, wanted = self._settings.targets, settings.targets
         # A sweep finds its connection whenever it begins: the old ones go last.
         self._connections.retain(before | wanted)
-        arrangement = self._discovery.arranged(settings)
+        arrangement = self._discovery.plan(settings)
         try:
             self._sweep(arrangement, settings)
         except ConfigError:
@@ -131,33 +131,33 @@ class InForce:
         self._edition += 1
         self._applied(settings)
 
-    def _sweep(self, arrangement: Arrangement, settings: Settings) -> None:
-        pools, outlook = arrangement.pools, arrangement.outlook
+    def _sweep(self, arrangement: DiscoveryPlan, settings: Settings) -> None:
+        pools, completeness = arrangement.pools, arrangement.completeness
         try:
-            self._fleet.apply(pools, settings.limits.series, outlook)
+            self._pool_manager.apply(pools, settings.limits.series, completeness)
         except (OSError, ValueError) as error:
             raise ConfigError([f"the key of the user labels cannot be used: {error}"]) from error
-        self._swept = pools, outlook
+        self._swept = pools, completeness
 
 
 class ConfigurationFile:
     """The file that the configuration comes from; an `exporter.daemon.reload.Source`."""
 
-    def __init__(self, file: Path, in_force: InForce) -> None:
+    def __init__(self, file: Path, in_force: ActiveConfig) -> None:
         self._file = file
-        self._in_force = in_force
+        self._active_config = in_force
         self._needed: Collection[Path] = ()
 
     def is_in_force(self) -> bool:
         """Whether the file says what is in force."""
         try:
-            return load_settings(self._file) == self._in_force.settings
+            return load_settings(self._file) == self._active_config.settings
         except ConfigError:
             return False
 
     def files(self) -> tuple[Path, ...]:
         """The file, the keys in force, and what the file needed when it was last read and refused."""
-        return (self._file, *sorted(_keys(self._in_force.settings).union(self._needed)))
+        return (self._file, *sorted(_keys(self._active_config.settings).union(self._needed)))
 
     def read(self) -> Callable[[], None]:
         """Check the file whole, and give what puts it in force.
@@ -172,12 +172,12 @@ class ConfigurationFile:
         # Whoever puts them in force may still refuse them, or something else beside them may be refused.
         self._needed = _keys(settings)
         try:
-            self._in_force.check(settings)
+            self._active_config.check(settings)
         except ConfigError as error:
             raise ConfigError([f"{self._file}: {fault}" for fault in error.faults]) from None
-        return partial(self._in_force.apply, settings)
+        return partial(self._active_config.apply, settings)
 
 
 def _keys(settings: Settings) -> set[Path]:
     """The key files that a configuration names."""
-    return {pool.identity_key_file for pool in settings.alike if pool.identity_key_file is not None}
+    return {pool.identity_key_file for pool in settings.all_pool_settings if pool.identity_key_file is not None}

@@ -13,25 +13,25 @@ from types import FrameType
 import structlog
 
 import exporter
-from exporter.aws.rate.limiters import Budgets
-from exporter.aws.sessions import ApiFactory, AwsApis, Connections
+from exporter.aws.rate.limiters import RateLimiters
+from exporter.aws.sessions import ApiFactory, AwsApis, TargetClients
 from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import Discovery
-from exporter.collect.pools import Fleet
-from exporter.collect.sweeping.workers import PATIENCE, Patience
+from exporter.collect.pools import PoolManager
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.config.apart import require_state_apart
 from exporter.config.settings import Detail, IdentityMode, Settings
-from exporter.daemon.active_config import ConfigurationFile, InForce
-from exporter.daemon.malloc import give_back, share_one_arena
+from exporter.daemon.active_config import ActiveConfig, ConfigurationFile
+from exporter.daemon.malloc import share_one_arena, trim_heap
 from exporter.daemon.reload import Reloader, Source
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.options import ListenAddress, ServeOptions
 from exporter.status.report import Sources
 from exporter.status.routes import status_routes
-from exporter.tracing.start import Off, Tracing, start_tracing
-from exporter.web.access import Gate
+from exporter.tracing.start import NoTracing, Tracing, start_tracing
+from exporter.web.access import Authenticator
 from exporter.web.config_watcher import WebConfig
 from exporter.web.routes import Probes, all_routes, probe_routes
 from exporter.web.server import WebServer
@@ -55,42 +55,42 @@ class App:
         *,
         make_api: ApiFactory | None = None,
         clock: Clock | None = None,
-        patience: Patience = PATIENCE,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         tracing: Tracing | None = None,
     ) -> None:
         """Build everything; nothing runs yet.
 
-        `make_api` reaches AWS through boto3 unless given; `patience` says how often a failed call is asked
+        `make_api` reaches AWS through boto3 unless given; `retry_policy` says how often a failed call is asked
         again. Raises `ConfigError` when an identity key cannot be read any more, or the web configuration is wrong.
         """
         self._options = options
         self._clock = clock or SystemClock()
-        self._tracing = tracing or Off()
+        self._tracing = tracing or NoTracing()
         shard = options.shard
-        self._own = OwnMetrics(
+        self._own = SelfMetrics(
             version=exporter.__version__, revision=revision(), shards=shard.count, shard_ordinal=shard.ordinal
         )
-        self._budgets = Budgets(settings.limits.rate, self._clock, shards=shard.count)
-        self._connections = Connections(make_api or AwsApis(), self._budgets, self._own, self._clock)
+        self._rate_limiters = RateLimiters(settings.limits.rate, self._clock, shards=shard.count)
+        self._connections = TargetClients(make_api or AwsApis(), self._rate_limiters, self._own, self._clock)
         self._web_config = self._read_web_config()
         if self._web_config is not None:  # before the state file is opened, which may set it aside
             require_state_apart(settings, options.config_file, self._web_config.files())
-        self._fleet = Fleet(
+        self._pool_manager = PoolManager(
             self._connections.reader,
             self._own,
             self._clock,
             state_path=settings.state_path,
             shard=shard,
-            patience=patience,
+            retry_policy=retry_policy,
             tracer=self._tracing,
-            after_sweep=give_back,
+            after_sweep=trim_heap,
         )
-        self._discovery = Discovery(self._connections.directory, self._own, self._clock, patience=patience)
+        self._discovery = Discovery(self._connections.directory, self._own, self._clock, retry_policy=retry_policy)
         self._exposed = False
-        self._in_force = InForce(
-            settings, self._fleet, self._discovery, self._connections, shard=shard, applied=self._applied
+        self._active_config = ActiveConfig(
+            settings, self._pool_manager, self._discovery, self._connections, shard=shard, applied=self._applied
         )
-        self._file = ConfigurationFile(options.config_file, self._in_force)
+        self._file = ConfigurationFile(options.config_file, self._active_config)
         sources: list[Source] = [self._file] if self._web_config is None else [self._file, self._web_config]
         self._reloader = Reloader(sources, self._own, self._clock, interval=options.auto_reload_interval)
         self._own.configuration_loaded(successful=True, now=self._clock.wall())
@@ -110,24 +110,24 @@ class App:
             server.start()
             for address in server.bound:
                 log.info("listening", address=str(address))
-        self._fleet.start()
-        self._discovery.start(self._in_force.rediscovered)
+        self._pool_manager.start()
+        self._discovery.start(self._active_config.rediscovered)
         self._reloader.start()
 
     def reload_soon(self) -> None:
         """Read the configuration again beside everything else; may be called by a signal handler."""
-        self._reloader.ask("signal")
+        self._reloader.request_reload("signal")
 
     def catch_up(self) -> None:
         """Read the configuration again if the file says something else by now than what this was built with."""
         if not self._file.is_in_force():
-            self._reloader.ask("changed during the start")
+            self._reloader.request_reload("changed during the start")
 
     def stop(self) -> None:
         """Take no more work, and let answers under way go out for a moment."""
         try:
             self._reloader.stop()
-            self._in_force.stop()
+            self._active_config.stop()
         finally:
             for server in self._servers:
                 server.stop()
@@ -145,9 +145,9 @@ class App:
         self._exposed = exposed
 
     def _web_config_changed(self) -> None:
-        self._applied(self._in_force.settings)
+        self._applied(self._active_config.settings)
         # A reload that was refused for what was wrong with it was refused as a whole.
-        self._reloader.retry("changed web configuration")
+        self._reloader.request_retry("changed web configuration")
 
     def _read_web_config(self) -> WebConfig | None:
         file = self._options.web_config_file
@@ -156,15 +156,15 @@ class App:
         return WebConfig(file, self._clock, on_change=self._web_config_changed)
 
     def _web_servers(self) -> list[WebServer]:
-        probes = Probes(self._silence, self._unreadiness)
+        probes = Probes(self._stalled_reason, self._unreadiness)
         exposition = Exposition(
-            self._fleet.views,
+            self._pool_manager.views,
             self._own,
             self._clock,
-            series_limit=lambda: self._in_force.settings.limits.series,
-            budgets=self._budgets.states,
+            series_limit=lambda: self._active_config.settings.limits.series,
+            budgets=self._rate_limiters.states,
             rules=self._discovery.states,
-            edition=lambda: self._in_force.edition,
+            generation=lambda: self._active_config.generation,
         )
         routes = all_routes(
             probes,
@@ -173,7 +173,7 @@ class App:
             telemetry_path=self._options.telemetry_path,
             reload=partial(self._reloader.reload, "request") if self._options.enable_lifecycle else None,
         )
-        gate = None if self._web_config is None else Gate(self._web_config, self._clock)
+        gate = None if self._web_config is None else Authenticator(self._web_config, self._clock)
         listening = partial(
             WebServer, clock=self._clock, on_failure=self._web_failed, on_answer=self._own.request_answered
         )
@@ -185,10 +185,10 @@ class App:
 
     def _status_sources(self) -> Sources:
         return Sources(
-            settings=lambda: self._in_force.settings,
-            views=self._fleet.views,
-            next_sweeps=self._fleet.next_sweeps,
-            budgets=self._budgets.states,
+            settings=lambda: self._active_config.settings,
+            views=self._pool_manager.views,
+            next_sweeps=self._pool_manager.next_sweeps,
+            budgets=self._rate_limiters.states,
             own=self._own,
             clock=self._clock,
             version=exporter.__version__,
@@ -198,14 +198,14 @@ class App:
             rules=self._discovery.states,
         )
 
-    def _silence(self) -> str | None:
-        return self._fleet.silence() or self._discovery.silence()
+    def _stalled_reason(self) -> str | None:
+        return self._pool_manager.stalled_reason() or self._discovery.stalled_reason()
 
     def _unreadiness(self) -> str | None:
-        return None if self._fleet.is_ready() else "not every pool was contacted yet"
+        return None if self._pool_manager.is_ready() else "not every pool was contacted yet"
 
     def _web_failed(self) -> None:
-        self._own.failed_unexpectedly("web")
+        self._own.unexpected_error("web")
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:
@@ -244,7 +244,9 @@ def _next(signals: SimpleQueue[signal.Signals]) -> signal.Signals | None:
 
 def shows_raw_names(settings: Settings) -> bool:
     """Whether some pool's user names stand on the page as they are."""
-    return any(pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in settings.alike)
+    return any(
+        pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in settings.all_pool_settings
+    )
 
 
 @contextmanager

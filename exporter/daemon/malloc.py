@@ -22,7 +22,7 @@ def share_one_arena(environ: Mapping[str, str]) -> bool:
     return bool(_c_library().mallopt(_M_ARENA_MAX, 1))
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return free heap pages to the OS (malloc_trim); glibc by itself trims only the top of the heap."""
     if has_arenas():
         _c_library().malloc_trim(ctypes.c_size_t(0))

@@ -32,7 +32,7 @@ _WATCHED = "changed content"
 
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
+class FileState:
     """What is seen of a file: a hash of its content, None where it cannot be read, and who may read it."""
 
     content: bytes | None = None
@@ -40,10 +40,12 @@ class _Sight:
     owner: int | None = None
 
 
-_Sights = Mapping[Path, _Sight]
+FileStates = Mapping[Path, FileState]
 
 
-class _Order(NamedTuple):
+class ReloadRequest(NamedTuple):
+    """Reload requested by a signal, a request or a changed file."""
+
     cause: str
     only_if_refused: bool
 
@@ -74,7 +76,7 @@ class Listener(Protocol):
         """An attempt to load the configuration ended at wall time `now`, in seconds."""
         ...
 
-    def failed_unexpectedly(self, component: str) -> None:
+    def unexpected_error(self, component: str) -> None:
         """What nobody foresaw has happened."""
         ...
 
@@ -103,14 +105,14 @@ class Reloader:
         self._settle = settle
         self._lock = threading.Lock()
         # A queue and no event: a signal handler may interrupt itself, which only a queue's `put` allows.
-        self._orders: SimpleQueue[_Order | None] = SimpleQueue()
+        self._orders: SimpleQueue[ReloadRequest | None] = SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="reload", daemon=True)
-        self._seen = self._sights()
+        self._seen = self._file_states()
         self._refused: str | None = None
 
     def start(self) -> None:
-        """Begin to watch, and to do what `ask` asks for."""
+        """Begin to watch, and to do what `request_reload` asks for."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -118,22 +120,22 @@ class Reloader:
         self._stopping.set()
         self._orders.put(None)
 
-    def ask(self, cause: str) -> None:
+    def request_reload(self, cause: str) -> None:
         """Reload soon, on the reloader's own thread; may be called by a signal handler, during a reload too."""
-        self._orders.put(_Order(cause, only_if_refused=False))
+        self._orders.put(ReloadRequest(cause, only_if_refused=False))
 
-    def retry(self, cause: str) -> None:
-        """As `ask`, unless all that was asked for is in force by then."""
-        self._orders.put(_Order(cause, only_if_refused=True))
+    def request_retry(self, cause: str) -> None:
+        """As `request_reload`, unless all that was asked for is in force by then."""
+        self._orders.put(ReloadRequest(cause, only_if_refused=True))
 
     def reload(self, cause: str) -> str | None:
         """Reload now; None when what was read is in force, else the reason why all stays as it was."""
         with self._lock:
-            return self._attempt(cause, self._sights())
+            return self._attempt(cause, self._file_states())
 
-    def look(self) -> None:
+    def check_files(self) -> None:
         """Reload when the files are others than at the last attempt."""
-        if self._sights() == self._seen:
+        if self._file_states() == self._seen:
             return
         sights = self._settled()
         with self._lock:
@@ -145,27 +147,27 @@ class Reloader:
             try:
                 order = self._orders.get(timeout=self._interval or None)
             except Empty:
-                self.look()
+                self.check_files()
             else:
                 if order is not None:
-                    self._obey(order)
+                    self._handle(order)
 
-    def _obey(self, order: _Order) -> None:
+    def _handle(self, order: ReloadRequest) -> None:
         with self._lock:
             if self._refused is not None or not order.only_if_refused:
-                self._attempt(order.cause, self._sights())
+                self._attempt(order.cause, self._file_states())
 
-    def _attempt(self, cause: str, sights: _Sights) -> str | None:
-        reason = self._tried(cause)
+    def _attempt(self, cause: str, sights: FileStates) -> str | None:
+        reason = self._try_reload(cause)
         if reason is None:
             # Files that are named from now on were read as they are now, the others at least as they were before.
-            sights = {file: sights.get(file, sight) for file, sight in self._sights().items()}
+            sights = {file: sights.get(file, sight) for file, sight in self._file_states().items()}
         # What was refused may need files that nobody looked at before it was read: to the watch they are a change.
         self._seen, self._refused = sights, reason
         self._listener.configuration_loaded(successful=reason is None, now=self._clock.wall())
         return reason
 
-    def _tried(self, cause: str) -> str | None:
+    def _try_reload(self, cause: str) -> str | None:
         reason = None
         try:
             for put_in_force in self._all_read():
@@ -176,7 +178,7 @@ class Reloader:
                 log.error("the configuration stays as it was", cause=cause, error=reason)
         except Exception:
             reason = "an unexpected failure, which the log describes"
-            self._listener.failed_unexpectedly("reload")
+            self._listener.unexpected_error("reload")
             log.exception("reloading failed unexpectedly", cause=cause)
         else:
             log.info("configuration reloaded", cause=cause)
@@ -195,31 +197,31 @@ class Reloader:
             raise ConfigError(faults)
         return read
 
-    def _settled(self) -> _Sights | None:
+    def _settled(self) -> FileStates | None:
         """The files once they stay the same; None when told to stop meanwhile."""
-        sights = self._sights()
+        sights = self._file_states()
         while not self._stopping.wait(self._settle):
-            before, sights = sights, self._sights()
+            before, sights = sights, self._file_states()
             if before == sights:
                 return sights
         return None
 
-    def _sights(self) -> _Sights:
+    def _file_states(self) -> FileStates:
         return {file: _sight(file) for source in self._sources for file in source.files()}
 
 
-def _sight(file: Path) -> _Sight:
+def _sight(file: Path) -> FileState:
     """How a file is now, whatever links lead to it."""
     try:
         content, status = read_regular(file, MAX_BYTES)
     except OSError:
         return _unread(file)
-    return _Sight(hashlib.sha256(content).digest(), status.st_mode, status.st_uid)
+    return FileState(hashlib.sha256(content).digest(), status.st_mode, status.st_uid)
 
 
-def _unread(file: Path) -> _Sight:
+def _unread(file: Path) -> FileState:
     try:
         status = file.stat()
     except OSError:
-        return _Sight()
-    return _Sight(None, status.st_mode, status.st_uid)
+        return FileState()
+    return FileState(None, status.st_mode, status.st_uid)

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 
 from exporter.metrics.detail_specs import DEVICE_METRICS, USER_METRICS
 from exporter.metrics.pool_specs import POOL_METRICS
-from exporter.metrics.self_specs import BUDGET_METRICS, OWN_METRICS, RULE_METRICS, SERIES_DROPPED
+from exporter.metrics.self_specs import RATE_LIMIT_METRICS, RULE_METRICS, SELF_METRICS, SERIES_DROPPED
 from exporter.metrics.spec import Spec
 
 CATALOGUE: tuple[Spec, ...] = (
     *(metric.spec for metric in POOL_METRICS),
     *(metric.spec for metric in USER_METRICS),
     *(metric.spec for metric in DEVICE_METRICS),
-    *(metric.spec for metric in OWN_METRICS),
-    *(metric.spec for metric in BUDGET_METRICS),
+    *(metric.spec for metric in SELF_METRICS),
+    *(metric.spec for metric in RATE_LIMIT_METRICS),
     *(metric.spec for metric in RULE_METRICS),
     SERIES_DROPPED,
 )

@@ -9,8 +9,8 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.collect.snapshot import PoolView
 from exporter.metrics.pool_specs import POOL_METRICS
-from exporter.metrics.self_specs import BUDGET_METRICS, RULE_METRICS, SERIES_DROPPED, DropReason
-from exporter.metrics.spec import BudgetMetric, BudgetView, PoolMetric, RuleMetric, RuleView, Spec
+from exporter.metrics.self_specs import RATE_LIMIT_METRICS, RULE_METRICS, SERIES_DROPPED, DropReason
+from exporter.metrics.spec import PoolMetric, RateLimitMetric, RateLimitView, RuleMetric, RuleView, Spec
 from exporter.metrics.text import clean
 
 Family = tuple[str, Callable[[], Metric]]
@@ -37,15 +37,15 @@ def _of_pools(metric: PoolMetric, views: Sequence[PoolView], now_ms: int) -> Met
     return family
 
 
-def budget_families(
-    budgets: Callable[[], Sequence[BudgetView]], metrics: Iterable[BudgetMetric] = BUDGET_METRICS
+def rate_limit_families(
+    budgets: Callable[[], Sequence[RateLimitView]], metrics: Iterable[RateLimitMetric] = RATE_LIMIT_METRICS
 ) -> Iterator[Family]:
     """Yield the families of the rate limiters. The state is read when a family is computed."""
     for metric in metrics:
-        yield metric.spec.name, partial(_of_budgets, metric, budgets)
+        yield metric.spec.name, partial(_rate_limit_families, metric, budgets)
 
 
-def _of_budgets(metric: BudgetMetric, budgets: Callable[[], Sequence[BudgetView]]) -> Metric:
+def _rate_limit_families(metric: RateLimitMetric, budgets: Callable[[], Sequence[RateLimitView]]) -> Metric:
     family = family_of(metric.spec)
     for budget in budgets():
         value = metric.value(budget)

@@ -29,7 +29,7 @@ _END = b"\x03\x00"
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class DeflateChunk:
     """Compressed text that can be placed anywhere in a gzip member.
 
     It contains no final deflate block and no reference to earlier data.
@@ -47,19 +47,19 @@ def compress(page: bytes) -> bytes:
     return gzip.compress(page, compresslevel=LEVEL, mtime=0)
 
 
-def pack(text: bytes) -> Packed:
+def deflate(text: bytes) -> DeflateChunk:
     """Return the text compressed as one piece."""
     deflate = isal_zlib.compressobj(LEVEL, wbits=_RAW)
     piece = deflate.compress(text) + deflate.flush(isal_zlib.Z_FULL_FLUSH)
-    return Packed((piece,), isal_zlib.crc32(text), len(text))
+    return DeflateChunk((piece,), isal_zlib.crc32(text), len(text))
 
 
-def unpack(packed: Packed) -> bytes:
+def inflate(packed: DeflateChunk) -> bytes:
     """Return the uncompressed text."""
     return isal_zlib.decompressobj(_RAW).decompress(b"".join(packed.pieces))
 
 
-def joined(parts: Iterable[Packed]) -> Packed:
+def concat(parts: Iterable[DeflateChunk]) -> DeflateChunk:
     """Return the concatenation of compressed texts, without compressing them again."""
     pieces: list[bytes] = []
     crc = size = 0
@@ -67,10 +67,10 @@ def joined(parts: Iterable[Packed]) -> Packed:
         pieces += part.pieces
         crc = isal_zlib.crc32_combine(crc, part.crc, part.size)
         size += part.size
-    return Packed(tuple(pieces), crc, size)
+    return DeflateChunk(tuple(pieces), crc, size)
 
 
-def member(parts: Iterable[Packed]) -> bytes:
+def gzip_member(parts: Iterable[DeflateChunk]) -> bytes:
     """Return the concatenation of compressed texts as a gzip member. The output is deterministic."""
-    whole = joined(parts)
+    whole = concat(parts)
     return b"".join([_HEADER, *whole.pieces, _END, struct.pack("<LL", whole.crc, whole.size & 0xFFFFFFFF)])

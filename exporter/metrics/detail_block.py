@@ -12,7 +12,7 @@ from typing import TypeVar
 from exporter.collect.snapshot import UserRow
 from exporter.config.settings import PoolSettings
 from exporter.metrics.detail_text import Lines, Text, ages
-from exporter.metrics.spec import DetailMetric, Reading
+from exporter.metrics.spec import DetailMetric, ValueFormat
 from exporter.metrics.text import escaped, seconds
 from exporter.model import Device
 
@@ -36,14 +36,14 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
+class LabelPrefixes:
     """Label prefixes of the series of a block, escaped once for all metrics."""
 
     users: tuple[tuple[str, UserRow], ...]
     devices: tuple[tuple[str, Device], ...]
 
 
-def cut(rows: tuple[UserRow, ...], known: Sequence[Block] = ()) -> tuple[Block, ...]:
+def split_into_blocks(rows: tuple[UserRow, ...], known: Sequence[Block] = ()) -> tuple[Block, ...]:
     """Split rows, sorted in hash order, into blocks. Known blocks whose users did not change are reused.
 
     The first users of the known blocks remain the block boundaries, so that adding or removing a user changes only
@@ -51,7 +51,7 @@ def cut(rows: tuple[UserRow, ...], known: Sequence[Block] = ()) -> tuple[Block, 
     from scratch.
     """
     if len(rows) < len(known) * USERS_PER_BLOCK // 4:
-        return cut(rows)
+        return split_into_blocks(rows)
     blocks: list[Block] = []
     start = 0
     for block, following in zip_longest(known, known[1:]):
@@ -78,14 +78,14 @@ def _fresh(rows: tuple[UserRow, ...]) -> Iterator[Block]:
         yield Block(rows[start : start + size])
 
 
-def heads_of(rows: Iterable[UserRow], pool_id: str) -> Heads:
+def label_prefixes(rows: Iterable[UserRow], pool_id: str) -> LabelPrefixes:
     """Return the label prefixes shared by all series of each user and each device."""
     pool = f'user_pool_id="{escaped(pool_id)}"'
     users = tuple((f'{pool},user="{escaped(row.label)}"', row) for row in rows)
     devices = tuple(
         (f'{head},device_key="{escaped(device.key)}"', device) for head, row in users for device in row.devices
     )
-    return Heads(users, devices)
+    return LabelPrefixes(users, devices)
 
 
 def lines(metric: DetailMetric[T], things: Sequence[tuple[str, T]], settings: PoolSettings) -> Text | None:
@@ -97,9 +97,9 @@ def lines(metric: DetailMetric[T], things: Sequence[tuple[str, T]], settings: Po
     ]
     if not series:
         return None
-    if metric.reading is Reading.AGE:
+    if metric.reading is ValueFormat.AGE:
         return ages(series)
-    shown = seconds if metric.reading is Reading.MOMENT else str
+    shown = seconds if metric.reading is ValueFormat.MOMENT else str
     return Lines("".join([f"{head}{shown(value)}\n" for head, value in series]).encode())
 
 

@@ -15,10 +15,10 @@ from typing import TypeAlias, TypeVar
 
 from exporter.collect.snapshot import PoolData, PoolView, UserRow
 from exporter.config.settings import Detail, PoolSettings
-from exporter.metrics.detail_block import Block, cut, heads_of, lines
+from exporter.metrics.detail_block import Block, label_prefixes, lines, split_into_blocks
 from exporter.metrics.detail_specs import DEVICE_METRICS, USER_METRICS, shows
 from exporter.metrics.detail_text import Family, Lines, Text
-from exporter.metrics.failure_isolation import Guard
+from exporter.metrics.failure_isolation import FailureIsolator
 from exporter.metrics.series_limit import fair_shares, users_within
 from exporter.metrics.spec import DetailMetric
 from exporter.model import Device
@@ -61,7 +61,7 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class CacheKey:
     """Cache key of a `DetailPart`. Publications are compared by identity."""
 
     limit: int
@@ -81,13 +81,13 @@ class DetailPart:
 class DetailSeries:
     """Renderer of user and device series. Thread-safe."""
 
-    def __init__(self, guard: Guard, metrics: Metrics | None = None, *, compact: bool = False) -> None:
+    def __init__(self, guard: FailureIsolator, metrics: Metrics | None = None, *, compact: bool = False) -> None:
         """`compact`: compress lines as soon as they are rendered, because most clients request gzip."""
         self._guard = guard
         self._compact = compact
         self._metrics = metrics or Metrics()
         self._publications: dict[str, Publication] = {}
-        self._kept: tuple[_Question, DetailPart] | None = None
+        self._kept: tuple[CacheKey, DetailPart] | None = None
         self._lock = Lock()
 
     def prepare(self, views: Sequence[PoolView], limit: int) -> DetailPart:
@@ -98,7 +98,7 @@ class DetailSeries:
                 for view in views
                 if view.data is not None and view.settings.detail is not Detail.POOL
             }
-            question = _Question(limit, tuple(view.settings.id for view in views), tuple(self._publications.values()))
+            question = CacheKey(limit, tuple(view.settings.id for view in views), tuple(self._publications.values()))
             if self._kept is None or self._kept[0] != question:
                 self._kept = None  # free the cached series, which may be large, before the next are rendered
                 self._kept = question, self._part(question)
@@ -107,13 +107,13 @@ class DetailSeries:
     def _publication(self, settings: PoolSettings, data: PoolData) -> Publication:
         previous = self._publications.get(settings.id)
         if previous is None or not _shown_alike(previous.settings, settings):
-            return Publication(settings, data, cut(data.rows))
+            return Publication(settings, data, split_into_blocks(data.rows))
         if previous.data is data:
             return previous
         if (previous.data.rows, previous.data.detail_counts) == (data.rows, data.detail_counts):
             previous.data = data  # the next call then only compares identities
             return previous
-        return Publication(settings, data, cut(data.rows, previous.blocks))
+        return Publication(settings, data, split_into_blocks(data.rows, previous.blocks))
 
     def _count(self, publication: Publication) -> set[str]:
         """Count the series of each user in blocks not counted yet; return the names of the metrics that raised."""
@@ -129,7 +129,7 @@ class DetailSeries:
             block.costs = tuple(cost)
         return _names_without(counted)
 
-    def _part(self, question: _Question) -> DetailPart:
+    def _part(self, question: CacheKey) -> DetailPart:
         broken: set[str] = set()
         for publication in self._publications.values():
             broken |= self._count(publication)
@@ -204,7 +204,7 @@ def _writing(
     metrics: Metrics, settings: PoolSettings, blocks: Sequence[Block], *, compact: bool
 ) -> dict[str, Callable[[], list[Text | None]]]:
     """Return, by metric name, a function that renders the lines of each block."""
-    heads = [heads_of(block.rows, settings.id) for block in blocks]
+    heads = [label_prefixes(block.rows, settings.id) for block in blocks]
     users, devices = [head.users for head in heads], [head.devices for head in heads]
     write = partial(_all_lines, settings=settings, compact=compact)
     return {

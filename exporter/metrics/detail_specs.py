@@ -9,7 +9,7 @@ from exporter.collect.snapshot import UserRow
 from exporter.config.attributes import attribute_label
 from exporter.config.settings import Detail, PoolSettings
 from exporter.metrics.pool_specs import POOL
-from exporter.metrics.spec import DETAILS_WITH_USERS, DetailMetric, Group, OverShards, Reading, Spec
+from exporter.metrics.spec import DETAILS_WITH_USERS, DetailMetric, DocSection, ShardAggregation, Spec, ValueFormat
 from exporter.model import Device
 
 USER, DEVICE_KEY = "user", "device_key"
@@ -54,16 +54,21 @@ def _info_labels(device: Device, attributes: tuple[str, ...]) -> tuple[tuple[str
 
 
 def _user(name: str, meaning: str) -> Spec:
-    return Spec(f"cognito_user_{name}", meaning, OverShards.EACH, Group.USER, (POOL, USER))
+    return Spec(f"cognito_user_{name}", meaning, ShardAggregation.EACH, DocSection.USER, (POOL, USER))
 
 
 def _device(name: str, meaning: str, *labels: str) -> Spec:
-    return Spec(f"cognito_device_{name}", meaning, OverShards.EACH, Group.DEVICE, (POOL, USER, DEVICE_KEY, *labels))
+    return Spec(
+        f"cognito_device_{name}", meaning, ShardAggregation.EACH, DocSection.DEVICE, (POOL, USER, DEVICE_KEY, *labels)
+    )
 
 
 USER_METRICS: tuple[DetailMetric[UserRow], ...] = (
     DetailMetric(
-        _user("devices", "Number of devices recorded for the user."), Reading.NUMBER, _device_count, attrgetter("users")
+        _user("devices", "Number of devices recorded for the user."),
+        ValueFormat.NUMBER,
+        _device_count,
+        attrgetter("users"),
     ),
     DetailMetric(
         _user(
@@ -71,7 +76,7 @@ USER_METRICS: tuple[DetailMetric[UserRow], ...] = (
             "Unix time of the latest authentication by any device of the user. For a device without a last "
             "authentication, its creation is used. Absent if no device has a date.",
         ),
-        Reading.MOMENT,
+        ValueFormat.MOMENT,
         _newest,
         attrgetter("dated_users"),
     ),
@@ -85,7 +90,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
             f"authentication. The age of the device is computed from it. {_DATED_FROM} "
             "Absent if Cognito reports neither date.",
         ),
-        Reading.MOMENT,
+        ValueFormat.MOMENT,
         _active,
         attrgetter("dated_devices"),
     ),
@@ -95,7 +100,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
             "Time in seconds since the last authentication of the device, or since its creation if Cognito reports no "
             f"last authentication, computed at scrape time. {_DATED_FROM} Absent if Cognito reports neither date.",
         ),
-        Reading.AGE,
+        ValueFormat.AGE,
         _active,
         attrgetter("dated_devices"),
     ),
@@ -104,7 +109,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
             "created_timestamp_seconds",
             "Unix time of the creation of the device record. Absent if Cognito does not report it.",
         ),
-        Reading.MOMENT,
+        ValueFormat.MOMENT,
         _created,
         attrgetter("created_devices"),
     ),
@@ -114,7 +119,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
             "Unix time of the last modification of the device record, which does not indicate use of the device. "
             "Absent if Cognito does not report it.",
         ),
-        Reading.MOMENT,
+        ValueFormat.MOMENT,
         _modified,
         attrgetter("modified_devices"),
     ),
@@ -126,7 +131,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
             "remembered_status",
             "status",
         ),
-        Reading.NUMBER,
+        ValueFormat.NUMBER,
         _one,
         attrgetter("devices"),
         _info_labels,
@@ -136,7 +141,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
 
 def shows(settings: PoolSettings, spec: Spec) -> bool:
     """Return True if pools with these settings have series of this detail metric."""
-    if spec.group is Group.USER:
+    if spec.group is DocSection.USER:
         return settings.detail in DETAILS_WITH_USERS
     return settings.detail is Detail.DEVICE and (settings.device_age_series or spec.name != AGE_NAME)
 

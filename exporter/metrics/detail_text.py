@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from exporter.metrics.compression import Packed, joined, pack, unpack
+from exporter.metrics.compression import DeflateChunk, concat, deflate, inflate
 from exporter.metrics.spec import Spec
 from exporter.metrics.text import FRACTIONS, seconds
 
@@ -24,20 +24,20 @@ class Lines:
 
     def __init__(self, text: bytes) -> None:
         # Threads that request different forms concurrently each get their own; the last assignment is kept.
-        self._kept: bytes | Packed = text
+        self._kept: bytes | DeflateChunk = text
 
     def plain(self) -> bytes:
         """Return the lines as text."""
         kept = self._kept
-        if isinstance(kept, Packed):
-            self._kept = kept = unpack(kept)
+        if isinstance(kept, DeflateChunk):
+            self._kept = kept = inflate(kept)
         return kept
 
-    def packed(self) -> Packed:
+    def packed(self) -> DeflateChunk:
         """Return the lines compressed."""
         kept = self._kept
-        if not isinstance(kept, Packed):
-            self._kept = kept = pack(kept)
+        if not isinstance(kept, DeflateChunk):
+            self._kept = kept = deflate(kept)
         return kept
 
 
@@ -102,17 +102,17 @@ class Family:
         head = Lines(f"# HELP {spec.name} {spec.help}\n# TYPE {spec.name} {spec.kind.value}\n".encode())
         self._lines = [head, *(text for text in texts if isinstance(text, Lines))]
         self._ages = [text for text in texts if isinstance(text, Ages)]
-        self._packed: Packed | None = None
+        self._packed: DeflateChunk | None = None
 
     def plain(self, now_ms: int) -> list[bytes]:
         """Return the family at `now_ms`, in parts."""
         self._packed = None
         return [*(text.plain() for text in self._lines), *(text.at(now_ms) for text in self._ages)]
 
-    def packed(self, now_ms: int) -> list[Packed]:
+    def packed(self, now_ms: int) -> list[DeflateChunk]:
         """Return the family at `now_ms`, compressed. Constant lines that are already compressed are reused."""
         if self._packed is None:
-            self._packed = joined(text.packed() for text in self._lines)
+            self._packed = concat(text.packed() for text in self._lines)
         if not self._ages:
             return [self._packed]
-        return [self._packed, pack(b"".join([text.at(now_ms) for text in self._ages]))]
+        return [self._packed, deflate(b"".join([text.at(now_ms) for text in self._ages]))]

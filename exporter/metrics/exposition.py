@@ -15,18 +15,18 @@ from prometheus_client.metrics_core import Metric
 from exporter.clock import Clock
 from exporter.collect.snapshot import PoolView
 from exporter.metrics.catalogue import sample_names
-from exporter.metrics.collector import Family, budget_families, dropped_family, pool_families, rule_families
-from exporter.metrics.compression import IN_PIECES, Packed, compress, member, pack
+from exporter.metrics.collector import Family, dropped_family, pool_families, rate_limit_families, rule_families
+from exporter.metrics.compression import IN_PIECES, DeflateChunk, compress, deflate, gzip_member
 from exporter.metrics.detail_series import DetailPart, DetailSeries, Metrics
 from exporter.metrics.detail_text import Family as DetailFamily
-from exporter.metrics.failure_isolation import Guard
+from exporter.metrics.failure_isolation import FailureIsolator
 from exporter.metrics.family_text import family_text
 from exporter.metrics.negotiation import Format, accepts_gzip, text_format
 from exporter.metrics.pool_specs import POOL_METRICS
-from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.self_specs import SERIES_DROPPED
 from exporter.metrics.single_flight import SingleFlight
-from exporter.metrics.spec import BudgetView, PoolMetric, RuleView
+from exporter.metrics.spec import PoolMetric, RateLimitView, RuleView
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class _Coding(Generic[T]):
 
 
 _PLAIN: _Coding[bytes] = _Coding(bytes, DetailFamily.plain, b"".join)
-_IN_PIECES: _Coding[Packed] = _Coding(pack, DetailFamily.packed, member)
+_IN_PIECES: _Coding[DeflateChunk] = _Coding(deflate, DetailFamily.packed, gzip_member)
 
 
 class Exposition:
@@ -66,31 +66,31 @@ class Exposition:
     def __init__(  # noqa: PLR0913 - each current value has its own source
         self,
         views: Callable[[], Sequence[PoolView]],
-        own: OwnMetrics,
+        own: SelfMetrics,
         clock: Clock,
         *,
         series_limit: Callable[[], int],
-        budgets: Callable[[], Sequence[BudgetView]],
+        budgets: Callable[[], Sequence[RateLimitView]],
         rules: Callable[[], Sequence[RuleView]] = tuple,
-        edition: Callable[[], int] = int,
+        generation: Callable[[], int] = int,
         pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
         detail_metrics: Metrics | None = None,
         in_pieces: bool = IN_PIECES,
     ) -> None:
         """`in_pieces`: compress only new parts of a page; if False, compress each page as a whole.
 
-        `edition` returns a different number after each change of the active pools or limits. Requests before and
+        `generation` returns a different number after each change of the active pools or limits. Requests before and
         after a change do not share a page.
         """
         self._views = views
         self._own = own
         self._clock = clock
         self._series_limit = series_limit
-        self._budgets = budgets
+        self._rate_limiters = budgets
         self._rules = rules
-        self._edition = edition
+        self._edition = generation
         self._pool_metrics = pool_metrics
-        self._guard = Guard(own.metric_failed)
+        self._guard = FailureIsolator(own.metric_failed)
         self._details = DetailSeries(self._guard, detail_metrics, compact=in_pieces)
         # A separate registry, because the exporter does not use the global registry of prometheus_client.
         nowhere = CollectorRegistry()
@@ -130,7 +130,7 @@ class Exposition:
         detail_parts = [
             self._guard.run(family.spec.name, partial(coding.family, family, now_ms)) or [] for family in families
         ]
-        live = (dropped_family(details.dropped), *budget_families(self._budgets), *rule_families(self._rules))
+        live = (dropped_family(details.dropped), *rate_limit_families(self._rate_limiters), *rule_families(self._rules))
         live_texts = self._families(live, style, names)
         # Rendered last, so that a metric that failed is already counted on the page from which it is missing.
         own_texts = self._families(self._own_families(), style, names)

@@ -13,7 +13,7 @@ T = TypeVar("T")
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Guard:
+class FailureIsolator:
     """Runner of the functions that compute metrics.
 
     Each failure is counted. Only the first of consecutive failures of a metric is logged.

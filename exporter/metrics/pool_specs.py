@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.utils import floatToGoString
 
 from exporter.collect.snapshot import PoolData, PoolView
-from exporter.metrics.spec import Group, Kind, OverShards, PoolMetric, Sample, Spec
+from exporter.metrics.spec import DocSection, MetricType, PoolMetric, Sample, ShardAggregation, Spec
 from exporter.model import DateSource, PoolState, RememberedStatus
 
 POOL = "user_pool_id"
@@ -148,12 +148,14 @@ def _optional(value: float | None) -> Iterable[Sample]:
     return () if value is None else (Sample(value),)
 
 
-def _pool(name: str, meaning: str, over_shards: OverShards, *labels: str, kind: Kind = Kind.GAUGE) -> Spec:
-    return Spec(f"cognito_user_pool_{name}", meaning, over_shards, Group.POOL, (POOL, *labels), kind)
+def _pool(
+    name: str, meaning: str, over_shards: ShardAggregation, *labels: str, kind: MetricType = MetricType.GAUGE
+) -> Spec:
+    return Spec(f"cognito_user_pool_{name}", meaning, over_shards, DocSection.POOL, (POOL, *labels), kind)
 
 
-def _sweep(name: str, meaning: str, over_shards: OverShards) -> Spec:
-    return Spec(f"cognito_exporter_{name}", meaning, over_shards, Group.SWEEP, (POOL,))
+def _sweep(name: str, meaning: str, over_shards: ShardAggregation) -> Spec:
+    return Spec(f"cognito_exporter_{name}", meaning, over_shards, DocSection.SWEEP, (POOL,))
 
 
 POOL_METRICS: tuple[PoolMetric, ...] = (
@@ -163,7 +165,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "Information about the pool, always 1: its name, account, Region, device tracking (off, opt_in, always), "
             "MFA (off, optional, on), and whether a remembered device can skip MFA. Absent until the pool is "
             "described.",
-            OverShards.MAX,
+            ShardAggregation.MAX,
             "user_pool_name",
             "aws_account_id",
             "aws_region",
@@ -177,7 +179,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
         _pool(
             "up",
             "0 if the pool is missing, denied or failing, or has not been contacted yet, else 1.",
-            OverShards.MIN,
+            ShardAggregation.MIN,
         ),
         _up,
     ),
@@ -186,17 +188,17 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "state",
             "State of the pool: 1 for the first that applies of missing, denied, failing, tracking_off (users are not "
             "read), unread (no sweep completed yet) and ok, 0 for all others.",
-            OverShards.MAX,
+            ShardAggregation.MAX,
             "state",
         ),
         _state,
     ),
     PoolMetric(
-        _pool("estimated_users", "Number of users in the pool as estimated by Cognito.", OverShards.MAX),
+        _pool("estimated_users", "Number of users in the pool as estimated by Cognito.", ShardAggregation.MAX),
         _estimated_users,
     ),
     PoolMetric(
-        _pool("users", "Number of users observed, limited to the configured user selection.", OverShards.SUM),
+        _pool("users", "Number of users observed, limited to the configured user selection.", ShardAggregation.SUM),
         _users,
     ),
     PoolMetric(
@@ -204,7 +206,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "devices",
             "Number of devices recorded for the observed users, by remembered status. The status is unknown if Cognito "
             "does not report it.",
-            OverShards.SUM,
+            ShardAggregation.SUM,
             "remembered_status",
         ),
         _devices,
@@ -214,7 +216,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "devices_by_date_source",
             "Number of devices by the date from which their age is computed: authenticated (last authentication), "
             "created (creation, if Cognito reports no last authentication) or none (neither date, so no age).",
-            OverShards.SUM,
+            ShardAggregation.SUM,
             "date_source",
         ),
         _date_sources,
@@ -224,7 +226,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "stale_devices",
             "Number of devices idle for strictly longer than the threshold at scrape time. Thresholds are cumulative: "
             "do not sum over them.",
-            OverShards.SUM,
+            ShardAggregation.SUM,
             "threshold",
             "remembered_status",
         ),
@@ -236,8 +238,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "Time in seconds since the last authentication of each device, or since its creation if Cognito reports no "
             "last authentication, computed at scrape time. cognito_user_pool_devices_by_date_source counts the devices "
             "by the date used. Apply histogram_quantile to the buckets without rate.",
-            OverShards.SUM,
-            kind=Kind.GAUGE_HISTOGRAM,
+            ShardAggregation.SUM,
+            kind=MetricType.GAUGE_HISTOGRAM,
         ),
         _ages,
     ),
@@ -245,8 +247,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
         _pool(
             "devices_per_user",
             "Number of devices per user, including users without devices.",
-            OverShards.SUM,
-            kind=Kind.GAUGE_HISTOGRAM,
+            ShardAggregation.SUM,
+            kind=MetricType.GAUGE_HISTOGRAM,
         ),
         _devices_per_user,
     ),
@@ -255,7 +257,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "oldest_device_authentication_timestamp_seconds",
             "Unix time of the last authentication of the device idle for longest, or of its creation if it has no last "
             "authentication. Absent if no device has a date.",
-            OverShards.MIN,
+            ShardAggregation.MIN,
         ),
         _oldest,
     ),
@@ -264,7 +266,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "newest_device_authentication_timestamp_seconds",
             "Unix time of the last authentication of the most recently used device, or of its creation if it has no "
             "last authentication. Absent if no device has a date.",
-            OverShards.MAX,
+            ShardAggregation.MAX,
         ),
         _newest,
     ),
@@ -272,19 +274,19 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
         _sweep(
             "refresh_interval_seconds",
             "Configured time in seconds from the start of one sweep of the pool to the start of the next.",
-            OverShards.MAX,
+            ShardAggregation.MAX,
         ),
         _refresh_interval,
     ),
     PoolMetric(
-        _sweep("last_sweep_duration_seconds", "Duration of the last finished sweep in seconds.", OverShards.MAX),
+        _sweep("last_sweep_duration_seconds", "Duration of the last finished sweep in seconds.", ShardAggregation.MAX),
         _last_duration,
     ),
     PoolMetric(
         _sweep(
             "last_sweep_success_timestamp_seconds",
             "Unix time of the end of the last sweep that read every user. Absent before the first such sweep.",
-            OverShards.MIN,
+            ShardAggregation.MIN,
         ),
         _last_success,
     ),
@@ -292,7 +294,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
         _sweep(
             "oldest_observation_timestamp_seconds",
             "Unix time at which the least recently refreshed user was read. No user data of the pool is older.",
-            OverShards.MIN,
+            ShardAggregation.MIN,
         ),
         _oldest_observation,
     ),
@@ -301,7 +303,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "sweep_progress_ratio",
             "Fraction of the users that the sweep in progress has processed, from 0 to 1. Absent if no sweep is in "
             "progress or the number of users is unknown.",
-            OverShards.MIN,
+            ShardAggregation.MIN,
         ),
         _progress,
     ),
@@ -310,7 +312,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "sweep_remaining_seconds",
             "Estimated remaining time of the sweep in progress in seconds. Absent if no sweep is in progress or there "
             "is no estimate.",
-            OverShards.MAX,
+            ShardAggregation.MAX,
         ),
         _remaining,
     ),

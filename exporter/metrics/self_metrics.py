@@ -14,7 +14,7 @@ from exporter.errors import Reason
 from exporter.metrics import self_specs as own
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.pool_specs import POOL
-from exporter.metrics.spec import Kind, OwnMetric
+from exporter.metrics.spec import MetricType, SelfMetric
 from exporter.observers import Target
 
 _REASONS = tuple(reason.value for reason in Reason)
@@ -27,7 +27,7 @@ _OPERATIONS = tuple(operation.value for operation in Operation)
 
 _CATEGORIES = tuple(category.value for category in Category)
 
-_OF_POOL: tuple[tuple[OwnMetric, tuple[str, ...] | None], ...] = (
+_OF_POOL: tuple[tuple[SelfMetric, tuple[str, ...] | None], ...] = (
     (own.SWEEPS, None),
     (own.SWEEP_FAILURES, _REASONS),
     (own.SWEEP_OVERRUNS, None),
@@ -42,7 +42,7 @@ _OF_TARGET = (own.AWS_REQUESTS, own.AWS_REQUEST_FAILURES, own.RATE_LIMIT_WAIT)
 """Counters of an account and Region."""
 
 
-class OwnMetrics:
+class SelfMetrics:
     """Metrics updated as an `AwsObserver`, `SweepObserver` and `DiscoveryObserver`. Thread-safe.
 
     Events of pools that are not configured are ignored. Otherwise, a sweep that finishes after its pool was removed
@@ -57,9 +57,11 @@ class OwnMetrics:
         self._operations: dict[Target, set[str]] = {}
         self._renamed: dict[Target, Target] = {}
         self._places: frozenset[tuple[str, str]] = frozenset()
-        self._counters = {m.spec.name: self._counter(m) for m in own.OWN_METRICS if m.spec.kind is Kind.COUNTER}
-        self._gauges = {m.spec.name: self._gauge(m) for m in own.OWN_METRICS if m.spec.kind is Kind.GAUGE}
-        self._histograms = {m.spec.name: self._histogram(m) for m in own.OWN_METRICS if m.spec.kind is Kind.HISTOGRAM}
+        self._counters = {m.spec.name: self._counter(m) for m in own.SELF_METRICS if m.spec.kind is MetricType.COUNTER}
+        self._gauges = {m.spec.name: self._gauge(m) for m in own.SELF_METRICS if m.spec.kind is MetricType.GAUGE}
+        self._histograms = {
+            m.spec.name: self._histogram(m) for m in own.SELF_METRICS if m.spec.kind is MetricType.HISTOGRAM
+        }
         build = (version, revision, platform.python_version())
         self._gauges[own.BUILD_INFO.spec.name].labels(*build).set(1)
         self._set(own.SHARDS, shards)
@@ -74,7 +76,7 @@ class OwnMetrics:
     @property
     def collectors(self) -> Iterable[tuple[str, Counter | Gauge | Histogram]]:
         """Yield the name and the collector of each metric, in the order of the catalogue."""
-        for metric in own.OWN_METRICS:
+        for metric in own.SELF_METRICS:
             name = metric.spec.name
             yield name, self._counters.get(name) or self._gauges.get(name) or self._histograms[name]
 
@@ -177,7 +179,7 @@ class OwnMetrics:
                 if sample.value and old.items() <= sample.labels.items():
                     self._of(metric).labels(**{**sample.labels, **new}).inc(sample.value)
 
-    def _samples(self, metric: OwnMetric) -> list[Sample]:
+    def _samples(self, metric: SelfMetric) -> list[Sample]:
         """Return the samples of a counter without its `_created` samples."""
         (family,) = self._of(metric).collect()
         return [sample for sample in family.samples if sample.name == metric.spec.name]
@@ -205,7 +207,7 @@ class OwnMetrics:
             if reason is not None:
                 self._of(own.AWS_REQUEST_FAILURES).labels(*labels, operation, reason.value).inc()
 
-    def waited(self, target: Target, category: str, seconds: float) -> None:
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         """Add the time that a request waited for the rate limiter."""
         with self._lock:
             shown = self._shown(target)
@@ -213,7 +215,7 @@ class OwnMetrics:
 
     # DiscoveryObserver
 
-    def look_ended(self, rule: str, region: str, reason: Reason | None) -> None:
+    def discovery_finished(self, rule: str, region: str, reason: Reason | None) -> None:
         """Count a discovery run that failed, entirely or in part; `reason` is None after success."""
         with self._lock:
             if reason is not None and (rule, region) in self._places:
@@ -275,27 +277,27 @@ class OwnMetrics:
         """Count a page from which a metric was omitted because computing it failed."""
         self._of(own.METRIC_FAILURES).labels(metric).inc()
 
-    def failed_unexpectedly(self, component: str) -> None:
+    def unexpected_error(self, component: str) -> None:
         """Count an unexpected error; `component` is one of `Component`."""
         self._of(own.UNEXPECTED_FAILURES).labels(own.Component(component).value).inc()
 
-    def _count(self, metric: OwnMetric, pool_id: str, *labels: str, by: int = 1) -> None:
+    def _count(self, metric: SelfMetric, pool_id: str, *labels: str, by: int = 1) -> None:
         with self._lock:
             if pool_id in self._pools:
                 self._of(metric).labels(pool_id, *labels).inc(by)
 
-    def _of(self, metric: OwnMetric) -> Counter:
+    def _of(self, metric: SelfMetric) -> Counter:
         return self._counters[metric.spec.name]
 
-    def _set(self, metric: OwnMetric, value: float) -> None:
+    def _set(self, metric: SelfMetric, value: float) -> None:
         self._gauges[metric.spec.name].set(value)
 
-    def _counter(self, metric: OwnMetric) -> Counter:
+    def _counter(self, metric: SelfMetric) -> Counter:
         return Counter(metric.spec.name, metric.spec.help, metric.spec.labels, registry=self.registry)
 
-    def _gauge(self, metric: OwnMetric) -> Gauge:
+    def _gauge(self, metric: SelfMetric) -> Gauge:
         return Gauge(metric.spec.name, metric.spec.help, metric.spec.labels, registry=self.registry)
 
-    def _histogram(self, metric: OwnMetric) -> Histogram:
+    def _histogram(self, metric: SelfMetric) -> Histogram:
         spec = metric.spec
         return Histogram(spec.name, spec.help, spec.labels, buckets=metric.buckets, registry=self.registry)

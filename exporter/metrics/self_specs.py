@@ -6,14 +6,14 @@ from enum import StrEnum
 
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import (
-    BudgetMetric,
-    BudgetView,
-    Group,
-    Kind,
-    OverShards,
-    OwnMetric,
+    DocSection,
+    MetricType,
+    RateLimitMetric,
+    RateLimitView,
     RuleMetric,
     RuleView,
+    SelfMetric,
+    ShardAggregation,
     Spec,
 )
 
@@ -56,47 +56,50 @@ class Component(StrEnum):
 def _spec(
     name: str,
     meaning: str,
-    over_shards: OverShards,
-    group: Group,
+    over_shards: ShardAggregation,
+    group: DocSection,
     labels: tuple[str, ...] = (),
     *,
-    kind: Kind = Kind.GAUGE,
+    kind: MetricType = MetricType.GAUGE,
 ) -> Spec:
     return Spec(f"cognito_exporter_{name}", meaning, over_shards, group, labels, kind)
 
 
-def _gauge(name: str, meaning: str, over_shards: OverShards, *labels: str) -> OwnMetric:
-    return OwnMetric(_spec(name, meaning, over_shards, Group.SELF, labels))
+def _gauge(name: str, meaning: str, over_shards: ShardAggregation, *labels: str) -> SelfMetric:
+    return SelfMetric(_spec(name, meaning, over_shards, DocSection.SELF, labels))
 
 
-def _counter(name: str, meaning: str, group: Group, *labels: str) -> OwnMetric:
-    return OwnMetric(_spec(name, meaning, OverShards.SUM, group, labels, kind=Kind.COUNTER))
+def _counter(name: str, meaning: str, group: DocSection, *labels: str) -> SelfMetric:
+    return SelfMetric(_spec(name, meaning, ShardAggregation.SUM, group, labels, kind=MetricType.COUNTER))
 
 
-def _histogram(name: str, meaning: str, group: Group, buckets: tuple[float, ...], *labels: str) -> OwnMetric:
-    return OwnMetric(_spec(name, meaning, OverShards.SUM, group, labels, kind=Kind.HISTOGRAM), buckets)
+def _histogram(name: str, meaning: str, group: DocSection, buckets: tuple[float, ...], *labels: str) -> SelfMetric:
+    return SelfMetric(_spec(name, meaning, ShardAggregation.SUM, group, labels, kind=MetricType.HISTOGRAM), buckets)
 
 
-SWEEPS = _counter("sweeps_total", "Total number of finished sweeps, successful or not.", Group.SWEEP, POOL)
+SWEEPS = _counter("sweeps_total", "Total number of finished sweeps, successful or not.", DocSection.SWEEP, POOL)
 SWEEP_FAILURES = _counter(
     "sweep_failures_total",
     "Total number of sweeps that failed as a whole, by reason. The pool keeps its last values, except in state "
     "missing.",
-    Group.SWEEP,
+    DocSection.SWEEP,
     POOL,
     "reason",
 )
 SWEEP_OVERRUNS = _counter(
-    "sweep_overruns_total", "Total number of sweeps still in progress when the next sweep was due.", Group.SWEEP, POOL
+    "sweep_overruns_total",
+    "Total number of sweeps still in progress when the next sweep was due.",
+    DocSection.SWEEP,
+    POOL,
 )
 SWEEP_RUNS_MISSED = _counter(
-    "sweep_runs_missed_total", "Total number of sweeps that were due but not started in time.", Group.SWEEP, POOL
+    "sweep_runs_missed_total", "Total number of sweeps that were due but not started in time.", DocSection.SWEEP, POOL
 )
 USER_READ_FAILURES = _counter(
     "user_read_failures_total",
     "Total number of users that a sweep could not read, by reason. These users keep their last values, and the sweep "
     "does not count as successful.",
-    Group.SWEEP,
+    DocSection.SWEEP,
     POOL,
     "reason",
 )
@@ -104,13 +107,13 @@ USERS_VANISHED = _counter(
     "users_vanished_total",
     "Total number of users no longer found: deleted between listing and reading, or absent from a complete "
     "enumeration. This does not count as a failure.",
-    Group.SWEEP,
+    DocSection.SWEEP,
     POOL,
 )
 USERS_SKIPPED = _counter(
     "users_skipped_total",
     "Total number of users skipped on purpose, by reason. Federated users have no devices.",
-    Group.SWEEP,
+    DocSection.SWEEP,
     POOL,
     "reason",
 )
@@ -119,7 +122,7 @@ DISCOVERY_FAILURES = _counter(
     "discovery_failures_total",
     "Total number of discovery runs that could not list or describe every pool, by reason. Previously discovered pools "
     "are kept.",
-    Group.DISCOVERY,
+    DocSection.DISCOVERY,
     *PLACE,
     "reason",
 )
@@ -127,14 +130,14 @@ DISCOVERY_FAILURES = _counter(
 AWS_REQUESTS = _counter(
     "aws_requests_total",
     "Total number of requests sent to AWS, including retries.",
-    Group.AWS,
+    DocSection.AWS,
     *TARGET,
     "operation",
 )
 AWS_REQUEST_FAILURES = _counter(
     "aws_request_failures_total",
     "Total number of failed requests to AWS, by error, including requests that failed before they were sent.",
-    Group.AWS,
+    DocSection.AWS,
     *TARGET,
     "operation",
     "error",
@@ -142,7 +145,7 @@ AWS_REQUEST_FAILURES = _counter(
 AWS_REQUEST_DURATION = _histogram(
     "aws_request_duration_seconds",
     "Duration of requests to AWS in seconds, including failed requests, without the wait for the rate limiter.",
-    Group.AWS,
+    DocSection.AWS,
     CALL_BUCKETS,
     *TARGET,
     "operation",
@@ -150,7 +153,7 @@ AWS_REQUEST_DURATION = _histogram(
 RATE_LIMIT_WAIT = _counter(
     "rate_limit_wait_seconds_total",
     "Total time in seconds that requests waited for the rate limiter, summed over concurrent requests.",
-    Group.AWS,
+    DocSection.AWS,
     *TARGET,
     "category",
 )
@@ -158,7 +161,7 @@ RATE_LIMIT_WAIT = _counter(
 BUILD_INFO = _gauge(
     "build_info",
     "Build information, always 1: version and revision of the exporter, and version of Python.",
-    OverShards.EACH,
+    ShardAggregation.EACH,
     "version",
     "revision",
     "python_version",
@@ -167,30 +170,30 @@ RELOAD_SUCCESSFUL = _gauge(
     "config_last_reload_successful",
     "1 if the last attempt to load the configuration succeeded, else 0. After a failure, the previous configuration "
     "stays active.",
-    OverShards.MIN,
+    ShardAggregation.MIN,
 )
 RELOAD_SUCCESS_TIMESTAMP = _gauge(
     "config_last_reload_success_timestamp_seconds",
     "Unix time at which the active configuration was loaded.",
-    OverShards.MIN,
+    ShardAggregation.MIN,
 )
 IDENTITY_EXPOSED = _gauge(
     "identity_exposed",
     "1 if raw user names are served without authentication beyond loopback, else 0.",
-    OverShards.MAX,
+    ShardAggregation.MAX,
 )
-SHARDS = _gauge("shards", "Configured number of shards of the deployment.", OverShards.MAX)
-SHARD_ORDINAL = _gauge("shard_ordinal", "Ordinal of this shard, counted from 0.", OverShards.EACH)
+SHARDS = _gauge("shards", "Configured number of shards of the deployment.", ShardAggregation.MAX)
+SHARD_ORDINAL = _gauge("shard_ordinal", "Ordinal of this shard, counted from 0.", ShardAggregation.EACH)
 STATE_ERRORS = _counter(
     "state_errors_total",
     "Total number of failures to read or write the state file. The exporter continues from memory.",
-    Group.SELF,
+    DocSection.SELF,
 )
 SCRAPE_DURATION = _histogram(
     "scrape_duration_seconds",
     "Time in seconds to render and compress /metrics, including the wait for a shared rendering. The scrape in "
     "progress is not included.",
-    Group.SELF,
+    DocSection.SELF,
     SCRAPE_BUCKETS,
 )
 HTTP_REQUESTS = _counter(
@@ -198,23 +201,23 @@ HTTP_REQUESTS = _counter(
     "Total number of HTTP responses by status code, including scrapes and probes. 401: no valid user name and "
     "password. 403: the lifecycle API is not enabled. 429: the configured rate is exceeded. 503: too many concurrent "
     "requests, or a failed probe.",
-    Group.SELF,
+    DocSection.SELF,
     "code",
 )
 METRIC_FAILURES = _counter(
     "metric_failures_total",
     "Total number of scrapes that omitted the metric because computing it failed. The log has the cause.",
-    Group.SELF,
+    DocSection.SELF,
     "metric",
 )
 UNEXPECTED_FAILURES = _counter(
     "unexpected_failures_total",
     "Total number of unexpected errors by component. The log has the traceback.",
-    Group.SELF,
+    DocSection.SELF,
     "component",
 )
 
-OWN_METRICS: tuple[OwnMetric, ...] = (
+SELF_METRICS: tuple[SelfMetric, ...] = (
     SWEEPS,
     SWEEP_FAILURES,
     SWEEP_OVERRUNS,
@@ -244,68 +247,68 @@ SERIES_DROPPED = _spec(
     "series_dropped",
     "Number of user and device series omitted from this page because limits.series is reached. A user is omitted with "
     "all its series.",
-    OverShards.SUM,
-    Group.SELF,
+    ShardAggregation.SUM,
+    DocSection.SELF,
     (POOL, "reason"),
 )
 
 
-def _configured(budget: BudgetView) -> float:
+def _configured(budget: RateLimitView) -> float:
     return budget.configured
 
 
-def _current(budget: BudgetView) -> float:
+def _current(budget: RateLimitView) -> float:
     return budget.current
 
 
-def _quota(budget: BudgetView) -> float | None:
+def _quota(budget: RateLimitView) -> float | None:
     return budget.quota
 
 
-def _provisioned(budget: BudgetView) -> float:
+def _provisioned(budget: RateLimitView) -> float:
     return float(budget.provisioned)
 
 
-BUDGET_METRICS: tuple[BudgetMetric, ...] = (
-    BudgetMetric(
+RATE_LIMIT_METRICS: tuple[RateLimitMetric, ...] = (
+    RateLimitMetric(
         _spec(
             "rate_limit_configured_requests_per_second",
             "Maximum number of requests per second of this process, by AWS quota category.",
-            OverShards.SUM,
-            Group.AWS,
+            ShardAggregation.SUM,
+            DocSection.AWS,
             (*TARGET, "category"),
         ),
         _configured,
     ),
-    BudgetMetric(
+    RateLimitMetric(
         _spec(
             "rate_limit_current_requests_per_second",
             "Number of requests per second that this process currently allows itself, by AWS quota category. Lowered "
             "while AWS throttles, then restored gradually.",
-            OverShards.SUM,
-            Group.AWS,
+            ShardAggregation.SUM,
+            DocSection.AWS,
             (*TARGET, "category"),
         ),
         _current,
     ),
-    BudgetMetric(
+    RateLimitMetric(
         _spec(
             "quota_requests_per_second",
             "Number of requests per second that AWS allows all callers of the account and Region together, by AWS "
             "quota category.",
-            OverShards.MAX,
-            Group.AWS,
+            ShardAggregation.MAX,
+            DocSection.AWS,
             (*TARGET, "category"),
         ),
         _quota,
     ),
-    BudgetMetric(
+    RateLimitMetric(
         _spec(
             "quota_provisioned",
             "1 if AWS reported the quota, 0 if cognito_exporter_quota_requests_per_second is the default that AWS "
             "documents. GetProvisionedLimit is called only if the rate is configured as a share of the quota.",
-            OverShards.MAX,
-            Group.AWS,
+            ShardAggregation.MAX,
+            DocSection.AWS,
             (*TARGET, "category"),
         ),
         _provisioned,
@@ -331,8 +334,8 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
             "discovery_up",
             "1 if the last discovery run of the rule in the Region could list and describe every pool, else 0. The "
             "label rule is the index of the rule in the configuration, counted from 0.",
-            OverShards.MIN,
-            Group.DISCOVERY,
+            ShardAggregation.MIN,
+            DocSection.DISCOVERY,
             PLACE,
         ),
         _up,
@@ -342,8 +345,8 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
             "discovery_pools",
             "Number of pools read because of the discovery rule. Pools of explicit entries or earlier rules are not "
             "counted.",
-            OverShards.MAX,
-            Group.DISCOVERY,
+            ShardAggregation.MAX,
+            DocSection.DISCOVERY,
             PLACE,
         ),
         _pools,
@@ -353,8 +356,8 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
             "discovery_last_success_timestamp_seconds",
             "Unix time of the end of the last discovery run of the rule in the Region that could list and describe "
             "every pool. Absent before the first such run.",
-            OverShards.MIN,
-            Group.DISCOVERY,
+            ShardAggregation.MIN,
+            DocSection.DISCOVERY,
             PLACE,
         ),
         _last_success,

@@ -14,7 +14,7 @@ from exporter.observers import Target
 T = TypeVar("T")
 
 
-class Kind(StrEnum):
+class MetricType(StrEnum):
     """Metric type, as named in the text formats."""
 
     GAUGE = "gauge"
@@ -23,16 +23,16 @@ class Kind(StrEnum):
     GAUGE_HISTOGRAM = "gaugehistogram"
 
 
-SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    Kind.GAUGE: ("",),
-    Kind.COUNTER: ("",),
-    Kind.HISTOGRAM: ("_bucket", "_sum", "_count"),
-    Kind.GAUGE_HISTOGRAM: ("_bucket", "_gsum", "_gcount"),
+SUFFIXES: dict[MetricType, tuple[str, ...]] = {
+    MetricType.GAUGE: ("",),
+    MetricType.COUNTER: ("",),
+    MetricType.HISTOGRAM: ("_bucket", "_sum", "_count"),
+    MetricType.GAUGE_HISTOGRAM: ("_bucket", "_gsum", "_gcount"),
 }
 """Suffixes that samples append to the metric name. The name of a counter already ends with `_total`."""
 
 
-class OverShards(StrEnum):
+class ShardAggregation(StrEnum):
     """Aggregation of the values of several shards to the value of the deployment."""
 
     SUM = "sum"
@@ -42,17 +42,17 @@ class OverShards(StrEnum):
     """No aggregation: every series belongs to one shard."""
 
 
-OVER_SHARDS_HELP = {
-    OverShards.SUM: "Over shards: sum.",
-    OverShards.MAX: "Over shards: max.",
-    OverShards.MIN: "Over shards: min.",
-    OverShards.EACH: "Over shards: not aggregated, each shard exposes its own series.",
+SHARD_AGGREGATION_HELP = {
+    ShardAggregation.SUM: "Over shards: sum.",
+    ShardAggregation.MAX: "Over shards: max.",
+    ShardAggregation.MIN: "Over shards: min.",
+    ShardAggregation.EACH: "Over shards: not aggregated, each shard exposes its own series.",
 }
 
 SWEPT_HELP = "Collected from AWS by background sweeps, not during the scrape."
 
 
-class Group(StrEnum):
+class DocSection(StrEnum):
     """Headings of the documentation, in order."""
 
     POOL = "User pools"
@@ -71,21 +71,21 @@ class Spec:
     name: str
     meaning: str
     """Complete sentences. Quotes and backslashes are not allowed: the two text formats escape them differently."""
-    over_shards: OverShards
-    group: Group
+    over_shards: ShardAggregation
+    group: DocSection
     labels: tuple[str, ...] = ()
-    kind: Kind = Kind.GAUGE
+    kind: MetricType = MetricType.GAUGE
 
     @property
     def help(self) -> str:
         """HELP text: the meaning, the origin of the value and the aggregation over shards."""
-        swept = (SWEPT_HELP,) if self.group in {Group.POOL, Group.USER, Group.DEVICE} else ()
-        return " ".join((self.meaning, *swept, OVER_SHARDS_HELP[self.over_shards]))
+        swept = (SWEPT_HELP,) if self.group in {DocSection.POOL, DocSection.USER, DocSection.DEVICE} else ()
+        return " ".join((self.meaning, *swept, SHARD_AGGREGATION_HELP[self.over_shards]))
 
     @property
     def family(self) -> str:
         """Name of the metric family in prometheus_client."""
-        return self.name.removesuffix("_total") if self.kind is Kind.COUNTER else self.name
+        return self.name.removesuffix("_total") if self.kind is MetricType.COUNTER else self.name
 
     @property
     def sample_names(self) -> frozenset[str]:
@@ -112,7 +112,7 @@ class PoolMetric:
     samples: Callable[[PoolView, int], Iterable[Sample]]
 
 
-class Reading(StrEnum):
+class ValueFormat(StrEnum):
     """Format of the value of a detail series."""
 
     NUMBER = "as it is"
@@ -125,7 +125,7 @@ class DetailMetric(Generic[T]):
     """Metric of each user or each device. There is no series if `value` returns None."""
 
     spec: Spec
-    reading: Reading
+    reading: ValueFormat
     value: Callable[[T], int | None]
     series: Callable[[DetailCounts], int]
     """Returns the number of series of a whole pool."""
@@ -133,7 +133,7 @@ class DetailMetric(Generic[T]):
     """Returns additional labels, given the user or device and the names of the configured device attributes."""
 
 
-class BudgetView(Protocol):
+class RateLimitView(Protocol):
     """Current state of the rate limiter of one quota category in one account and Region."""
 
     @property
@@ -168,11 +168,11 @@ class BudgetView(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetMetric:
+class RateLimitMetric:
     """Metric of a rate limiter, read at scrape time. There is no series if `value` returns None."""
 
     spec: Spec
-    value: Callable[[BudgetView], float | None]
+    value: Callable[[RateLimitView], float | None]
 
 
 class RuleView(Protocol):
@@ -213,7 +213,7 @@ class RuleMetric:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnMetric:
+class SelfMetric:
     """Metric of the exporter that is updated when events occur."""
 
     spec: Spec

@@ -52,7 +52,7 @@ def page(status: Status, view: View, *, telemetry_path: str) -> str:
             "main",
             _pools(status, view),
             _discovery(status),
-            _budgets(status.budgets),
+            _rate_limiters(status.budgets),
             _configuration(status),
             _legend(),
         ),
@@ -167,7 +167,7 @@ def _filter(choice: str, pools: int, view: View, *, current: bool) -> Html:
     )
 
 
-def _budgets(budgets: Iterable[Budget]) -> Html | None:
+def _rate_limiters(budgets: Iterable[Budget]) -> Html | None:
     by_target: dict[tuple[str, str], dict[str, Budget]] = defaultdict(dict)
     for budget in budgets:
         by_target[budget.aws_account_id, budget.aws_region][budget.category] = budget

@@ -15,8 +15,8 @@ from exporter.config import settings as config
 from exporter.errors import Reason
 from exporter.metrics import self_specs as own_metrics
 from exporter.metrics.pool_specs import POOL
-from exporter.metrics.self_metrics import OwnMetrics
-from exporter.metrics.spec import BudgetView, OwnMetric, RuleView
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.spec import RateLimitView, RuleView, SelfMetric
 from exporter.metrics.text import clean
 from exporter.model import PoolState, RememberedStatus
 from exporter.shard import Shard
@@ -29,7 +29,7 @@ _STATES = tuple(PoolState)
 _NOT_OVERDUE = frozenset({PoolState.MISSING, PoolState.DENIED})
 
 
-class Budget(BudgetView, Protocol):
+class Budget(RateLimitView, Protocol):
     """A rate budget as it stands now."""
 
     @property
@@ -56,7 +56,7 @@ class Sources:
     next_sweeps: Callable[[], Mapping[str, float]]
     """By pool: wall time in seconds."""
     budgets: Callable[[], Iterable[Budget]]
-    own: OwnMetrics
+    own: SelfMetrics
     clock: Clock
     version: str
     revision: str
@@ -101,12 +101,12 @@ class Sources:
 class _Counted:
     """What the exporter has counted about itself, read once."""
 
-    def __init__(self, own: OwnMetrics) -> None:
+    def __init__(self, own: SelfMetrics) -> None:
         self._collectors = dict(own.collectors)
         self._sweeps = self._by_pool(own_metrics.SWEEP_FAILURES)
         self._users = self._by_pool(own_metrics.USER_READ_FAILURES)
 
-    def total(self, metric: OwnMetric) -> float:
+    def total(self, metric: SelfMetric) -> float:
         """The sum over all samples."""
         return sum(value for _, value in self._samples(metric))
 
@@ -114,14 +114,14 @@ class _Counted:
         """Those of one pool."""
         return status.Failures(sweeps=self._sweeps.get(pool_id, {}), users=self._users.get(pool_id, {}))
 
-    def _by_pool(self, metric: OwnMetric) -> dict[str, dict[Reason, int]]:
+    def _by_pool(self, metric: SelfMetric) -> dict[str, dict[Reason, int]]:
         found: dict[str, dict[Reason, int]] = defaultdict(dict)
         for labels, value in self._samples(metric):
             if value:
                 found[labels[POOL]][Reason(labels["reason"])] = int(value)
         return found
 
-    def _samples(self, metric: OwnMetric) -> Iterable[tuple[Mapping[str, str], float]]:
+    def _samples(self, metric: SelfMetric) -> Iterable[tuple[Mapping[str, str], float]]:
         name = metric.spec.name
         for family in self._collectors[name].collect():
             for sample in family.samples:

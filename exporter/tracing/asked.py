@@ -13,7 +13,7 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 _SPOKEN = "http/protobuf"
 
 
-def asked_for(environ: Mapping[str, str]) -> bool:
+def is_enabled(environ: Mapping[str, str]) -> bool:
     """Whether traces are wanted: an exporter is named, or a place to send them to.
 
     That differs from other programs, which send to localhost unless they are told not to.
@@ -26,7 +26,7 @@ def asked_for(environ: Mapping[str, str]) -> bool:
     return _first(environ, _ENDPOINTS) is not None
 
 
-def refusal(environ: Mapping[str, str]) -> str | None:
+def unsupported_reason(environ: Mapping[str, str]) -> str | None:
     """What is asked for and cannot be had; None when all can. An address is not repeated: it may hold a key."""
     others = _exporters(environ) - {"otlp"}
     if others:

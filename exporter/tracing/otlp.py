@@ -55,13 +55,13 @@ class Otlp:
         with self._lock:
             under_way = list(self._under_way)
         for sweep in under_way:
-            sweep.ended()
+            sweep.close()
         shutdown = threading.Thread(target=self._provider.shutdown, name="tracing-stop", daemon=True)
         shutdown.start()
         shutdown.join(STOP_SECONDS)
 
 
-class _Line(HTTPAdapter):
+class _StatusRecordingAdapter(HTTPAdapter):
     """Sends a request, and knows how the last one went: the exporter tells only whether its batch arrived."""
 
     last = "no answer"
@@ -103,7 +103,7 @@ class Delivery(SpanExporter):
 
 
 def _delivery() -> Delivery:
-    line, session = _Line(), Session()
+    line, session = _StatusRecordingAdapter(), Session()
     session.mount("http://", line)
     session.mount("https://", line)
     return Delivery(OTLPSpanExporter(session=session), lambda: line.last)

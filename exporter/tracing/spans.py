@@ -81,7 +81,7 @@ class SweepSpans:
         self._result: SweepResult | None = None
         self._ended = False
 
-    def waited(self, target: Target, category: str, seconds: float) -> None:  # noqa: ARG002 - as the protocol has it
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:  # noqa: ARG002 - as the protocol has it
         """Add up the wait; a phase begins with the wait for its first request."""
         now = self._clock.monotonic()
         with self._lock:
@@ -107,11 +107,11 @@ class SweepSpans:
             if reason is not None or seconds > SLOW_SECONDS:
                 self._show(phase, operation, now - seconds, now, reason)
 
-    def came_to(self, result: SweepResult) -> None:
+    def sweep_result(self, result: SweepResult) -> None:
         """Note how it went."""
         self._result = result
 
-    def ended(self) -> None:
+    def close(self) -> None:
         """End all spans, once; a request that ends later is told to nobody."""
         now = self._clock.monotonic()
         with self._lock:

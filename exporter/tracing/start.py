@@ -10,7 +10,7 @@ import structlog
 from exporter.clock import Clock
 from exporter.observers import NoTraces, Tracer
 from exporter.shard import Shard
-from exporter.tracing.asked import asked_for, refusal
+from exporter.tracing.asked import is_enabled, unsupported_reason
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ class Tracing(Tracer, Protocol):
         ...
 
 
-class Off(NoTraces):
+class NoTracing(NoTraces):
     """Nothing is traced."""
 
     def stop(self) -> None:
@@ -36,21 +36,21 @@ def start_tracing(environ: Mapping[str, str], clock: Clock, *, version: str, sha
     What cannot be had is said in the log and is no reason to end: a platform may set these variables for all that runs
     on it.
     """
-    if not asked_for(environ):
-        return Off()
-    reason = refusal(environ)
+    if not is_enabled(environ):
+        return NoTracing()
+    reason = unsupported_reason(environ)
     if reason is not None:
         log.warning("no traces", error=reason)
-        return Off()
+        return NoTracing()
     try:
         from exporter.tracing.otlp import Otlp  # noqa: PLC0415 - it costs memory, and may not be installed
     except ImportError as error:
         log.warning("no traces: the extra is missing", error=str(error), install="cognito-device-exporter[tracing]")
-        return Off()
+        return NoTracing()
     try:
         tracing = Otlp(clock, version=version, shard=shard)
     except ValueError as error:
         log.warning("no traces: OpenTelemetry refuses its settings", error=str(error))
-        return Off()
+        return NoTracing()
     log.info("sweeps are traced")
     return tracing

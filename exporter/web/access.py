@@ -11,21 +11,21 @@ from exporter.config.web.settings import RateLimit, Tls, WebSettings
 from exporter.config.web.tls import canonical_san
 from exporter.web.config_watcher import WebConfig
 from exporter.web.messages import Request, Response, text
-from exporter.web.passwords import Passwords, Verdict
-from exporter.web.rate_limit import Pace
+from exporter.web.passwords import AuthResult, PasswordChecker
+from exporter.web.rate_limit import TokenBucket
 
 _REALM = ("WWW-Authenticate", 'Basic realm="cognito-device-exporter", charset="UTF-8"')
 _SAN_KINDS = frozenset({"DNS", "IP Address", "email", "URI"})
 
 
-class Gate:
+class Authenticator:
     """Stands before every page that is not public."""
 
-    def __init__(self, config: WebConfig, clock: Clock, passwords: Passwords | None = None) -> None:
+    def __init__(self, config: WebConfig, clock: Clock, passwords: PasswordChecker | None = None) -> None:
         self._config = config
         self._clock = clock
-        self._passwords = passwords or Passwords()
-        self._pace: Pace | None = None
+        self._passwords = passwords or PasswordChecker()
+        self._pace: TokenBucket | None = None
 
     @property
     def in_force(self) -> WebSettings:
@@ -43,25 +43,25 @@ class Gate:
         if not settings.users:
             return None
         match self._passwords.verdict(request.headers.get("authorization"), settings.users):
-            case Verdict.RIGHT:
+            case AuthResult.RIGHT:
                 return None
-            case Verdict.BUSY:
+            case AuthResult.BUSY:
                 return text(
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     "too many passwords to compare at the same time",
                     ("Retry-After", "1"),
                 )
-            case Verdict.WRONG:
+            case AuthResult.WRONG:
                 return text(HTTPStatus.UNAUTHORIZED, "unauthorized", _REALM)
 
-    def _paced(self, limit: RateLimit) -> Pace:
+    def _paced(self, limit: RateLimit) -> TokenBucket:
         pace = self._pace
         if pace is None or pace.limit != limit:
-            self._pace = pace = Pace(limit, self._clock)
+            self._pace = pace = TokenBucket(limit, self._clock)
         return pace
 
 
-def admits_client(tls: Tls, connection: ssl.SSLObject) -> bool:
+def client_certificate_allowed(tls: Tls, connection: ssl.SSLObject) -> bool:
     """Whether a client whose certificate, if it gave one, is verified has a name that is allowed."""
     certificate = connection.getpeercert()
     if not certificate:

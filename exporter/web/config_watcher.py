@@ -78,9 +78,9 @@ class WebConfig:
             with self._lock:
                 self._trouble, self._stamps = str(error), error.stamps
             raise
-        return partial(self._put_in_force, settings)
+        return partial(self._activate, settings)
 
-    def _put_in_force(self, settings: WebSettings) -> None:
+    def _activate(self, settings: WebSettings) -> None:
         with self._lock:
             self._adopt(settings)
 

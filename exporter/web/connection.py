@@ -19,9 +19,9 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.config.web.settings import WebSettings
-from exporter.web.access import admits_client
+from exporter.web.access import client_certificate_allowed
 from exporter.web.messages import Request, Response, parse_target, text
-from exporter.web.response_memory import Outbox, Room
+from exporter.web.response_memory import ResponseLimits, ResponseMemoryLimit
 from exporter.web.stream import NotTls, Stream
 
 log = structlog.stdlib.get_logger(__name__)
@@ -36,7 +36,7 @@ HEADERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class Timeouts:
     """What one client may take, and in `room` all of them; times in seconds, sizes in bytes."""
 
     head_bytes: int = 16 * 1024
@@ -50,7 +50,7 @@ class Bounds:
     """For a whole answer."""
     linger_seconds: float = 0.5
     """Between the last answer and closing."""
-    room: Room = field(default_factory=Room)
+    room: ResponseLimits = field(default_factory=ResponseLimits)
     """For answers on their way."""
 
 
@@ -62,11 +62,11 @@ class TooLarge(Exception):
         self.status = status
 
 
-class Site(Protocol):
+class RequestHandler(Protocol):
     """What a connection serves, and to whom."""
 
     @property
-    def outbox(self) -> Outbox:
+    def outbox(self) -> ResponseMemoryLimit:
         """The room for answers on their way, which all connections share."""
         ...
 
@@ -90,7 +90,7 @@ class Site(Protocol):
 class Connection:
     """Serves the requests of one connection, one after the other."""
 
-    def __init__(self, sock: socket.socket, site: Site, clock: Clock, bounds: Bounds) -> None:
+    def __init__(self, sock: socket.socket, site: RequestHandler, clock: Clock, bounds: Timeouts) -> None:
         self._stream = Stream(sock, clock)
         self._site = site
         self._settings = WebSettings()
@@ -121,7 +121,7 @@ class Connection:
         self._settings = self._site.current()
         tls = self._settings.tls
         try:
-            admitted = tls is None or admits_client(tls, self._stream.secure(tls.context, self._deadline))
+            admitted = tls is None or client_certificate_allowed(tls, self._stream.secure(tls.context, self._deadline))
         except NotTls as error:
             if error.told:
                 self._site.answered(HTTPStatus.BAD_REQUEST)
@@ -225,7 +225,7 @@ class Connection:
             ("Date", formatdate(self._clock.wall(), usegmt=True)),
             ("Content-Type", response.content_type),
             ("Content-Length", str(len(response.body))),
-            *_overridden((*HEADERS, *response.headers), self._settings.headers),
+            *_merge_headers((*HEADERS, *response.headers), self._settings.headers),
         ]
         if self._http.their_state is not h11.DONE or self._last:
             headers.append(("Connection", "close"))
@@ -241,7 +241,7 @@ class Connection:
         self._stream.send(head or b"", body, deadline)
 
 
-def _overridden(headers: tuple[tuple[str, str], ...], configured: Mapping[str, str]) -> list[tuple[str, str]]:
+def _merge_headers(headers: tuple[tuple[str, str], ...], configured: Mapping[str, str]) -> list[tuple[str, str]]:
     """The headers, with those that the operator has configured in the place of ours."""
     theirs = {name.lower() for name in configured}
     return [*((name, value) for name, value in headers if name.lower() not in theirs), *configured.items()]

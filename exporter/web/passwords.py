@@ -31,7 +31,7 @@ _MAX_CREDENTIALS = 4096
 Compare = Callable[[bytes, bytes], bool]
 
 
-class Verdict(Enum):
+class AuthResult(Enum):
     """What became of a request's credentials."""
 
     RIGHT = auto()
@@ -40,7 +40,7 @@ class Verdict(Enum):
     """Too many are being compared."""
 
 
-class Passwords:
+class PasswordChecker:
     """Compares passwords one at a time, and remembers those that were right.
 
     bcrypt is slow by intent, so one thread at a time may use a processor for it, and a request with a password that has
@@ -56,30 +56,30 @@ class Passwords:
         self._turn = Lock()
         self._places = BoundedSemaphore(WAITING + 1)
 
-    def verdict(self, authorization: str | None, users: Mapping[bytes, bytes]) -> Verdict:
+    def verdict(self, authorization: str | None, users: Mapping[bytes, bytes]) -> AuthResult:
         """Judge the value of an Authorization header; `users` has the hash of each name, and is not empty."""
         credentials = _credentials(authorization)
         if credentials is None:
-            return Verdict.WRONG
+            return AuthResult.WRONG
         name, password = credentials
         known = users.get(name)
         # An unknown user costs as much time as a known one, so that time does not tell who exists.
         hashed = self._someone(name, users) if known is None else known
         proof = self._digest(name, hashed, password)
         if known is not None and self._was_right(proof):
-            return Verdict.RIGHT
+            return AuthResult.RIGHT
         if not self._places.acquire(blocking=False):
-            return Verdict.BUSY
+            return AuthResult.BUSY
         try:
             matches = self._compared(password, hashed)
         finally:
             self._places.release()
         if matches is None:
-            return Verdict.BUSY
+            return AuthResult.BUSY
         if not matches or known is None:
-            return Verdict.WRONG
+            return AuthResult.WRONG
         self._remember(proof)
-        return Verdict.RIGHT
+        return AuthResult.RIGHT
 
     def _compared(self, password: bytes, hashed: bytes) -> bool | None:
         """Whether they match; None when the turn does not come in time."""

@@ -8,7 +8,7 @@ from exporter.clock import Clock
 from exporter.config.web.settings import RateLimit
 
 
-class Pace:
+class TokenBucket:
     """`limit.burst` requests at once, and one more for each interval that passes."""
 
     def __init__(self, limit: RateLimit, clock: Clock) -> None:

@@ -9,11 +9,11 @@ from threading import Condition
 
 from exporter.clock import Clock
 
-GiveUp = Callable[[], None]
+Abort = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ResponseLimits:
     """What answers on their way may take; sizes in bytes, times in seconds."""
 
     total: int = 32 * 1024 * 1024
@@ -29,26 +29,26 @@ class Room:
 
 
 @dataclass(slots=True)
-class _Held:
+class _InFlight:
     """A body on its way; `since` is when the last client joined."""
 
     body: bytes
     since: float = 0.0
-    readers: list[GiveUp] = field(default_factory=list)
+    readers: list[Abort] = field(default_factory=list)
 
 
-class Outbox:
+class ResponseMemoryLimit:
     """Grants room to answers; safe to call from many threads."""
 
-    def __init__(self, clock: Clock, room: Room | None = None) -> None:
+    def __init__(self, clock: Clock, room: ResponseLimits | None = None) -> None:
         self._clock = clock
-        self._room = room or Room()
-        self._held: dict[int, _Held] = {}  # by identity: what one rendering gave to several clients is there once
+        self._room = room or ResponseLimits()
+        self._held: dict[int, _InFlight] = {}  # by identity: what one rendering gave to several clients is there once
         self._changed = Condition()
         self._awaited: bytes | None = None
 
     @contextmanager
-    def room_for(self, body: bytes, give_up: GiveUp) -> Iterator[bool]:
+    def room_for(self, body: bytes, give_up: Abort) -> Iterator[bool]:
         """Hold room for a body as long as the context lasts; whether there is any.
 
         `give_up`, which another thread calls, must not wait, and has to make the context end soon.
@@ -63,18 +63,18 @@ class Outbox:
             if granted:
                 self._release(body, give_up)
 
-    def _granted(self, body: bytes, give_up: GiveUp) -> bool:
+    def _granted(self, body: bytes, give_up: Abort) -> bool:
         with self._changed:
             if self._awaited is body:  # made once for all who share it: there is room for each of them, or for none
                 self._changed.wait_for(lambda: self._awaited is not body, self._room.letting_go)
             if id(body) not in self._held and not self._fitted(body):
                 return False
-            held = self._held.setdefault(id(body), _Held(body))
+            held = self._held.setdefault(id(body), _InFlight(body))
             held.since = self._clock.monotonic()
             held.readers.append(give_up)
             return True
 
-    def _release(self, body: bytes, give_up: GiveUp) -> None:
+    def _release(self, body: bytes, give_up: Abort) -> None:
         with self._changed:
             held = self._held[id(body)]
             held.readers.remove(give_up)
@@ -85,7 +85,7 @@ class Outbox:
     def _fits(self, body: bytes) -> bool:
         return self._fits_beside([*self._held.values()], body)
 
-    def _fits_beside(self, others: Sequence[_Held], body: bytes) -> bool:
+    def _fits_beside(self, others: Sequence[_InFlight], body: bytes) -> bool:
         taken = sum(len(held.body) for held in others)
         return len(others) < self._room.always or taken + len(body) <= self._room.total
 
@@ -109,11 +109,11 @@ class Outbox:
             self._awaited = None
             self._changed.notify_all()
 
-    def _to_leave_for(self, body: bytes) -> list[_Held]:
+    def _to_leave_for(self, body: bytes) -> list[_InFlight]:
         """Those who have taken the longest, as many as the body needs; nobody where that is not enough."""
         now = self._clock.monotonic()
         staying = sorted(self._held.values(), key=lambda held: held.since)
-        leaving: list[_Held] = []
+        leaving: list[_InFlight] = []
         while not self._fits_beside(staying, body):
             if now - staying[0].since < self._room.patience:
                 return []

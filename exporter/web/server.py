@@ -15,11 +15,11 @@ import structlog
 from exporter.clock import Clock
 from exporter.config.web.settings import WebSettings
 from exporter.options import ListenAddress
-from exporter.web.access import Gate
+from exporter.web.access import Authenticator
 from exporter.web.address import bound, listen
-from exporter.web.connection import Bounds, Connection
+from exporter.web.connection import Connection, Timeouts
 from exporter.web.messages import Request, Response, Routes, dispatch, route_of, text
-from exporter.web.response_memory import Outbox
+from exporter.web.response_memory import ResponseMemoryLimit
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -60,8 +60,8 @@ class WebServer:
         *,
         on_failure: Callable[[], None],
         on_answer: Callable[[int], None] = lambda _: None,
-        gate: Gate | None = None,
-        bounds: Bounds | None = None,
+        gate: Authenticator | None = None,
+        bounds: Timeouts | None = None,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._addresses = addresses
@@ -70,8 +70,8 @@ class WebServer:
         self._on_failure = on_failure
         self._on_answer = on_answer
         self._gate = gate
-        self._bounds = bounds or Bounds()
-        self._outbox = Outbox(clock, self._bounds.room)
+        self._bounds = bounds or Timeouts()
+        self._outbox = ResponseMemoryLimit(clock, self._bounds.room)
         self._max_connections = max_connections
         self._listeners: list[socket.socket] = []
         self._bound: tuple[ListenAddress, ...] = ()
@@ -86,7 +86,7 @@ class WebServer:
         return self._bound
 
     @property
-    def outbox(self) -> Outbox:
+    def outbox(self) -> ResponseMemoryLimit:
         """The room for answers on their way."""
         return self._outbox
 
@@ -145,7 +145,7 @@ class WebServer:
             self._stopping.wait(ACCEPT_PAUSE_SECONDS)
             return
         self._make_room()
-        if not self._begun(sock):
+        if not self._create_pools(sock):
             in_plain = self._gate is None or self._gate.in_force.tls is None
             if in_plain:
                 self.answered(HTTPStatus.SERVICE_UNAVAILABLE)
@@ -162,7 +162,7 @@ class WebServer:
             _shut(sock)
             thread.join(ROOM_SECONDS)
 
-    def _begun(self, sock: socket.socket) -> bool:
+    def _create_pools(self, sock: socket.socket) -> bool:
         """Serve on a thread of its own, unless there are as many as may be, or as the system grants."""
         connection = Connection(sock, self, self._clock, self._bounds)
         thread = Thread(target=self._serve, args=(sock, connection), name="web-connection", daemon=True)

@@ -17,12 +17,12 @@ from exporter.errors import (
     ConnectionFailed,
     CredentialsFault,
     Denied,
+    ErrorAction,
     InvalidRequest,
     Malformed,
     ServerError,
     Throttled,
     UnexpectedFailure,
-    Verdict,
 )
 from tests.contract.canned import answering
 from tests.contract.worlds import ApiOver
@@ -182,7 +182,7 @@ def test_a_date_beyond_all_calendars_spoils_the_answer(api_over: ApiOver) -> Non
         # Whether a library trips over it first is its own affair.
         with pytest.raises((Malformed, UnexpectedFailure)) as caught:
             DEVICES(api_over(server.url), POOL)
-        assert caught.value.verdict is Verdict.RETRY
+        assert caught.value.verdict is ErrorAction.RETRY
 
 
 def test_a_connection_that_breaks_in_mid_answer_gives_no_page(api_over: ApiOver) -> None:

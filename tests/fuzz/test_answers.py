@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from exporter.aws import model_mapping as parse
 from exporter.aws.api import Category, Page
 from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
-from exporter.aws.error_mapping import refused
+from exporter.aws.error_mapping import from_response
 from exporter.aws.lean import responses as answers
-from exporter.aws.lean.transport import MAX_BODY_BYTES, TooLong, Transport, _Incoming
+from exporter.aws.lean.transport import MAX_BODY_BYTES, ResponseTooLong, Transport, _Incoming
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Malformed
 from exporter.model import Device, ListedUser, PoolDescription
@@ -228,7 +228,7 @@ def test_any_body_over_boto_is_a_value_or_an_error_of_ours(ask: Callable[[], obj
 def test_any_refusal_is_an_error_that_says_no_more_than_a_short_word(
     body: bytes, header: str | None, status: int
 ) -> None:
-    error = refused("ListUsers", answers.error_code(body, header), status)
+    error = from_response("ListUsers", answers.error_code(body, header), status)
     assert isinstance(error, AwsError)
     code = str(error).removeprefix("ListUsers: ")
     assert code.startswith("HTTP ") or (code.replace(".", "").isalnum() and len(code) <= 80)
@@ -267,7 +267,7 @@ def test_any_bytes_on_the_wire_are_an_answer_or_a_failed_connection(
     incoming = _Incoming()
     try:
         _TRANSPORT._exchange(_Wire(whole, size), b"", incoming)  # type: ignore[arg-type] # what is used of a connection
-    except (http.HTTPError, TooLong):
+    except (http.HTTPError, ResponseTooLong):
         return
     assert incoming.complete
     assert 200 <= incoming.status <= 999

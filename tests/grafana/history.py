@@ -22,7 +22,7 @@ from exporter.collect.snapshot import PoolView, SweepProgress
 from exporter.config.settings import Detail, Threshold
 from exporter.errors import Reason
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.model import Device, Mfa, PoolDescription, PoolState, RememberedStatus, Tracking
 from exporter.observers import Target
 from tests.unit.metrics.builders import OPENMETRICS, Budget, StillClock, data, settings, user
@@ -164,7 +164,7 @@ class History:
     def __init__(self, plans: tuple[Plan, ...], start: float, step: float) -> None:
         self._pools = [Pool(plan, start) for plan in plans]
         self._start, self._step = start, step
-        self._own = OwnMetrics(version="0.1.0", revision="4f2c1d7")
+        self._own = SelfMetrics(version="0.1.0", revision="4f2c1d7")
         self._own.configuration_loaded(successful=True, now=start)
         self._random = Random(0)
         self._targets = [Target(ACCOUNT, region) for region in sorted({plan.region for plan in plans})]
@@ -220,7 +220,7 @@ class History:
             refused = Reason.THROTTLED if throttled and self._random.random() < 0.1 else None
             seconds = self._random.lognormvariate(math.log(0.045), 0.5)
             self._own.request_finished(target, "AdminListDevices", seconds, refused, attempted=True)
-            self._own.waited(target, "UserResourceRead", self._random.expovariate(2))
+            self._own.rate_limit_waited(target, "UserResourceRead", self._random.expovariate(2))
         for _ in range(int(plan.users * self._step / HOUR / 60) + 1):
             self._own.request_finished(target, "ListUsers", self._random.uniform(0.08, 0.2), None, attempted=True)
         if now % HOUR < self._step:

@@ -13,7 +13,7 @@ from exporter.config.load import parse_settings
 from exporter.daemon.app import App
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.options import ListenAddress, ServeOptions
-from tests.harness import ACCOUNT, FAST, HASTY, Exporter, Page, config, pool, serving, session, shown
+from tests.harness import ACCOUNT, FAST, FAST_RETRIES, Exporter, Page, config, pool, serving, session, shown
 from tests.truth import assert_true
 
 OTHERS = ("210987654321", "321098765432")
@@ -81,7 +81,7 @@ def test_a_role_that_is_not_to_be_had_is_counted_with_its_reason(emulator: Emula
         pool(dead, role_arn=role(OTHERS[1]), external_id=RIGHT[OTHERS[1]]),
     ]
     emulator.faults.rules = (Rule(Fault.DROPPED, operation="AssumeRole", share=1.0),)
-    with serving(config(emulator.url, *entries), tmp_path, emulator.url, patience=HASTY) as running:
+    with serving(config(emulator.url, *entries), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
         page = running.after_first_sweep(refused, dead)
         failures = "cognito_exporter_aws_request_failures_total"
         assert page.failures(failures, aws_account_id=OTHERS[1], operation="AssumeRole").keys() == {"connection"}
@@ -114,7 +114,7 @@ def test_a_wrong_external_id_is_denied_and_costs_the_other_account_nothing(emula
     ]
     rules = [{"regions": ["eu-west-1"], "interval": "1s", "role_arn": role(OTHERS[0]), "external_id": "not-ours"}]
     text = config(emulator.url, *entries, discovery=rules)
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as running:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
         page = running.after_first_sweep(wrong, right)
         assert (page.state(wrong), page.state(right)) == ("denied", "ok")
         assert page.failures("cognito_exporter_sweep_failures_total", user_pool_id=wrong).keys() == {"denied"}
@@ -130,7 +130,7 @@ def test_an_account_that_does_not_answer_costs_the_other_nothing(emulator: Emula
         pool(dead, role_arn=role(OTHERS[0]), external_id=RIGHT[OTHERS[0]], endpoint_url="http://127.0.0.1:9"),
         pool(alive, role_arn=role(OTHERS[1]), external_id=RIGHT[OTHERS[1]], refresh_interval="1s"),
     ]
-    with serving(config(emulator.url, *entries), tmp_path, emulator.url, patience=HASTY) as running:
+    with serving(config(emulator.url, *entries), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
         running.after_first_sweep(dead, alive)
         page = running.after_sweep(alive)
         assert (page.state(dead), page.state(alive)) == ("failing", "ok")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.emulator import Chain, DeviceMix, Emulator, Fault, Paging, PoolTruth, Rule
-from tests.harness import HASTY, STUBBORN, Log, Page, config, serving, shown
+from tests.harness import FAST_RETRIES, STUBBORN, Log, Page, config, serving, shown
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import assert_true
 
@@ -32,7 +32,7 @@ def test_every_fifth_answer_bad_still_ends_in_a_true_sweep(
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=80)
     emulator.faults.rules = (Rule(fault, pool_id=pool_id, share=0.2),)
-    with serving(config(emulator.url, pool_id), tmp_path, emulator.url, patience=STUBBORN) as exporter:
+    with serving(config(emulator.url, pool_id), tmp_path, emulator.url, retry_policy=STUBBORN) as exporter:
         page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "ok"
     assert_true(page, pool_id, emulator.truth(pool_id))
@@ -50,7 +50,7 @@ def test_every_fifth_answer_bad_still_ends_in_a_true_sweep(
 def test_bad_answers_only_end_in_a_failed_sweep(emulator: Emulator, tmp_path: Path, log: Log, fault: Fault) -> None:
     pool_id = emulator.seed_pool("pool", users=80)
     emulator.faults.rules = (Rule(fault, "AdminListDevices"),)
-    with serving(config(emulator.url, pool_id), tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(config(emulator.url, pool_id), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         page = exporter.after_first_sweep(pool_id)
         assert exporter.is_ready()
     assert page.state(pool_id) == "failing"
@@ -87,7 +87,7 @@ def test_an_enumeration_that_never_ends_is_given_up(
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=70)
     emulator.faults.paging = {"ListUsers": Paging(chain=chain)}
-    with serving(config(emulator.url, pool_id), tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(config(emulator.url, pool_id), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "failing"
     assert not page.about(pool_id) & DATA
@@ -104,7 +104,7 @@ def test_devices_that_never_end_cost_only_the_users_who_have_them(
     """The users keep what was last read of them, and the sweep is no success."""
     pool_id = emulator.seed_pool("pool", users=3)
     text = config(emulator.url, pool_id, refresh_interval="1s")
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         success = last_success(exporter.after_first_sweep(pool_id), pool_id)
         before = emulator.truth(pool_id)
         emulator.faults.paging = {"AdminListDevices": Paging(chain=chain)}

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.model import Tracking
-from tests.harness import ACCOUNT, HASTY, Log, Page, config, serving, shown
+from tests.harness import ACCOUNT, FAST_RETRIES, Log, Page, config, serving, shown
 from tests.truth import assert_true
 
 UNKNOWN = "eu-west-1_NoSuchOne"
@@ -107,7 +107,7 @@ def test_a_pool_without_device_tracking_is_no_pool_without_devices(
 def test_a_pool_deleted_in_its_life_takes_its_data_along(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     doomed, other = seeded(emulator, "doomed", "other")
     text = config(emulator.url, doomed, other, refresh_interval="1s")
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         assert_true(exporter.after_first_sweep(doomed), doomed, emulator.truth(doomed))
         emulator.call("DeleteUserPool", {"UserPoolId": doomed})
         assert shown(lambda: exporter.state(doomed) == "missing")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.emulator import Emulator, Fault, Paging, Rule
-from tests.harness import ACCOUNT, FAST, HASTY, Exporter, Log, Page, config, pool, serving, shown
+from tests.harness import ACCOUNT, FAST, FAST_RETRIES, Exporter, Log, Page, config, pool, serving, shown
 from tests.truth import assert_true
 
 IRELAND, OREGON = "eu-west-1", "us-west-2"
@@ -131,7 +131,9 @@ def test_a_listing_that_fails_removes_no_pool_and_shows(
     emulator: Emulator, tmp_path: Path, log: Log, fault: Fault, reason: str
 ) -> None:
     first = seeded(emulator, "first")
-    with serving(config(emulator.url, discovery=[rule()]), tmp_path, emulator.url, patience=HASTY) as running:
+    with serving(
+        config(emulator.url, discovery=[rule()]), tmp_path, emulator.url, retry_policy=FAST_RETRIES
+    ) as running:
         assert shown(lambda: reads(running, first))
         emulator.faults.rules = (Rule(fault, operation="ListUserPools"),)
         assert shown(lambda: running.value(UP, rule="0", aws_region=IRELAND) == 0)
@@ -148,7 +150,7 @@ def test_a_region_that_is_off_costs_the_other_nothing_and_readiness_does_not_wai
     ours = seeded(emulator, "shop")
     off = {"regions": [OREGON], "interval": "1s", "endpoint_url": "http://127.0.0.1:9"}
     text = config(emulator.url, discovery=[rule(), off])
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as running:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
         assert shown(lambda: reads(running, ours))
         assert shown(running.is_ready)
         page = running.scrape()
@@ -170,7 +172,7 @@ def test_tags_that_cannot_be_read_leave_that_pool_as_it_was(emulator: Emulator, 
     known = seeded(emulator, "known", team="identity")
     gone = seeded(emulator, "gone", team="identity")
     text = config(emulator.url, discovery=[rule(tags={"team": "identity"})])
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as running:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
         assert shown(lambda: reads(running, known, gone))
         new = seeded(emulator, "new", users=0)
         emulator.faults.rules = tuple(
@@ -197,7 +199,7 @@ def test_a_restart_restores_what_a_rule_finds_and_keeps_the_rest_until_its_regio
         before = running.after_first_sweep(ours, far)
     off = text.replace(f"- regions:\n  - {OREGON}", f"- regions:\n  - {OREGON}\n  endpoint_url: http://127.0.0.1:9")
     assert off != text
-    with serving(off, tmp_path, emulator.url, patience=HASTY) as running:
+    with serving(off, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
         assert shown(lambda: reads(running, ours))
         assert shown(lambda: bool(running.value(FAILURES, rule="1", aws_region=OREGON, reason="connection")))
     emulator.clear_requests()

@@ -10,7 +10,7 @@ from exporter.aws.api import Category, Operation
 from exporter.emulator import Emulator
 from exporter.errors import Reason
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.spec import Group
+from exporter.metrics.spec import DocSection
 from tests.harness import CLASSIC, OPENMETRICS, Page, config, identity_key, pool, serving, shown
 
 NO_RULES = {spec.name: "no rule is configured" for spec in CATALOGUE if "_discovery_" in spec.name}
@@ -33,7 +33,7 @@ NOT_READ = {
     "cognito_exporter_last_sweep_success_timestamp_seconds": "no sweep has ended",
     "cognito_exporter_oldest_observation_timestamp_seconds": "no sweep has ended",
     "cognito_exporter_sweep_remaining_seconds": "no user was read",
-    **{spec.name: "as for users" for spec in CATALOGUE if spec.group in {Group.USER, Group.DEVICE}},
+    **{spec.name: "as for users" for spec in CATALOGUE if spec.group in {DocSection.USER, DocSection.DEVICE}},
 }
 """What may be absent, and why."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.emulator import SEED_PASSWORD, AgeDistribution, DeviceMix, Emulator, Fault, Rule
-from tests.harness import HASTY, Exporter, Page, config, serving, shown
+from tests.harness import FAST_RETRIES, Exporter, Page, config, serving, shown
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import DAY, assert_true
 
@@ -72,7 +72,7 @@ def is_younger(exporter: Exporter, before: Page, device: dict[str, str]) -> bool
 def test_a_pool_that_is_denied_later_keeps_its_last_good_values(emulator: Emulator, tmp_path: Path) -> None:
     pool_id, other = (emulator.seed_pool(name, users=40) for name in ("pool", "other"))
     text = config(emulator.url, pool_id, other, refresh_interval="1s")
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         exporter.after_first_sweep(pool_id, other)
         truth = emulator.truth(pool_id)
         emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", pool_id),)
@@ -98,7 +98,7 @@ def test_a_pool_silent_for_longer_than_max_staleness_shows_no_data_until_it_is_r
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=30)
     text = config(emulator.url, pool_id, refresh_interval="1s", max_staleness="2s")
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.SERVER_ERROR),)
         assert shown(lambda: exporter.state(pool_id) == "failing")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.emulator import Emulator, Fault, Rule
-from tests.harness import HASTY, Exporter, Log, Page, config, free_port, pool, serving, shown
+from tests.harness import FAST_RETRIES, Exporter, Log, Page, config, free_port, pool, serving, shown
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import assert_true
 
@@ -37,7 +37,7 @@ def assert_failing(page: Page, log: Log, reason: str, error: str = "") -> None:
     """`error` is AWS's own code, if it came to that."""
     assert_withdrawn(page)
     assert page.failures("cognito_exporter_sweep_failures_total", user_pool_id=POOL) == {reason: 1}
-    assert request_failures(page, "DescribeUserPool") == {reason: HASTY.first_attempts}
+    assert request_failures(page, "DescribeUserPool") == {reason: FAST_RETRIES.first_attempts}
     assert request_failures(page, "GetCallerIdentity") == {reason: 1}
     (line,) = log.events("sweep finished", user_pool_id=POOL)
     assert (line["level"], line["state"], line["reason"]) == ("warn", "failing", reason)
@@ -46,7 +46,9 @@ def assert_failing(page: Page, log: Log, reason: str, error: str = "") -> None:
 
 
 def test_without_credentials(emulator: Emulator, tmp_path: Path, log: Log) -> None:
-    with serving(config(emulator.url, POOL), tmp_path, emulator.url, access_key=None, patience=HASTY) as exporter:
+    with serving(
+        config(emulator.url, POOL), tmp_path, emulator.url, access_key=None, retry_policy=FAST_RETRIES
+    ) as exporter:
         assert shown(exporter.is_ready)
         page = exporter.scrape()
     assert_withdrawn(page)
@@ -61,15 +63,15 @@ def test_without_credentials(emulator: Emulator, tmp_path: Path, log: Log) -> No
 
 def test_with_expired_credentials(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     emulator.faults.rules = (Rule(Fault.EXPIRED_CREDENTIALS),)
-    with serving(config(emulator.url, POOL), tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(config(emulator.url, POOL), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         page = settled(exporter)
     assert_failing(page, log, "credentials", "ExpiredTokenException")
-    assert requests(page, "DescribeUserPool") == HASTY.first_attempts
+    assert requests(page, "DescribeUserPool") == FAST_RETRIES.first_attempts
 
 
 def test_with_an_endpoint_that_nobody_listens_on(tmp_path: Path, log: Log) -> None:
     closed = f"http://127.0.0.1:{free_port()}"
-    with serving(config(closed, POOL), tmp_path, closed, patience=HASTY) as exporter:
+    with serving(config(closed, POOL), tmp_path, closed, retry_policy=FAST_RETRIES) as exporter:
         page = settled(exporter)
     assert_failing(page, log, "connection")
 
@@ -77,7 +79,7 @@ def test_with_an_endpoint_that_nobody_listens_on(tmp_path: Path, log: Log) -> No
 def test_a_dead_endpoint_of_one_pool_harms_no_other(emulator: Emulator, tmp_path: Path) -> None:
     alive = emulator.seed_pool("alive", users=30)
     dead = pool(POOL, endpoint_url=f"http://127.0.0.1:{free_port()}")
-    with serving(config(emulator.url, dead, alive), tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(config(emulator.url, dead, alive), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         page = exporter.after_first_sweep(POOL, alive)
         assert exporter.is_ready()
     assert page.state(POOL) == "failing"
@@ -88,7 +90,7 @@ def test_a_dead_endpoint_of_one_pool_harms_no_other(emulator: Emulator, tmp_path
 def test_credentials_that_expire_and_are_renewed_cost_no_data(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=30)
     text = config(emulator.url, pool_id, refresh_interval="1s")
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.EXPIRED_CREDENTIALS),)
         assert shown(lambda: exporter.state(pool_id) == "failing")

@@ -8,7 +8,7 @@ from typing import Any
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.logging_setup import LogLevel
 from tests.fakes import eventually
-from tests.harness import HASTY, Log, captured_log, config, pool, serving
+from tests.harness import FAST_RETRIES, Log, captured_log, config, pool, serving
 
 TELLING = "state of the pool"
 
@@ -30,7 +30,10 @@ def test_the_log_says_why_a_pool_is_in_each_of_its_states(emulator: Emulator, tm
     text = config(
         emulator.url, pool(pool_id, users={"groups": ["staff"]}), refresh_interval="1s", max_staleness="1s500ms"
     )
-    with captured_log(LogLevel.DEBUG) as log, serving(text, tmp_path, emulator.url, patience=HASTY) as running:
+    with (
+        captured_log(LogLevel.DEBUG) as log,
+        serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running,
+    ):
         assert "reason" not in told(log, "unread", "the pool does not answer yet")
         told(log, "ok", "has read every user")
 

@@ -12,7 +12,7 @@ import pytest
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.model import PoolState
 from tests.fakes import OffsetClock
-from tests.harness import HASTY, Exporter, Page, config, serving, shown
+from tests.harness import FAST_RETRIES, Exporter, Page, config, serving, shown
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import assert_true
 
@@ -74,7 +74,7 @@ def test_a_pool_in_trouble_says_so_and_is_well_again_when_that_is_over(
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=30)
     with serving(
-        config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url, patience=HASTY
+        config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url, retry_policy=FAST_RETRIES
     ) as exporter:
         reaches(exporter, pool_id, "ok")
         over = trouble(emulator, pool_id)
@@ -118,7 +118,7 @@ def test_a_missing_pool_is_unread_no_more_and_comes_with_a_change_of_the_configu
 def test_of_several_troubles_the_first_of_the_list_is_told(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=10)
     with serving(
-        config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url, patience=HASTY
+        config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url, retry_policy=FAST_RETRIES
     ) as exporter:
         reaches(exporter, pool_id, "ok")
         over = failing(emulator, pool_id)
@@ -135,7 +135,7 @@ def test_of_several_troubles_the_first_of_the_list_is_told(emulator: Emulator, t
 def test_silence_is_counted_from_the_first_failure_and_ended_by_an_answer(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=10)
     text = config(emulator.url, pool_id, refresh_interval="1s", max_staleness="3s")
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         reaches(exporter, pool_id, "ok")
         over = failing(emulator, pool_id)
         reaches(exporter, pool_id, "failing")

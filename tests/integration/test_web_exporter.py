@@ -239,7 +239,7 @@ def test_a_reload_that_the_web_configuration_was_refused_for_is_made_up_for_when
         clock.advance(LOOK_SECONDS)
         assert fetch(*metrics).status == 200
         assert eventually(lambda: reloaded(daemon) == 1)
-        assert daemon._in_force.settings.pools[0].refresh_interval == 3 * 3600
+        assert daemon._active_config.settings.pools[0].refresh_interval == 3 * 3600
 
 
 def reloaded(daemon: App) -> float | None:

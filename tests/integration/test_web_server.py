@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from exporter.clock import SystemClock
 from exporter.options import ListenAddress
-from exporter.web.connection import Bounds
+from exporter.web.connection import Timeouts
 from exporter.web.messages import Request, Response, Route, text
-from exporter.web.response_memory import Room
+from exporter.web.response_memory import ResponseLimits
 from exporter.web.routes import MAX_SCRAPES
 from exporter.web.server import MAX_CONNECTIONS, WebServer, _refuse
 from tests.fakes import eventually
@@ -24,7 +24,7 @@ from tests.fakes import eventually
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 LARGE = 2_000_000
 """More than the kernel keeps for a client who does not read."""
-HASTY = Bounds(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
+HASTY = Timeouts(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
 
 
 def _fail(_request: Request) -> Response:
@@ -42,7 +42,7 @@ ROUTES = {
 @contextmanager
 def served(
     *addresses: ListenAddress,
-    bounds: Bounds | None = None,
+    bounds: Timeouts | None = None,
     max_connections: int = 10,
     routes: dict[str, Route] | None = None,
     on_failure: Callable[[], None] = lambda: None,
@@ -183,7 +183,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     ],
 )
 def test_whatever_is_sent_has_a_fitting_answer(sent: bytes, status: int) -> None:
-    with served(bounds=Bounds(linger_seconds=0.1)) as server:
+    with served(bounds=Timeouts(linger_seconds=0.1)) as server:
         assert _answer(server, sent).startswith(b"HTTP/1.1 %d " % status)
         assert _get(server)[0] == 200
 
@@ -195,7 +195,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
         answer = b"".join(iter(lambda: sock.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b"\r\nConnection: close\r\n" in answer
-        assert time.monotonic() - started < Bounds().read_seconds / 2
+        assert time.monotonic() - started < Timeouts().read_seconds / 2
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
 )
 def test_a_request_with_two_lengths_is_refused_and_the_last_of_its_connection(lengths: bytes) -> None:
     smuggled = b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"
-    with served(bounds=Bounds(linger_seconds=0.1)) as server:
+    with served(bounds=Timeouts(linger_seconds=0.1)) as server:
         answer = _answer(server, b"POST /post HTTP/1.1\r\nHost: x\r\n" + lengths + b"\r\n" + smuggled)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"\r\nConnection: close\r\n" in answer
@@ -277,8 +277,8 @@ def _asks_and_never_reads(server: WebServer, stack: ExitStack, path: str = "/lar
 
 
 def test_answers_that_nobody_reads_take_so_much_and_no_more() -> None:
-    patient = Room(total=2 * LARGE, patience=60)
-    with served(bounds=Bounds(room=patient, linger_seconds=0.1)) as server, ExitStack() as stack:
+    patient = ResponseLimits(total=2 * LARGE, patience=60)
+    with served(bounds=Timeouts(room=patient, linger_seconds=0.1)) as server, ExitStack() as stack:
         held = [_asks_and_never_reads(server, stack) for _ in range(2)]
         refused = _answer(server, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert refused.startswith(b"HTTP/1.1 503 ")
@@ -292,8 +292,8 @@ def test_answers_that_nobody_reads_take_so_much_and_no_more() -> None:
 
 
 def test_who_does_not_read_makes_room_for_who_does() -> None:
-    hasty = Room(total=2 * LARGE, patience=0.2)
-    with served(bounds=Bounds(room=hasty)) as server, ExitStack() as stack:
+    hasty = ResponseLimits(total=2 * LARGE, patience=0.2)
+    with served(bounds=Timeouts(room=hasty)) as server, ExitStack() as stack:
         first, second = (_asks_and_never_reads(server, stack) for _ in range(2))
         assert eventually(lambda: _get(server, "/large") == (200, bytes(LARGE)))
         assert len(_read_on(first)) < LARGE
@@ -371,9 +371,12 @@ def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:
 
 
 def test_the_limits_are_those_of_the_documentation() -> None:
-    bounds = Bounds()
+    bounds = Timeouts()
     section = " ".join(
-        documented("docs/web-configuration.md").split("## Limits of the web server")[1].split("\n## ")[0].split()
+        documented("docs/web-configuration.md")
+        .split("## ResponseLimits of the web server")[1]
+        .split("\n## ")[0]
+        .split()
     )
     for told in (
         f"| {MAX_CONNECTIONS} connections |",

@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 
 from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.web.config_watcher import LOOK_SECONDS
-from exporter.web.connection import Bounds
-from exporter.web.response_memory import Room
+from exporter.web.connection import Timeouts
+from exporter.web.response_memory import ResponseLimits
 from tests.fakes import ManualClock, eventually
 from tests.integration.web_serving import (
     LARGE,
@@ -288,7 +288,7 @@ def test_plain_http_on_a_tls_port_is_told_so(directory: Path) -> None:
 
 
 def test_after_plain_http_on_a_tls_port_nothing_more_is_answered(directory: Path) -> None:
-    bounds = Bounds(linger_seconds=5)
+    bounds = Timeouts(linger_seconds=5)
     with (
         guarded(directory, bounds=bounds, tls_server_config=TLS) as site,
         socket.create_connection(site.address, timeout=10) as sock,
@@ -301,7 +301,7 @@ def test_after_plain_http_on_a_tls_port_nothing_more_is_answered(directory: Path
 
 @pytest.mark.parametrize("sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01"])
 def test_a_handshake_that_does_not_come_to_its_end_is_let_go(directory: Path, sent: bytes) -> None:
-    hasty = Bounds(read_seconds=0.3, linger_seconds=0.1)
+    hasty = Timeouts(read_seconds=0.3, linger_seconds=0.1)
     with (
         guarded(directory, bounds=hasty, tls_server_config=TLS) as site,
         socket.create_connection(site.address, timeout=10) as sock,
@@ -314,7 +314,7 @@ def test_a_handshake_that_does_not_come_to_its_end_is_let_go(directory: Path, se
 @pytest.mark.parametrize("tls", [True, False])
 def test_connections_in_a_handshake_count_against_the_bound(directory: Path, tls: bool) -> None:
     sections: dict[str, Any] = {"tls_server_config": TLS} if tls else {}
-    with guarded(directory, max_connections=2, bounds=Bounds(read_seconds=5), **sections) as site:
+    with guarded(directory, max_connections=2, bounds=Timeouts(read_seconds=5), **sections) as site:
         silent = [socket.create_connection(site.address, timeout=10) for _ in range(2)]
         with socket.create_connection(site.address, timeout=10) as third:
             refused = third.recv(100)
@@ -350,8 +350,8 @@ def test_a_large_answer_arrives_whole_and_its_end_is_told(directory: Path) -> No
 def test_answers_that_nobody_reads_are_bounded_over_tls_too(directory: Path) -> None:
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     request = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    room = Room(total=len(LARGE) // 2, always=1, patience=0.2)
-    with guarded(directory, bounds=Bounds(room=room), tls_server_config=TLS) as site, ExitStack() as stack:
+    room = ResponseLimits(total=len(LARGE) // 2, always=1, patience=0.2)
+    with guarded(directory, bounds=Timeouts(room=room), tls_server_config=TLS) as site, ExitStack() as stack:
         for _ in range(2):  # the same answer: it counts once
             unread = stack.enter_context(secured(site, context))
             unread.sendall(request)

@@ -23,14 +23,14 @@ import yaml
 
 from exporter.clock import Clock, SystemClock
 from exporter.options import ListenAddress
-from exporter.web.access import Gate
+from exporter.web.access import Authenticator
 from exporter.web.config_watcher import WebConfig
-from exporter.web.connection import Bounds
+from exporter.web.connection import Timeouts
 from exporter.web.messages import Response, Route, text
 from exporter.web.server import WebServer
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
-QUICK = Bounds(linger_seconds=0.1)
+QUICK = Timeouts(linger_seconds=0.1)
 SECRET = b"what only users may read"
 LARGE = bytes(range(256)) * 10_000
 OTHER_LARGE = bytes(len(LARGE))
@@ -107,9 +107,9 @@ def guarded(
     directory: Path,
     *,
     clock: Clock | None = None,
-    bounds: Bounds = QUICK,
+    bounds: Timeouts = QUICK,
     max_connections: int = 20,
-    gate: type[Gate] = Gate,
+    gate: type[Authenticator] = Authenticator,
     **sections: Any,
 ) -> Iterator[Guarded]:
     """A server whose file, beside certificates that are there already, has these sections; `clock` is the file's."""

@@ -21,7 +21,7 @@ import pytest
 
 from exporter import __version__
 from exporter.cli import main
-from exporter.collect.persistence.recovery import kept_identity_key
+from exporter.collect.persistence.recovery import stored_identity_key
 from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.config.settings import Settings
 from exporter.errors import ExporterError
@@ -367,13 +367,13 @@ def test_identify_without_a_key_prints_no_label_and_exits_2(config: Path, capsys
 
 def test_identify_reads_the_key_that_is_kept_beside_the_state_file(config: Path, capsys: Capture) -> None:
     config.write_text(KEYLESS, encoding="utf-8")
-    key = kept_identity_key(config.parent / "state.db")
+    key = stored_identity_key(config.parent / "state.db")
     assert main(["identify", "--config.file", str(config), "bob"]) == 0
     assert capsys.readouterr().out == f"eu-west-1_AbCdEfGhI {hmac_label('eu-west-1_AbCdEfGhI', 'bob', key)}\n"
 
 
 def test_identify_prefers_the_key_file_to_the_kept_key(config: Path, capsys: Capture) -> None:
-    kept_identity_key(config.parent / "state.db")
+    stored_identity_key(config.parent / "state.db")
     key = config.parent / "identity.key"
     key.touch(mode=0o600)
     key.write_bytes(KEY)

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from exporter import errors
-from exporter.errors import AwsError, ConfigError, ExporterError, Reason, Verdict
+from exporter.errors import AwsError, ConfigError, ErrorAction, ExporterError, Reason
 
 KINDS = [
     kind
@@ -16,19 +16,19 @@ KINDS = [
 
 def test_what_each_failure_means() -> None:
     assert {kind.__name__: (kind.reason.value, kind.verdict) for kind in KINDS} == {
-        "Throttled": ("throttled", Verdict.RETRY),
-        "Denied": ("denied", Verdict.STOP_POOL),
-        "CredentialsFault": ("credentials", Verdict.RETRY),
-        "UserNotFound": ("not_found", Verdict.SKIP_USER),
-        "ResourceNotFound": ("not_found", Verdict.STOP_POOL),
-        "InvalidRequest": ("invalid_request", Verdict.SKIP_USER),
-        "TrackingOff": ("tracking_off", Verdict.STOP_POOL),
-        "ServerError": ("server_error", Verdict.RETRY),
-        "CallTimeout": ("timeout", Verdict.RETRY),
-        "ConnectionFailed": ("connection", Verdict.RETRY),
-        "Malformed": ("malformed", Verdict.RETRY),
-        "EndlessListing": ("malformed", Verdict.SKIP_USER),
-        "UnexpectedFailure": ("other", Verdict.RETRY),
+        "Throttled": ("throttled", ErrorAction.RETRY),
+        "Denied": ("denied", ErrorAction.STOP_POOL),
+        "CredentialsFault": ("credentials", ErrorAction.RETRY),
+        "UserNotFound": ("not_found", ErrorAction.SKIP_USER),
+        "ResourceNotFound": ("not_found", ErrorAction.STOP_POOL),
+        "InvalidRequest": ("invalid_request", ErrorAction.SKIP_USER),
+        "TrackingOff": ("tracking_off", ErrorAction.STOP_POOL),
+        "ServerError": ("server_error", ErrorAction.RETRY),
+        "CallTimeout": ("timeout", ErrorAction.RETRY),
+        "ConnectionFailed": ("connection", ErrorAction.RETRY),
+        "Malformed": ("malformed", ErrorAction.RETRY),
+        "EndlessListing": ("malformed", ErrorAction.SKIP_USER),
+        "UnexpectedFailure": ("other", ErrorAction.RETRY),
     }
 
 

@@ -14,17 +14,17 @@ from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, Operation, PoolReader
 from exporter.clock import SystemClock
-from exporter.collect.pools import Connect, Fleet
-from exporter.collect.sweeping.workers import Patience
+from exporter.collect.pools import Connect, PoolManager
+from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import PoolSettings
 from exporter.errors import Cancelled, CredentialsFault, Reason, UserNotFound
-from exporter.observers import NO_TRACES, UNKNOWN_ACCOUNT, NoTraces, Spending, SweepResult, SweepTrace, Target
+from exporter.observers import NO_TRACES, UNKNOWN_ACCOUNT, NoTraces, RequestCounts, SweepResult, SweepTrace, Target
 from exporter.shard import WHOLE
-from exporter.tracing.asked import asked_for, refusal
+from exporter.tracing.asked import is_enabled, unsupported_reason
 from exporter.tracing.otlp import Delivery
 from exporter.tracing.spans import MOST_REQUESTS, SLOW_SECONDS, follow
-from exporter.tracing.start import Off, start_tracing
-from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, OffsetClock, Remembering, reader_of
+from exporter.tracing.start import NoTracing, start_tracing
+from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, OffsetClock, RecordingObserver, reader_of
 from tests.unit.collect.listed_pools import device, settings
 
 POOL = "eu-west-1_AbCdEfGhI"
@@ -52,7 +52,7 @@ READ, LISTED, DESCRIBED = "AdminListDevices", "ListUsers", "DescribeUserPool"
     ],
 )
 def test_traces_are_asked_for_by_a_collector_or_an_exporter(environ: dict[str, str], expected: bool) -> None:
-    assert asked_for(environ) is expected
+    assert is_enabled(environ) is expected
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_traces_are_asked_for_by_a_collector_or_an_exporter(environ: dict[str, s
     ],
 )
 def test_what_cannot_be_had_is_said(environ: dict[str, str], told: str | None) -> None:
-    reason = refusal(environ)
+    reason = unsupported_reason(environ)
     assert (reason is None) if told is None else (reason is not None and told in reason)
 
 
 def test_what_cannot_be_had_is_no_reason_to_end_and_the_address_is_not_repeated() -> None:
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://user:s3cret@collector"}
     with capture_logs() as logs:
-        assert isinstance(start_tracing(environ, SystemClock(), version="1", shard=WHOLE), Off)
+        assert isinstance(start_tracing(environ, SystemClock(), version="1", shard=WHOLE), NoTracing)
     (line,) = logs
     assert (line["event"], line["log_level"]) == ("no traces", "warning")
     assert "s3cret" not in str(line)
@@ -113,8 +113,8 @@ class Traced:
 
     def ends(self, result: SweepResult | None = None) -> None:
         if result is not None:
-            self.sweep.came_to(result)
-        self.sweep.ended()
+            self.sweep.sweep_result(result)
+        self.sweep.close()
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
@@ -146,7 +146,7 @@ def traced() -> Traced:
 
 def test_a_sweep_has_its_phases_from_the_first_wait_to_the_last_answer(traced: Traced) -> None:
     traced.clock.advance(2)
-    traced.sweep.waited(HERE, Category.USER_POOL_READ, 2)
+    traced.sweep.rate_limit_waited(HERE, Category.USER_POOL_READ, 2)
     traced.ask(DESCRIBED, 0.5)
     traced.ask(LISTED, 0.25)
     traced.ask(READ, 0.5)
@@ -164,9 +164,9 @@ def test_a_sweep_has_its_phases_from_the_first_wait_to_the_last_answer(traced: T
 
 
 def test_a_phase_has_sums_of_its_requests(traced: Traced) -> None:
-    traced.sweep.waited(HERE, Category.USER_RESOURCE_READ, 0.5)
+    traced.sweep.rate_limit_waited(HERE, Category.USER_RESOURCE_READ, 0.5)
     traced.ask(READ, 0.25)
-    traced.sweep.waited(HERE, Category.USER_RESOURCE_READ, 1.5)
+    traced.sweep.rate_limit_waited(HERE, Category.USER_RESOURCE_READ, 1.5)
     traced.ask(READ, 0.75, Reason.THROTTLED)
     traced.ask(READ, 0, Reason.CREDENTIALS, attempted=False)
     traced.ends()
@@ -184,7 +184,7 @@ def test_every_request_of_a_sweep_belongs_to_a_phase(traced: Traced) -> None:
     for operation in set(Operation) - aside - {Operation.LIST_TAGS_FOR_RESOURCE}:
         traced.ask(operation)
     for category in set(Category) - {Category.USER_POOL_RESOURCE_READ}:
-        traced.sweep.waited(HERE, category, 0)
+        traced.sweep.rate_limit_waited(HERE, category, 0)
 
 
 def test_a_pool_that_is_described_again_later_does_not_stretch_its_first_description(traced: Traced) -> None:
@@ -246,7 +246,7 @@ def test_a_sweep_says_of_what_and_how_much(traced: Traced) -> None:
     traced.ask(DESCRIBED, target=Target(UNKNOWN_ACCOUNT, "eu-west-1"))
     assert "cloud.account.id" not in attributes(traced.sweep._span)  # type: ignore[attr-defined] # while it is open
     traced.ask(LISTED)
-    traced.ends(SweepResult(Reason.TIMEOUT, complete=True, users=9, users_not_read=2, spending=Spending(12, 3)))
+    traced.ends(SweepResult(Reason.TIMEOUT, complete=True, users=9, users_not_read=2, spending=RequestCounts(12, 3)))
     assert attributes(traced.one("sweep")) == {
         "cognito.user_pool.id": POOL,
         "cloud.provider": "aws",
@@ -269,7 +269,7 @@ def test_spans_fit_together_when_the_wall_clock_is_set_in_mid_sweep() -> None:
     sweep = follow(provider.get_tracer("test"), POOL, clock)
     clock.step_wall(-86_400)
     sweep.request_finished(HERE, READ, 0.0, None, attempted=True)
-    sweep.ended()
+    sweep.close()
     read, whole = memory.get_finished_spans()
     assert seconds_of(whole)[0] <= seconds_of(read)[0] <= seconds_of(read)[1] <= seconds_of(whole)[1]
 
@@ -279,7 +279,7 @@ def test_what_comes_after_the_end_is_told_to_nobody(traced: Traced) -> None:
     traced.ends()
     before = len(traced.spans)
     traced.ask(READ, 5, Reason.TIMEOUT)
-    traced.sweep.waited(HERE, Category.USER_LIST, 1)
+    traced.sweep.rate_limit_waited(HERE, Category.USER_LIST, 1)
     traced.ends()
     assert len(traced.spans) == before
 
@@ -302,17 +302,23 @@ class Noting(NoTraces):
         self.heard.append(pool_id)
         return self
 
-    def came_to(self, result: SweepResult) -> None:
+    def sweep_result(self, result: SweepResult) -> None:
         self.heard.append(result)
 
-    def ended(self) -> None:
+    def close(self) -> None:
         self.heard.append("ended")
 
 
 def swept(connect: Connect) -> list[object]:
     """What is heard of one sweep of a pool that is reached so."""
     noting = Noting()
-    fleet = Fleet(connect, Remembering(), SystemClock(), patience=Patience(attempts=1, first_attempts=1), tracer=noting)
+    fleet = PoolManager(
+        connect,
+        RecordingObserver(),
+        SystemClock(),
+        retry_policy=RetryPolicy(attempts=1, first_attempts=1),
+        tracer=noting,
+    )
     fleet.apply((settings(id=POOL),), 1000)
     fleet._pools[POOL].sweep()
     return noting.heard
@@ -337,11 +343,11 @@ def raising(error: Exception) -> Connect:
     [
         (
             reaching({POOL: FakePool(users={"ann": (device("a"),)})}),
-            [SweepResult(None, complete=True, users=1, devices=1, spending=Spending(3, 0))],
+            [SweepResult(None, complete=True, users=1, devices=1, spending=RequestCounts(3, 0))],
         ),
         (
             reaching({}),
-            [SweepResult(Reason.NOT_FOUND, complete=False, spending=Spending(1, 0))],
+            [SweepResult(Reason.NOT_FOUND, complete=False, spending=RequestCounts(1, 0))],
         ),
         (raising(CredentialsFault("client", "NoCredentials")), [SweepResult(Reason.CREDENTIALS, complete=False)]),
         (raising(RuntimeError("nobody foresaw this")), [SweepResult(Reason.OTHER, complete=False)]),
@@ -354,15 +360,15 @@ def test_every_sweep_is_told_with_what_it_came_to(connect: Connect, result: list
 
 
 def test_who_watches_a_reader_hears_of_every_request_what_the_metrics_hear() -> None:
-    metrics, watching = Remembering(), Remembering()
+    metrics, watching = RecordingObserver(), RecordingObserver()
     reader = reader_of(FakeCognito({POOL: FakePool(users={"ann": ()})}), POOL, observer=metrics)
     reader.describe()
     assert metrics.heard.total() == 2
     metrics.heard.clear()
-    reader.watched_by(watching)
+    reader.add_observer(watching)
     reader.users(user_filter=None, token=None)
     with pytest.raises(UserNotFound):
-        reader.devices("bob", token=None, departed=lambda: None)
+        reader.devices("bob", token=None, on_send=lambda: None)
     assert watching.heard == metrics.heard
     assert watching.heard.total() == 4
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
 from exporter.aws.api import PAGE_SIZE, Category, CognitoApi, Operation, Page
-from exporter.aws.error_mapping import refused, translated, unattempted
+from exporter.aws.error_mapping import from_exception, from_response, unattempted
 from exporter.aws.lean import responses as answers
-from exporter.aws.lean.request_template import prototypes
+from exporter.aws.lean.request_template import capture_templates
 from exporter.aws.lean.sigv4 import Signer
-from exporter.aws.lean.transport import Answer, TooLong, Transport
+from exporter.aws.lean.transport import HttpResponse, ResponseTooLong, Transport
 from exporter.clock import Clock
 from exporter.errors import AwsError, Malformed
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription
@@ -58,7 +58,7 @@ class LeanCognito:
         `credentials` and `ca_bundle` are those of the session that made the client. Raises what botocore
         raises when there is no endpoint for the client's settings or no readable CA bundle.
         """
-        requests = prototypes(cognito)
+        requests = capture_templates(cognito)
         self._signers = {operation: Signer(prototype) for operation, prototype in requests.items()}
         self._transport = Transport(requests[Operation.ADMIN_LIST_DEVICES].url, cognito.meta.config, ca_bundle, clock)
         self._credentials = credentials
@@ -123,10 +123,10 @@ class LeanCognito:
         headers = self._signers[operation].headers(body, self._current_credentials(operation), self._time.now())
         try:
             answer = self._transport.post(headers, body)
-        except TooLong as error:
+        except ResponseTooLong as error:
             raise Malformed(operation, "the body is too long") from error
         except Exception as error:
-            raise translated(operation, error) from error
+            raise from_exception(operation, error) from error
         if answer.status >= 300:
             raise self._refused(operation, answer)
         return answer.body
@@ -135,13 +135,13 @@ class LeanCognito:
         try:
             return self._credentials.get_frozen_credentials()  # renews them when they are about to expire
         except Exception as error:
-            raise unattempted(translated(operation, error)) from error
+            raise unattempted(from_exception(operation, error)) from error
 
-    def _refused(self, operation: Operation, answer: Answer) -> AwsError:
+    def _refused(self, operation: Operation, answer: HttpResponse) -> AwsError:
         code = answers.error_code(answer.body, answer.headers.get("x-amzn-errortype"))
         if code in _SKEW_CODES:
             self._time.learn(answer.headers.get("date"))
-        return refused(operation, code, answer.status)
+        return from_response(operation, code, answer.status)
 
 
 class _ServerTime:

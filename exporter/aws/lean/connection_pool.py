@@ -25,7 +25,7 @@ from botocore.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
-class Connections:
+class ConnectionPool:
     """Open connections that nobody uses just now; safe to use from many threads."""
 
     def __init__(self, url: str, config: Any, ca_bundle: str | None) -> None:

@@ -25,7 +25,7 @@ _ANY_ARN = "arn:aws:cognito-idp:any"
 
 
 @dataclass(frozen=True, slots=True)
-class Prototype:
+class RequestTemplate:
     """A request without body and signature."""
 
     url: str
@@ -36,7 +36,7 @@ class Prototype:
     """The Region in a signature."""
 
 
-def prototypes(cognito: CognitoIdentityProviderClient) -> dict[Operation, Prototype]:
+def capture_templates(cognito: CognitoIdentityProviderClient) -> dict[Operation, RequestTemplate]:
     """The requests of all that sweeps and rules ask; nothing leaves the process.
 
     Raises what botocore raises when there is no endpoint for the client's settings.
@@ -52,12 +52,14 @@ def prototypes(cognito: CognitoIdentityProviderClient) -> dict[Operation, Protot
     return {operation: _stopped(cognito, call) for operation, call in calls.items()}
 
 
-def _stopped(cognito: CognitoIdentityProviderClient, call: Callable[[], object]) -> Prototype:
-    found: list[Prototype] = []
+def _stopped(cognito: CognitoIdentityProviderClient, call: Callable[[], object]) -> RequestTemplate:
+    found: list[RequestTemplate] = []
 
     def stop(*, params: Mapping[str, Any], request_signer: Any, **_: Any) -> Any:
         url = params["url"]
-        found.append(Prototype(url, dict(params["headers"]), request_signer.signing_name, request_signer.region_name))
+        found.append(
+            RequestTemplate(url, dict(params["headers"]), request_signer.signing_name, request_signer.region_name)
+        )
         return AWSResponse(url, 200, HTTPHeaders(), None), {}  # taken for the answer: nothing is signed or sent
 
     cognito.meta.events.register_last(_BEFORE_CALL, stop)

@@ -17,7 +17,7 @@ from botocore.auth import SIGNED_HEADERS_BLACKLIST
 from botocore.credentials import ReadOnlyCredentials
 from botocore.utils import normalize_url_path
 
-from exporter.aws.lean.request_template import Prototype
+from exporter.aws.lean.request_template import RequestTemplate
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -26,7 +26,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class Signer:
     """Signs requests of one prototype; safe to use from many threads."""
 
-    def __init__(self, prototype: Prototype) -> None:
+    def __init__(self, prototype: RequestTemplate) -> None:
         """Prepare what is the same in every request."""
         headers = {name.lower(): " ".join(value.split()) for name, value in prototype.headers.items()}
         self._unsigned = {name: value for name, value in headers.items() if name in SIGNED_HEADERS_BLACKLIST}

@@ -14,7 +14,7 @@ import urllib3.exceptions as http
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from urllib3.connection import HTTPConnection
 
-from exporter.aws.lean.connection_pool import Connections
+from exporter.aws.lean.connection_pool import ConnectionPool
 from exporter.clock import Clock
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -24,12 +24,12 @@ _RECEIVED_BYTES = 65_536
 _FIRST_FINAL_STATUS = 200
 
 
-class TooLong(Exception):
+class ResponseTooLong(Exception):
     """An answer is longer than `MAX_BODY_BYTES`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """An HTTP answer, read to its end."""
 
     status: int
@@ -49,14 +49,14 @@ class Transport:
         """
         self._clock = clock
         self._read_timeout: float = config.read_timeout
-        self._connections = Connections(url, config, ca_bundle)
+        self._connections = ConnectionPool(url, config, ca_bundle)
         own = {"accept-encoding": "identity", **self._connections.headers}
         self._start = f"POST {self._connections.target} HTTP/1.1\r\n{_lines(own)}"
 
-    def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    def post(self, headers: Mapping[str, str], body: bytes) -> HttpResponse:
         """Send one request and read the answer; the headers are all but Content-Length and Accept-Encoding.
 
-        Raises urllib3's `HTTPError`, `TooLong`, or `ValueError` when a header cannot be sent.
+        Raises urllib3's `HTTPError`, `ResponseTooLong`, or `ValueError` when a header cannot be sent.
         """
         head = f"{self._start}{_lines(headers)}content-length: {len(body)}\r\n\r\n".encode("latin-1")
         connection = self._connections.take()
@@ -68,7 +68,7 @@ class Transport:
                 self._connections.give_back(connection)
             else:
                 connection.close()
-        return Answer(answer.status, answer.headers, b"".join(answer.parts))
+        return HttpResponse(answer.status, answer.headers, b"".join(answer.parts))
 
     def _exchange(self, connection: HTTPConnection, request: bytes, answer: _Incoming) -> None:
         try:
@@ -118,7 +118,7 @@ class _Incoming:
             return
         self._received += len(data)
         if self._received > MAX_BODY_BYTES:  # headers count too: nothing else bounds them
-            raise TooLong
+            raise ResponseTooLong
         self._parser.feed_data(data)
 
     def _end(self) -> None:

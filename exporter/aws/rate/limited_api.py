@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 
 from exporter.aws.api import Category, CognitoApi, Operation, Page
 from exporter.aws.arns import pool_arn
-from exporter.aws.rate.limiter import RateBudget
+from exporter.aws.rate.limiter import RateLimiter
 from exporter.clock import Clock
 from exporter.errors import AwsError, Malformed, Reason, Throttled
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription
-from exporter.observers import UNKNOWN_ACCOUNT, RequestObserver, Spending, Target
+from exporter.observers import UNKNOWN_ACCOUNT, RequestCounts, RequestObserver, Target
 
 T = TypeVar("T")
 
@@ -26,17 +26,19 @@ class Account(Protocol):
         """The account id, as far as it is known now, and the Region."""
         ...
 
-    def budget(self, category: Category) -> RateBudget:
+    def limiter(self, category: Category) -> RateLimiter:
         """The budget that every caller of this account and Region shares."""
         ...
 
-    def named(self, account_id: str) -> None:
+    def set_account_id(self, account_id: str) -> None:
         """An answer has told the account id."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Both:
+class CompositeObserver:
+    """Observer that notifies two others, in order."""
+
     first: RequestObserver
     second: RequestObserver
 
@@ -47,27 +49,27 @@ class _Both:
         self.first.request_finished(target, operation, seconds, reason, attempted=attempted)
         self.second.request_finished(target, operation, seconds, reason, attempted=attempted)
 
-    def waited(self, target: Target, category: str, seconds: float) -> None:
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         """Tell both."""
-        self.first.waited(target, category, seconds)
-        self.second.waited(target, category, seconds)
+        self.first.rate_limit_waited(target, category, seconds)
+        self.second.rate_limit_waited(target, category, seconds)
 
 
-class _Paced:
+class RateLimitedApi:
     """Makes requests of one account and Region, in turns with all others there."""
 
     def __init__(
         self,
         api: CognitoApi,
-        turn: str,
+        fairness_key: str,
         account: Account,
         observer: RequestObserver,
         clock: Clock,
         cancelled: Callable[[], bool],
     ) -> None:
-        """Who names the same `turn` has equal turns with who names another."""
+        """Who names the same `fairness_key` has equal turns with who names another."""
         self._api = api
-        self._turn = turn
+        self._turn = fairness_key
         self._account = account
         self._observer = observer
         self._clock = clock
@@ -76,14 +78,14 @@ class _Paced:
         self._calls = 0
         self._throttled = 0
 
-    def watched_by(self, observer: RequestObserver) -> None:
+    def add_observer(self, observer: RequestObserver) -> None:
         """Tell this observer of every request, beside the one given at first."""
-        self._observer = _Both(self._observer, observer)
+        self._observer = CompositeObserver(self._observer, observer)
 
-    def spending(self) -> Spending:
+    def request_counts(self) -> RequestCounts:
         """Calls made, and how many of them were throttled."""
         with self._counting:
-            return Spending(self._calls, self._throttled)
+            return RequestCounts(self._calls, self._throttled)
 
     def _described(self, pool_id: str) -> PoolDescription:
         """One DescribeUserPool; its answer may be the first to name the account."""
@@ -92,22 +94,22 @@ class _Paced:
             description = self._api.describe_user_pool(pool_id)
             if description.account_id is not None:
                 # Within the request, so that it is counted under the account that it has named.
-                self._account.named(description.account_id)
+                self._account.set_account_id(description.account_id)
             return description
 
         return self._paced(Category.USER_POOL_READ, Operation.DESCRIBE_USER_POOL, ask)
 
     def _paced(self, category: Category, operation: Operation, ask: Callable[[], T]) -> T:
         self._prepare(operation)
-        budget = self._account.budget(category)
-        waited = budget.acquire(self._turn, self._cancelled)
-        self._observer.waited(self._account.target, category, waited)
+        limiter = self._account.limiter(category)
+        waited = limiter.acquire(self._turn, self._cancelled)
+        self._observer.rate_limit_waited(self._account.target, category, waited)
         with self._counting:
             self._calls += 1
         try:
             return observed(self._account, self._observer, self._clock, operation, ask)
         except Throttled:
-            budget.throttled()
+            limiter.throttled()
             with self._counting:
                 self._throttled += 1
             raise
@@ -120,7 +122,7 @@ class _Paced:
             raise
 
 
-class PacedDirectory(_Paced):
+class PoolLister(RateLimitedApi):
     """`exporter.aws.api.PoolDirectory` over any `CognitoApi`."""
 
     def pools(self, *, token: str | None) -> Page[ListedPool]:
@@ -145,7 +147,7 @@ class PacedDirectory(_Paced):
         return account_id
 
 
-class PacedReader(_Paced):
+class PoolClient(RateLimitedApi):
     """`exporter.aws.api.PoolReader` over any `CognitoApi`."""
 
     def __init__(
@@ -184,11 +186,11 @@ class PacedReader(_Paced):
             lambda: self._api.list_users_in_group(self._pool_id, group, token=token),
         )
 
-    def devices(self, username: str, *, token: str | None, departed: Callable[[], None]) -> Page[Device]:
+    def devices(self, username: str, *, token: str | None, on_send: Callable[[], None]) -> Page[Device]:
         """One AdminListDevices."""
 
         def ask() -> Page[Device]:
-            departed()
+            on_send()
             return self._api.admin_list_devices(self._pool_id, username, token=token, attributes=self._attributes)
 
         return self._paced(Category.USER_RESOURCE_READ, Operation.ADMIN_LIST_DEVICES, ask)

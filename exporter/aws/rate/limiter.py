@@ -15,13 +15,13 @@ from collections.abc import Callable
 from exporter.clock import Clock
 from exporter.errors import Cancelled
 
-LATENESS = 0.005
+MAX_LATE_SECONDS = 0.005
 """Seconds by which a turn may be taken late and the next still keep its own time.
 
 A turn taken later than that moves all that follow: turns are lost rather than caught up in a burst.
 """
 
-SLACK = 0.013
+SPACING_MARGIN = 0.013
 """Share of the rate given up, so that late turns and jitter on the wire still fit one second.
 
 Turns stand (1 + SLACK) / rate apart. Rate + 1 turns then span 1 + SLACK seconds; LATENESS of that may be
@@ -47,7 +47,7 @@ METER_SECONDS = 5.0
 """The rate in use is counted over so long."""
 
 
-class RateBudget:
+class RateLimiter:
     """Lets one request go at a time; safe to use from many threads."""
 
     def __init__(self, rate: float, clock: Clock) -> None:
@@ -124,8 +124,8 @@ class RateBudget:
                 return now
 
     def _take_turn(self, now: float) -> None:
-        due = self._next_turn if now - self._next_turn <= LATENESS else now
-        self._next_turn = due + (1 + SLACK) / self._recovered(now)
+        due = self._next_turn if now - self._next_turn <= MAX_LATE_SECONDS else now
+        self._next_turn = due + (1 + SPACING_MARGIN) / self._recovered(now)
         self._meter.count(now)
 
     def _recovered(self, now: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
-from exporter.aws.rate.limiter import RateBudget
+from exporter.aws.rate.limiter import RateLimiter
 from exporter.clock import Clock
 from exporter.config.settings import Share
 from exporter.observers import Target
@@ -17,7 +17,7 @@ Rates = Mapping[str, float | Share]
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetState:
+class RateLimiterState:
     """One rate budget as it is now, in requests per second."""
 
     target: Target
@@ -36,13 +36,13 @@ class BudgetState:
 class _OfTarget:
     """The budgets of one account and Region, and how many connections spend them."""
 
-    budgets: dict[Category, RateBudget]
+    rate_limiters: dict[Category, RateLimiter]
     quotas: dict[Category, float] = field(default_factory=dict)
     """As AWS has told them."""
     connections: int = 0
 
 
-class Budgets:
+class RateLimiters:
     """One budget per account, Region and category; shared by all pools in them."""
 
     def __init__(self, rates: Rates, clock: Clock, *, shards: int = 1) -> None:
@@ -53,16 +53,16 @@ class Budgets:
         self._lock = threading.Lock()
         self._targets: dict[Target, _OfTarget] = {}
 
-    def use(self, target: Target) -> Mapping[Category, RateBudget]:
+    def use(self, target: Target) -> Mapping[Category, RateLimiter]:
         """One more connection spends this target's quota: its budgets, which all of them share."""
         with self._lock:
             if target not in self._targets:
-                budgets = {c: RateBudget(self._rate(c, DEFAULT_QUOTAS[c]), self._clock) for c in Category}
-                self._targets[target] = _OfTarget(budgets)
+                rate_limiters = {c: RateLimiter(self._rate(c, DEFAULT_QUOTAS[c]), self._clock) for c in Category}
+                self._targets[target] = _OfTarget(rate_limiters)
             self._targets[target].connections += 1
-            return self._targets[target].budgets
+            return self._targets[target].rate_limiters
 
-    def rename(self, unknown: Target, known: Target) -> Mapping[Category, RateBudget]:
+    def rename(self, unknown: Target, known: Target) -> Mapping[Category, RateLimiter]:
         """The account of a connection became known: its budgets from now on.
 
         They go on as they were, with who waits in them and what AWS has told, unless the account has budgets
@@ -72,7 +72,7 @@ class Budgets:
             alone = self._targets[unknown].connections == 1
             if alone and known not in self._targets:
                 self._targets[known] = self._targets.pop(unknown)
-                return self._targets[known].budgets
+                return self._targets[known].rate_limiters
         self.release(unknown)
         return self.use(known)
 
@@ -93,33 +93,33 @@ class Budgets:
             of_target = self._targets.get(target)
             if of_target is not None:
                 of_target.quotas[category] = quota
-                of_target.budgets[category].configure(self._rate(category, quota))
+                of_target.rate_limiters[category].configure(self._rate(category, quota))
 
     def configure(self, rates: Rates) -> None:
         """Use other rates from now on."""
         with self._lock:
             self._rates = dict(rates)
             for of_target in self._targets.values():
-                for category, budget in of_target.budgets.items():
+                for category, limiter in of_target.rate_limiters.items():
                     quota = of_target.quotas.get(category, DEFAULT_QUOTAS[category])
-                    budget.configure(self._rate(category, quota))
+                    limiter.configure(self._rate(category, quota))
 
-    def states(self) -> tuple[BudgetState, ...]:
+    def states(self) -> tuple[RateLimiterState, ...]:
         """Every budget as it is now."""
         with self._lock:
-            known = [(target, dict(one.budgets), dict(one.quotas)) for target, one in self._targets.items()]
+            known = [(target, dict(one.rate_limiters), dict(one.quotas)) for target, one in self._targets.items()]
         return tuple(
-            BudgetState(
+            RateLimiterState(
                 target=target,
                 category=category,
-                configured=budget.configured,
-                current=budget.current,
+                configured=limiter.configured,
+                current=limiter.current,
                 quota=quotas.get(category, DEFAULT_QUOTAS[category]),
                 provisioned=category in quotas,
-                used=budget.used,
+                used=limiter.used,
             )
-            for target, budgets, quotas in known
-            for category, budget in budgets.items()
+            for target, rate_limiters, quotas in known
+            for category, limiter in rate_limiters.items()
         )
 
     def _rate(self, category: Category, quota: float) -> float:

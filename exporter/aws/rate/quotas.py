@@ -13,7 +13,7 @@ import tenacity
 
 from exporter.aws.api import Category, CognitoApi, Operation
 from exporter.aws.rate.limited_api import Account, observed
-from exporter.aws.rate.limiters import Budgets
+from exporter.aws.rate.limiters import RateLimiters
 from exporter.clock import Clock
 from exporter.errors import AwsError, Cancelled
 from exporter.observers import RequestObserver
@@ -35,7 +35,7 @@ def wait(over: threading.Event, seconds: float) -> None:
     over.wait(seconds)
 
 
-class Grantee(Account, RequestObserver, Protocol):
+class QuotaConsumer(Account, RequestObserver, Protocol):
     """Whose quotas are asked for."""
 
     def granted(self, category: Category, quota: float) -> None:
@@ -43,27 +43,29 @@ class Grantee(Account, RequestObserver, Protocol):
         ...
 
 
-class Quotas:
+class QuotaPoller:
     """Asks for quotas, for any connection; safe to use from many threads."""
 
-    def __init__(self, budgets: Budgets, clock: Clock, wait: Callable[[threading.Event, float], None] = wait) -> None:
-        """`budgets` knows which rates are shares."""
-        self._budgets = budgets
+    def __init__(
+        self, rate_limiters: RateLimiters, clock: Clock, wait: Callable[[threading.Event, float], None] = wait
+    ) -> None:
+        """`rate_limiters` knows which rates are shares."""
+        self._rate_limiters = rate_limiters
         self._clock = clock
         self._wait = wait
 
-    def ask(self, grantee: Grantee, api: CognitoApi, over: threading.Event) -> None:
+    def ask(self, grantee: QuotaConsumer, api: CognitoApi, over: threading.Event) -> None:
         """Ask for each quota of which a rate is a share, now and every hour, as long as there are such rates.
 
         Returns soon after `over` is set, however long it would have waited.
         """
         with suppress(Cancelled):
-            while shared := self._budgets.shared_categories():
+            while shared := self._rate_limiters.shared_categories():
                 for category in shared:
                     self._ask_one(grantee, api, category, over)
                 self._wait(over, QUOTA_REFRESH_SECONDS)
 
-    def _ask_one(self, grantee: Grantee, api: CognitoApi, category: Category, over: threading.Event) -> None:
+    def _ask_one(self, grantee: QuotaConsumer, api: CognitoApi, category: Category, over: threading.Event) -> None:
         def ask() -> float:
             if over.is_set():
                 raise Cancelled("nobody wants to know the quota any more")

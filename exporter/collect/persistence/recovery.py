@@ -17,7 +17,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.collect.persistence.sqlite import Restored, SqliteState, StateDamaged, StateUnusable, set_aside
-from exporter.collect.persistence.writer import NO_JOURNAL, Batch, Failures, Journal, PoolJournal, PoolKey
+from exporter.collect.persistence.writer import NULL_WRITER, Batch, Failures, PoolKey, PoolWriter, StateWriter
 from exporter.collect.records import verify
 from exporter.config.settings import Detail, PoolSettings
 from exporter.identity import Identity, read_key
@@ -41,7 +41,7 @@ class Recovery(Protocol):
         """Return the stored data of these pools by pool ID. Data of another shape (see `PoolKey`) is left out."""
         ...
 
-    def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
+    def journal(self, pool: PoolSettings, identity: Identity) -> PoolWriter:
         """Return the journal of a pool."""
         ...
 
@@ -65,9 +65,9 @@ class NoRecovery:
         """Return no data."""
         return {}
 
-    def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:  # noqa: ARG002 - nothing to write
+    def journal(self, pool: PoolSettings, identity: Identity) -> PoolWriter:  # noqa: ARG002 - nothing to write
         """Return a journal that discards all changes."""
-        return NO_JOURNAL
+        return NULL_WRITER
 
     def retain(self, pool_ids: Collection[str]) -> None:
         """Do nothing."""
@@ -99,7 +99,7 @@ class FileRecovery:
         self._retained: frozenset[str] | None = None
         """Pools to keep in a pending deletion of all other pools; None if no deletion is pending."""
         self._next_rewrite = clock.monotonic()
-        self._journal = Journal(self, failures)
+        self._journal = StateWriter(self, failures)
 
     def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:
         """Return the stored data of these pools by pool ID.
@@ -115,12 +115,12 @@ class FileRecovery:
             try:
                 return {pool.id: found for pool, identity in pools if (found := self._loaded(pool, identity))}
             except StateDamaged as error:
-                self._begin_anew(str(error))
+                self._start_empty(str(error))
             except StateUnusable as error:
-                self._go_on_without(error)
+                self._disable(error)
         return {}
 
-    def journal(self, pool: PoolSettings, identity: Identity) -> PoolJournal:
+    def journal(self, pool: PoolSettings, identity: Identity) -> PoolWriter:
         """Return the journal of a pool. Pending changes of the pool in another shape are dropped."""
         return self._journal.of(key_of(pool, identity, self._shard))
 
@@ -135,11 +135,11 @@ class FileRecovery:
         """Write batches as `SqliteState.write` does. A file that was removed is first created again with its data."""
         with self._lock:
             if not self._state.is_in_place():
-                self._begin_again()
+                self._recreate_file()
             self._let_go()
             self._state.write(batches)
 
-    def tidy(self) -> bool:
+    def vacuum(self) -> bool:
         """Rewrite the file if users were deleted and the last rewrite is long enough ago. Return True if rewritten.
 
         Raises `OSError` if the file cannot be rewritten.
@@ -155,9 +155,9 @@ class FileRecovery:
                 self._next_rewrite = began + max(REWRITE_SECONDS, took / REWRITE_SHARE)
             return True
 
-    def hurry(self) -> None:
+    def interrupt(self) -> None:
         """Interrupt a rewrite in progress."""
-        self._state.hurry()
+        self._state.interrupt()
 
     def close(self) -> None:
         """Close the file."""
@@ -187,7 +187,7 @@ class FileRecovery:
             self._state.retain(self._retained)
             self._retained = None
 
-    def _begin_again(self) -> None:
+    def _recreate_file(self) -> None:
         self._state.begin_again()
         self._state.close()
         try:
@@ -197,15 +197,15 @@ class FileRecovery:
         self._failures.state_failed()
         log.error("the state file was removed; a new one is begun with all that was known", file=self._path.name)
 
-    def _begin_anew(self, reason: str) -> None:
+    def _start_empty(self, reason: str) -> None:
         self._state.close()
         try:
             self._set_aside(reason)
             self._state = SqliteState(self._path)
         except (StateUnusable, StateDamaged) as error:
-            self._go_on_without(error)
+            self._disable(error)
 
-    def _go_on_without(self, error: Exception) -> None:
+    def _disable(self, error: Exception) -> None:
         """Close the file and continue without persistence. Every later write fails and is counted and logged."""
         self._state.close()
         self._failures.state_failed()
@@ -258,7 +258,7 @@ def _selection(pool: PoolSettings, identity: Identity) -> str:
     return identity.of(pool.id, json.dumps(chosen)).hex()
 
 
-def kept_identity_key(state_path: Path) -> bytes:
+def stored_identity_key(state_path: Path) -> bytes:
     """Return the identity key that is stored next to the state file. Create it if it does not exist.
 
     Raises `OSError` or `ValueError` if it cannot be created or read.

@@ -91,7 +91,7 @@ class Restored:
 
 
 class SqliteState:
-    """SQLite database with the data of all pools. Not thread-safe, except for `hurry`."""
+    """SQLite database with the data of all pools. Not thread-safe, except for `interrupt`."""
 
     def __init__(self, path: Path) -> None:
         """Open or create the file and lock it against other processes.
@@ -192,7 +192,7 @@ class SqliteState:
         self._empty_log()
         self._erased = False
 
-    def hurry(self) -> None:
+    def interrupt(self) -> None:
         """Interrupt a `rewrite` in progress in another thread. It raises `OSError`, and the file is unchanged."""
         if self._rewriting:
             self._db.interrupt()

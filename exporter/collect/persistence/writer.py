@@ -81,15 +81,15 @@ class StateFile(Protocol):
         """
         ...
 
-    def tidy(self) -> bool:
+    def vacuum(self) -> bool:
         """Do slow maintenance, such as overwriting deleted data. Return True if there was anything to do.
 
         Raises `OSError` if that is not possible at the moment.
         """
         ...
 
-    def hurry(self) -> None:
-        """Interrupt a `tidy` in progress in another thread. It raises `OSError`."""
+    def interrupt(self) -> None:
+        """Interrupt a `vacuum` in progress in another thread. It raises `OSError`."""
         ...
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Failures(Protocol):
         ...
 
 
-class PoolJournal(Protocol):
+class PoolWriter(Protocol):
     """Receiver of the changes of one pool."""
 
     def header(self, header: PoolHeader) -> None:
@@ -125,7 +125,7 @@ class PoolJournal(Protocol):
         ...
 
 
-class NoJournal:
+class NullWriter:
     """Journal that discards all changes. Used without `state.path`."""
 
     def header(self, header: PoolHeader) -> None:
@@ -141,10 +141,10 @@ class NoJournal:
         """Do nothing."""
 
 
-NO_JOURNAL = NoJournal()
+NULL_WRITER = NullWriter()
 
 
-class Journal:
+class StateWriter:
     """Pending changes of all pools, and the thread that writes them."""
 
     def __init__(self, file: StateFile, failures: Failures) -> None:
@@ -159,7 +159,7 @@ class Journal:
         self._untidy = False
         self._thread = threading.Thread(target=self._write_until_stopped, name="state", daemon=True)
 
-    def of(self, key: PoolKey) -> PoolJournal:
+    def of(self, key: PoolKey) -> PoolWriter:
         """Return the journal of one pool. Pending changes of the pool in other shapes are dropped."""
         with self._writing, self._lock:
             others = [other for other in self._pools if other.pool_id == key.pool_id and other != key]
@@ -179,7 +179,7 @@ class Journal:
     def stop(self) -> None:
         """Write all pending changes and close the file. Return after `STOP_SECONDS` even if the disk hangs."""
         self._stopping.set()
-        self._file.hurry()
+        self._file.interrupt()
         self._thread.join(STOP_SECONDS)
 
     def _write_until_stopped(self) -> None:
@@ -209,12 +209,12 @@ class Journal:
                 log.info("state is written again")
             self._failing = False
             if not self._stopping.is_set():
-                self._tidy()
+                self._vacuum()
 
-    def _tidy(self) -> None:
+    def _vacuum(self) -> None:
         """Run maintenance after a successful write. Errors are reported and do not affect the data."""
         try:
-            if self._file.tidy():
+            if self._file.vacuum():
                 self._untidy = False
         except OSError as error:
             self._stays_untidy(str(error))
@@ -244,7 +244,7 @@ class Journal:
 class _Pending:
     """Pending changes of one pool."""
 
-    # The methods of `PoolJournal` take the lock; the writer calls the others while it holds the lock.
+    # The methods of `PoolWriter` take the lock; the writer calls the others while it holds the lock.
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock

@@ -11,7 +11,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import TypeVar
 
-from exporter.collect.records import KINDS, Kind, all_gists, count_of, gists_of
+from exporter.collect.records import DEVICE_FLAGS, DeviceFlags, all_gists, count_of, gists_of
 from exporter.collect.snapshot import ActivityIndex, DetailCounts
 from exporter.model import DateSource, RememberedStatus
 
@@ -27,7 +27,7 @@ RUN_LENGTH = 16_384
 """Number of values sorted in one call. This takes a few milliseconds, during which no other thread runs."""
 
 
-class Tally:
+class PoolAggregates:
     """Aggregates over all devices of one pool. Not thread-safe.
 
     Users are passed as bodies of `exporter.collect.records`.
@@ -38,7 +38,7 @@ class Tally:
         self._dated_users = 0
         self._kinds: Counter[int] = Counter()
         self._per_user: Counter[int] = Counter()
-        self._moments = {status: _Moments() for status in RememberedStatus}
+        self._moments = {status: _TimestampMultiset() for status in RememberedStatus}
 
     def add(self, body: bytes) -> None:
         """Add a user with these devices."""
@@ -58,10 +58,10 @@ class Tally:
             moments.setdefault(code, []).append(active_ms)
         for code, found in moments.items():
             self._kinds[code] += len(found)
-            kind = KINDS[code]
+            kind = DEVICE_FLAGS[code]
             if kind.source is not DateSource.NONE:
                 self._moments[kind.remembered].extend(found)
-        if any(KINDS[code].source is DateSource.NONE for code in moments):
+        if any(DEVICE_FLAGS[code].source is DateSource.NONE for code in moments):
             self._dated_users += sum(map(_is_dated, bodies))
         else:
             self._dated_users += len(bodies) - sizes[0]
@@ -97,20 +97,20 @@ class Tally:
         """Return the current activity index of each remembered status."""
         return MappingProxyType({status: moments.index() for status, moments in self._moments.items()})
 
-    def _by(self, values: Iterable[K], of: Callable[[Kind], K]) -> Mapping[K, int]:
+    def _by(self, values: Iterable[K], of: Callable[[DeviceFlags], K]) -> Mapping[K, int]:
         sums = dict.fromkeys(values, 0)
         for code, count in self._kinds.items():
-            sums[of(KINDS[code])] += count
+            sums[of(DEVICE_FLAGS[code])] += count
         return MappingProxyType(sums)
 
-    def _sum(self, wanted: Callable[[Kind], bool]) -> int:
-        return sum(count for code, count in self._kinds.items() if wanted(KINDS[code]))
+    def _sum(self, wanted: Callable[[DeviceFlags], bool]) -> int:
+        return sum(count for code, count in self._kinds.items() if wanted(DEVICE_FLAGS[code]))
 
     def _count(self, body: bytes, step: int) -> None:
         dated = False
         for code, active_ms in gists_of(body):
             self._kinds[code] += step
-            kind = KINDS[code]
+            kind = DEVICE_FLAGS[code]
             if kind.source is not DateSource.NONE:
                 dated = True
                 self._moments[kind.remembered].change(active_ms, step)
@@ -120,16 +120,16 @@ class Tally:
 
 
 def _is_dated(body: bytes) -> bool:
-    return any(KINDS[code].source is not DateSource.NONE for code, _ in gists_of(body))
+    return any(DEVICE_FLAGS[code].source is not DateSource.NONE for code, _ in gists_of(body))
 
 
-class _Moments:
+class _TimestampMultiset:
     """Multiset of times in milliseconds, stored as a sorted array and the changes since it was sorted."""
 
     def __init__(self) -> None:
         self._base = array("q")
-        self._added = _Runs()
-        self._removed = _Runs()
+        self._added = _SortedRuns()
+        self._removed = _SortedRuns()
         self._total = 0
 
     def change(self, moment: int, step: int) -> None:
@@ -147,11 +147,11 @@ class _Moments:
         changed = len(self._added) + len(self._removed)
         if changed > max(COMPACTION_MIN, COMPACTION_SHARE * len(self._base)):
             self._base = without(array("q", merge(self._base, self._added.merged())), self._removed.merged())
-            self._added, self._removed = _Runs(), _Runs()
+            self._added, self._removed = _SortedRuns(), _SortedRuns()
         return ActivityIndex(self._base, tuple(self._added.merged()), tuple(self._removed.merged()), self._total)
 
 
-class _Runs:
+class _SortedRuns:
     """List of numbers that is sorted in runs of `RUN_LENGTH` and merged when read."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from exporter.clock import Clock
 from exporter.collect.persistence.sqlite import Restored
-from exporter.collect.persistence.writer import NO_JOURNAL, PoolHeader, PoolJournal
+from exporter.collect.persistence.writer import NULL_WRITER, PoolHeader, PoolWriter
 from exporter.collect.snapshot import PoolView, SweepFailure, SweepProgress
 from exporter.collect.store.state_reasons import explain
 from exporter.collect.store.users import Users
@@ -40,9 +40,9 @@ class PoolStore:
         settings: PoolSettings,
         identity: Identity,
         clock: Clock,
-        journal: PoolJournal = NO_JOURNAL,
+        journal: PoolWriter = NULL_WRITER,
         *,
-        most_series: Callable[[], int] = lambda: sys.maxsize,
+        series_limit: Callable[[], int] = lambda: sys.maxsize,
         shard: Shard = WHOLE,
     ) -> None:
         """Create an empty store. All changes are also passed to `journal`."""
@@ -50,16 +50,16 @@ class PoolStore:
         self._identity = identity
         self._clock = clock
         self._journal = journal
-        self._most_series = most_series
+        self._series_limit = series_limit
         self.shard = shard
         self._lock = threading.Lock()
-        self._users = self._nobody()
+        self._users = self._empty_users()
         self._sweep = 0
-        self._first_sweep = 0
+        self._resumed_from = 0
         self._sweep_started = clock.monotonic()
         self._sweep_started_wall: float | None = None
         self._sweeping = False
-        self._resumable = False
+        self._can_resume = False
         self._expected: int | None = None
         self._done = 0
         self._not_read = 0
@@ -84,10 +84,10 @@ class PoolStore:
             header = restored.header
             self._users.load(restored.records)
             self._sweep = header.sweep
-            self._first_sweep = header.first_sweep
+            self._resumed_from = header.first_sweep
             self._sweep_started_wall = header.sweep_started
             self._complete_once = header.complete_once
-            self._resumable = header.sweeping
+            self._can_resume = header.sweeping
             self._failing_since = self._monotonic_of(header.failing_since)
             down = header.state in _DOWN
             self._view = replace(
@@ -99,7 +99,7 @@ class PoolStore:
                 last_success=header.last_success,
             )
             if not down:
-                self._recovered()
+                self._set_healthy()
             if self._complete_once:
                 self._publish()
             self._explain()
@@ -151,7 +151,7 @@ class PoolStore:
         Returns 0 if the last sweep can be resumed or no sweep has completed.
         """
         started = self._sweep_started_wall
-        if started is None or self._resumable or not (self._complete_once or self._tracking_off()):
+        if started is None or self._can_resume or not (self._complete_once or self._tracking_off()):
             return 0.0
         due = started + self.settings.refresh_interval - self._clock.wall()
         return min(max(0.0, due), self.settings.refresh_interval)
@@ -168,9 +168,9 @@ class PoolStore:
                 self._view = replace(self._view, data=None, oldest_observation=None)
             self._view = replace(self._view, description=description)
             if self._expected is None:
-                self._expected = self._guess_of_users()
+                self._expected = self._expected_users()
             if self._view.state not in {PoolState.DENIED, PoolState.FAILING}:
-                self._recovered()
+                self._set_healthy()
             if self._view.state is not before:
                 self._explain()
             self._tell_header()
@@ -184,14 +184,14 @@ class PoolStore:
         with self._lock:
             now = self._clock.wall()
             self._sweep += 1
-            if not (self._resumable and self._is_recent(now)):
-                self._first_sweep = self._sweep
+            if not (self._can_resume and self._is_recent(now)):
+                self._resumed_from = self._sweep
                 self._sweep_started_wall = now
-            self._resumable = False
+            self._can_resume = False
             self._sweep_started = self._clock.monotonic()
             self._done = 0
             self._not_read = 0
-            self._expected = self._guess_of_users()
+            self._expected = self._expected_users()
             self._sweeping = True
             self._explain()
             self._tell_header()
@@ -206,9 +206,9 @@ class PoolStore:
         This happens in a resumed sweep, and if AWS lists a user twice.
         """
         with self._lock:
-            read = self._users.was_read(identity, self._first_sweep, int(self._sweep_started_wall or 0))
+            read = self._users.was_read(identity, self._resumed_from, int(self._sweep_started_wall or 0))
             if read:
-                self._meet(identity)
+                self._mark_seen(identity)
             return read
 
     def knows_users(self) -> bool:
@@ -226,14 +226,14 @@ class PoolStore:
             self._failing_since = None
             self._publish_if_due()
 
-    def keep(self, identity: bytes) -> None:
+    def mark_unreadable(self, identity: bytes) -> None:
         """Record that a user could not be read. It keeps its last values."""
         with self._lock:
             if self._sweeping:
                 self._not_read += 1
-                self._meet(identity)
+                self._mark_seen(identity)
 
-    def gone(self, identity: bytes) -> None:
+    def remove(self, identity: bytes) -> None:
         """Remove a user that no longer exists."""
         with self._lock:
             if not self._sweeping:
@@ -249,7 +249,7 @@ class PoolStore:
         with self._lock:
             if not self._sweeping:
                 return 0  # retired: reads since then were dropped, so their users would be removed as unseen
-            gone = self._users.unmet(self._sweep)
+            gone = self._users.unseen(self._sweep)
             for identity in gone:
                 self._drop(identity)
             self._complete_once = True
@@ -269,7 +269,7 @@ class PoolStore:
         with self._lock:
             if self._failing_since is None:
                 self._failing_since = self._clock.monotonic()
-            self._resumable = True
+            self._can_resume = True
             if self._complete_once:
                 self._publish()
             self._note_failure(reason)
@@ -289,12 +289,12 @@ class PoolStore:
 
     def _retire(self) -> None:
         self._sweeping = False
-        self._journal = NO_JOURNAL
+        self._journal = NULL_WRITER
 
-    def _nobody(self) -> Users:
-        return Users(self.settings.detail, self._identity, self._most_series)
+    def _empty_users(self) -> Users:
+        return Users(self.settings.detail, self._identity, self._series_limit)
 
-    def _meet(self, identity: bytes) -> None:
+    def _mark_seen(self, identity: bytes) -> None:
         record = self._users.keep(identity, self._sweep)
         if record is not None:
             self._journal.put(identity, record)
@@ -325,7 +325,7 @@ class PoolStore:
         silent = None if since is None else self._clock.monotonic() - since
         explain(self.view(), read_once=self._complete_once, silent=silent)
 
-    def _recovered(self) -> None:
+    def _set_healthy(self) -> None:
         self._view = replace(self._view, state=self._healthy_state(), up=True)
 
     def _healthy_state(self) -> PoolState:
@@ -338,9 +338,9 @@ class PoolStore:
         return description is not None and description.tracking is Tracking.OFF
 
     def _forget_everything(self) -> None:
-        self._users = self._nobody()
+        self._users = self._empty_users()
         self._complete_once = False
-        self._resumable = False
+        self._can_resume = False
         self._failing_since = None
         self._journal.forget(self._header())
 
@@ -356,7 +356,7 @@ class PoolStore:
         cost = self._clock.monotonic() - started
         self._next_publication = started + max(PUBLISH_SECONDS, cost / PUBLISH_SHARE)
 
-    def _guess_of_users(self) -> int | None:
+    def _expected_users(self) -> int | None:
         if self._complete_once:
             return len(self._users)
         description = self._view.description
@@ -394,9 +394,9 @@ class PoolStore:
             state=self._view.state,
             description=self._view.description,
             sweep=self._sweep,
-            first_sweep=self._first_sweep,
+            first_sweep=self._resumed_from,
             sweep_started=self._sweep_started_wall,
-            sweeping=self._sweeping or self._resumable,
+            sweeping=self._sweeping or self._can_resume,
             complete_once=self._complete_once,
             last_sweep_seconds=self._view.last_sweep_seconds,
             last_success=self._view.last_success,

@@ -8,7 +8,7 @@ from heapq import nsmallest
 
 from exporter.collect.records import STAMP_SIZE, body_of, count_of, devices_of, observations, stamp_of, stamped
 from exporter.collect.snapshot import PoolData, UserRow
-from exporter.collect.store.aggregates import Tally
+from exporter.collect.store.aggregates import PoolAggregates
 from exporter.config.settings import Detail
 from exporter.identity import Identity
 from exporter.model import Device
@@ -17,13 +17,13 @@ from exporter.model import Device
 class Users:
     """Known users of a pool and the last data read of each."""
 
-    def __init__(self, detail: Detail, identity: Identity, most_series: Callable[[], int]) -> None:
-        """Create an empty set. `most_series` returns the series limit; no rows are built for users beyond it."""
+    def __init__(self, detail: Detail, identity: Identity, series_limit: Callable[[], int]) -> None:
+        """Create an empty set. `series_limit` returns the series limit; no rows are built for users beyond it."""
         self._detail = detail
         self._identity = identity
-        self._most_series = most_series
+        self._series_limit = series_limit
         self._records: dict[bytes, bytes] = {}
-        self._tally = Tally()
+        self._tally = PoolAggregates()
         self._observed: Counter[int] = Counter()
         self._first: tuple[bytes, ...] | None = None
         self._first_of = 0
@@ -91,7 +91,7 @@ class Users:
         observed, met_in = stamp_of(known)
         return met_in >= first_sweep and observed >= started
 
-    def unmet(self, sweep: int) -> list[bytes]:
+    def unseen(self, sweep: int) -> list[bytes]:
         """Return all users that were not seen in the sweep."""
         return [identity for identity, record in self._records.items() if stamp_of(record)[1] != sweep]
 
@@ -125,7 +125,7 @@ class Users:
 
         Each user, and at detail level `device` each device, counts as one series, which is the minimum that it has.
         """
-        left = self._most_series()
+        left = self._series_limit()
         if self._first is None or self._first_of != left:
             self._first, self._first_of = self._first_in_order(left), left
             self._rows = {identity: row for identity in self._first if (row := self._rows.get(identity)) is not None}

@@ -23,7 +23,7 @@ MAX_USER_PAGES = 1_000_000
 """Page limit of a pool's users: 60 million users. The AWS quota is 40 million users per pool."""
 
 
-def pages(
+def iter_pages(
     operation: str, fetch: Callable[[str | None], Page[T]], *, most: int | None = None
 ) -> Iterator[tuple[T, ...]]:
     """Yield the pages of a listing.
@@ -55,7 +55,7 @@ def pages(
         token = page.token
 
 
-def distinct(devices: Iterable[Device]) -> tuple[Device, ...]:
+def deduplicate(devices: Iterable[Device]) -> tuple[Device, ...]:
     """Deduplicate devices by key, keeping the last occurrence.
 
     A device that is used while the pages are read may be listed twice. Devices without a key are numbered instead of
@@ -73,7 +73,7 @@ def distinct(devices: Iterable[Device]) -> tuple[Device, ...]:
     return tuple(found.values())
 
 
-class Ask(Protocol):
+class Retrier(Protocol):
     """Function that makes a call and retries it after retryable errors, up to a limit."""
 
     def __call__(self, call: Callable[[], T], /) -> T:
@@ -81,7 +81,7 @@ class Ask(Protocol):
         ...
 
 
-def selected_users(selection: UserSelection, reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
+def selected_users(selection: UserSelection, reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:
     """Yield the users of a selection. A user in several groups is yielded once."""
     if selection.usernames is not None:
         yield from map(ListedUser, dict.fromkeys(selection.usernames))
@@ -91,15 +91,15 @@ def selected_users(selection: UserSelection, reader: PoolReader, ask: Ask) -> It
         yield from _everyone(selection.filter, reader, ask)
 
 
-def _everyone(user_filter: str | None, reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
+def _everyone(user_filter: str | None, reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:
     def fetch(token: str | None) -> Page[ListedUser]:
         return ask(lambda: reader.users(user_filter=user_filter, token=token))
 
-    for page in pages(Operation.LIST_USERS, fetch, most=MAX_USER_PAGES):
+    for page in iter_pages(Operation.LIST_USERS, fetch, most=MAX_USER_PAGES):
         yield from page
 
 
-def _members(groups: tuple[str, ...], reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
+def _members(groups: tuple[str, ...], reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:
     if len(groups) == 1:
         yield from _members_of(groups[0], reader, ask)
         return
@@ -111,9 +111,9 @@ def _members(groups: tuple[str, ...], reader: PoolReader, ask: Ask) -> Iterator[
                 yield user
 
 
-def _members_of(group: str, reader: PoolReader, ask: Ask) -> Iterator[ListedUser]:
+def _members_of(group: str, reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:
     def fetch(token: str | None) -> Page[ListedUser]:
         return ask(lambda: reader.users_in_group(group, token=token))
 
-    for page in pages(Operation.LIST_USERS_IN_GROUP, fetch, most=MAX_USER_PAGES):
+    for page in iter_pages(Operation.LIST_USERS_IN_GROUP, fetch, most=MAX_USER_PAGES):
         yield from page

@@ -11,7 +11,7 @@ from exporter.model import Device, PoolDescription
 from exporter.shard import Shard
 
 
-class Findings(Protocol):
+class SweepSink(Protocol):
     """Receiver of the results of one pool's sweep. Users are passed by identity, from many threads."""
 
     @property
@@ -52,11 +52,11 @@ class Findings(Protocol):
         """Record the devices of a user."""
         ...
 
-    def keep(self, identity: bytes) -> None:
+    def mark_unreadable(self, identity: bytes) -> None:
         """Record that a user could not be read."""
         ...
 
-    def gone(self, identity: bytes) -> None:
+    def remove(self, identity: bytes) -> None:
         """Record that a user no longer exists."""
         ...
 

@@ -12,9 +12,9 @@ import structlog
 
 from exporter.aws.api import Operation, PoolReader
 from exporter.clock import Clock
-from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, distinct, pages, selected_users
-from exporter.collect.sweeping.sink import Findings
-from exporter.collect.sweeping.workers import PATIENCE, Patience, Readers, ReadTask
+from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, deduplicate, iter_pages, selected_users
+from exporter.collect.sweeping.sink import SweepSink
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, ReadTask, RetryPolicy, WorkerPool
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.identity import Identity
@@ -49,7 +49,7 @@ class Sweep:
 
     def __init__(
         self,
-        store: Findings,
+        store: SweepSink,
         reader: PoolReader,
         identity: Identity,
         observer: SweepObserver,
@@ -57,7 +57,7 @@ class Sweep:
         *,
         cancelled: Callable[[], bool],
         sleep: Sleep,
-        patience: Patience = PATIENCE,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     ) -> None:
         self._pool: PoolSettings = store.settings
         self._store = store
@@ -69,9 +69,9 @@ class Sweep:
         self._counts: Counter[str] = Counter()
         self._error: str | None = None
         self._counting = threading.Lock()
-        self._patience = patience
-        self._ask = patience.retrier(patience.attempts, sleep)
-        self._ask_first = patience.retrier(patience.first_attempts, sleep)
+        self._retry_policy = retry_policy
+        self._ask = retry_policy.retrier(retry_policy.attempts, sleep)
+        self._ask_first = retry_policy.retrier(retry_policy.first_attempts, sleep)
 
     def run(self) -> Outcome:
         """Run the sweep and report the result to the store, the observer and the log.
@@ -93,7 +93,7 @@ class Sweep:
 
     def _report(self, outcome: Outcome, seconds: float) -> None:
         view = self._store.view()
-        spending = self._reader.spending()
+        spending = self._reader.request_counts()
         told = {
             "user_pool_id": self._pool.id,
             "state": view.state.value,
@@ -133,13 +133,13 @@ class Sweep:
         return Outcome(max(failures, key=failures.__getitem__, default=None), complete=True)
 
     def _read_everyone(self) -> dict[Reason, int]:
-        readers = Readers(
+        readers = WorkerPool(
             self._read_user,
             self._given_up,
             self._clock,
             self._cancelled,
             name=f"reader-{self._pool.id}",
-            patience=self._patience,
+            retry_policy=self._retry_policy,
         )
         try:
             users = 0
@@ -166,14 +166,14 @@ class Sweep:
             return True
         return False
 
-    def _read_user(self, task: ReadTask, departed: Callable[[], None]) -> None:
+    def _read_user(self, task: ReadTask, on_send: Callable[[], None]) -> None:
         try:
-            chain = pages(
+            chain = iter_pages(
                 Operation.ADMIN_LIST_DEVICES,
-                lambda token: self._reader.devices(task.username, token=token, departed=departed),
+                lambda token: self._reader.devices(task.username, token=token, on_send=on_send),
                 most=MAX_DEVICE_PAGES,
             )
-            devices = distinct(device for page in chain for device in page)
+            devices = deduplicate(device for page in chain for device in page)
         except UserNotFound:
             self._vanished(task)
         except ResourceNotFound:
@@ -188,7 +188,7 @@ class Sweep:
         self._vanished(task)
 
     def _vanished(self, task: ReadTask) -> None:
-        self._store.gone(task.identity)
+        self._store.remove(task.identity)
         self._tell_vanished(1)
 
     def _tell_vanished(self, users: int) -> None:
@@ -197,7 +197,7 @@ class Sweep:
             self._counts["vanished"] += users
 
     def _given_up(self, task: ReadTask, reason: Reason) -> None:
-        self._store.keep(task.identity)
+        self._store.mark_unreadable(task.identity)
         self._observer.user_read_failed(self._pool.id, reason)
         self._count("failed")
 

@@ -1,6 +1,6 @@
 """Self-sizing worker pool that reads the devices of many users concurrently.
 
-A worker takes a user only if it can occupy one of `IN_LINE` places in the queue of the rate budget. It releases the
+A worker takes a user only if it can occupy one of `MAX_QUEUED` places in the queue of the rate budget. It releases the
 place when its first request is sent. The release wakes an idle worker, or starts a new one if none is idle. The number
 of requests in flight therefore adjusts to rate × latency, and few threads of a pool wait to send their first request.
 """
@@ -18,12 +18,12 @@ from typing import TypeVar
 
 from exporter.aws.api import PAGE_SIZE
 from exporter.clock import Clock
-from exporter.collect.sweeping.pagination import Ask
-from exporter.errors import AwsError, Cancelled, Reason, Verdict
+from exporter.collect.sweeping.pagination import Retrier
+from exporter.errors import AwsError, Cancelled, ErrorAction, Reason
 
 T = TypeVar("T")
 
-IN_LINE = 2
+MAX_QUEUED = 2
 """Workers of one pool that may wait for the rate budget: one queued there, and one about to be queued."""
 
 MAX_WORKERS = 256
@@ -34,12 +34,12 @@ MAX_WAITING_TASKS = 600
 pool."""
 
 
-ROOM_AGAIN = MAX_WAITING_TASKS - 2 * PAGE_SIZE
+RESUME_THRESHOLD = MAX_WAITING_TASKS - 2 * PAGE_SIZE
 """Queue length at which enumeration resumes. Waking it for each single user would cost more than reading the user."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """Retry policy for calls that fail with a retryable error."""
 
     attempts: int = 12
@@ -47,9 +47,9 @@ class Patience:
     first_attempts: int = 6
     """Maximum attempts of the first call of a sweep. A pool that does not respond is reported as failing within
     seconds, and its next sweep starts soon."""
-    failures_in_a_row: int = 50
-    """Consecutive retryable failures, across all calls, after which the sweep ends if `silence` has passed as well."""
-    silence: float = 60.0
+    max_consecutive_failures: int = 50
+    """Consecutive retryable failures, over all calls, after which the sweep ends if `outage_tolerance` has passed."""
+    outage_tolerance: float = 60.0
     """Seconds without a success that must have passed before the sweep ends, so that it survives short outages."""
     first_delay: float = 0.5
     """Delay in seconds before the second attempt. Doubles with each attempt; up to half of it is removed as jitter."""
@@ -61,7 +61,7 @@ class Patience:
         longest = min(self.max_delay, self.first_delay * 2.0 ** (attempts - 1))
         return longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
 
-    def retrier(self, attempts: int, sleep: Callable[[float], None]) -> Ask:
+    def retrier(self, attempts: int, sleep: Callable[[float], None]) -> Retrier:
         """Return a function that makes a call up to `attempts` times while it fails with a retryable error.
 
         The function keeps no reference to an error that it raises, because the traceback would close a reference cycle.
@@ -80,7 +80,7 @@ class Patience:
         return retry
 
 
-PATIENCE = Patience()
+DEFAULT_RETRY_POLICY = RetryPolicy()
 
 
 @dataclass(order=True, slots=True)
@@ -94,7 +94,7 @@ class ReadTask:
     attempts: int = field(compare=False, default=0)
 
 
-class Readers:
+class WorkerPool:
     """Worker pool of one sweep."""
 
     def __init__(
@@ -104,11 +104,11 @@ class Readers:
         clock: Clock,
         cancelled: Callable[[], bool],
         name: str,
-        patience: Patience = PATIENCE,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     ) -> None:
-        """Call `read(task, departed)` for each user in a worker thread, and again later after a retryable error.
+        """Call `read(task, on_send)` for each user in a worker thread, and again later after a retryable error.
 
-        `read` calls `departed` when its request is sent, and raises `AwsError`. `given_up` is called for each user
+        `read` calls `on_send` when its request is sent, and raises `AwsError`. `on_give_up` is called for each user
         that could not be read. An error with the verdict `STOP_POOL`, or any other exception, ends all work and is
         raised by `finish`.
         """
@@ -117,7 +117,7 @@ class Readers:
         self._clock = clock
         self._cancelled = cancelled
         self._name = name
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
@@ -126,10 +126,10 @@ class Readers:
         self._unfinished = 0
         self._no_more = False
         self._stopped = False
-        self._places = IN_LINE
+        self._places = MAX_QUEUED
         self._idle = 0
         self._workers = 0
-        self._failures_in_a_row = 0
+        self._consecutive_failures = 0
         self._failing_since = 0.0
         self._failure: Exception | None = None
         self.failures: Counter[Reason] = Counter()
@@ -144,7 +144,7 @@ class Readers:
                 return False
             self._unfinished += 1
             self._push(ReadTask(self._clock.monotonic(), next(self._numbers), username, identity))
-            self._hire()
+            self._spawn_worker()
             return True
 
     def finish(self) -> None:
@@ -181,7 +181,7 @@ class Readers:
         if self._places:  # else the release of a place wakes a worker
             self._changed.notify()
 
-    def _hire(self) -> None:
+    def _spawn_worker(self) -> None:
         """Start a worker if a user is queued, a place is free, and no worker is idle."""
         if self._places and self._tasks and not self._idle and self._workers < MAX_WORKERS:
             self._workers += 1
@@ -213,7 +213,7 @@ class Readers:
                     if self._places and self._tasks and self._tasks[0].not_before <= now:
                         self._places -= 1
                         task = heapq.heappop(self._tasks)
-                        if len(self._tasks) == ROOM_AGAIN:
+                        if len(self._tasks) == RESUME_THRESHOLD:
                             self._room.notify_all()
                         return task
                     if self._no_more and not self._unfinished:
@@ -229,7 +229,7 @@ class Readers:
         return 1.0
 
     def _run(self, task: ReadTask) -> None:
-        place = _Place(self._give_place)
+        place = Slot(self._give_place)
         try:
             self._read(task, place.give)
         except AwsError as error:
@@ -243,19 +243,19 @@ class Readers:
         with self._lock:
             self._places += 1
             self._changed.notify()
-            self._hire()
+            self._spawn_worker()
 
     def _succeeded(self) -> None:
         with self._lock:
-            self._failures_in_a_row = 0
+            self._consecutive_failures = 0
             self._finish_one()
 
     def _failed(self, task: ReadTask, error: AwsError) -> None:
-        if error.verdict is Verdict.STOP_POOL:
+        if error.verdict is ErrorAction.STOP_POOL:
             self._end(error)
             return
         with self._lock:
-            if error.verdict is Verdict.RETRY:
+            if error.verdict is ErrorAction.RETRY:
                 if self._nothing_gets_through():
                     self._fail(error)
                     return
@@ -268,17 +268,17 @@ class Readers:
 
     def _nothing_gets_through(self) -> bool:
         now = self._clock.monotonic()
-        if not self._failures_in_a_row:
+        if not self._consecutive_failures:
             self._failing_since = now
-        self._failures_in_a_row += 1
-        many = self._failures_in_a_row >= self._patience.failures_in_a_row
-        return many and now - self._failing_since >= self._patience.silence
+        self._consecutive_failures += 1
+        many = self._consecutive_failures >= self._retry_policy.max_consecutive_failures
+        return many and now - self._failing_since >= self._retry_policy.outage_tolerance
 
     def _again_later(self, task: ReadTask) -> bool:
         task.attempts += 1
-        if task.attempts >= self._patience.attempts:
+        if task.attempts >= self._retry_policy.attempts:
             return False
-        task.not_before = self._clock.monotonic() + self._patience.delay(task.attempts)
+        task.not_before = self._clock.monotonic() + self._retry_policy.delay(task.attempts)
         self._push(task)
         return True
 
@@ -301,7 +301,7 @@ class Readers:
         self._room.notify_all()
 
 
-class _Place:
+class Slot:
     """Place in the queue of the rate budget. Only the first release has an effect."""
 
     def __init__(self, give: Callable[[], None]) -> None:

@@ -7,13 +7,13 @@ from typing import TextIO
 
 import click
 
-from exporter.aws.permissions import Use, uses
+from exporter.aws.permissions import AccessNeed, access_needs
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.sweeping.workers import PATIENCE, Patience
-from exporter.commands.check.preflight import Finding, Way, fault_of_target, preflight
-from exporter.commands.discovery import discovered
-from exporter.commands.pool_access import KeptApis, connections, of_each, patiently, plain_rates
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
+from exporter.commands.check.preflight import Finding, PoolAccess, fault_of_target, preflight
+from exporter.commands.discovery import resolve_discovery
+from exporter.commands.pool_access import KeptApis, connections, map_concurrently, plain_rates, retrier
 from exporter.config.settings import PoolSettings, Settings
 from exporter.errors import AwsError
 from exporter.stdout import writing_to_stdout
@@ -28,13 +28,13 @@ def check_aws(
     *,
     make_api: ApiFactory | None = None,
     clock: Clock | None = None,
-    patience: Patience = PATIENCE,
+    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
 ) -> int:
     """Check what every pool needs, print each distinct finding once, and return the exit code."""
     apis = KeptApis(make_api or AwsApis())
-    seen = discovered(settings, err, make_api=apis, clock=clock, patience=patience)
+    seen = resolve_discovery(settings, err, make_api=apis, clock=clock, retry_policy=retry_policy)
     settings = seen.settings
-    found = _Checker(settings, apis, clock or SystemClock(), patience).findings(err)
+    found = _Checker(settings, apis, clock or SystemClock(), retry_policy).findings(err)
     pools_of: dict[Finding, list[str]] = {}
     for pool, findings in zip(settings.pools, found, strict=True):
         for finding in findings:
@@ -53,27 +53,28 @@ def check_aws(
 class _Checker:
     """Concurrent check of all pools."""
 
-    def __init__(self, settings: Settings, apis: KeptApis, clock: Clock, patience: Patience) -> None:
+    def __init__(self, settings: Settings, apis: KeptApis, clock: Clock, retry_policy: RetryPolicy) -> None:
         self._settings = settings
         self._cancelled = threading.Event()
         self._apis = apis
         rates = plain_rates(settings.limits.rate)
         self._connections = connections(settings.targets, rates, clock, self._apis)
-        self._ask = patiently(patience, self._cancelled)
+        self._ask = retrier(retry_policy, self._cancelled)
 
     def findings(self, err: TextIO) -> list[list[Finding]]:
         """Return the findings of each pool, in configuration order."""
         pools = self._settings.pools
         first = {pool.target: pool.id for pool in reversed(pools)}
         looks = [
-            (use, pool, first[pool.target] == pool.id) for use, pool in zip(uses(self._settings), pools, strict=True)
+            (use, pool, first[pool.target] == pool.id)
+            for use, pool in zip(access_needs(self._settings), pools, strict=True)
         ]
-        return of_each(looks, self._look, self._cancelled, err)
+        return map_concurrently(looks, self._look, self._cancelled, err)
 
-    def _look(self, look: tuple[Use, PoolSettings, bool]) -> list[Finding]:
+    def _look(self, look: tuple[AccessNeed, PoolSettings, bool]) -> list[Finding]:
         use, pool, quotas = look
         try:
             reader = self._connections.reader(pool, self._cancelled.is_set)
-            return preflight(use, Way(reader, self._apis(pool.target), self._ask), quotas=quotas)
+            return preflight(use, PoolAccess(reader, self._apis(pool.target), self._ask), quotas=quotas)
         except AwsError as error:  # raised while the client is created
             return [Finding(fault_of_target(use, error))]

@@ -11,8 +11,8 @@ from functools import partial
 from uuid import uuid4
 
 from exporter.aws.api import Category, CognitoApi, Operation, PoolReader
-from exporter.aws.permissions import ANY_ACCOUNT, ASSUME_ROLE, PERMISSIONS, Permission, Scope, Use, pool_arn
-from exporter.collect.sweeping.pagination import Ask
+from exporter.aws.permissions import ANY_ACCOUNT, ASSUME_ROLE, PERMISSIONS, AccessNeed, Permission, Scope, pool_arn
+from exporter.collect.sweeping.pagination import Retrier
 from exporter.errors import (
     AwsError,
     CredentialsFault,
@@ -24,7 +24,7 @@ from exporter.errors import (
 )
 from exporter.model import PoolDescription, Tracking
 
-ASSUMING = f"({ASSUME_ROLE.partition(':')[2]})"
+ASSUME_ROLE_MARKER = f"({ASSUME_ROLE.partition(':')[2]})"
 """Marker in the `operation` of an error that occurred while the role was assumed."""
 
 
@@ -38,16 +38,16 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PoolAccess:
     """Access to AWS for one pool."""
 
     reader: PoolReader
     api: CognitoApi
     """For account-wide calls."""
-    ask: Ask
+    ask: Retrier
 
 
-def preflight(use: Use, way: Way, *, quotas: bool) -> list[Finding]:
+def preflight(use: AccessNeed, way: PoolAccess, *, quotas: bool) -> list[Finding]:
     """Return the findings for one pool; with `quotas`, check access to the account's quotas too."""
     try:
         description = way.ask(way.reader.describe)
@@ -55,13 +55,13 @@ def preflight(use: Use, way: Way, *, quotas: bool) -> list[Finding]:
         if _in_assuming(error):
             return [Finding(fault_of_target(use, error))]
         tried = [Finding(_denied(use, PERMISSIONS[Operation.DESCRIBE_USER_POOL], _account(way)))]
-        return tried + list(_others(use, way, _account(way), quotas=quotas))
+        return tried + list(_probe_remaining(use, way, _account(way), quotas=quotas))
     except ResourceNotFound:
         return [Finding(no_such_pool(use.target.region, _account(way)))]
     except AwsError as error:
         return [Finding(fault_of_target(use, error))]
     off = [Finding(_TRACKING_OFF, is_fault=False)] if description.tracking is Tracking.OFF else []
-    return off + list(_others(use, way, _told_account(description, way), quotas=quotas))
+    return off + list(_probe_remaining(use, way, _told_account(description, way), quotas=quotas))
 
 
 _TRACKING_OFF = "device tracking is off: nothing will be read from this pool until it is switched on"
@@ -72,7 +72,7 @@ def no_such_pool(region: str, account: str | None) -> str:
     return f"there is no such pool in Region {region} of account {account or 'these credentials'}"
 
 
-def fault_of_target(use: Use, error: AwsError) -> str:
+def fault_of_target(use: AccessNeed, error: AwsError) -> str:
     """Return the message for an error in connecting to an account and Region."""
     target = use.target
     if _in_assuming(error):
@@ -89,7 +89,7 @@ def fault_of_target(use: Use, error: AwsError) -> str:
     return f"could not be tried: {error}"
 
 
-def fault_of_rule(use: Use, error: AwsError) -> str:
+def fault_of_rule(use: AccessNeed, error: AwsError) -> str:
     """Return the message for an error that may hide pools from a discovery rule."""
     if isinstance(error, Denied) and error.operation in set(Operation):
         return _denied(use, PERMISSIONS[Operation(error.operation)], None)
@@ -97,10 +97,10 @@ def fault_of_rule(use: Use, error: AwsError) -> str:
 
 
 def _in_assuming(error: AwsError) -> bool:
-    return ASSUMING in error.operation
+    return ASSUME_ROLE_MARKER in error.operation
 
 
-def _account(way: Way) -> str | None:
+def _account(way: PoolAccess) -> str | None:
     """Return the account of the credentials, None if it cannot be read; the call needs no permission."""
     try:
         return way.ask(way.api.account_id)
@@ -108,12 +108,12 @@ def _account(way: Way) -> str | None:
         return None
 
 
-def _told_account(description: PoolDescription, way: Way) -> str | None:
+def _told_account(description: PoolDescription, way: PoolAccess) -> str | None:
     return description.account_id or _account(way)
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class _PermissionProbe:
     """Call that needs a permission, and the meaning of its errors other than a denial."""
 
     call: Callable[[], object]
@@ -123,7 +123,7 @@ class _Trial:
     """Errors with a finding text of their own."""
 
 
-def _others(use: Use, way: Way, account: str | None, *, quotas: bool) -> Iterator[Finding]:
+def _probe_remaining(use: AccessNeed, way: PoolAccess, account: str | None, *, quotas: bool) -> Iterator[Finding]:
     """Yield the findings of all operations but DescribeUserPool, which `preflight` calls first."""
     for operation, permission in PERMISSIONS.items():
         if permission is None or not permission.needed(use):
@@ -134,7 +134,7 @@ def _others(use: Use, way: Way, account: str | None, *, quotas: bool) -> Iterato
                 yield Finding(text)
 
 
-def _tried(trial: _Trial, way: Way, denied: Callable[[], str]) -> str | None:
+def _tried(trial: _PermissionProbe, way: PoolAccess, denied: Callable[[], str]) -> str | None:
     try:
         way.ask(trial.call)
     except Denied:
@@ -147,35 +147,35 @@ def _tried(trial: _Trial, way: Way, denied: Callable[[], str]) -> str | None:
     return None
 
 
-def _trials(operation: Operation, use: Use, way: Way, *, quotas: bool) -> Iterator[_Trial]:
+def _trials(operation: Operation, use: AccessNeed, way: PoolAccess, *, quotas: bool) -> Iterator[_PermissionProbe]:
     match operation:
         case Operation.LIST_USERS:
             chosen = use.users.filter
             # The message omits the filter, which may contain a user name.
             refused = "Cognito does not accept the filter of users"
-            yield _Trial(
+            yield _PermissionProbe(
                 lambda: way.reader.users(user_filter=chosen, token=None),
                 explained=((InvalidRequest, refused),) if chosen is not None else (),
             )
         case Operation.LIST_USERS_IN_GROUP:
             for group in use.users.groups or ():
                 missing = f"there is no group {group!r} in the pool"
-                yield _Trial(
+                yield _PermissionProbe(
                     partial(way.reader.users_in_group, group, token=None),
                     explained=((ResourceNotFound, missing),),
                 )
         case Operation.ADMIN_LIST_DEVICES:
             # The user need not exist: AWS checks the permission before it looks up the user.
             nobody = f"check-config-{uuid4()}"
-            yield _Trial(
-                lambda: way.reader.devices(nobody, token=None, departed=lambda: None),
+            yield _PermissionProbe(
+                lambda: way.reader.devices(nobody, token=None, on_send=lambda: None),
                 allowed=(UserNotFound, ResourceNotFound, TrackingOff),
             )
         case Operation.GET_PROVISIONED_LIMIT if quotas:
-            yield _Trial(lambda: way.api.provisioned_quota(Category.USER_RESOURCE_READ))
+            yield _PermissionProbe(lambda: way.api.provisioned_quota(Category.USER_RESOURCE_READ))
 
 
-def _denied(use: Use, permission: Permission | None, account: str | None) -> str:
+def _denied(use: AccessNeed, permission: Permission | None, account: str | None) -> str:
     if permission is None:
         return "AWS refuses a call that needs no permission"
     where = pool_arn(use) if permission.scope is Scope.POOL else "*"

@@ -42,7 +42,7 @@ _SECONDS_PER_LOOK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class StartTimeouts:
     """Timeouts for Prometheus, in seconds."""
 
     to_start: float = 5.0
@@ -51,7 +51,7 @@ class Patience:
     """Timeout for a clean exit, before SIGKILL."""
 
 
-PATIENCE = Patience()
+START_TIMEOUTS = StartTimeouts()
 
 
 def installed_prometheus() -> str | None:
@@ -64,7 +64,7 @@ def prometheus_beside(
     show: ServeOptions,
     directory: Path,
     find: Callable[[], str | None] = installed_prometheus,
-    patience: Patience = PATIENCE,
+    patience: StartTimeouts = START_TIMEOUTS,
 ) -> Iterator[str | None]:
     """Run Prometheus on loopback within the context, with its data in `directory`.
 
@@ -106,7 +106,7 @@ def _configuration(directory: Path, target: ListenAddress, telemetry_path: str) 
 
 
 @contextmanager
-def _running(program: str, configuration: Path, directory: Path, patience: Patience) -> Iterator[str]:
+def _running(program: str, configuration: Path, directory: Path, patience: StartTimeouts) -> Iterator[str]:
     port = free_port()
     log_file = directory / "prometheus.log"
     command = [
@@ -128,7 +128,7 @@ def _running(program: str, configuration: Path, directory: Path, patience: Patie
             _end(process, patience)
 
 
-def _became_ready(process: subprocess.Popen[bytes], url: str, patience: Patience) -> bool:
+def _became_ready(process: subprocess.Popen[bytes], url: str, patience: StartTimeouts) -> bool:
     """Return False if Prometheus exits before it is ready; True if it is ready or still starting at the timeout."""
     for _ in range(round(patience.to_start / _SECONDS_PER_LOOK)):
         try:
@@ -155,7 +155,7 @@ def _last_line(log_file: Path) -> str:
     return lines[-1] if lines else "it ended without a word"
 
 
-def _end(process: subprocess.Popen[bytes], patience: Patience) -> None:
+def _end(process: subprocess.Popen[bytes], patience: StartTimeouts) -> None:
     if process.stdin is not None:
         process.stdin.close()
     try:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from exporter.aws.api import PAGE_SIZE
-from exporter.aws.rate.limiter import SLACK
+from exporter.aws.rate.limiter import SPACING_MARGIN
 from exporter.commands.plan.forecast import Forecast
 from exporter.config.duration import canonical_duration
 
 ALWAYS = (
-    f"Requests leave at the configured rate less {SLACK:.1%}; none is throttled, or answered too late for that rate.",
+    f"Requests are sent at the configured rate less {SPACING_MARGIN:.1%}; none is throttled or slower than that.",
     (
         "All pools of an account and Region begin at the same moment and get equal turns, which is the worst; after a "
         "start they begin one by one, at the rate of UserPoolRead."

@@ -15,15 +15,15 @@ from exporter.aws.api import Category, Operation
 from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.sweeping.pagination import Ask
-from exporter.collect.sweeping.workers import PATIENCE, Patience
+from exporter.collect.sweeping.pagination import Retrier
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.commands.check.preflight import no_such_pool
-from exporter.commands.discovery import discovered
+from exporter.commands.discovery import resolve_discovery
 from exporter.commands.plan.document import document
-from exporter.commands.plan.forecast import Failed, Forecast, Known, forecast
-from exporter.commands.plan.survey import Effort, survey
+from exporter.commands.plan.forecast import Failed, Forecast, PoolSurvey, forecast
+from exporter.commands.plan.survey import SampleSize, survey
 from exporter.commands.plan.table import text
-from exporter.commands.pool_access import KeptApis, connections, of_each, patiently, plain_rates
+from exporter.commands.pool_access import KeptApis, connections, map_concurrently, plain_rates, retrier
 from exporter.config.settings import PoolSettings, Settings, Share, TargetSettings
 from exporter.errors import AwsError, CredentialsFault, Denied, ResourceNotFound
 from exporter.observers import Target
@@ -35,29 +35,29 @@ HOLDS, INCOMPLETE, DOES_NOT_HOLD = 0, 1, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PlanOptions:
     """Options of the forecast."""
 
     as_json: bool = False
-    effort: Effort = field(default_factory=Effort)
+    effort: SampleSize = field(default_factory=SampleSize)
     shard: Shard = WHOLE
 
 
 def run_plan(
     settings: Settings,
-    asked: Asked,
+    asked: PlanOptions,
     err: TextIO,
     *,
     make_api: ApiFactory | None = None,
     clock: Clock | None = None,
-    patience: Patience = PATIENCE,
+    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
 ) -> int:
     """Survey the pools, print the forecast, and return the exit code."""
     apis = KeptApis(make_api or AwsApis())
-    seen = discovered(settings, err, make_api=apis, clock=clock, patience=patience)
+    seen = resolve_discovery(settings, err, make_api=apis, clock=clock, retry_policy=retry_policy)
     for fault in seen.faults:
         click.echo(fault, file=err)
-    of_pools = _Planner(seen.settings, asked, err, apis, clock or SystemClock(), patience).forecast()
+    of_pools = _Planner(seen.settings, asked, err, apis, clock or SystemClock(), retry_policy).forecast()
     found = replace(of_pools, rules=settings.discovery)
     with writing_to_stdout():
         click.echo(json.dumps(document(found), indent=2) if asked.as_json else text(found))
@@ -70,7 +70,13 @@ class _Planner:
     """Concurrent survey of the pools, and the forecast from it."""
 
     def __init__(
-        self, settings: Settings, asked: Asked, err: TextIO, apis: KeptApis, clock: Clock, patience: Patience
+        self,
+        settings: Settings,
+        asked: PlanOptions,
+        err: TextIO,
+        apis: KeptApis,
+        clock: Clock,
+        retry_policy: RetryPolicy,
     ) -> None:
         self._settings = settings
         self._asked = asked
@@ -80,16 +86,16 @@ class _Planner:
         # `_quotas` reads the quotas once, after the survey; the survey itself uses shares of the default quotas.
         rates = plain_rates(settings.limits.rate)
         self._connections = connections(settings.targets, rates, clock, self._apis, shards=asked.shard.count)
-        self._ask: Ask = patiently(patience, self._cancelled)
+        self._ask: Retrier = retrier(retry_policy, self._cancelled)
 
     def forecast(self) -> Forecast:
         """Return the forecast for all pools that could be surveyed."""
-        found = of_each(self._settings.pools, self._look, self._cancelled, self._err)
-        known = [one for one in found if isinstance(one, Known)]
+        found = map_concurrently(self._settings.pools, self._look, self._cancelled, self._err)
+        known = [one for one in found if isinstance(one, PoolSurvey)]
         failed = [one for one in found if isinstance(one, Failed)]
         return forecast(known, failed, self._settings.limits, self._quotas(known), self._asked.shard)
 
-    def _look(self, pool: PoolSettings) -> Known | Failed:
+    def _look(self, pool: PoolSettings) -> PoolSurvey | Failed:
         try:
             reader = self._connections.reader(pool, self._cancelled.is_set)
             return survey(pool, reader, self._asked.shard, self._asked.effort, self._ask)
@@ -109,12 +115,12 @@ class _Planner:
         except AwsError:
             return None
 
-    def _quotas(self, known: list[Known]) -> Mapping[tuple[Target, Category], float]:
+    def _quotas(self, known: list[PoolSurvey]) -> Mapping[tuple[Target, Category], float]:
         """Return the quotas of the categories whose rate is a share of the quota, as far as AWS returns them."""
         shared = [Category(name) for name, rate in self._settings.limits.rate.items() if isinstance(rate, Share)]
         ways = {one.target: one.settings.target for one in known} if shared else {}
         look = partial(self._quotas_of, shared)
-        found = of_each(list(ways.items()), look, self._cancelled, self._err)
+        found = map_concurrently(list(ways.items()), look, self._cancelled, self._err)
         return {key: quota for quotas in found for key, quota in quotas.items()}
 
     def _quotas_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.commands.plan.assumptions import assumptions
-from exporter.commands.plan.forecast import CategoryForecast, Failed, Forecast, Known, PoolForecast
+from exporter.commands.plan.forecast import CategoryForecast, Failed, Forecast, PoolForecast, PoolSurvey
 
 _DIGITS = 3
 
@@ -29,7 +29,7 @@ def document(forecast: Forecast) -> dict[str, Any]:
     }
 
 
-def users_basis(known: Known) -> str:
+def users_basis(known: PoolSurvey) -> str:
     """Return how the number of users was determined: `counted`, `estimated` or `at_most`."""
     if known.exact:
         return "counted"

@@ -63,7 +63,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PoolSurvey:
     """Survey of one pool."""
 
     settings: PoolSettings
@@ -84,7 +84,7 @@ class Known:
 class PoolForecast:
     """Calls, duration and series of one sweep of a pool."""
 
-    known: Known
+    known: PoolSurvey
     calls: Mapping[Operation, int]
     seconds: float
     """Duration while the other pools of the same account and Region are swept too."""
@@ -168,7 +168,7 @@ _Loads = dict[tuple[Target, Category], dict[int, Load]]
 
 
 def forecast(
-    known: Sequence[Known], failed: Sequence[Failed], limits: Limits, quotas: Quotas, shard: Shard
+    known: Sequence[PoolSurvey], failed: Sequence[Failed], limits: Limits, quotas: Quotas, shard: Shard
 ) -> Forecast:
     """Return the forecast of the surveyed pools."""
     calls = [calls_of(one) for one in known]
@@ -187,7 +187,7 @@ def forecast(
     )
 
 
-def calls_of(known: Known) -> dict[Operation, int]:
+def calls_of(known: PoolSurvey) -> dict[Operation, int]:
     """Return the calls of one sweep, by operation; only DescribeUserPool if tracking is off."""
     calls = {Operation.DESCRIBE_USER_POOL: 1}
     if known.tracking is not Tracking.OFF:
@@ -196,7 +196,7 @@ def calls_of(known: Known) -> dict[Operation, int]:
     return calls
 
 
-def series_of(known: Known) -> dict[Detail, int]:
+def series_of(known: PoolSurvey) -> dict[Detail, int]:
     """Return the user and device series at each level of detail."""
     users = 0 if known.tracking is Tracking.OFF else known.users
     counts = known.sample.scaled(users)
@@ -206,12 +206,12 @@ def series_of(known: Known) -> dict[Detail, int]:
     }
 
 
-def _load(known: Known, calls: Mapping[Operation, int], category: Category) -> Load:
+def _load(known: PoolSurvey, calls: Mapping[Operation, int], category: Category) -> Load:
     asked = sum(count for operation, count in calls.items() if CATEGORIES[operation] is category)
     return Load(asked, known.settings.refresh_interval)
 
 
-def _loads(known: Sequence[Known], calls: Sequence[Mapping[Operation, int]]) -> _Loads:
+def _loads(known: Sequence[PoolSurvey], calls: Sequence[Mapping[Operation, int]]) -> _Loads:
     loads: _Loads = {}
     for place, (one, of_one) in enumerate(zip(known, calls, strict=True)):
         for category in dict.fromkeys(CATEGORIES.values()):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporter.aws.rate.limiter import SLACK
+from exporter.aws.rate.limiter import SPACING_MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Load:
 
 def turns(rate: float) -> float:
     """Return the calls per second that the rate limiter allows at a configured rate."""
-    return rate / (1 + SLACK)
+    return rate / (1 + SPACING_MARGIN)
 
 
 def duration(load: Load, others: Sequence[Load], speed: float) -> float:
@@ -55,4 +55,4 @@ def left_over(others: Sequence[Load], speed: float) -> float:
 def least_rate(loads: Sequence[Load]) -> float:
     """Return the lowest configured rate at which every pool keeps its interval by `duration`; 0 without calls."""
     at_once = max((sum(min(load.calls, other.calls) for other in loads) / load.interval for load in loads), default=0.0)
-    return (1 + SLACK) * max(at_once, sum(load.demand for load in loads))
+    return (1 + SPACING_MARGIN) * max(at_once, sum(load.demand for load in loads))

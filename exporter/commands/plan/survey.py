@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from exporter.aws.api import PAGE_SIZE, Operation, Page, PoolReader
-from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, Ask, pages
-from exporter.commands.plan.forecast import Known, Sample
+from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, Retrier, iter_pages
+from exporter.commands.plan.forecast import PoolSurvey, Sample
 from exporter.config.settings import PoolSettings
 from exporter.errors import ResourceNotFound, TrackingOff, UserNotFound
 from exporter.model import DateSource, Device, ListedUser, PoolDescription, Tracking
@@ -24,7 +24,7 @@ USERS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class SampleSize:
     """Size of the survey of one pool."""
 
     exact: bool = False
@@ -32,7 +32,7 @@ class Effort:
     users: int = USERS
 
 
-def survey(pool: PoolSettings, reader: PoolReader, shard: Shard, effort: Effort, ask: Ask) -> Known:
+def survey(pool: PoolSettings, reader: PoolReader, shard: Shard, effort: SampleSize, ask: Retrier) -> PoolSurvey:
     """Return the survey of a pool.
 
     Raises `exporter.errors.AwsError`.
@@ -46,7 +46,7 @@ def survey(pool: PoolSettings, reader: PoolReader, shard: Shard, effort: Effort,
         sample = _sampled(listed.chosen, reader, ask)
     except TrackingOff:
         return _nobody(pool, target)
-    return Known(
+    return PoolSurvey(
         settings=pool,
         target=target,
         tracking=description.tracking,
@@ -58,8 +58,8 @@ def survey(pool: PoolSettings, reader: PoolReader, shard: Shard, effort: Effort,
     )
 
 
-def _nobody(pool: PoolSettings, target: Target) -> Known:
-    return Known(pool, target, Tracking.OFF, 0, exact=True, at_most=False, listings={}, sample=Sample())
+def _nobody(pool: PoolSettings, target: Target) -> PoolSurvey:
+    return PoolSurvey(pool, target, Tracking.OFF, 0, exact=True, at_most=False, listings={}, sample=Sample())
 
 
 def _is_part(pool: PoolSettings) -> bool:
@@ -98,7 +98,7 @@ class _Listed:
 
 
 def _listed(
-    pool: PoolSettings, reader: PoolReader, shard: Shard, effort: Effort, description: PoolDescription, ask: Ask
+    pool: PoolSettings, reader: PoolReader, shard: Shard, effort: SampleSize, description: PoolDescription, ask: Retrier
 ) -> _Listed:
     # Seeded, so that repeated forecasts of a pool sample the same users.
     listed = _Listed(effort.users, Random(pool.id))  # noqa: S311 - a sample, not a secret
@@ -119,7 +119,9 @@ def _listed(
     return listed
 
 
-def _all_pages(pool: PoolSettings, reader: PoolReader, ask: Ask) -> Iterator[tuple[Operation, tuple[ListedUser, ...]]]:
+def _all_pages(
+    pool: PoolSettings, reader: PoolReader, ask: Retrier
+) -> Iterator[tuple[Operation, tuple[ListedUser, ...]]]:
     """Yield the pages of users that a sweep lists, each with its operation."""
     if pool.users.usernames is not None:
         return
@@ -128,14 +130,14 @@ def _all_pages(pool: PoolSettings, reader: PoolReader, ask: Ask) -> Iterator[tup
         def of_pool(token: str | None) -> Page[ListedUser]:
             return ask(lambda: reader.users(user_filter=pool.users.filter, token=token))
 
-        for page in pages(Operation.LIST_USERS, of_pool):
+        for page in iter_pages(Operation.LIST_USERS, of_pool):
             yield Operation.LIST_USERS, page
     for group in pool.users.groups or ():
 
         def of_group(token: str | None, group: str = group) -> Page[ListedUser]:
             return ask(lambda: reader.users_in_group(group, token=token))
 
-        for page in pages(Operation.LIST_USERS_IN_GROUP, of_group):
+        for page in iter_pages(Operation.LIST_USERS_IN_GROUP, of_group):
             yield Operation.LIST_USERS_IN_GROUP, page
 
 
@@ -163,7 +165,7 @@ def _estimate(listed: _Listed, description: PoolDescription) -> int:
     return max(listed.users, description.estimated_users or 0)
 
 
-def _sampled(names: list[str], reader: PoolReader, ask: Ask) -> Sample:
+def _sampled(names: list[str], reader: PoolReader, ask: Retrier) -> Sample:
     found = Sample()
     for name in names:
         try:
@@ -174,11 +176,11 @@ def _sampled(names: list[str], reader: PoolReader, ask: Ask) -> Sample:
     return found
 
 
-def _devices(username: str, reader: PoolReader, ask: Ask) -> tuple[int, list[Device]]:
+def _devices(username: str, reader: PoolReader, ask: Retrier) -> tuple[int, list[Device]]:
     def fetch(token: str | None) -> Page[Device]:
-        return ask(lambda: reader.devices(username, token=token, departed=lambda: None))
+        return ask(lambda: reader.devices(username, token=token, on_send=lambda: None))
 
-    found = list(pages(Operation.ADMIN_LIST_DEVICES, fetch, most=MAX_DEVICE_PAGES))
+    found = list(iter_pages(Operation.ADMIN_LIST_DEVICES, fetch, most=MAX_DEVICE_PAGES))
     return len(found), [device for page in found for device in page]
 
 

@@ -11,14 +11,14 @@ import click
 
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.sweeping.workers import PATIENCE, Patience
-from exporter.commands.discovery import discovered
-from exporter.commands.identify import identity_for
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
+from exporter.commands.discovery import resolve_discovery
+from exporter.commands.identify import label_identity
 from exporter.commands.pool_access import KeptApis, connections
 from exporter.commands.report.formats import Change, Commands, Csv, Format, JsonLines, Table
-from exporter.commands.report.gather import Gathering, Progress
+from exporter.commands.report.gather import Progress, ReportRun
 from exporter.commands.report.output import Ordered, Output, Streamed
-from exporter.commands.report.rows import Wanted
+from exporter.commands.report.rows import DeviceFilter
 from exporter.commands.report.stream import DeviceStream
 from exporter.config.settings import IdentityMode, PoolSettings, Settings
 from exporter.errors import ConfigError, Reason
@@ -36,7 +36,7 @@ CANCEL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReportOptions:
     """Options of the report."""
 
     form: str = "table"
@@ -53,13 +53,13 @@ class Asked:
 
 def run_report(
     settings: Settings,
-    asked: Asked,
+    asked: ReportOptions,
     out: BinaryIO,
     err: TextIO,
     *,
     make_api: ApiFactory | None = None,
     clock: Clock | None = None,
-    patience: Patience = PATIENCE,
+    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
 ) -> int:
     """Sweep the pools once, write their devices, and return the exit code.
 
@@ -68,19 +68,19 @@ def run_report(
     """
     clock = clock or SystemClock()
     apis = KeptApis(make_api or AwsApis())
-    seen = discovered(settings, err, make_api=apis, clock=clock, patience=patience)
+    seen = resolve_discovery(settings, err, make_api=apis, clock=clock, retry_policy=retry_policy)
     for fault in seen.faults:
         click.echo(fault, file=err)
     settings = seen.settings
     pools = _chosen(settings, asked)
     labels = _labels(pools, settings, asked)
     form = _format(pools, asked)
-    wanted = Wanted(int(clock.wall() * 1000), asked.older_than_ms)
+    wanted = DeviceFilter(int(clock.wall() * 1000), asked.older_than_ms)
     connected = connections({pool.target for pool in pools}, settings.limits.rate, clock, apis)
     try:
         output = _output(form, asked, out)
         streams = [DeviceStream(pool, labels[pool.id], wanted, form.wants, output) for pool in pools]
-        gathering = Gathering(streams, connected.reader, clock, patience=patience)
+        gathering = ReportRun(streams, connected.reader, clock, retry_policy=retry_policy)
         # Rows streamed to the same terminal show the progress already.
         with_bar = err.isatty() and not (isinstance(output, Streamed) and out.isatty())
         watch = partial(_watch_with_bar, gathering, err, clock) if with_bar else partial(_watch, gathering)
@@ -91,7 +91,7 @@ def run_report(
 
 
 def _gathered(
-    gathering: Gathering, streams: Sequence[DeviceStream], output: Output, err: TextIO, watch: Callable[[], None]
+    gathering: ReportRun, streams: Sequence[DeviceStream], output: Output, err: TextIO, watch: Callable[[], None]
 ) -> int:
     try:
         gathering.start()
@@ -109,7 +109,7 @@ def _gathered(
     return INCOMPLETE if failed else COMPLETE
 
 
-def _chosen(settings: Settings, asked: Asked) -> tuple[PoolSettings, ...]:
+def _chosen(settings: Settings, asked: ReportOptions) -> tuple[PoolSettings, ...]:
     known = {pool.id: pool for pool in settings.pools}
     for pool_id in asked.pool_ids:
         if pool_id not in known:
@@ -118,7 +118,7 @@ def _chosen(settings: Settings, asked: Asked) -> tuple[PoolSettings, ...]:
     return tuple(chosen if asked.identity is None else [replace(pool, identity=asked.identity) for pool in chosen])
 
 
-def _labels(pools: Sequence[PoolSettings], settings: Settings, asked: Asked) -> dict[str, Identity]:
+def _labels(pools: Sequence[PoolSettings], settings: Settings, asked: ReportOptions) -> dict[str, Identity]:
     """Return the identity of each pool, by pool id; commands always show user names."""
     if asked.change is not None:
         if asked.identity is IdentityMode.HMAC:
@@ -128,7 +128,7 @@ def _labels(pools: Sequence[PoolSettings], settings: Settings, asked: Asked) -> 
     faults = []
     for pool in pools:
         try:
-            found[pool.id] = identity_for(pool, settings.state_path)
+            found[pool.id] = label_identity(pool, settings.state_path)
         except (OSError, ValueError) as error:
             faults.append(f"{pool.id}: no key for identity hmac: {error}; or ask for --identity raw")
     if faults:
@@ -136,7 +136,7 @@ def _labels(pools: Sequence[PoolSettings], settings: Settings, asked: Asked) -> 
     return found
 
 
-def _format(pools: Sequence[PoolSettings], asked: Asked) -> Format:
+def _format(pools: Sequence[PoolSettings], asked: ReportOptions) -> Format:
     if asked.change is not None:
         return Commands(asked.change)
     if asked.form == "csv":
@@ -144,17 +144,17 @@ def _format(pools: Sequence[PoolSettings], asked: Asked) -> Format:
     return JsonLines() if asked.form == "json" else Table([pool.id for pool in pools])
 
 
-def _output(form: Format, asked: Asked, out: BinaryIO) -> Output:
+def _output(form: Format, asked: ReportOptions, out: BinaryIO) -> Output:
     return Ordered(form, out, asked.top) if asked.sort or asked.top is not None else Streamed(form, out)
 
 
-def _watch(gathering: Gathering) -> None:
+def _watch(gathering: ReportRun) -> None:
     """Wait for the sweeps to finish."""
     while not gathering.wait(LOOK_SECONDS):
         pass
 
 
-def _watch_with_bar(gathering: Gathering, err: TextIO, clock: Clock) -> None:
+def _watch_with_bar(gathering: ReportRun, err: TextIO, clock: Clock) -> None:
     """Wait for the sweeps to finish, with a progress bar: users, time left, rate."""
     started = clock.monotonic()
 
@@ -179,7 +179,7 @@ def _length(seen: Progress, *, over: bool) -> int | None:
     return None if seen.users_expected is None else max(seen.users_expected, seen.users_done + 1)
 
 
-def _faults(gathering: Gathering, streams: Sequence[DeviceStream]) -> list[str]:
+def _faults(gathering: ReportRun, streams: Sequence[DeviceStream]) -> list[str]:
     """Return a message for each pool with users missing from the report."""
     failures = gathering.failures()
     found = []

@@ -12,7 +12,7 @@ import structlog
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
 from exporter.collect.sweeping.sweep import Sweep
-from exporter.collect.sweeping.workers import PATIENCE, Patience
+from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.commands.report.stream import DeviceStream
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
@@ -51,17 +51,22 @@ class _PoolSweep:
     """Unexpected exception, or `OSError` of the output."""
 
 
-class Gathering:
+class ReportRun:
     """Concurrent sweeps of the pools, each in its own thread."""
 
     def __init__(
-        self, streams: Sequence[DeviceStream], connect: Connect, clock: Clock, *, patience: Patience = PATIENCE
+        self,
+        streams: Sequence[DeviceStream],
+        connect: Connect,
+        clock: Clock,
+        *,
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     ) -> None:
         """Prepare the sweeps without calling AWS."""
         self._sweeps = [_PoolSweep(stream) for stream in streams]
         self._connect = connect
         self._clock = clock
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._cancelled = threading.Event()
         self._changed = threading.Condition()
 
@@ -135,7 +140,7 @@ class Gathering:
             self._clock,
             cancelled=self._cancelled.is_set,
             sleep=self._sleep,
-            patience=self._patience,
+            retry_policy=self._retry_policy,
         )
 
     def _sleep(self, seconds: float) -> None:
@@ -178,7 +183,7 @@ class _Failures:
     def user_skipped(self, pool_id: str, reason: str) -> None:
         """Do nothing."""
 
-    def failed_unexpectedly(self, component: str) -> None:
+    def unexpected_error(self, component: str) -> None:
         """Do nothing."""
 
     def state_failed(self) -> None:

@@ -40,7 +40,7 @@ def age_seconds(device: Device, now_ms: int) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DeviceFilter:
     """Filter for the devices of a report."""
 
     now_ms: int

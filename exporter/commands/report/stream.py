@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from exporter.collect.snapshot import PoolView
 from exporter.commands.report.output import Output
-from exporter.commands.report.rows import Row, Wanted, age_seconds
+from exporter.commands.report.rows import DeviceFilter, Row, age_seconds
 from exporter.config.settings import PoolSettings
 from exporter.errors import Reason
 from exporter.identity import Identity
@@ -17,7 +17,7 @@ from exporter.shard import WHOLE
 
 
 class DeviceStream:
-    """`exporter.collect.sweeping.sink.Findings` that keeps counts but no users.
+    """`exporter.collect.sweeping.sink.SweepSink` that keeps counts but no users.
 
     The sweep must identify users by `exporter.identity.RawIdentity`: user names and labels are derived from it.
     """
@@ -25,7 +25,12 @@ class DeviceStream:
     shard = WHOLE
 
     def __init__(
-        self, pool: PoolSettings, labels: Identity, wanted: Wanted, wants: Callable[[Device], bool], output: Output
+        self,
+        pool: PoolSettings,
+        labels: Identity,
+        wanted: DeviceFilter,
+        wants: Callable[[Device], bool],
+        output: Output,
     ) -> None:
         """Label users with `labels`; `wants` returns True for devices that the format shows."""
         self.settings = pool
@@ -67,7 +72,7 @@ class DeviceStream:
         with self._lock:
             self.failed[reason] += 1
 
-    def gone(self, identity: bytes) -> None:  # noqa: ARG002 - no users are kept
+    def remove(self, identity: bytes) -> None:  # noqa: ARG002 - no users are kept
         """Count a user who was deleted after the listing."""
         with self._lock:
             self.users_gone += 1
@@ -94,7 +99,7 @@ class DeviceStream:
         """Return True if any user was read."""
         return self.users_read > 0
 
-    def keep(self, identity: bytes) -> None:
+    def mark_unreadable(self, identity: bytes) -> None:
         """Do nothing: there are no earlier values to keep."""
 
     def sweep_completed(self, *, every_user_read: bool) -> int:  # noqa: ARG002 - failures are counted one by one

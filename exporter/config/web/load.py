@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from exporter.config.duration import parse_duration
 from exporter.config.load import rendered
-from exporter.config.problems import Fault
+from exporter.config.problems import Problem
 from exporter.config.validation import faults_of
 from exporter.config.web.schema import HttpServer, TlsServer, WebRoot
 from exporter.config.web.settings import RateLimit, Stamp, Tls, WebSettings
@@ -164,16 +164,18 @@ class _Reading:
         if not isinstance(section, dict):
             return {}
         if not section:
-            self._faults.append(Fault((USERS,), "empty, expected at least one user, or the key to be absent"))
+            self._faults.append(Problem((USERS,), "empty, expected at least one user, or the key to be absent"))
         for place, (name, hashed) in enumerate(section.items(), start=1):
             line = self._document.line((USERS, name))
             if not name or ":" in name:
                 self._faults.append(
-                    Fault((USERS,), f"the name of user {place} cannot be sent, expected one without a colon", line)
+                    Problem((USERS,), f"the name of user {place} cannot be sent, expected one without a colon", line)
                 )
             problem = hash_problem(hashed)
             if problem:
-                self._faults.append(Fault((USERS,), f"the hash of user {place} is {problem}, expected {_A_HASH}", line))
+                self._faults.append(
+                    Problem((USERS,), f"the hash of user {place} is {problem}, expected {_A_HASH}", line)
+                )
         return {name.encode(): hashed.encode() for name, hashed in section.items() if isinstance(hashed, str)}
 
     def _rate_limit(self, root: WebRoot) -> RateLimit | None:
@@ -243,7 +245,7 @@ class _Reading:
             return None, in_file
 
     def _fault(self, key: str, text: str, *, section: str = "tls_server_config") -> None:
-        self._faults.append(Fault((section, key), text))
+        self._faults.append(Problem((section, key), text))
 
 
 def _headers(wire: HttpServer | None) -> dict[str, str]:
@@ -252,8 +254,8 @@ def _headers(wire: HttpServer | None) -> dict[str, str]:
     return {name: value for name, value in wire.headers.model_dump(by_alias=True).items() if value}
 
 
-def _nameless(fault: Fault) -> Fault:
+def _nameless(fault: Problem) -> Problem:
     """A fault about a user, without the user's name."""
     if len(fault.path) > 1 and fault.path[0] == USERS:
-        return Fault((USERS,), f"a user: {fault.text}", fault.line)
+        return Problem((USERS,), f"a user: {fault.text}", fault.line)
     return fault

@@ -13,7 +13,7 @@ from hashlib import sha256
 from ipaddress import ip_address
 from tempfile import NamedTemporaryFile
 
-from exporter.config.problems import Fault, KeyPath
+from exporter.config.problems import KeyPath, Problem
 from exporter.config.web.schema import TlsServer
 from exporter.config.web.settings import Tls
 from exporter.config.web.validators import CIPHERS, CURVES
@@ -41,7 +41,7 @@ class TlsFault(Exception):
 
     def __init__(self, key: str | None, text: str) -> None:
         super().__init__(text)
-        self.fault = Fault(SECTION if key is None else (*SECTION, key), text)
+        self.fault = Problem(SECTION if key is None else (*SECTION, key), text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from exporter.config.duration import parse_duration
-from exporter.config.validators import wrong, wrong_type
+from exporter.config.validators import invalid, invalid_type
 
 CIPHERS = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -42,7 +42,7 @@ _ENDS_OF_SALTS = frozenset(".Oeu")
 def given(value: object) -> object:
     """Anything but nothing."""
     if value is None:
-        raise wrong_type()
+        raise invalid_type()
     return value
 
 
@@ -59,39 +59,39 @@ def no_policy(value: object) -> object:
 def client_auth_type(value: str) -> str:
     """One of Go's policies that Python can follow."""
     if value in _UNVERIFIED:
-        raise wrong("Python verifies every certificate that it asks for")
+        raise invalid("Python verifies every certificate that it asks for")
     if value not in _ASKED:
-        raise wrong("unknown value")
+        raise invalid("unknown value")
     return value
 
 
 def version(value: str) -> str:
     """A version of TLS that OpenSSL speaks as it is usually built."""
     if value in _OLD_VERSIONS:
-        raise wrong("OpenSSL speaks this version no more")
+        raise invalid("OpenSSL speaks this version no more")
     if value not in _VERSIONS:
-        raise wrong("unknown value")
+        raise invalid("unknown value")
     return value
 
 
 def cipher_suite(value: str) -> str:
     """A suite by Go's name."""
     if value not in CIPHERS and value not in TLS13_CIPHERS:
-        raise wrong("unknown value")
+        raise invalid("unknown value")
     return value
 
 
 def curve(value: str) -> str:
     """A curve by Go's name."""
     if value not in CURVES:
-        raise wrong("unknown value")
+        raise invalid("unknown value")
     return value
 
 
 def one_curve(values: list[str]) -> list[str]:
     """At most one: `SSLContext.set_ecdh_curve` takes no more."""
     if len(values) > 1:
-        raise wrong("Python can be told one curve and not several")
+        raise invalid("Python can be told one curve and not several")
     return values
 
 
@@ -103,7 +103,7 @@ def number_as_text(value: object) -> object:
 def header_value(value: str) -> str:
     """What can stand in a header."""
     if not _HEADER_VALUE.fullmatch(value):
-        raise wrong("more than a header can hold")
+        raise invalid("more than a header can hold")
     return value.strip()
 
 
@@ -117,7 +117,7 @@ def pause(value: str) -> str:
     try:
         parse_duration(value)
     except ValueError as error:
-        raise wrong(str(error)) from None
+        raise invalid(str(error)) from None
     return value
 
 

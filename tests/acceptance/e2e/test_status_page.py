@@ -18,7 +18,7 @@ from exporter.model import Tracking
 from exporter.status.document import schema
 from tests.acceptance.browser import chromium
 from tests.fakes import ManualClock
-from tests.harness import FAST, HASTY, Log, config, serving, shown
+from tests.harness import FAST, FAST_RETRIES, Log, config, serving, shown
 from tests.status_scenes import NOW, RULES, every_state, many, seen_pool, served, sources
 from tests.unit.config.web.strict_schema import strict
 
@@ -84,7 +84,7 @@ def test_every_state_and_a_sweep_that_moves_without_a_script(
     pools = (small, large, off, denied, failing, UNKNOWN)
     text = config(emulator.url, *pools, rate={**FAST, "UserResourceRead": 20}, refresh_interval="1h")
     others = (small, off, denied, failing, UNKNOWN)
-    with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+    with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         exporter.after_first_sweep(*others)
         with visiting(browser, f"{exporter.url}/?refresh=5", script=False) as page:
             assert {pool: state(page, pool) for pool in pools} == {

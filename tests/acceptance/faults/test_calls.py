@@ -18,12 +18,12 @@ from exporter.model import Tracking
 from tests.acceptance.faults.proxy import FAIR, Mischief, Proxy, Weather, proxied
 from tests.acceptance.faults.rows import LONG, Row
 from tests.acceptance.faults.watch import Watch, becomes, swept_anew, watching
-from tests.harness import HASTY, Exporter, Page, config, serving
+from tests.harness import FAST_RETRIES, Exporter, Page, config, serving
 from tests.truth import assert_true
 
 USERS = 40
 CHANGES = 12
-PATIENCE = HASTY
+RETRIES = FAST_RETRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def lab(emulator: Emulator, directory: Path, name: str, seed: int) -> Iterator[L
     assert port is not None
     with proxied(port, seed) as proxy:
         text = config(proxy.url, pool_id, refresh_interval="1s")
-        with serving(text, directory, emulator.url, patience=PATIENCE) as exporter:
+        with serving(text, directory, emulator.url, retry_policy=RETRIES) as exporter:
             exporter.after_first_sweep(pool_id)
             yield Lab(emulator, proxy, exporter, pool_id)
 

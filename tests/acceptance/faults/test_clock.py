@@ -13,7 +13,7 @@ from exporter.emulator import Emulator
 from exporter.options import ListenAddress, ServeOptions
 from tests.acceptance.faults.rows import Row
 from tests.acceptance.faults.watch import becomes, watching
-from tests.harness import HASTY, Exporter, config, session
+from tests.harness import FAST_RETRIES, Exporter, config, session
 from tests.truth import DAY, active_ms, assert_true
 
 JUMPS = (DAY, -2 * DAY, 40 * 365 * DAY, -40 * 365 * DAY, DAY)
@@ -46,7 +46,7 @@ def test_a_wall_clock_that_jumps(emulator: Emulator, tmp_path: Path, row: Row) -
             options,
             make_api=AwsApis(lambda: session(tmp_path, emulator.url), clock),
             clock=clock,
-            patience=HASTY,
+            retry_policy=FAST_RETRIES,
         )
         app.start()
         try:

@@ -15,7 +15,7 @@ from random import Random
 from exporter.clock import SystemClock
 from exporter.collect.persistence.recovery import recover
 from exporter.collect.persistence.sqlite import Restored
-from exporter.collect.pools import identity_of
+from exporter.collect.pools import make_identity
 from exporter.config.load import parse_settings
 from exporter.emulator import Emulator
 from tests.acceptance.faults.isolation import isolated_program, require_namespaces, within
@@ -129,7 +129,7 @@ def restored(text: str, directory: Path) -> dict[str, Restored]:
     assert settings.state_path is not None
     recovery = recover(settings.state_path, NoFailures(), SystemClock())
     try:
-        return recovery.restored([(pool, identity_of(pool, settings.state_path)) for pool in settings.pools])
+        return recovery.restored([(pool, make_identity(pool, settings.state_path)) for pool in settings.pools])
     finally:
         recovery.start()
         recovery.stop()

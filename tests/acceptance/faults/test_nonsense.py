@@ -14,7 +14,7 @@ import pytest
 
 from exporter.aws.model_mapping import MAX_TEXT
 from tests.acceptance.faults.watch import becomes
-from tests.harness import HASTY, Log, Page, Program, config, pool, serving, serving_program
+from tests.harness import FAST_RETRIES, Log, Page, Program, config, pool, serving, serving_program
 from tests.integration.lean_server import Reply, Request, aws
 
 USERS = ("ann", "bob")
@@ -168,7 +168,7 @@ NEWEST = {
 
 def test_odd_values_are_shown_in_bounds_and_once(nonsense: tuple[Nonsense, str], tmp_path: Path) -> None:
     cases = of_kinds(0)
-    with serving(wanted(nonsense[1], *cases), tmp_path, nonsense[1], patience=HASTY) as exporter:
+    with serving(wanted(nonsense[1], *cases), tmp_path, nonsense[1], retry_policy=FAST_RETRIES) as exporter:
         page = exporter.after_first_sweep(*cases, within=40)
         size = len(exporter.get("/metrics").body)
     assert size < 250_000
@@ -187,7 +187,7 @@ def test_nonsense_is_a_failure_with_a_reason_and_never_a_number(
     nonsense: tuple[Nonsense, str], tmp_path: Path, log: Log
 ) -> None:
     cases = of_kinds(1, 2, 3)
-    with serving(wanted(nonsense[1], *cases), tmp_path, nonsense[1], patience=HASTY) as exporter:
+    with serving(wanted(nonsense[1], *cases), tmp_path, nonsense[1], retry_policy=FAST_RETRIES) as exporter:
         page = exporter.after_first_sweep(*cases, within=60)
         assert exporter.get("/-/healthy").status == 200
     for pool_id, name in cases.items():

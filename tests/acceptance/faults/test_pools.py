@@ -18,7 +18,7 @@ from tests.acceptance.faults.proxy import proxied
 from tests.acceptance.faults.rows import Row
 from tests.acceptance.faults.test_calls import failed_calls
 from tests.acceptance.faults.watch import becomes, swept_anew, watching
-from tests.harness import HASTY, Exporter, config, free_port, pool, serving, serving_program
+from tests.harness import FAST_RETRIES, Exporter, config, free_port, pool, serving, serving_program
 from tests.truth import assert_true
 
 DATA = "cognito_user_pool_users"
@@ -42,7 +42,7 @@ def test_a_permission_taken_away_from_one_pool_of_three(emulator: Emulator, tmp_
         denied = random.choice(ids)
         operation = random.choice(["DescribeUserPool", "ListUsers", "AdminListDevices"])
         text = config(emulator.url, *ids, refresh_interval="1s")
-        with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+        with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
             exporter.after_first_sweep(*ids)
             with watching(exporter, row, {pool_id: emulator.truth(pool_id) for pool_id in ids}):
                 emulator.faults.rules = (Rule(Fault.DENIED, operation, denied),)
@@ -74,7 +74,7 @@ def test_a_pool_deleted_in_mid_sweep(emulator: Emulator, tmp_path: Path, row: Ro
             rate={"UserResourceRead": 100},
             refresh_interval="1s",
         )
-        with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+        with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
             exporter.after_first_sweep(doomed, other)
             truths = {other: emulator.truth(other)}
             with watching(exporter, row, {**truths, doomed: emulator.truth(doomed)}) as watch:
@@ -108,7 +108,7 @@ def test_a_region_that_is_dead(emulator: Emulator, tmp_path: Path, row: Row) -> 
             pool(dead, endpoint_url=f"http://127.0.0.1:{closed}", refresh_interval="2s"),
             refresh_interval="1s",
         )
-        with serving(text, tmp_path, emulator.url, patience=HASTY) as exporter:
+        with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
             exporter.after_first_sweep(alive)
             assert becomes(lambda: state(exporter, dead) == "failing")  # noqa: B023 - called at once
             with watching(exporter, row, {alive: emulator.truth(alive)}):

@@ -33,7 +33,7 @@ from tests.fakes import eventually
 from tests.harness import (
     CLASSIC,
     FAST,
-    HASTY,
+    FAST_RETRIES,
     OPENMETRICS,
     Exporter,
     Program,
@@ -280,7 +280,7 @@ def test_sweeps_that_fail_in_every_way_give_nothing_away(
 
     with captured_log() as log:
         configure_logging(LogLevel.DEBUG, log_format, log.stream)
-        app = App(settings, options, make_api=make_api, patience=HASTY)
+        app = App(settings, options, make_api=make_api, retry_policy=FAST_RETRIES)
         app.start()
         try:
             running = Exporter(f"http://{app.addresses[0]}")

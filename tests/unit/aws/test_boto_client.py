@@ -106,7 +106,7 @@ def test_whether_a_call_left_is_known_of_each_thread_for_itself(emulator: Emulat
 def test_a_failure_before_departure_is_not_taken_for_the_one_before(emulator: Emulator) -> None:
     api = made(with_keys(), emulator.url)
     emulator.faults.rules = (Rule(Fault.DENIED),)
-    with pytest.raises(Denied) as departed:
+    with pytest.raises(Denied) as on_send:
         api.describe_user_pool(POOL)
     emulator.faults.rules = ()
 
@@ -116,7 +116,7 @@ def test_a_failure_before_departure_is_not_taken_for_the_one_before(emulator: Em
     api._cognito.meta.events.register("before-call.cognito-identity-provider", refuse)
     with pytest.raises(AwsError) as stayed:
         api.describe_user_pool(POOL)
-    assert (departed.value.attempted, stayed.value.attempted) == (True, False)
+    assert (on_send.value.attempted, stayed.value.attempted) == (True, False)
 
 
 def test_a_connection_is_kept_for_every_worker_of_a_pool() -> None:

@@ -4,8 +4,8 @@ import pytest
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
-from exporter.aws.error_mapping import translated
-from exporter.errors import Reason, Verdict
+from exporter.aws.error_mapping import from_exception
+from exporter.errors import ErrorAction, Reason
 
 
 def answer(code: str, status: int = 400, operation: str = "AdminListDevices") -> boto.ClientError:
@@ -17,25 +17,25 @@ def answer(code: str, status: int = 400, operation: str = "AdminListDevices") ->
 @pytest.mark.parametrize(
     ("code", "status", "reason", "verdict"),
     [
-        ("TooManyRequestsException", 400, Reason.THROTTLED, Verdict.RETRY),
-        ("ThrottlingException", 400, Reason.THROTTLED, Verdict.RETRY),
-        ("Unheard", 429, Reason.THROTTLED, Verdict.RETRY),
-        ("AccessDeniedException", 400, Reason.DENIED, Verdict.STOP_POOL),
-        ("NotAuthorizedException", 400, Reason.DENIED, Verdict.STOP_POOL),
-        ("ExpiredTokenException", 400, Reason.CREDENTIALS, Verdict.RETRY),
-        ("UnrecognizedClientException", 400, Reason.CREDENTIALS, Verdict.RETRY),
-        ("InternalErrorException", 500, Reason.SERVER_ERROR, Verdict.RETRY),
-        ("Unheard", 503, Reason.SERVER_ERROR, Verdict.RETRY),
-        ("", 500, Reason.SERVER_ERROR, Verdict.RETRY),
-        ("InvalidParameterException", 400, Reason.INVALID_REQUEST, Verdict.SKIP_USER),
-        ("InvalidUserPoolConfigurationException", 400, Reason.TRACKING_OFF, Verdict.STOP_POOL),
-        ("UserNotFoundException", 400, Reason.NOT_FOUND, Verdict.SKIP_USER),
-        ("ResourceNotFoundException", 400, Reason.NOT_FOUND, Verdict.STOP_POOL),
-        ("Unheard", 400, Reason.OTHER, Verdict.RETRY),
+        ("TooManyRequestsException", 400, Reason.THROTTLED, ErrorAction.RETRY),
+        ("ThrottlingException", 400, Reason.THROTTLED, ErrorAction.RETRY),
+        ("Unheard", 429, Reason.THROTTLED, ErrorAction.RETRY),
+        ("AccessDeniedException", 400, Reason.DENIED, ErrorAction.STOP_POOL),
+        ("NotAuthorizedException", 400, Reason.DENIED, ErrorAction.STOP_POOL),
+        ("ExpiredTokenException", 400, Reason.CREDENTIALS, ErrorAction.RETRY),
+        ("UnrecognizedClientException", 400, Reason.CREDENTIALS, ErrorAction.RETRY),
+        ("InternalErrorException", 500, Reason.SERVER_ERROR, ErrorAction.RETRY),
+        ("Unheard", 503, Reason.SERVER_ERROR, ErrorAction.RETRY),
+        ("", 500, Reason.SERVER_ERROR, ErrorAction.RETRY),
+        ("InvalidParameterException", 400, Reason.INVALID_REQUEST, ErrorAction.SKIP_USER),
+        ("InvalidUserPoolConfigurationException", 400, Reason.TRACKING_OFF, ErrorAction.STOP_POOL),
+        ("UserNotFoundException", 400, Reason.NOT_FOUND, ErrorAction.SKIP_USER),
+        ("ResourceNotFoundException", 400, Reason.NOT_FOUND, ErrorAction.STOP_POOL),
+        ("Unheard", 400, Reason.OTHER, ErrorAction.RETRY),
     ],
 )
-def test_what_aws_answers(code: str, status: int, reason: Reason, verdict: Verdict) -> None:
-    error = translated("AdminListDevices", answer(code, status))
+def test_what_aws_answers(code: str, status: int, reason: Reason, verdict: ErrorAction) -> None:
+    error = from_exception("AdminListDevices", answer(code, status))
     assert (error.reason, error.verdict) == (reason, verdict)
 
 
@@ -58,20 +58,20 @@ def test_what_aws_answers(code: str, status: int, reason: Reason, verdict: Verdi
     ],
 )
 def test_what_botocore_raises(raised: Exception, reason: Reason) -> None:
-    assert translated("ListUsers", raised).reason is reason
+    assert from_exception("ListUsers", raised).reason is reason
 
 
 def test_the_text_names_operation_and_code_and_nothing_of_the_message() -> None:
-    assert str(translated("AdminListDevices", answer("AccessDeniedException"))) == (
+    assert str(from_exception("AdminListDevices", answer("AccessDeniedException"))) == (
         "AdminListDevices: AccessDeniedException"
     )
 
 
 def test_a_role_that_cannot_be_assumed_is_named_as_such() -> None:
-    error = translated("ListUsers", answer("AccessDenied", 403, operation="AssumeRole"))
+    error = from_exception("ListUsers", answer("AccessDenied", 403, operation="AssumeRole"))
     assert str(error) == "ListUsers (AssumeRole): AccessDenied"
     assert error.reason is Reason.DENIED
 
 
 def test_a_code_that_aws_did_not_write_is_not_repeated() -> None:
-    assert str(translated("ListUsers", answer('x\n"evil', 500, operation="ListUsers"))) == "ListUsers: HTTP 500"
+    assert str(from_exception("ListUsers", answer('x\n"evil', 500, operation="ListUsers"))) == "ListUsers: HTTP 500"

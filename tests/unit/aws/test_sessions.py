@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi, Operation
-from exporter.aws.rate.limited_api import PacedReader
-from exporter.aws.rate.limiters import Budgets, BudgetState, Rates
-from exporter.aws.sessions import NAMING_PATIENCE, Connections
+from exporter.aws.rate.limited_api import PoolClient
+from exporter.aws.rate.limiters import RateLimiters, RateLimiterState, Rates
+from exporter.aws.sessions import ACCOUNT_ID_WAIT_SECONDS, TargetClients
 from exporter.clock import SystemClock
 from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Cancelled, CredentialsFault, ServerError
 from exporter.model import PoolDescription
 from exporter.observers import UNKNOWN_ACCOUNT, Target
-from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, Remembering, eventually
+from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, RecordingObserver, eventually
 from tests.unit.collect.listed_pools import POOL_ID, settings
 
 OTHER_ACCOUNT = "210987654321"
@@ -32,18 +32,18 @@ class Connected:
 
     def __init__(self, make_fake: Callable[[], FakeCognito] | None = None) -> None:
         self._threads = set(threading.enumerate())
-        self.observer = Remembering()
-        self.budgets = Budgets(RATES, SystemClock())
+        self.observer = RecordingObserver()
+        self.rate_limiters = RateLimiters(RATES, SystemClock())
         self.apis: dict[TargetSettings, FakeCognito] = {}
         self._make_fake = make_fake or (lambda: FakeCognito({POOL_ID: FakePool()}))
-        self.connections = Connections(self._make, self.budgets, self.observer, SystemClock())
+        self.connections = TargetClients(self._make, self.rate_limiters, self.observer, SystemClock())
 
     def _make(self, target: TargetSettings) -> CognitoApi:
         assert target not in self.apis
         self.apis[target] = self._make_fake()
         return self.apis[target]
 
-    def reader(self, target: TargetSettings = HERE) -> PacedReader:
+    def reader(self, target: TargetSettings = HERE) -> PoolClient:
         return self.connections.reader(settings(target=target), lambda: False)
 
     def is_idle(self) -> bool:
@@ -54,11 +54,11 @@ class Connected:
         """How many ask, or wait to ask again."""
         return len(set(threading.enumerate()) - self._threads)
 
-    def named(self, account: str = ACCOUNT) -> int:
+    def set_account_id(self, account: str = ACCOUNT) -> int:
         return self.observer.heard["target named", UNKNOWN_ACCOUNT, account]
 
     def targets(self) -> set[Target]:
-        return {state.target for state in self.budgets.states()}
+        return {state.target for state in self.rate_limiters.states()}
 
 
 def failing_sts() -> FakeCognito:
@@ -130,7 +130,7 @@ def test_a_client_that_could_not_be_made_is_tried_again() -> None:
             raise failures.pop()
         return FakeCognito({POOL_ID: FakePool()})
 
-    connections = Connections(make, Budgets(RATES, SystemClock()), Remembering(), SystemClock())
+    connections = TargetClients(make, RateLimiters(RATES, SystemClock()), RecordingObserver(), SystemClock())
     connections.retain([HERE])
     pool = settings(target=HERE)
     with pytest.raises(CredentialsFault):
@@ -144,19 +144,19 @@ def test_a_role_names_the_account_and_sts_is_not_asked() -> None:
     world.reader(BY_ROLE).describe()  # the fake's description names another account
     assert world.apis[BY_ROLE].calls[Operation.GET_CALLER_IDENTITY] == 0
     assert world.targets() == {Target(OTHER_ACCOUNT, IRELAND)}
-    assert world.named() == 0
+    assert world.set_account_id() == 0
 
 
 def test_sts_names_the_account_before_the_first_sweep_asks_anything() -> None:
     world = Connected()
     world.connections.retain([HERE])
     reader = world.reader()
-    assert world.named() == 1
+    assert world.set_account_id() == 1
     assert world.targets() == {Target(ACCOUNT, IRELAND)}
     assert eventually(world.is_idle)
     reader.describe()
     world.reader().describe()
-    assert world.named() == 1
+    assert world.set_account_id() == 1
     assert world.apis[HERE].calls[Operation.GET_CALLER_IDENTITY] == 1
     assert world.observer.heard["request", ACCOUNT, "DescribeUserPool", "None", "True"] == 2
     assert world.observer.heard["request", ACCOUNT, "GetCallerIdentity", "None", "True"] == 1
@@ -167,12 +167,12 @@ def test_where_sts_fails_the_description_names_the_account_and_nothing_is_held_u
     world.connections.retain([HERE])
     started = time.monotonic()
     reader = world.reader()
-    assert time.monotonic() - started < NAMING_PATIENCE / 2
+    assert time.monotonic() - started < ACCOUNT_ID_WAIT_SECONDS / 2
     assert world.targets() == {Target(UNKNOWN_ACCOUNT, IRELAND)}
     assert world.observer.heard["request", UNKNOWN_ACCOUNT, "GetCallerIdentity", "server_error", "True"] == 1
     reader.describe()
     assert world.targets() == {Target(ACCOUNT, IRELAND)}
-    assert world.named() == 1
+    assert world.set_account_id() == 1
 
 
 def test_where_nothing_names_the_account_it_stays_unknown() -> None:
@@ -189,16 +189,16 @@ def test_sts_without_an_answer_holds_up_the_first_sweep_for_a_moment_only() -> N
     started = time.monotonic()
     reader = world.reader()
     waited = time.monotonic() - started
-    assert NAMING_PATIENCE * 0.9 <= waited < NAMING_PATIENCE + 1
+    assert ACCOUNT_ID_WAIT_SECONDS * 0.9 <= waited < ACCOUNT_ID_WAIT_SECONDS + 1
     reader.describe()
-    assert world.named() == 1
+    assert world.set_account_id() == 1
     started = time.monotonic()
     world.reader()
-    assert time.monotonic() - started < NAMING_PATIENCE / 2, "the description has named the account"
+    assert time.monotonic() - started < ACCOUNT_ID_WAIT_SECONDS / 2, "the description has named the account"
     slow.go_on.set()
     assert eventually(lambda: slow.calls[Operation.GET_CALLER_IDENTITY] == 1)
     assert eventually(world.is_idle)
-    assert world.named() == 1, "named once, whoever was first"
+    assert world.set_account_id() == 1, "named once, whoever was first"
 
 
 def test_an_answer_of_sts_after_the_connection_is_gone_names_nothing() -> None:
@@ -209,7 +209,7 @@ def test_an_answer_of_sts_after_the_connection_is_gone_names_nothing() -> None:
     world.connections.retain([])
     slow.go_on.set()
     assert eventually(world.is_idle)
-    assert world.named() == 0
+    assert world.set_account_id() == 0
     assert world.targets() == set()
 
 
@@ -227,25 +227,25 @@ def test_two_ways_to_the_same_account_and_region_share_its_budgets_and_others_do
     world.connections.retain([HERE, private, elsewhere, BY_ROLE])
     readers = [world.reader(target) for target in (HERE, private, elsewhere, BY_ROLE)]
     for category in Category:
-        first, same, region, account = (reader._account.budget(category) for reader in readers)
+        first, same, region, account = (reader._account.limiter(category) for reader in readers)
         assert first is same
-        assert len({id(budget) for budget in (first, region, account)}) == 3
-    assert len({id(readers[0]._account.budget(category)) for category in Category}) == len(Category)
+        assert len({id(limiter) for limiter in (first, region, account)}) == 3
+    assert len({id(readers[0]._account.limiter(category)) for category in Category}) == len(Category)
     world.connections.retain([private])
     assert world.targets() == {Target(ACCOUNT, IRELAND)}
-    assert readers[1]._account.budget(Category.USER_LIST) is world.reader(private)._account.budget(Category.USER_LIST)
+    assert readers[1]._account.limiter(Category.USER_LIST) is world.reader(private)._account.limiter(Category.USER_LIST)
 
 
 def test_budgets_follow_the_configured_rates() -> None:
-    budgets = Budgets(RATES, ManualClock())
+    rate_limiters = RateLimiters(RATES, ManualClock())
     target = Target(ACCOUNT, IRELAND)
-    used = budgets.use(target)
-    budgets.configure({**RATES, "UserList": 7.0})
+    used = rate_limiters.use(target)
+    rate_limiters.configure({**RATES, "UserList": 7.0})
     assert used[Category.USER_LIST].configured == 7.0
     assert used[Category.USER_POOL_READ].configured == 1000.0
-    assert budgets.use(Target(ACCOUNT, OHIO))[Category.USER_LIST].configured == 7.0
-    assert set(budgets.states()) == {
-        BudgetState(Target(ACCOUNT, region), category, rate, rate, DEFAULT_QUOTAS[category], provisioned=False)
+    assert rate_limiters.use(Target(ACCOUNT, OHIO))[Category.USER_LIST].configured == 7.0
+    assert set(rate_limiters.states()) == {
+        RateLimiterState(Target(ACCOUNT, region), category, rate, rate, DEFAULT_QUOTAS[category], provisioned=False)
         for region in (IRELAND, OHIO)
         for category in Category
         for rate in [7.0 if category is Category.USER_LIST else 1000.0]
@@ -253,15 +253,15 @@ def test_budgets_follow_the_configured_rates() -> None:
 
 
 def test_budgets_go_with_their_last_user() -> None:
-    budgets = Budgets(RATES, ManualClock())
+    rate_limiters = RateLimiters(RATES, ManualClock())
     target = Target(ACCOUNT, IRELAND)
-    first = budgets.use(target)
-    assert budgets.use(target) is first
-    budgets.release(target)
-    assert budgets.states()
-    budgets.release(target)
-    assert budgets.states() == ()
-    assert budgets.use(target) is not first
+    first = rate_limiters.use(target)
+    assert rate_limiters.use(target) is first
+    rate_limiters.release(target)
+    assert rate_limiters.states()
+    rate_limiters.release(target)
+    assert rate_limiters.states() == ()
+    assert rate_limiters.use(target) is not first
 
 
 def test_a_rate_that_became_a_share_has_the_quota_asked_for_at_once() -> None:
@@ -274,7 +274,7 @@ def test_a_rate_that_became_a_share_has_the_quota_asked_for_at_once() -> None:
     world.connections.configure({**RATES, Category.USER_LIST.value: Share(0.5)})
 
     def configured(region: str) -> set[float]:
-        states = world.budgets.states()
+        states = world.rate_limiters.states()
         return {s.configured for s in states if s.category is Category.USER_LIST and s.target.account_id == region}
 
     assert eventually(lambda: configured(ACCOUNT) == {100.0})
@@ -290,7 +290,7 @@ def test_other_rates_in_numbers_ask_for_nothing() -> None:
     world.connections.configure({**RATES, Category.USER_LIST.value: 3.0})
     assert eventually(world.is_idle)
     assert world.apis[HERE].calls[Operation.GET_PROVISIONED_LIMIT] == 0
-    assert {s.configured for s in world.budgets.states() if s.category is Category.USER_LIST} == {3.0}
+    assert {s.configured for s in world.rate_limiters.states() if s.category is Category.USER_LIST} == {3.0}
 
 
 SHARED: Rates = {**RATES, Category.USER_LIST.value: Share(0.5)}

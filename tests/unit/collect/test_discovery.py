@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exporter.aws.rate.limited_api import PacedDirectory
-from exporter.collect.discovery import FIRST_RETRY, Discovery, _Watch
-from exporter.collect.pool_search import Outlook
-from exporter.collect.sweeping.workers import Patience
+from exporter.aws.rate.limited_api import PoolLister
+from exporter.collect.discovery import FIRST_RETRY_SECONDS, Discovery, _Query
+from exporter.collect.pool_search import DiscoveryCompleteness
+from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import Limits, PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, ConfigError, Denied
-from tests.fakes import FakeAccount, FakeCognito, FakePool, OffsetClock, Remembering, eventually
+from tests.fakes import FakeAccount, FakeCognito, FakePool, OffsetClock, RecordingObserver, eventually
 from tests.unit.collect.listed_pools import settings as pool_settings
 
 IRELAND, OHIO = TargetSettings("eu-west-1"), TargetSettings("us-east-2")
 SHOP, BANK, FAR = "eu-west-1_Shop", "eu-west-1_Bank", "us-east-2_Far"
-HASTY = Patience(first_attempts=1)
+FAST_RETRIES = RetryPolicy(first_attempts=1)
 DENIED = Denied("ListUserPools", "AccessDeniedException")
 
 
@@ -35,7 +35,7 @@ class World:
 
     def __init__(self) -> None:
         self.clock = OffsetClock()
-        self.heard = Remembering()
+        self.heard = RecordingObserver()
         self.apis = {
             IRELAND: FakeCognito({SHOP: FakePool("prod-shop"), BANK: FakePool("prod-bank")}),
             OHIO: FakeCognito({FAR: FakePool("far")}),
@@ -44,15 +44,15 @@ class World:
         self.error: AwsError | Exception = DENIED
         self.refused: ConfigError | None = None
         self.changes = 0
-        self.discovery = Discovery(self._connect, self.heard, self.clock, patience=HASTY)
+        self.discovery = Discovery(self._connect, self.heard, self.clock, retry_policy=FAST_RETRIES)
 
-    def _connect(self, target: TargetSettings, turn: str, cancelled: Callable[[], bool]) -> PacedDirectory:
+    def _connect(self, target: TargetSettings, fairness_key: str, cancelled: Callable[[], bool]) -> PoolLister:
         if target in self.unreachable:
             raise self.error
-        return PacedDirectory(self.apis[target], turn, FakeAccount(), self.heard, self.clock, cancelled)
+        return PoolLister(self.apis[target], fairness_key, FakeAccount(), self.heard, self.clock, cancelled)
 
     def apply(self, *rules: RuleSettings, pools: tuple[PoolSettings, ...] = ()) -> None:
-        self.discovery.adopt(self.discovery.arranged(configured(*rules, pools=pools)))
+        self.discovery.adopt(self.discovery.plan(configured(*rules, pools=pools)))
 
     def changed(self) -> None:
         self.changes += 1
@@ -64,13 +64,13 @@ class World:
 
     def look(self, target: TargetSettings = IRELAND) -> float | None:
         """One look, without waiting for the schedule."""
-        watch: _Watch = next(
+        watch: _Query = next(
             place.watch for place in self.discovery.current.places if place.watch.search.target == target
         )
         return self.discovery._look(watch)
 
-    def outlook(self) -> Outlook:
-        return self.discovery.current.outlook
+    def completeness(self) -> DiscoveryCompleteness:
+        return self.discovery.current.completeness
 
 
 @pytest.fixture
@@ -101,26 +101,26 @@ def test_looks_come_again_at_their_interval(running: World) -> None:
 
 
 def test_the_outlook(world: World) -> None:
-    assert world.outlook() is Outlook.SETTLED, "without rules nothing can come to light"
+    assert world.completeness() is DiscoveryCompleteness.SETTLED, "without rules nothing can come to light"
     world.apply(rule(IRELAND, OHIO))
     world.unreachable = {OHIO}
     world.look(IRELAND)
-    assert world.outlook() is Outlook.PENDING
+    assert world.completeness() is DiscoveryCompleteness.PENDING
     world.look(OHIO)
-    assert world.outlook() is Outlook.PARTIAL
+    assert world.completeness() is DiscoveryCompleteness.PARTIAL
     world.unreachable = set()
     world.look(OHIO)
-    assert world.outlook() is Outlook.SETTLED
+    assert world.completeness() is DiscoveryCompleteness.SETTLED
     world.unreachable = {OHIO}
     world.look(OHIO)
-    assert world.outlook() is Outlook.SETTLED, "what was seen once is known"
+    assert world.completeness() is DiscoveryCompleteness.SETTLED, "what was seen once is known"
 
 
 def test_a_failure_keeps_the_pools_and_is_tried_again_less_and_less_often(world: World) -> None:
     world.apply(rule())
     assert world.look() is None
     world.unreachable = {IRELAND}
-    assert [world.look() for _ in range(3)] == [FIRST_RETRY, 2 * FIRST_RETRY, 4 * FIRST_RETRY]
+    assert [world.look() for _ in range(3)] == [FIRST_RETRY_SECONDS, 2 * FIRST_RETRY_SECONDS, 4 * FIRST_RETRY_SECONDS]
     assert world.read() == {SHOP, BANK}
     (state,) = world.discovery.states()
     assert (state.up, state.pools, state.reason) == (False, 2, DENIED.reason)
@@ -129,14 +129,14 @@ def test_a_failure_keeps_the_pools_and_is_tried_again_less_and_less_often(world:
     assert world.look() is None
     assert world.discovery.states()[0].up
     world.unreachable = {IRELAND}
-    assert world.look() == FIRST_RETRY
+    assert world.look() == FIRST_RETRY_SECONDS
 
 
 def test_what_nobody_foresaw_is_told_and_keeps_the_pools(world: World) -> None:
     world.apply(rule())
     world.look()
     world.unreachable, world.error = {IRELAND}, RuntimeError("nobody foresaw this")
-    assert world.look() == FIRST_RETRY
+    assert world.look() == FIRST_RETRY_SECONDS
     assert world.heard.heard["unexpected", "discovery"] == 1
     assert world.heard.heard["looked", "0", "eu-west-1", "other"] == 1
     assert world.read() == {SHOP, BANK}
@@ -155,7 +155,7 @@ def test_a_rule_that_looks_for_the_same_keeps_what_it_found_wherever_it_stands(w
     calls = world.apis[IRELAND].calls.total()
     world.apply(rule(IRELAND, name="shop", interval=60.0))
     assert world.read() == {SHOP}
-    assert world.outlook() is Outlook.SETTLED
+    assert world.completeness() is DiscoveryCompleteness.SETTLED
     assert world.apis[IRELAND].calls.total() == calls
     assert [(state.rule, state.pools, state.up) for state in world.discovery.states()] == [("0", 1, True)]
 
@@ -164,7 +164,7 @@ def test_a_changed_rule_takes_over_what_fits_until_it_has_looked(world: World) -
     world.apply(rule(name="^prod-"))
     world.look()
     world.apply(rule(name="shop$"))
-    assert (world.read(), world.outlook()) == ({SHOP}, Outlook.PENDING)
+    assert (world.read(), world.completeness()) == ({SHOP}, DiscoveryCompleteness.PENDING)
     world.unreachable = {IRELAND}
     world.look()
     assert world.read() == {SHOP}, "no listing has said that it is gone"
@@ -192,7 +192,7 @@ def test_two_rules_for_the_same_are_told_apart_by_their_order(world: World) -> N
 def test_an_arrangement_changes_nothing_until_it_is_adopted(world: World) -> None:
     world.apply(rule())
     world.look()
-    other = world.discovery.arranged(configured(rule(OHIO)))
+    other = world.discovery.plan(configured(rule(OHIO)))
     assert world.read() == {SHOP, BANK}
     assert other.pools == ()
 

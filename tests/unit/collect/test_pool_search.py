@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from exporter.aws.api import Page
-from exporter.collect.pool_search import Found, look, shared_out
+from exporter.collect.pool_search import DiscoveryResult, assign_pools, find_pools
 from exporter.config.settings import RuleSettings, Search, TargetSettings
 from exporter.errors import AwsError, Denied, EndlessListing, ResourceNotFound, ServerError
 from exporter.model import ListedPool
@@ -46,8 +46,8 @@ def once(call: Any) -> Any:
     return call()
 
 
-def found(search: Search, directory: Directory, before: Mapping[str, str] | None = None) -> Found:
-    return look(search, directory, once, before or {})
+def found(search: Search, directory: Directory, before: Mapping[str, str] | None = None) -> DiscoveryResult:
+    return find_pools(search, directory, once, before or {})
 
 
 def denied() -> AwsError:
@@ -74,7 +74,7 @@ def test_all_tags_must_be_there_and_only_names_that_fit_are_asked() -> None:
     both = {"team": "identity", "stage": "prod", "more": "x"}
     directory = Directory({SHOP: both, BANK: {"team": "identity"}, TEST: both})
     search = Search(IRELAND, "^prod-", (("stage", "prod"), ("team", "identity")))
-    assert found(search, directory) == Found({SHOP: "prod-shop"})
+    assert found(search, directory) == DiscoveryResult({SHOP: "prod-shop"})
     assert directory.asked == [SHOP, BANK]
 
 
@@ -100,7 +100,7 @@ def test_any_other_failure_leaves_all_that_follow_as_they_were() -> None:
 
 def test_a_pool_that_was_deleted_since_it_was_listed_is_no_failure() -> None:
     gone = ResourceNotFound("ListTagsForResource", "ResourceNotFoundException")
-    assert found(Search(IRELAND, None, TEAM), Directory(Shop=gone), {SHOP: "prod-shop"}) == Found({})
+    assert found(Search(IRELAND, None, TEAM), Directory(Shop=gone), {SHOP: "prod-shop"}) == DiscoveryResult({})
 
 
 def test_a_listing_without_an_end_is_a_failure() -> None:
@@ -116,6 +116,6 @@ def test_a_pool_is_read_once_by_the_first_that_has_it() -> None:
     explicit = [settings(id=SHOP, refresh_interval=1.0)]
     rules = [RuleSettings((), 600.0, settings(id="", refresh_interval=interval)) for interval in (2.0, 3.0)]
     first, second = Search(IRELAND, "a", ()), Search(OHIO, None, ())
-    shares = shared_out(explicit, [(rules[0], first, {SHOP, BANK}), (rules[1], second, {TEST, BANK, SHOP})])
+    shares = assign_pools(explicit, [(rules[0], first, {SHOP, BANK}), (rules[1], second, {TEST, BANK, SHOP})])
     read = [[(pool.id, pool.refresh_interval, pool.target) for pool in share] for share in shares]
     assert read == [[(BANK, 2.0, IRELAND)], [(TEST, 3.0, OHIO)]]

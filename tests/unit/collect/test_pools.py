@@ -10,18 +10,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Operation, PoolReader
-from exporter.collect.pools import FIRST_RETRY, Fleet
+from exporter.collect.pools import FIRST_RETRY_SECONDS, PoolManager
 from exporter.collect.snapshot import PoolView
-from exporter.collect.sweeping.workers import Patience
+from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.errors import AwsError, CredentialsFault, Denied, ServerError
 from exporter.model import PoolState
-from tests.fakes import FakeCognito, FakePool, OffsetClock, Remembering, eventually, reader_of
+from tests.fakes import FakeCognito, FakePool, OffsetClock, RecordingObserver, eventually, reader_of
 from tests.unit.collect.listed_pools import device, settings
 
 FIRST, SECOND = "eu-west-1_First", "eu-west-1_Second"
 KEY = b"0123456789abcdef"
-HASTY = Patience(attempts=2, first_attempts=2, first_delay=0.001)
+FAST_RETRIES = RetryPolicy(attempts=2, first_attempts=2, first_delay=0.001)
 NO_CREDENTIALS = CredentialsFault("client", "NoCredentialsError")
 
 
@@ -40,11 +40,13 @@ class Fleeting:
                 SECOND: FakePool(users={"carl": ()}),
             }
         )
-        self.observer = Remembering()
+        self.observer = RecordingObserver()
         self.clock = OffsetClock()
         self.unreachable: list[AwsError] = []
         self.ended_in: list[list[PoolState]] = []
-        self.fleet = Fleet(self._connect, self.observer, self.clock, patience=HASTY, after_sweep=self._after_sweep)
+        self.fleet = PoolManager(
+            self._connect, self.observer, self.clock, retry_policy=FAST_RETRIES, after_sweep=self._after_sweep
+        )
 
     def _after_sweep(self) -> None:
         self.ended_in.append([view.state for view in self.fleet.views()])
@@ -292,10 +294,12 @@ def test_a_key_that_the_process_has_made_lives_as_long_as_the_process(world: Fle
 
 
 def test_what_a_changed_pool_knows_survives_a_restart_in_its_new_shape(world: Fleeting, tmp_path: Path) -> None:
-    def fleet() -> Fleet:
-        return Fleet(world._connect, world.observer, world.clock, state_path=tmp_path / "state.db", patience=HASTY)
+    def fleet() -> PoolManager:
+        return PoolManager(
+            world._connect, world.observer, world.clock, state_path=tmp_path / "state.db", retry_policy=FAST_RETRIES
+        )
 
-    def users(one: Fleet) -> int | None:
+    def users(one: PoolManager) -> int | None:
         (view,) = one.views()
         return None if view.data is None else view.data.users
 
@@ -376,7 +380,7 @@ def test_a_pool_that_cannot_be_connected_to_fails_and_is_tried_again(world: Flee
     world.apply(pool(FIRST))
     world.unreachable = [NO_CREDENTIALS]
     with capture_logs() as logs:
-        assert world.sweep() == FIRST_RETRY
+        assert world.sweep() == FIRST_RETRY_SECONDS
     assert world.view().state is PoolState.FAILING
     assert world.observer.heard["finished", FIRST, "credentials"] == 1
     assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["cannot reach AWS"]

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.collect.records import (
-    KINDS,
+    DEVICE_FLAGS,
     STAMP_SIZE,
-    Kind,
+    DeviceFlags,
     all_gists,
     body_of,
     count_of,
@@ -45,10 +45,13 @@ def test_what_is_kept_whole_comes_back_whole(user: tuple[Device, ...]) -> None:
 @given(users, st.booleans())
 def test_sums_find_what_they_need_in_either_body(user: tuple[Device, ...], whole: bool) -> None:
     body = body_of(user, whole=whole)
-    found = [(KINDS[code], active) for code, active in gists_of(body)]
+    found = [(DEVICE_FLAGS[code], active) for code, active in gists_of(body)]
     assert count_of(body) == len(user)
     assert found == [
-        (Kind(d.remembered, d.date_source, d.created_ms is not None, d.modified_ms is not None), d.active_ms or 0)
+        (
+            DeviceFlags(d.remembered, d.date_source, d.created_ms is not None, d.modified_ms is not None),
+            d.active_ms or 0,
+        )
         for d in user
     ]
 
@@ -76,7 +79,7 @@ def test_the_stamp_comes_back() -> None:
 
 
 def test_there_is_a_kind_for_every_device_there_can_be() -> None:
-    assert len(KINDS) == len(RememberedStatus) * len(DateSource) * 4
+    assert len(DEVICE_FLAGS) == len(RememberedStatus) * len(DateSource) * 4
 
 
 @given(users, st.booleans())

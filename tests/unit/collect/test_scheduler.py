@@ -10,28 +10,28 @@ from types import SimpleNamespace
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.collect.scheduler import START_JITTER_MAX, START_JITTER_SHARE, Schedule
-from tests.fakes import ManualClock, OffsetClock, Remembering, eventually
+from exporter.collect.scheduler import START_JITTER_MAX, START_JITTER_SHARE, SweepScheduler
+from tests.fakes import ManualClock, OffsetClock, RecordingObserver, eventually
 
 POOL = "eu-west-1_AbCdEfGhI"
 INTERVAL = 60.0
 
 
 @pytest.fixture
-def observer() -> Remembering:
-    return Remembering()
+def observer() -> RecordingObserver:
+    return RecordingObserver()
 
 
 @pytest.fixture
-def schedule(observer: Remembering) -> Iterator[Schedule]:
-    schedule = Schedule(observer, SystemClock())
+def schedule(observer: RecordingObserver) -> Iterator[SweepScheduler]:
+    schedule = SweepScheduler(observer, SystemClock())
     schedule.start()
     yield schedule
     schedule.stop()
 
 
 @pytest.fixture
-def manual(observer: Remembering) -> Iterator[Manual]:
+def manual(observer: RecordingObserver) -> Iterator[Manual]:
     manual = Manual(observer)
     manual.schedule.start()
     yield manual
@@ -46,9 +46,9 @@ def meanwhile(seconds: float) -> None:
 class Manual:
     """A schedule on a manual clock. Intervals must be long, as the scheduler's own thread sleeps in real time."""
 
-    def __init__(self, observer: Remembering) -> None:
+    def __init__(self, observer: RecordingObserver) -> None:
         self.clock = ManualClock()
-        self.schedule = Schedule(observer, self.clock)
+        self.schedule = SweepScheduler(observer, self.clock)
 
     def add(self, job: Callable[[], float | None], interval: float = INTERVAL, *, delay: float = 0.0) -> None:
         """Add the pool's job and advance to its first run."""
@@ -100,18 +100,18 @@ class Job:
         return eventually(lambda: len(self.ended) >= times)
 
 
-def due_in(schedule: Schedule, pool_id: str = POOL) -> float:
+def due_in(schedule: SweepScheduler, pool_id: str = POOL) -> float:
     """Seconds until the job's next run."""
     due = schedule._scheduler.get_job(pool_id).next_run_time
     return float((due - schedule._in(0)).total_seconds())
 
 
-def overslept(schedule: Schedule, seconds: float) -> None:
+def overslept(schedule: SweepScheduler, seconds: float) -> None:
     """As if the process had been stopped while the job was due."""
     schedule._scheduler.modify_job(POOL, next_run_time=schedule._in(-seconds))
 
 
-def test_runs_stand_an_interval_apart_from_start_to_start(schedule: Schedule) -> None:
+def test_runs_stand_an_interval_apart_from_start_to_start(schedule: SweepScheduler) -> None:
     job = Job(seconds=0.15)
     schedule.add(POOL, 0.25, job)
     assert job.has_run(5)
@@ -125,7 +125,7 @@ def test_runs_stand_an_interval_apart_from_start_to_start(schedule: Schedule) ->
     [(2.0, 0.0, 2.0 * START_JITTER_SHARE), (3600.0, 0.0, START_JITTER_MAX), (3600.0, 60.0, 60 + START_JITTER_MAX)],
 )
 def test_many_pools_do_not_start_as_one(interval: float, delay: float, longest: float) -> None:
-    schedule = Schedule(Remembering(), SystemClock())
+    schedule = SweepScheduler(RecordingObserver(), SystemClock())
     names = [f"pool-{i}" for i in range(50)]
     for name in names:
         schedule.add(name, interval, Job(), delay=delay)
@@ -134,7 +134,9 @@ def test_many_pools_do_not_start_as_one(interval: float, delay: float, longest: 
     assert max(starts) - min(starts) > (longest - delay) / 3
 
 
-def test_runs_longer_than_the_interval_go_back_to_back_without_overlap(manual: Manual, observer: Remembering) -> None:
+def test_runs_longer_than_the_interval_go_back_to_back_without_overlap(
+    manual: Manual, observer: RecordingObserver
+) -> None:
     started, go_on = [], threading.Semaphore(0)
 
     def job() -> float | None:
@@ -156,7 +158,7 @@ def test_runs_longer_than_the_interval_go_back_to_back_without_overlap(manual: M
     go_on.release()
 
 
-def test_a_run_that_asks_for_it_is_repeated_before_the_interval_is_over(schedule: Schedule) -> None:
+def test_a_run_that_asks_for_it_is_repeated_before_the_interval_is_over(schedule: SweepScheduler) -> None:
     job = Job(0.1, None)
     schedule.add(POOL, 5.0, job)
     assert job.has_run(2)
@@ -164,15 +166,15 @@ def test_a_run_that_asks_for_it_is_repeated_before_the_interval_is_over(schedule
     assert eventually(lambda: due_in(schedule) > 4)
 
 
-def test_a_run_that_asks_for_more_than_the_interval_is_repeated_after_the_interval(schedule: Schedule) -> None:
+def test_a_run_that_asks_for_more_than_the_interval_is_repeated_after_the_interval(schedule: SweepScheduler) -> None:
     job = Job(1000.0)
     schedule.add(POOL, 0.3, job)
     assert job.has_run(2)
     assert job.started[1] - job.started[0] < 2
 
 
-def test_runs_missed_while_the_process_was_stopped_are_counted_and_one_is_started(observer: Remembering) -> None:
-    schedule = Schedule(observer, SystemClock())
+def test_runs_missed_while_the_process_was_stopped_are_counted_and_one_is_started(observer: RecordingObserver) -> None:
+    schedule = SweepScheduler(observer, SystemClock())
     job = Job()
     schedule.add(POOL, 10.0, job)
     schedule._scheduler.start(paused=True)
@@ -185,8 +187,8 @@ def test_runs_missed_while_the_process_was_stopped_are_counted_and_one_is_starte
     assert len(job.started) == 1
 
 
-def test_a_run_that_is_merely_late_is_not_missed(observer: Remembering) -> None:
-    schedule = Schedule(observer, SystemClock())
+def test_a_run_that_is_merely_late_is_not_missed(observer: RecordingObserver) -> None:
+    schedule = SweepScheduler(observer, SystemClock())
     job = Job()
     schedule.add(POOL, 7200.0, job)
     schedule._scheduler.start(paused=True)
@@ -209,7 +211,7 @@ def test_a_removed_job_runs_no_more(manual: Manual) -> None:
 
 @pytest.mark.parametrize("answer", [None, 0.01])
 def test_a_job_removed_in_mid_run_is_not_started_again(
-    manual: Manual, observer: Remembering, answer: float | None
+    manual: Manual, observer: RecordingObserver, answer: float | None
 ) -> None:
     job = Job(answer, held=True)
     manual.add(job)
@@ -225,7 +227,7 @@ def test_a_job_removed_in_mid_run_is_not_started_again(
 
 
 def test_a_job_that_takes_the_place_of_another_waits_for_the_run_under_way(
-    manual: Manual, observer: Remembering
+    manual: Manual, observer: RecordingObserver
 ) -> None:
     old, new = Job(1.0, held=True), Job(held=True)
     manual.add(old)
@@ -246,7 +248,7 @@ def test_a_job_that_takes_the_place_of_another_waits_for_the_run_under_way(
     assert (len(old.started), len(new.started)) == (1, 1)
 
 
-def test_jobs_do_not_wait_for_each_other(schedule: Schedule) -> None:
+def test_jobs_do_not_wait_for_each_other(schedule: SweepScheduler) -> None:
     slow, quick = Job(held=True), Job()
     schedule.add("slow", 0.1, slow)
     schedule.add("quick", 0.1, quick)
@@ -255,7 +257,7 @@ def test_jobs_do_not_wait_for_each_other(schedule: Schedule) -> None:
     slow.go_on.set()
 
 
-def test_a_job_that_raises_is_told_and_runs_again(schedule: Schedule, observer: Remembering) -> None:
+def test_a_job_that_raises_is_told_and_runs_again(schedule: SweepScheduler, observer: RecordingObserver) -> None:
     runs = []
 
     def broken() -> float | None:
@@ -267,8 +269,8 @@ def test_a_job_that_raises_is_told_and_runs_again(schedule: Schedule, observer: 
     assert eventually(lambda: observer.heard["unexpected", "schedule"] >= 2)
 
 
-def test_after_the_stop_nothing_starts_and_what_runs_is_not_waited_for(observer: Remembering) -> None:
-    schedule = Schedule(observer, SystemClock())
+def test_after_the_stop_nothing_starts_and_what_runs_is_not_waited_for(observer: RecordingObserver) -> None:
+    schedule = SweepScheduler(observer, SystemClock())
     held, quick = Job(held=True), Job()
     schedule.add("held", 0.1, held)
     schedule.add("quick", 0.1, quick)
@@ -284,22 +286,22 @@ def test_after_the_stop_nothing_starts_and_what_runs_is_not_waited_for(observer:
     assert (len(quick.started), len(held.started)) == (runs, 1)
 
 
-def test_the_scheduler_shows_life_as_long_as_it_runs_jobs(observer: Remembering) -> None:
+def test_the_scheduler_shows_life_as_long_as_it_runs_jobs(observer: RecordingObserver) -> None:
     clock = ManualClock()
-    schedule = Schedule(observer, clock)
+    schedule = SweepScheduler(observer, clock)
     clock.advance(400)
-    assert schedule.silent_seconds() == 400
+    assert schedule.seconds_since_heartbeat() == 400
     schedule.start()
     schedule._scheduler.modify_job("heartbeat", next_run_time=schedule._in(0))
-    assert eventually(lambda: schedule.silent_seconds() == 0)
+    assert eventually(lambda: schedule.seconds_since_heartbeat() == 0)
     schedule.stop()
     clock.advance(30)
-    assert schedule.silent_seconds() == 30
+    assert schedule.seconds_since_heartbeat() == 30
 
 
 def test_a_run_that_fails_outside_of_its_job_is_counted_and_the_next_may_begin() -> None:
-    observer = Remembering()
-    schedule = Schedule(observer, SystemClock())
+    observer = RecordingObserver()
+    schedule = SweepScheduler(observer, SystemClock())
     schedule.start()
     try:
         executor = schedule._scheduler._lookup_executor("default")
@@ -313,7 +315,7 @@ def test_a_run_that_fails_outside_of_its_job_is_counted_and_the_next_may_begin()
 
 @pytest.mark.parametrize("seconds", [-86400.0, -3.0, 3.0, 86400.0], ids=["back a day", "back", "on", "on a day"])
 def test_a_wall_clock_that_is_set_moves_no_run_and_misses_none(
-    manual: Manual, observer: Remembering, seconds: float
+    manual: Manual, observer: RecordingObserver, seconds: float
 ) -> None:
     job = Job()
     manual.add(job)
@@ -333,7 +335,7 @@ def test_a_wall_clock_that_is_set_moves_no_run_and_misses_none(
 
 def test_the_time_of_the_schedule_is_monotonic_and_nothing_else() -> None:
     clock = ManualClock()
-    schedule = Schedule(Remembering(), clock)
+    schedule = SweepScheduler(RecordingObserver(), clock)
     zone = schedule._scheduler.timezone
     before = datetime.now(zone)
     clock.advance(90)
@@ -342,9 +344,9 @@ def test_the_time_of_the_schedule_is_monotonic_and_nothing_else() -> None:
     assert (zone.dst(None), zone.tzname(None)) == (timedelta(0), "monotonic")
 
 
-def test_between_runs_the_scheduler_sleeps(observer: Remembering) -> None:
+def test_between_runs_the_scheduler_sleeps(observer: RecordingObserver) -> None:
     clock = CountedReads()
-    schedule = Schedule(observer, clock)
+    schedule = SweepScheduler(observer, clock)
     job = Job()
     schedule.add(POOL, 3600.0, job)
     schedule.start()
@@ -358,9 +360,9 @@ def test_between_runs_the_scheduler_sleeps(observer: Remembering) -> None:
         schedule.stop()
 
 
-def test_time_that_passes_makes_a_run_due(observer: Remembering) -> None:
+def test_time_that_passes_makes_a_run_due(observer: RecordingObserver) -> None:
     clock = OffsetClock()
-    schedule = Schedule(observer, clock)
+    schedule = SweepScheduler(observer, clock)
     job = Job()
     schedule.add(POOL, 3600.0, job)
     clock.advance(3601)
@@ -406,10 +408,10 @@ def test_a_job_that_raised_while_another_waited_lets_it_run(manual: Manual) -> N
     ids=["longer", "over already", "shorter"],
 )
 def test_another_interval_counts_from_the_last_start(
-    observer: Remembering, passed: float, interval: float, due: float
+    observer: RecordingObserver, passed: float, interval: float, due: float
 ) -> None:
     clock = OffsetClock()
-    schedule = Schedule(observer, clock)
+    schedule = SweepScheduler(observer, clock)
     job = Job(held=True)
     schedule.add(POOL, 500.0, job)
     schedule.start()
@@ -425,7 +427,7 @@ def test_another_interval_counts_from_the_last_start(
         schedule.stop()
 
 
-def test_another_interval_moves_neither_a_first_run_nor_a_repetition_to_later(schedule: Schedule) -> None:
+def test_another_interval_moves_neither_a_first_run_nor_a_repetition_to_later(schedule: SweepScheduler) -> None:
     failing = Job(30.0)
     schedule.add(POOL, 100.0, failing)
     assert failing.has_run(1)
@@ -450,7 +452,7 @@ def test_later_runs_stand_the_new_interval_apart(manual: Manual) -> None:
         assert job.has_run(runs)
 
 
-def test_when_each_pool_is_due_is_told_by_the_clock_on_the_wall(schedule: Schedule) -> None:
+def test_when_each_pool_is_due_is_told_by_the_clock_on_the_wall(schedule: SweepScheduler) -> None:
     assert schedule.due() == {}
     schedule.add(POOL, 3600, Job(), delay=600)
     due = schedule.due()
@@ -460,7 +462,7 @@ def test_when_each_pool_is_due_is_told_by_the_clock_on_the_wall(schedule: Schedu
     assert schedule.due() == {}
 
 
-def test_a_run_that_ends_just_as_it_is_found_under_way_is_followed_all_the_same(schedule: Schedule) -> None:
+def test_a_run_that_ends_just_as_it_is_found_under_way_is_followed_all_the_same(schedule: SweepScheduler) -> None:
     job = Job(held=True)
     skipping = logging.getLogger("apscheduler.scheduler")
 
@@ -488,7 +490,7 @@ def test_a_run_that_ends_just_as_it_is_found_under_way_is_followed_all_the_same(
 
 
 def test_a_run_for_which_the_system_grants_no_thread_is_counted_and_the_next_one_starts(
-    schedule: Schedule, observer: Remembering
+    schedule: SweepScheduler, observer: RecordingObserver
 ) -> None:
     job = Job()
     usual = threading.stack_size(1 << 46)  # more than there are addresses: no thread can begin

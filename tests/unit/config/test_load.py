@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from exporter.aws.api import DEFAULT_QUOTAS, Category
 from exporter.config.crosscheck import crosscheck
 from exporter.config.load import load_settings, parse_settings
-from exporter.config.overlay import LayeredPool
+from exporter.config.overlay import PoolOverlay
 from exporter.config.schema import Defaults, Pool
 from exporter.config.settings import (
     TEMPLATE_ID,
@@ -318,7 +318,7 @@ def test_a_rule_is_a_search_in_each_of_its_regions_and_a_template_over_the_defau
         RuleSettings((Search(TargetSettings("eu-west-1"), None, ()),), 600, every),
     )
     assert loaded.pools == ()
-    assert loaded.alike == (template, every)
+    assert loaded.all_pool_settings == (template, every)
     assert loaded.targets == {oregon, ireland, TargetSettings("eu-west-1")}
     found = loaded.discovery[0].pool("us-west-2_AbC", oregon)
     assert found == replace(template, id="us-west-2_AbC", target=oregon)
@@ -365,7 +365,7 @@ def faults_of(text: str) -> tuple[str, ...]:
 
 def test_the_faults_of_many_pools_are_found_in_time_that_grows_with_their_number() -> None:
     pools = [
-        LayeredPool(index, Pool.model_validate({"id": f"eu-west-1_{index}", "users": {"groups": ["a"]}}), Defaults())
+        PoolOverlay(index, Pool.model_validate({"id": f"eu-west-1_{index}", "users": {"groups": ["a"]}}), Defaults())
         for index in range(5_000)
     ]
     bad = frozenset(("pools", index, "users", key) for index in range(5_000, 15_000) for key in ("groups", "filter"))

@@ -10,11 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, CognitoApi
-from exporter.aws.rate.limiters import Budgets
-from exporter.aws.sessions import Connections
+from exporter.aws.rate.limiters import RateLimiters
+from exporter.aws.sessions import TargetClients
 from exporter.collect.discovery import Discovery
-from exporter.collect.pool_search import Outlook
-from exporter.collect.pools import Fleet
+from exporter.collect.pool_search import DiscoveryCompleteness
+from exporter.collect.pools import PoolManager
 from exporter.config.load import parse_settings
 from exporter.config.settings import (
     TEMPLATE_ID,
@@ -27,9 +27,9 @@ from exporter.config.settings import (
     Settings,
     TargetSettings,
 )
-from exporter.daemon.active_config import ConfigurationFile, InForce
+from exporter.daemon.active_config import ActiveConfig, ConfigurationFile
 from exporter.errors import ConfigError
-from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, OffsetClock, eventually
 from tests.unit.collect.listed_pools import device, settings
@@ -53,17 +53,19 @@ class World:
 
     def __init__(self, first: Settings, shard: Shard = WHOLE) -> None:
         self.clock = OffsetClock()
-        self.own = OwnMetrics(version="test")
+        self.own = SelfMetrics(version="test")
         self.api = FakeCognito({name: FakePool(users={"ann": (device("a"),)}) for name in (FIRST, SECOND)})
-        self.budgets = Budgets(first.limits.rate, self.clock)
-        self.connections = Connections(self._make, self.budgets, self.own, self.clock)
-        self.fleet = Fleet(self.connections.reader, self.own, self.clock, shard=shard)
+        self.budgets = RateLimiters(first.limits.rate, self.clock)
+        self.connections = TargetClients(self._make, self.budgets, self.own, self.clock)
+        self.fleet = PoolManager(self.connections.reader, self.own, self.clock, shard=shard)
         self.applied: list[Settings] = []
         self.held: threading.Event | None = None
         self.discovery = Discovery(self.connections.directory, self.own, self.clock)
-        self.in_force = InForce(first, self.fleet, self.discovery, self.connections, shard=shard, applied=self._note)
+        self.in_force = ActiveConfig(
+            first, self.fleet, self.discovery, self.connections, shard=shard, applied=self._record
+        )
 
-    def _note(self, settings: Settings) -> None:
+    def _record(self, settings: Settings) -> None:
         self.applied.append(settings)
         if self.held is not None:
             assert self.held.wait(10)
@@ -102,18 +104,18 @@ def test_the_edition_rises_with_each_configuration_that_came_into_force_and_befo
 ) -> None:
     one, two = configured(pool(FIRST)), configured(pool(SECOND))
     world = World(one)
-    assert world.in_force.edition == 1
+    assert world.in_force.generation == 1
     world.held = threading.Event()
     applying = threading.Thread(target=world.in_force.apply, args=(two,))
     applying.start()
     assert eventually(lambda: world.applied == [one, two])
-    assert world.in_force.edition == 2
+    assert world.in_force.generation == 2
     world.held.set()
     applying.join(10)
-    assert world.in_force.edition == 2
+    assert world.in_force.generation == 2
     with pytest.raises(ConfigError):
         world.in_force.apply(configured(pool(FIRST, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "gone")))
-    assert world.in_force.edition == 2
+    assert world.in_force.generation == 2
 
 
 def test_rates_hold_for_the_budgets_that_are_there_and_those_that_come() -> None:
@@ -202,19 +204,19 @@ def test_what_a_rule_has_found_is_swept_from_then_on_until_the_stop() -> None:
     world = World(Settings((), Limits(RATES, series=100), discovery=(rule,)))
     world.api.pools[FIRST].name = "shop"
     (place,) = world.discovery.current.places
-    outlook = [world.fleet._outlook]
+    completeness = [world.fleet._completeness]
     world.discovery._look(place.watch)
     assert world.shown() == [], "nobody has told"
-    assert world.in_force.edition == 1
+    assert world.in_force.generation == 1
     world.in_force.rediscovered()
-    assert world.in_force.edition == 2
+    assert world.in_force.generation == 2
     assert world.shown() == [FIRST]
-    assert [*outlook, world.fleet._outlook] == [Outlook.PENDING, Outlook.SETTLED]
+    assert [*completeness, world.fleet._completeness] == [DiscoveryCompleteness.PENDING, DiscoveryCompleteness.SETTLED]
     swept = world.in_force._swept
     assert swept is not None
     world.in_force.rediscovered()
     assert world.in_force._swept is swept, "nothing new"
-    assert world.in_force.edition == 2
+    assert world.in_force.generation == 2
     assert world.told_rows() == 0
     world.fleet._pools[FIRST].sweep()
     assert world.told_rows() == 1

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from exporter.aws.api import CognitoApi, Operation
-from exporter.collect.pools import SILENCE_SECONDS
+from exporter.collect.pools import STALLED_AFTER_SECONDS
 from exporter.config.load import load_settings
 from exporter.config.settings import Detail, IdentityMode, Limits, PoolSettings, Settings, TargetSettings
 from exporter.daemon.app import App, shows_raw_names
@@ -130,8 +130,8 @@ def test_without_a_sign_of_life_it_is_not_healthy() -> None:
     clock = ManualClock()
     with running(clock) as daemon:
         assert daemon.get("/-/healthy") == (200, "healthy\n")
-        daemon.app._fleet._schedule._scheduler.pause()  # its time is turned, too
-        clock.advance(SILENCE_SECONDS + 1)
+        daemon.app._pool_manager._schedule._scheduler.pause()  # its time is turned, too
+        clock.advance(STALLED_AFTER_SECONDS + 1)
         assert daemon.get("/-/healthy") == (503, "the scheduler has shown no life for 5 minutes\n")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.daemon.reload import MAX_BYTES, Reloader, _Sight, _sight
+from exporter.daemon.reload import MAX_BYTES, FileState, Reloader, _sight
 from exporter.errors import ConfigError
 from tests.fakes import OffsetClock, eventually
 
@@ -28,7 +28,7 @@ class Heard:
         assert now > 0
         self.attempts.append(successful)
 
-    def failed_unexpectedly(self, component: str) -> None:
+    def unexpected_error(self, component: str) -> None:
         self.unexpected.append(component)
 
 
@@ -172,12 +172,12 @@ def test_orders_that_come_during_a_reload_are_not_lost_and_wait_for_it(
     reloader: Reloader, file: File, heard: Heard
 ) -> None:
     file.gate = threading.Event()
-    reloader.ask("signal")
+    reloader.request_reload("signal")
     assert file.reading.wait(10)
     others = [threading.Thread(target=reloader.reload, args=("request",)) for _ in range(3)]
     for other in others:
         other.start()
-    reloader.ask("signal")
+    reloader.request_reload("signal")
     file.path.write_text("second")
     file.gate.set()
     assert eventually(lambda: len(heard.attempts) == 5)
@@ -188,7 +188,7 @@ def test_orders_that_come_during_a_reload_are_not_lost_and_wait_for_it(
 
 
 def test_a_signal_handler_may_ask_however_often_it_interrupts_itself(reloader: Reloader, heard: Heard) -> None:
-    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: reloader.ask("signal"))
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: reloader.request_reload("signal"))
     try:
         for _ in range(200):
             signal.raise_signal(signal.SIGUSR1)
@@ -199,14 +199,14 @@ def test_a_signal_handler_may_ask_however_often_it_interrupts_itself(reloader: R
 
 def test_the_log_says_that_a_signal_was_the_cause(reloader: Reloader, heard: Heard) -> None:
     with capture_logs() as logs:
-        reloader.ask("signal")
+        reloader.request_reload("signal")
         assert eventually(lambda: heard.attempts == [True])
     assert [entry["cause"] for entry in logs] == ["signal"]
 
 
 def test_the_log_says_why_somebody_asked(reloader: Reloader, heard: Heard) -> None:
     with capture_logs() as logs:
-        reloader.ask("a whim")
+        reloader.request_reload("a whim")
         assert eventually(lambda: heard.attempts == [True])
     assert [entry["cause"] for entry in logs] == ["a whim"]
 
@@ -233,7 +233,7 @@ def test_another_content_is_put_in_force_by_itself_and_the_log_says_so(
 def test_the_thread_that_reloads_has_a_name_and_does_not_keep_the_program_from_ending(
     reloader: Reloader, file: File
 ) -> None:
-    reloader.ask("signal")
+    reloader.request_reload("signal")
     assert file.reading.wait(10)
     assert file.reader is not None
     assert (file.reader.name, file.reader.daemon) == ("reload", True)
@@ -360,24 +360,24 @@ def test_a_mode_that_is_mended_heals(watching: Reloader, file: File, heard: Hear
 
 def test_a_sight_of_a_file_has_its_content_its_mode_and_its_owner(tmp_path: Path) -> None:
     status = tmp_path.stat()
-    assert _sight(tmp_path) == _Sight(None, status.st_mode, status.st_uid)
+    assert _sight(tmp_path) == FileState(None, status.st_mode, status.st_uid)
     file = tmp_path / "file"
-    assert _sight(file) == _Sight(None, None, None)
+    assert _sight(file) == FileState(None, None, None)
     file.write_text("word")
     status = file.stat()
-    assert _sight(file) == _Sight(hashlib.sha256(b"word").digest(), status.st_mode, status.st_uid)
+    assert _sight(file) == FileState(hashlib.sha256(b"word").digest(), status.st_mode, status.st_uid)
 
 
 def test_a_file_that_cannot_be_read_is_seen_by_its_mode(tmp_path: Path, heard: Heard) -> None:
     directory = tmp_path / "state"
     source = File(directory)
     reloader = Reloader([source], heard, OffsetClock(), interval=0, settle=SETTLE)
-    reloader.look()
+    reloader.check_files()
     assert heard.attempts == []
     changes: list[Callable[[], None]] = [directory.mkdir, lambda: directory.chmod(0o700), directory.rmdir]
     for change in changes:
         change()
-        reloader.look()
+        reloader.check_files()
         assert len(heard.attempts) == 1
         heard.attempts.clear()
 
@@ -394,17 +394,17 @@ def test_the_faults_of_every_source_are_told_together(tmp_path: Path, heard: Hea
 def test_what_was_refused_is_tried_again_when_told_and_what_is_in_force_is_not(
     reloader: Reloader, file: File, heard: Heard
 ) -> None:
-    reloader.retry("mended")
+    reloader.request_retry("mended")
     file.path.write_text("bad")
-    reloader.ask("signal")
+    reloader.request_reload("signal")
     assert eventually(lambda: heard.attempts == [False])
     with capture_logs() as logs:
-        reloader.retry("mended")
+        reloader.request_retry("mended")
         assert eventually(lambda: heard.attempts == [False, False])
         file.path.write_text("second")
-        reloader.retry("mended")
-        reloader.retry("mended")
-        reloader.ask("signal")
+        reloader.request_retry("mended")
+        reloader.request_retry("mended")
+        reloader.request_reload("signal")
         assert eventually(lambda: len(heard.attempts) == 4)
     assert heard.attempts == [False, False, True, True]
     assert [entry["cause"] for entry in logs] == ["mended", "mended", "signal"]
@@ -441,7 +441,7 @@ def test_a_huge_file_is_not_read_whole(file: File, heard: Heard) -> None:
     reloader = Reloader([file], heard, OffsetClock(), interval=0)
     with file.path.open("ab") as opened:
         opened.write(b"more")
-    reloader.look()
+    reloader.check_files()
     assert heard.attempts == []
 
 
@@ -457,7 +457,7 @@ def test_after_the_stop_nothing_is_read(file: File, heard: Heard) -> None:
     reloader.start()
     reloader.stop()
     assert eventually(lambda: not reloader._thread.is_alive())
-    reloader.ask("signal")
+    reloader.request_reload("signal")
     meanwhile(0.05)
     assert heard.attempts == []
 

@@ -14,8 +14,8 @@ from exporter.metrics.compression import IN_PIECES
 from exporter.metrics.detail_series import Metrics
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.pool_specs import POOL_METRICS
-from exporter.metrics.self_metrics import OwnMetrics
-from exporter.metrics.spec import BudgetView, PoolMetric, RuleView
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.spec import PoolMetric, RateLimitView, RuleView
 from exporter.model import Device, PoolState, RememberedStatus
 from exporter.observers import Target
 
@@ -127,18 +127,18 @@ def view(
 def exposition(
     views: Callable[[], Sequence[PoolView]],
     *,
-    own: OwnMetrics | None = None,
+    own: SelfMetrics | None = None,
     limit: int = 10_000,
-    budgets: Sequence[BudgetView] = (),
+    budgets: Sequence[RateLimitView] = (),
     rules: Sequence[RuleView] = (),
     pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
     detail_metrics: Metrics | None = None,
     in_pieces: bool = IN_PIECES,
-    edition: Callable[[], int] = int,
+    generation: Callable[[], int] = int,
 ) -> Exposition:
     return Exposition(
         views,
-        own or OwnMetrics(version="1.2.3"),
+        own or SelfMetrics(version="1.2.3"),
         StillClock(),
         series_limit=lambda: limit,
         budgets=lambda: budgets,
@@ -146,7 +146,7 @@ def exposition(
         pool_metrics=pool_metrics,
         detail_metrics=detail_metrics,
         in_pieces=in_pieces,
-        edition=edition,
+        generation=generation,
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.spec import Kind
+from exporter.metrics.spec import MetricType
 from tools import metrics_doc
 
 
@@ -16,7 +16,7 @@ def test_names_are_unique_and_follow_the_conventions() -> None:
     assert len(names) == len(set(names))
     for spec in CATALOGUE:
         assert re.fullmatch(r"cognito_(user_pool|user|device|exporter)_[a-z_]+", spec.name)
-        assert spec.name.endswith("_total") == (spec.kind is Kind.COUNTER)
+        assert spec.name.endswith("_total") == (spec.kind is MetricType.COUNTER)
         assert not spec.name.endswith(("_count", "_sum", "_bucket", "_created"))
 
 

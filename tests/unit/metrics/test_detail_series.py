@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 from exporter.collect.snapshot import PoolView, UserRow
 from exporter.config.settings import Detail
-from exporter.metrics.detail_block import USERS_PER_BLOCK, cut
+from exporter.metrics.detail_block import USERS_PER_BLOCK, split_into_blocks
 from exporter.metrics.detail_series import DetailSeries
 from exporter.metrics.detail_text import ages
-from exporter.metrics.failure_isolation import Guard
+from exporter.metrics.failure_isolation import FailureIsolator
 from exporter.metrics.text import seconds
 from exporter.model import RememberedStatus
 from tests.unit.metrics.builders import (
@@ -160,15 +160,15 @@ def _rows(orders: set[bytes]) -> tuple[UserRow, ...]:
 
 @given(ORDERS, ORDERS)
 def test_cutting_keeps_every_row_in_order(before: set[bytes], after: set[bytes]) -> None:
-    known = cut(_rows(before))
-    blocks = cut(_rows(after), known)
+    known = split_into_blocks(_rows(before))
+    blocks = split_into_blocks(_rows(after), known)
     assert tuple(row for block in blocks for row in block.rows) == _rows(after)
     assert all(0 < len(block.rows) <= 2 * USERS_PER_BLOCK for block in blocks)
     assert len(blocks) <= max(len(known), len(after))
 
 
 def test_a_user_who_comes_goes_or_changes_costs_one_block() -> None:
-    rows = cut(_rows({number.to_bytes(2) for number in range(0, 2000, 2)}))
+    rows = split_into_blocks(_rows({number.to_bytes(2) for number in range(0, 2000, 2)}))
     everyone = tuple(row for block in rows for row in block.rows)
     changed = replace(everyone[500], label="other")
     for now in (
@@ -178,18 +178,18 @@ def test_a_user_who_comes_goes_or_changes_costs_one_block() -> None:
         everyone[1:],
         everyone[:-1],
     ):
-        assert len({id(block) for block in cut(now, rows)} - {id(block) for block in rows}) == 1
+        assert len({id(block) for block in split_into_blocks(now, rows)} - {id(block) for block in rows}) == 1
 
 
 def test_a_pool_that_has_shrunk_gets_fewer_blocks() -> None:
-    known = cut(_rows({number.to_bytes(2) for number in range(2000)}))
+    known = split_into_blocks(_rows({number.to_bytes(2) for number in range(2000)}))
     few = _rows({number.to_bytes(2) for number in range(0, 2000, 10)})
-    assert len(cut(few, known)) <= len(few) // USERS_PER_BLOCK + 1
+    assert len(split_into_blocks(few, known)) <= len(few) // USERS_PER_BLOCK + 1
 
 
 def test_what_is_the_same_is_not_prepared_again() -> None:
     known = view(user("a", device("k")))
-    details = DetailSeries(Guard(lambda _: None))
+    details = DetailSeries(FailureIsolator(lambda _: None))
     part = details.prepare([known], 100)
     assert details.prepare([known], 100) is part
     assert known.data is not None

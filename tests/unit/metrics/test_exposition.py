@@ -18,7 +18,7 @@ from exporter.metrics.compression import IN_PIECES
 from exporter.metrics.detail_series import Metrics
 from exporter.metrics.detail_specs import DEVICE_METRICS
 from exporter.metrics.pool_specs import POOL_METRICS
-from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.single_flight import SingleFlight
 from exporter.metrics.spec import PoolMetric, Sample
 from exporter.model import Device, Mfa, PoolDescription, Tracking
@@ -52,7 +52,7 @@ def _full_view() -> PoolView:
 
 
 def full_page(accept: str | None = None) -> str:
-    own = OwnMetrics(version="1.2.3")
+    own = SelfMetrics(version="1.2.3")
     own.pool_added(POOL)
     own.target_added(TARGET)
     own.rules_changed([("0", "eu-west-1")])
@@ -170,7 +170,7 @@ def test_views_are_taken_once_per_page() -> None:
 
 
 def test_self_metrics_are_live_between_scrapes() -> None:
-    own = OwnMetrics(version="1.2.3")
+    own = SelfMetrics(version="1.2.3")
     own.pool_added(POOL)
     page = exposition(lambda: [_full_view()], own=own)
     assert f'cognito_exporter_sweeps_total{{user_pool_id="{POOL}"}} 0.0' in text(page)
@@ -246,11 +246,11 @@ def test_no_page_is_shared_with_who_asks_after_other_pools_came_into_force() -> 
     views = SlowViews(view(user("alice", device("k1"))))
     looked, editions = Semaphore(0), [1]
 
-    def edition() -> int:
+    def generation() -> int:
         looked.release()
         return editions[-1]
 
-    page = exposition(views, edition=edition)
+    page = exposition(views, generation=generation)
     with ThreadPoolExecutor(2) as pool:
         before = pool.submit(text, page)
         assert views.asked.acquire(timeout=10)

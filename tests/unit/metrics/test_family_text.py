@@ -20,9 +20,9 @@ from prometheus_client.metrics_core import (
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from exporter.collect.snapshot import PoolView
-from exporter.metrics.collector import budget_families, dropped_family, pool_families
+from exporter.metrics.collector import dropped_family, pool_families, rate_limit_families
 from exporter.metrics.family_text import family_text
-from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.observers import Target
 from tests.unit.metrics.builders import NOW_MS, POOL, Budget, device, user, view
 
@@ -48,11 +48,11 @@ def _of_the_library(family: Metric, *, openmetrics: bool) -> bytes:
 
 
 def _own_families() -> Iterable[Metric]:
-    own = OwnMetrics(version='1"\\\n')
+    own = SelfMetrics(version='1"\\\n')
     own.pool_added(POOL)
     own.target_added(TARGET)
     own.scraped(0.3)
-    own.waited(TARGET, "UserResourceRead", 12345678.5)
+    own.rate_limit_waited(TARGET, "UserResourceRead", 12345678.5)
     own.configuration_loaded(successful=True, now=NOW_MS / 1000)
     for _, collector in own.collectors:
         yield from collector.collect()
@@ -65,7 +65,7 @@ def _families() -> list[Metric]:
         view(pool_id='p"\\\n', known=False),
         view(user("b"), pool_id="naïve 日本語"),
     ]
-    live = (*pool_families(views, NOW_MS), dropped_family({POOL: 7}), *budget_families(lambda: [Budget(TARGET)]))
+    live = (*pool_families(views, NOW_MS), dropped_family({POOL: 7}), *rate_limit_families(lambda: [Budget(TARGET)]))
     return [
         *(compute() for _, compute in live),
         *_own_families(),

@@ -169,8 +169,8 @@ def test_budgets_tell_what_is_used_of_what_is_allowed() -> None:
 
 def test_the_process_tells_of_itself() -> None:
     told = sources(every_state())
-    told.own.failed_unexpectedly("sweep")
-    told.own.failed_unexpectedly("web")
+    told.own.unexpected_error("sweep")
+    told.own.unexpected_error("web")
     told.own.state_failed()
     told.own.configuration_loaded(successful=False, now=NOW)
     document = status(told)

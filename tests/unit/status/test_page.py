@@ -15,7 +15,7 @@ import pytest
 
 from exporter.collect.snapshot import PoolView, SweepFailure
 from exporter.errors import Reason
-from exporter.metrics.self_metrics import OwnMetrics
+from exporter.metrics.self_metrics import SelfMetrics
 from exporter.model import PoolState
 from exporter.status import wording as words
 from exporter.status.query import CHOICES
@@ -232,12 +232,12 @@ def test_what_pools_are_called_is_text() -> None:
     [
         (lambda own: own.configuration_loaded(successful=False, now=NOW), "the one loaded 3 h ago is in force"),
         (lambda own: own.identity_exposed(exposed=True), "Raw user names are served"),
-        (lambda own: own.failed_unexpectedly("web"), "1 error that nobody foresaw"),
+        (lambda own: own.unexpected_error("web"), "1 error that nobody foresaw"),
         (lambda own: own.state_failed(), "1 failure to read or write the state file"),
     ],
 )
 def test_what_is_wrong_with_the_exporter_itself_stands_at_the_top(
-    change: Callable[[OwnMetrics], None], notice: str
+    change: Callable[[SelfMetrics], None], notice: str
 ) -> None:
     told = sources(every_state())
     assert notice not in ask(told).body.decode()

@@ -7,12 +7,12 @@ import threading
 import bcrypt
 
 from exporter.clock import Clock
-from exporter.web.access import Gate
+from exporter.web.access import Authenticator
 from exporter.web.config_watcher import WebConfig
-from exporter.web.passwords import Passwords
+from exporter.web.passwords import PasswordChecker
 
 
-class SlowGate(Gate):
+class SlowGate(Authenticator):
     """Compares while `hold` is set, and counts how many do at once."""
 
     hold = threading.Event()
@@ -24,7 +24,7 @@ class SlowGate(Gate):
     def __init__(self, config: WebConfig, clock: Clock) -> None:
         self.hold.set()
         self.begun.clear()
-        super().__init__(config, clock, Passwords(compare=self._compare))
+        super().__init__(config, clock, PasswordChecker(compare=self._compare))
 
     @classmethod
     def _compare(cls, password: bytes, hashed: bytes) -> bool:

@@ -10,10 +10,10 @@ import bcrypt
 import pytest
 
 from exporter.config.web.settings import RateLimit, Tls, WebSettings
-from exporter.web.access import Gate, admits_client
+from exporter.web.access import Authenticator, client_certificate_allowed
 from exporter.web.config_watcher import WebConfig
 from exporter.web.messages import Request, Response, text
-from exporter.web.passwords import Passwords
+from exporter.web.passwords import PasswordChecker
 from tests.fakes import ManualClock
 
 USERS = WebSettings(users={b"alice": b"a", b"bob": b"b"})
@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> WebConfig:
 
 
 def test_the_right_password_is_let_in_and_a_wrong_one_is_asked_for_another(config: WebConfig) -> None:
-    gate = Gate(config, ManualClock(), Passwords(compare=bytes.__eq__))
+    gate = Authenticator(config, ManualClock(), PasswordChecker(compare=bytes.__eq__))
     assert gate.refusal(request("alice", "a"), USERS) is None
     unauthorized = text(
         HTTPStatus.UNAUTHORIZED,
@@ -44,7 +44,7 @@ def test_the_right_password_is_let_in_and_a_wrong_one_is_asked_for_another(confi
 
 
 def test_where_nobody_is_named_everybody_is_let_in(config: WebConfig) -> None:
-    assert Gate(config, ManualClock()).refusal(Request("GET", "/metrics"), WebSettings()) is None
+    assert Authenticator(config, ManualClock()).refusal(Request("GET", "/metrics"), WebSettings()) is None
 
 
 def test_whoever_finds_no_turn_is_told_to_come_back(config: WebConfig) -> None:
@@ -54,7 +54,7 @@ def test_whoever_finds_no_turn_is_told_to_come_back(config: WebConfig) -> None:
         meanwhile.append(gate.refusal(request("bob", "b"), USERS))
         return True
 
-    gate = Gate(config, ManualClock(), Passwords(compare=compare, wait_seconds=0))
+    gate = Authenticator(config, ManualClock(), PasswordChecker(compare=compare, wait_seconds=0))
     assert gate.refusal(request("alice", "a"), USERS) is None
     assert meanwhile == [
         text(
@@ -66,7 +66,7 @@ def test_whoever_finds_no_turn_is_told_to_come_back(config: WebConfig) -> None:
 
 
 def test_beyond_the_limit_even_the_right_password_is_told_to_come_back(config: WebConfig) -> None:
-    gate = Gate(config, ManualClock(), Passwords(compare=bytes.__eq__))
+    gate = Authenticator(config, ManualClock(), PasswordChecker(compare=bytes.__eq__))
     settings = WebSettings(users=USERS.users, rate_limit=RateLimit(interval=1.0, burst=1))
     assert gate.refusal(request("alice", "a"), settings) is None
     assert gate.refusal(request("alice", "a"), settings) == text(
@@ -76,7 +76,7 @@ def test_beyond_the_limit_even_the_right_password_is_told_to_come_back(config: W
 
 def test_unless_told_otherwise_passwords_are_compared_with_bcrypt(config: WebConfig) -> None:
     settings = WebSettings(users={b"alice": bcrypt.hashpw(b"a", bcrypt.gensalt(4))})
-    gate = Gate(config, ManualClock())
+    gate = Authenticator(config, ManualClock())
     assert gate.refusal(request("alice", "a"), settings) is None
     assert gate.refusal(request("alice", "b"), settings) is not None
 
@@ -94,7 +94,7 @@ class Shown:
 def admitted(certificate: dict[str, object] | None, *, required: bool, sans: set[str] | None) -> bool:
     names = None if sans is None else frozenset(sans)
     tls = Tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), b"", b"", requires_certificate=required, allowed_sans=names)
-    return admits_client(tls, cast("ssl.SSLObject", Shown(certificate)))
+    return client_certificate_allowed(tls, cast("ssl.SSLObject", Shown(certificate)))
 
 
 def named(*names: tuple[str, str]) -> dict[str, object]:

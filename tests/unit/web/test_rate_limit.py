@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from exporter.config.web.settings import RateLimit
-from exporter.web.access import Gate
+from exporter.web.access import Authenticator
 from exporter.web.config_watcher import LOOK_SECONDS, WebConfig
 from exporter.web.messages import Request
-from exporter.web.rate_limit import Pace
+from exporter.web.rate_limit import TokenBucket
 from tests.fakes import ManualClock
 
 
 def test_a_burst_is_let_through_and_then_one_each_interval() -> None:
     clock = ManualClock()
-    pace = Pace(RateLimit(interval=2.0, burst=3), clock)
+    pace = TokenBucket(RateLimit(interval=2.0, burst=3), clock)
     assert [pace.admits() for _ in range(5)] == [True, True, True, False, False]
     clock.advance(1.9)
     assert not pace.admits()
@@ -30,7 +30,7 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-def ask(gate: Gate) -> HTTPStatus | None:
+def ask(gate: Authenticator) -> HTTPStatus | None:
     refused = gate.refusal(Request("GET", "/metrics"), gate.current())
     return None if refused is None else refused.status
 
@@ -40,7 +40,7 @@ def test_requests_beyond_the_limit_of_the_file_are_told_to_come_back_until_it_ch
 ) -> None:
     file = tmp_path / "web.yml"
     file.write_text("rate_limit: {interval: 1h, burst: 2}\n")
-    gate = Gate(WebConfig(file, clock), clock)
+    gate = Authenticator(WebConfig(file, clock), clock)
     assert [ask(gate) for _ in range(3)] == [None, None, HTTPStatus.TOO_MANY_REQUESTS]
     file.write_text("rate_limit: {interval: 1h, burst: 2}\n# the same\n")
     clock.advance(LOOK_SECONDS)

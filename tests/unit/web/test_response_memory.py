@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from exporter.web.response_memory import Outbox, Room
+from exporter.web.response_memory import ResponseLimits, ResponseMemoryLimit
 from tests.fakes import ManualClock, eventually
 
-ROOM = Room(total=1000, always=2, small=10, patience=1.0, letting_go=60.0)
+ROOM = ResponseLimits(total=1000, always=2, small=10, patience=1.0, letting_go=60.0)
 
 
 def body(size: int) -> bytes:
@@ -27,9 +27,9 @@ def nothing() -> None:
 class Site:
     """Who holds room, each until it is given up or let go."""
 
-    def __init__(self, room: Room = ROOM) -> None:
+    def __init__(self, room: ResponseLimits = ROOM) -> None:
         self.clock = ManualClock()
-        self.outbox = Outbox(self.clock, room)
+        self.outbox = ResponseMemoryLimit(self.clock, room)
         self.given_up: list[str] = []
         self._stacks: dict[str, ExitStack] = {}
 
@@ -60,7 +60,7 @@ def waiting(site: Site, name: str, answer: bytes) -> Iterator[Callable[[], bool]
 
 
 def test_what_is_small_is_always_sent() -> None:
-    site = Site(Room(total=0, always=1, small=10))
+    site = Site(ResponseLimits(total=0, always=1, small=10))
     assert site.asks("a", body(11))
     assert all(site.asks(f"small {number}", body(10)) for number in range(5))
     assert not site.asks("b", body(11))
@@ -143,14 +143,14 @@ def test_everybody_who_reads_the_answer_that_has_to_go_is_given_up_by_the_last_w
 
 
 def test_who_does_not_let_go_is_waited_for_and_not_for_ever() -> None:
-    site = Site(Room(total=1000, always=1, small=10, patience=0.0, letting_go=0.1))
+    site = Site(ResponseLimits(total=1000, always=1, small=10, patience=0.0, letting_go=0.1))
     assert site.asks("a", body(1000), lets_go=False)
     assert not site.asks("b", body(1000))
     assert site.given_up == ["a"]
 
 
 def test_who_waits_gets_the_room_when_it_is_let_go() -> None:
-    site = Site(Room(total=1000, always=1, small=10, patience=0.0, letting_go=60.0))
+    site = Site(ResponseLimits(total=1000, always=1, small=10, patience=0.0, letting_go=60.0))
     assert site.asks("a", body(1000), lets_go=False)
     with waiting(site, "c", body(1000)) as outcome:
         site.is_done("a")
@@ -158,7 +158,7 @@ def test_who_waits_gets_the_room_when_it_is_let_go() -> None:
 
 
 def test_one_at_a_time_waits_and_gets_the_room_that_it_waited_for() -> None:
-    site = Site(Room(total=1000, always=1, small=10, patience=0.0, letting_go=60.0))
+    site = Site(ResponseLimits(total=1000, always=1, small=10, patience=0.0, letting_go=60.0))
     first, second = body(600), body(400)
     assert site.asks("a", first, lets_go=False)
     assert site.asks("b", second, lets_go=False)
@@ -174,7 +174,7 @@ def test_one_at_a_time_waits_and_gets_the_room_that_it_waited_for() -> None:
 
 
 def test_room_is_given_back_when_sending_fails() -> None:
-    site = Site(Room(total=1000, always=1, small=10))
+    site = Site(ResponseLimits(total=1000, always=1, small=10))
     with pytest.raises(BrokenPipeError), site.outbox.room_for(body(1000), nothing):
         raise BrokenPipeError
     assert site.asks("a", body(1000))
@@ -182,7 +182,7 @@ def test_room_is_given_back_when_sending_fails() -> None:
 
 @pytest.mark.parametrize("granted", [True, False])
 def test_nothing_is_kept_of_an_answer_once_it_was_sent_or_refused(granted: bool) -> None:
-    site = Site(Room(total=1000, always=1, small=10))
+    site = Site(ResponseLimits(total=1000, always=1, small=10))
     assert granted or site.asks("other", body(1000))
     answer = body(1000)
     before = sys.getrefcount(answer)
@@ -192,7 +192,7 @@ def test_nothing_is_kept_of_an_answer_once_it_was_sent_or_refused(granted: bool)
 
 
 def test_who_shares_the_answer_that_is_waited_for_waits_with_it() -> None:
-    site = Site(Room(total=1000, always=1, small=10, patience=1.0, letting_go=60.0))
+    site = Site(ResponseLimits(total=1000, always=1, small=10, patience=1.0, letting_go=60.0))
     assert site.asks("slow", body(900), lets_go=False)
     site.clock.advance(2)
     page = body(900)

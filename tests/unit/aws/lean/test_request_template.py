@@ -10,7 +10,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from exporter.aws.api import Operation
-from exporter.aws.lean.request_template import prototypes
+from exporter.aws.lean.request_template import capture_templates
 from tests.aws_session import aws_session
 
 CALLS: dict[Operation, tuple[str, dict[str, Any]]] = {
@@ -58,7 +58,7 @@ def sent(cognito: Any, operation: Operation) -> AWSPreparedRequest:
 )
 def test_address_headers_and_scope_are_those_of_boto3(region: str, options: dict[str, Any]) -> None:
     cognito = client(region, **options)
-    for operation, found in prototypes(cognito).items():
+    for operation, found in capture_templates(cognito).items():
         really = sent(cognito, operation)
         assert found.url == really.url
         for name, value in found.headers.items():
@@ -68,11 +68,11 @@ def test_address_headers_and_scope_are_those_of_boto3(region: str, options: dict
 
 
 def test_every_operation_has_a_prototype() -> None:
-    assert prototypes(client()).keys() == CALLS.keys()
+    assert capture_templates(client()).keys() == CALLS.keys()
 
 
 def test_the_user_agent_names_this_program_beside_botocore() -> None:
-    agent = prototypes(client())[Operation.LIST_USERS].headers["User-Agent"]
+    agent = capture_templates(client())[Operation.LIST_USERS].headers["User-Agent"]
     assert "Botocore" in agent
     assert "cognito-device-exporter/1" in agent
 
@@ -81,6 +81,6 @@ def test_nothing_is_sent_and_the_client_works_as_before() -> None:
     cognito = client()
     requests: list[Any] = []
     cognito.meta.events.register("before-send", lambda **event: requests.append(event))
-    prototypes(cognito)
+    capture_templates(cognito)
     assert not requests
     assert sent(cognito, Operation.LIST_USERS).url == "https://cognito-idp.eu-west-1.amazonaws.com/"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter.aws.api import CognitoApi, Page
 from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
 from exporter.aws.lean import responses as answers
-from exporter.errors import Malformed, UnexpectedFailure, Verdict
+from exporter.errors import ErrorAction, Malformed, UnexpectedFailure
 from exporter.model import PoolDescription
 from tests.aws_session import aws_session
 
@@ -75,7 +75,7 @@ def outcome(read: Read, body: bytes) -> Page[Any] | PoolDescription | str:
     try:
         return read(body)
     except (Malformed, UnexpectedFailure) as error:  # the second where botocore trips over a date beyond all calendars
-        assert error.verdict is Verdict.RETRY  # noqa: PT017 - refusing is one of two right outcomes
+        assert error.verdict is ErrorAction.RETRY  # noqa: PT017 - refusing is one of two right outcomes
         return "refused"
 
 

@@ -11,7 +11,7 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.aws.lean.request_template import Prototype
+from exporter.aws.lean.request_template import RequestTemplate
 from exporter.aws.lean.sigv4 import Signer
 
 URL = "https://cognito-idp.eu-west-1.amazonaws.com/"
@@ -55,13 +55,13 @@ def test_the_signature_is_the_one_that_botocore_makes(
 ) -> None:
     credentials = ReadOnlyCredentials(key, secret, token)
     expected, moment = by_botocore(url, body, credentials, region)
-    headers = Signer(Prototype(url, HEADERS, "cognito-idp", region)).headers(body, credentials, moment + 0.7)
+    headers = Signer(RequestTemplate(url, HEADERS, "cognito-idp", region)).headers(body, credentials, moment + 0.7)
     assert headers["authorization"] == expected
     assert headers.get("x-amz-security-token") == token
 
 
 def test_the_key_follows_the_day_and_the_secret() -> None:
-    prototype = Prototype(URL, HEADERS, "cognito-idp", "eu-west-1")
+    prototype = RequestTemplate(URL, HEADERS, "cognito-idp", "eu-west-1")
     signer = Signer(prototype)
     for secret, now in (("one", 1e9), ("two", 1e9), ("two", 1e9 + 86_400), ("one", 1e9)):
         credentials = ReadOnlyCredentials("AKIA", secret, None)
@@ -69,7 +69,7 @@ def test_the_key_follows_the_day_and_the_secret() -> None:
 
 
 def test_the_user_agent_which_a_proxy_may_change_is_sent_unsigned() -> None:
-    signer = Signer(Prototype(URL, HEADERS, "cognito-idp", "eu-west-1"))
+    signer = Signer(RequestTemplate(URL, HEADERS, "cognito-idp", "eu-west-1"))
     headers = signer.headers(b"{}", ReadOnlyCredentials("AKIA", "s", None), 1e9)
     assert headers["user-agent"] == "Boto3/1 two spaces"
     assert "user-agent" not in headers["authorization"].lower()

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from exporter.aws.api import Category, Operation, PoolReader
-from exporter.aws.rate.limited_api import PacedReader
-from exporter.aws.rate.limiter import BACKOFF_FACTOR, RateBudget
+from exporter.aws.rate.limited_api import PoolClient
+from exporter.aws.rate.limiter import BACKOFF_FACTOR, RateLimiter
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Cancelled, CredentialsFault, Denied, ServerError, Throttled
 from exporter.model import Device
-from exporter.observers import Spending, Target
-from tests.fakes import ACCOUNT, FakeAccount, FakeCognito, FakePool, Remembering, eventually
+from exporter.observers import RequestCounts, Target
+from tests.fakes import ACCOUNT, FakeAccount, FakeCognito, FakePool, RecordingObserver, eventually
 
 POOL = "eu-west-1_AbCdEfGhI"
 FIREFOX = Device("key", attributes=(("device_name", "Firefox"), ("last_ip_used", "192.0.2.1")))
@@ -30,7 +30,7 @@ METHODS: tuple[tuple[Ask, Operation, Category], ...] = (
     (lambda reader: reader.users(user_filter=None, token=None), Operation.LIST_USERS, Category.USER_LIST),
     (lambda reader: reader.users_in_group("staff", token=None), Operation.LIST_USERS_IN_GROUP, Category.USER_LIST),
     (
-        lambda reader: reader.devices("ann", token=None, departed=nothing),
+        lambda reader: reader.devices("ann", token=None, on_send=nothing),
         Operation.ADMIN_LIST_DEVICES,
         Category.USER_RESOURCE_READ,
     ),
@@ -38,7 +38,7 @@ METHODS: tuple[tuple[Ask, Operation, Category], ...] = (
 EVERY_METHOD = pytest.mark.parametrize(("ask", "operation", "category"), METHODS)
 
 
-class Counting(RateBudget):
+class Counting(RateLimiter):
     """A budget that remembers who took turns."""
 
     def __init__(self) -> None:
@@ -58,11 +58,11 @@ class CountingAccount(FakeAccount):
         super().__init__()
         self.counting: Mapping[Category, Counting] = {category: Counting() for category in Category}
 
-    def budget(self, category: Category) -> Counting:
+    def limiter(self, category: Category) -> Counting:
         return self.counting[category]
 
     def turns(self) -> dict[Category, list[str]]:
-        return {category: budget.keys for category, budget in self.counting.items() if budget.keys}
+        return {category: limiter.keys for category, limiter in self.counting.items() if limiter.keys}
 
 
 class Read:
@@ -71,9 +71,9 @@ class Read:
     def __init__(self, *attributes: str) -> None:
         self.api = FakeCognito({POOL: FakePool(users={"ann": (FIREFOX,)}, groups={"staff": ["ann"]})})
         self.account = CountingAccount()
-        self.observer = Remembering()
+        self.observer = RecordingObserver()
         self.stopped = threading.Event()
-        self.reader = PacedReader(
+        self.reader = PoolClient(
             self.api,
             POOL,
             self.account,
@@ -101,7 +101,7 @@ def test_a_call_takes_one_turn_of_its_category_and_is_told_once(
         ("waited", "unknown", category): 1,
         ("request", account, operation, "None", "True"): 1,
     }
-    assert read.reader.spending() == Spending(calls=1, throttled=0)
+    assert read.reader.request_counts() == RequestCounts(calls=1, throttled=0)
 
 
 @EVERY_METHOD
@@ -116,7 +116,7 @@ def test_a_call_that_fails_is_told_once_with_its_reason(
     assert read.observer.heard["request", "unknown", operation, kind.reason, "True"] == 1
     assert read.observer.heard.total() == 2
     assert read.account.turns() == {category: [POOL]}
-    assert read.reader.spending() == Spending(calls=1, throttled=int(kind is Throttled))
+    assert read.reader.request_counts() == RequestCounts(calls=1, throttled=int(kind is Throttled))
 
 
 def test_a_call_that_never_left_is_told_as_such() -> None:
@@ -137,7 +137,7 @@ def test_a_throttle_answer_lowers_the_budget_of_its_category_and_no_other(
     read.fail(Throttled(operation, "TooManyRequestsException"))
     with pytest.raises(Throttled):
         ask(read.reader)
-    lowered = {c for c, budget in read.account.counting.items() if budget.current <= 10_000 * BACKOFF_FACTOR}
+    lowered = {c for c, limiter in read.account.counting.items() if limiter.current <= 10_000 * BACKOFF_FACTOR}
     assert lowered == {category}
 
 
@@ -150,28 +150,28 @@ def test_told_to_stop_before_its_turn_a_call_is_not_made(ask: Ask, operation: Op
     assert read.api.calls[operation] == 0
     assert read.observer.heard.total() == 0
     assert read.account.counting[category].keys == []
-    assert read.reader.spending() == Spending(calls=0, throttled=0)
+    assert read.reader.request_counts() == RequestCounts(calls=0, throttled=0)
 
 
 def test_a_request_departs_once_its_turn_has_come_and_not_before() -> None:
     api = FakeCognito({POOL: FakePool(users={"ann": ()})})
     account = FakeAccount(rate=0.5)
-    account.budget(Category.USER_RESOURCE_READ).acquire("another pool", lambda: False)
-    stopped, departed = threading.Event(), threading.Event()
-    reader = PacedReader(api, POOL, account, Remembering(), SystemClock(), stopped.is_set, attributes=frozenset())
+    account.limiter(Category.USER_RESOURCE_READ).acquire("another pool", lambda: False)
+    stopped, on_send = threading.Event(), threading.Event()
+    reader = PoolClient(api, POOL, account, RecordingObserver(), SystemClock(), stopped.is_set, attributes=frozenset())
 
     def ask() -> None:
         with pytest.raises(Cancelled):
-            reader.devices("ann", token=None, departed=departed.set)
+            reader.devices("ann", token=None, on_send=on_send.set)
 
     asking = threading.Thread(target=ask)
     asking.start()
-    line = account.budget(Category.USER_RESOURCE_READ)._queue._keys
+    line = account.limiter(Category.USER_RESOURCE_READ)._queue._keys
     assert eventually(lambda: POOL in line)
-    assert not departed.is_set()
+    assert not on_send.is_set()
     stopped.set()
     asking.join(5)
-    assert not departed.is_set()
+    assert not on_send.is_set()
     assert api.calls.total() == 0
 
 
@@ -184,7 +184,7 @@ def test_the_request_departs_before_the_answer_comes() -> None:
         moments["asked"] = next(order)
 
     read.api.fault = note
-    read.reader.devices("ann", token=None, departed=lambda: moments.update(departed=next(order)))
+    read.reader.devices("ann", token=None, on_send=lambda: moments.update(on_send=next(order)))
     assert moments == {"departed": 0, "asked": 1}
 
 
@@ -197,7 +197,7 @@ def test_a_description_names_the_account_of_all_later_calls() -> None:
 
 
 def test_of_the_attributes_of_devices_only_those_asked_for_are_kept() -> None:
-    (device,) = Read("device_name").reader.devices("ann", token=None, departed=nothing).items
+    (device,) = Read("device_name").reader.devices("ann", token=None, on_send=nothing).items
     assert device.attributes == (("device_name", "Firefox"),)
 
 
@@ -208,4 +208,4 @@ def test_what_was_asked_is_added_up_over_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert read.reader.spending() == Spending(calls=8 * len(METHODS), throttled=0)
+    assert read.reader.request_counts() == RequestCounts(calls=8 * len(METHODS), throttled=0)

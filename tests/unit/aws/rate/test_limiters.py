@@ -4,7 +4,7 @@ import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
 from exporter.aws.rate.limiter import BACKOFF_FACTOR, METER_SECONDS
-from exporter.aws.rate.limiters import Budgets, Rates
+from exporter.aws.rate.limiters import RateLimiters, Rates
 from exporter.clock import SystemClock
 from exporter.config.settings import Share
 from exporter.observers import Target
@@ -14,18 +14,18 @@ TARGET = Target("123456789012", "eu-west-1")
 READ, LIST = Category.USER_RESOURCE_READ, Category.USER_LIST
 
 
-def budgets(shards: int = 1, **changed: float | Share) -> Budgets:
+def rate_limiters(shards: int = 1, **changed: float | Share) -> RateLimiters:
     rates: Rates = {**dict.fromkeys(Category, 5.0), **changed}
-    return Budgets(rates, SystemClock(), shards=shards)
+    return RateLimiters(rates, SystemClock(), shards=shards)
 
 
-def configured(of: Budgets, category: Category) -> tuple[float, float, bool]:
+def configured(of: RateLimiters, category: Category) -> tuple[float, float, bool]:
     (state,) = (state for state in of.states() if state.category is category)
     return state.configured, state.quota, state.provisioned
 
 
 def test_a_share_is_of_the_documented_default_until_aws_tells_the_quota() -> None:
-    some = budgets(UserResourceRead=Share(0.2))
+    some = rate_limiters(UserResourceRead=Share(0.2))
     some.use(TARGET)
     assert configured(some, READ) == (0.2 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
     some.granted(TARGET, READ, 400)
@@ -33,19 +33,19 @@ def test_a_share_is_of_the_documented_default_until_aws_tells_the_quota() -> Non
 
 
 def test_a_plain_rate_does_not_follow_the_quota() -> None:
-    some = budgets()
+    some = rate_limiters()
     some.use(TARGET)
     some.granted(TARGET, READ, 400)
     assert configured(some, READ) == (5, 400, True)
 
 
 def test_only_categories_whose_rate_is_a_share_need_their_quota() -> None:
-    assert budgets(UserList=Share(0.5)).shared_categories() == (LIST,)
-    assert budgets().shared_categories() == ()
+    assert rate_limiters(UserList=Share(0.5)).shared_categories() == (LIST,)
+    assert rate_limiters().shared_categories() == ()
 
 
 def test_each_shard_takes_its_part_of_rates_and_of_shares() -> None:
-    some = budgets(4, UserResourceRead=Share(0.2))
+    some = rate_limiters(4, UserResourceRead=Share(0.2))
     some.use(TARGET)
     some.granted(TARGET, READ, 400)
     assert configured(some, READ)[0] == 20
@@ -53,7 +53,7 @@ def test_each_shard_takes_its_part_of_rates_and_of_shares() -> None:
 
 
 def test_other_rates_keep_the_quota_that_was_told() -> None:
-    some = budgets(UserResourceRead=Share(0.2))
+    some = rate_limiters(UserResourceRead=Share(0.2))
     some.use(TARGET)
     some.granted(TARGET, READ, 400)
     some.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
@@ -62,7 +62,7 @@ def test_other_rates_keep_the_quota_that_was_told() -> None:
 
 
 def test_budgets_go_with_the_last_connection() -> None:
-    some = budgets()
+    some = rate_limiters()
     assert some.use(TARGET) is some.use(TARGET)
     some.release(TARGET)
     assert some.states()
@@ -73,7 +73,7 @@ def test_budgets_go_with_the_last_connection() -> None:
 
 
 def test_an_account_that_gets_its_name_keeps_its_budgets_and_what_aws_told() -> None:
-    some = budgets(UserResourceRead=Share(0.2))
+    some = rate_limiters(UserResourceRead=Share(0.2))
     unnamed = Target("unknown", "eu-west-1")
     before = some.use(unnamed)
     some.granted(unnamed, READ, 400)
@@ -83,7 +83,7 @@ def test_an_account_that_gets_its_name_keeps_its_budgets_and_what_aws_told() -> 
 
 
 def test_an_account_that_turns_out_to_be_known_shares_its_budgets() -> None:
-    some = budgets()
+    some = rate_limiters()
     known = some.use(TARGET)
     unnamed = Target("unknown", "eu-west-1")
     some.use(unnamed)
@@ -92,7 +92,7 @@ def test_an_account_that_turns_out_to_be_known_shares_its_budgets() -> None:
 
 
 def test_one_of_two_unnamed_accounts_gets_budgets_of_its_own() -> None:
-    some = budgets()
+    some = rate_limiters()
     unnamed = Target("unknown", "eu-west-1")
     shared = some.use(unnamed)
     some.use(unnamed)
@@ -101,7 +101,7 @@ def test_one_of_two_unnamed_accounts_gets_budgets_of_its_own() -> None:
 
 
 def test_other_shares_are_of_the_documented_default_until_aws_tells_the_quota() -> None:
-    some = budgets()
+    some = rate_limiters()
     some.use(TARGET)
     some.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
     assert configured(some, READ) == (0.5 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
@@ -109,10 +109,10 @@ def test_other_shares_are_of_the_documented_default_until_aws_tells_the_quota() 
 
 def test_what_throttling_has_left_and_what_is_used_are_told() -> None:
     clock = ManualClock()
-    some = Budgets(dict.fromkeys(Category, 10.0), clock)
-    budget = some.use(TARGET)[READ]
-    budget.acquire("pool", lambda: False)
-    budget.throttled()
+    some = RateLimiters(dict.fromkeys(Category, 10.0), clock)
+    limiter = some.use(TARGET)[READ]
+    limiter.acquire("pool", lambda: False)
+    limiter.throttled()
     (state,) = (state for state in some.states() if state.category is READ)
     assert state.configured == 10
     assert state.current == 10 * BACKOFF_FACTOR

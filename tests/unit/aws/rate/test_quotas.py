@@ -5,28 +5,28 @@ import threading
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, Operation
-from exporter.aws.rate.limiters import Budgets, Rates
-from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS, QUOTA_ATTEMPTS, QUOTA_REFRESH_SECONDS, Quotas
+from exporter.aws.rate.limiters import RateLimiters, Rates
+from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS, QUOTA_ATTEMPTS, QUOTA_REFRESH_SECONDS, QuotaPoller
 from exporter.config.settings import Share
 from exporter.errors import AwsError, Denied, ServerError
-from tests.fakes import FakeAccount, FakeCognito, ManualClock, Remembering
+from tests.fakes import FakeAccount, FakeCognito, ManualClock, RecordingObserver
 
 SHARED: Rates = {**{category.value: 1.0 for category in Category}, "UserList": Share(0.5), "UserPoolRead": Share(0.5)}
 PLAIN = {category.value: 1.0 for category in Category}
 
 
-class Asked(FakeAccount, Remembering):
+class Asked(FakeAccount, RecordingObserver):
     """Whose quotas are asked for; its waits end at once, and after so many of them nobody wants to know any more."""
 
     def __init__(self, waits: int, *, answer: AwsError | None = None) -> None:
         FakeAccount.__init__(self)
-        Remembering.__init__(self)
+        RecordingObserver.__init__(self)
         self.known: list[tuple[Category, float]] = []
         self.waited_for: list[float] = []
         self.over = threading.Event()
         self.api = FakeCognito({})
         self.api.fault = lambda _operation, _subject: answer
-        self.budgets = Budgets(SHARED, ManualClock())
+        self.rate_limiters = RateLimiters(SHARED, ManualClock())
         self._waits = waits
 
     def granted(self, category: Category, quota: float) -> None:
@@ -42,7 +42,7 @@ class Asked(FakeAccount, Remembering):
         return self.api.calls[Operation.GET_PROVISIONED_LIMIT]
 
     def ask(self) -> None:
-        Quotas(self.budgets, ManualClock(), self.wait).ask(self, self.api, self.over)
+        QuotaPoller(self.rate_limiters, ManualClock(), self.wait).ask(self, self.api, self.over)
 
 
 def test_each_quota_that_a_rate_is_a_share_of_is_asked_for_at_once_and_then_every_hour() -> None:
@@ -95,6 +95,6 @@ def test_a_failure_that_may_pass_is_asked_so_often() -> None:
 
 def test_where_no_rate_is_a_share_any_more_it_ends_by_itself() -> None:
     asked = Asked(waits=99)
-    asked.budgets.configure(PLAIN)
+    asked.rate_limiters.configure(PLAIN)
     asked.ask()
     assert (asked.requests, asked.waited_for) == (0, [])

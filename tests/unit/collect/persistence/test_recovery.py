@@ -17,8 +17,8 @@ from exporter.collect.persistence.recovery import (
     REWRITE_SECONDS,
     FileRecovery,
     _selection,
-    kept_identity_key,
     recover,
+    stored_identity_key,
 )
 from exporter.collect.persistence.writer import Batch, PoolKey
 from exporter.collect.store.pool_store import PoolStore
@@ -194,7 +194,7 @@ def test_a_user_who_could_not_be_read_is_asked_again_when_the_sweep_goes_on(path
     process.sweep(ANN)
     clock.advance(60)
     process.store.sweep_started()
-    process.store.keep(ANN)
+    process.store.mark_unreadable(ANN)
     process.end()
     again = Process(path, clock)
     again.store.sweep_started()
@@ -587,17 +587,17 @@ def test_a_pool_that_was_to_be_taken_out_and_is_back_stays(path: Path, clock: Ma
 def test_rewriting_takes_its_share_of_the_time_and_no_more(path: Path) -> None:
     clock = Ticking()
     recovery = FileRecovery(path, Counting(), clock)
-    recovery.tidy()
+    recovery.vacuum()
     assert not recovery._state.has_erased
     rewritten = recovery._next_rewrite
     assert rewritten == pytest.approx(clock.monotonic() + REWRITE_SECONDS, abs=5)
     key = PoolKey("one", "")
     recovery.write({key: Batch(PoolStore(settings(), IDENTITY, clock)._header(), forget=False, records={b"ann": b"1"})})
     recovery.write({key: Batch(None, forget=False, records={b"ann": None})})
-    recovery.tidy()
+    recovery.vacuum()
     assert recovery._state.has_erased
     clock.advance(REWRITE_SECONDS)
-    assert recovery.tidy()
+    assert recovery.vacuum()
     assert not recovery._state.has_erased
     recovery.close()
 
@@ -625,11 +625,11 @@ def test_the_identity_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> No
     path = tmp_path / "state.db"
     before = os.umask(0)
     try:
-        key = kept_identity_key(path)
+        key = stored_identity_key(path)
     finally:
         os.umask(before)
     assert len(key) == 64
-    assert kept_identity_key(path) == key
+    assert stored_identity_key(path) == key
     assert (tmp_path / "state.db.key").stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["state.db.key"]
 
@@ -640,14 +640,14 @@ def test_processes_that_begin_together_have_one_identity_key(tmp_path: Path) -> 
 
     def begin() -> None:
         barrier.wait(10)
-        keys.add(kept_identity_key(path))
+        keys.add(stored_identity_key(path))
 
     threads = [threading.Thread(target=begin) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert keys == {kept_identity_key(path)}
+    assert keys == {stored_identity_key(path)}
     assert [file.name for file in tmp_path.iterdir()] == ["state.db.key"]
 
 
@@ -659,20 +659,20 @@ def test_an_identity_key_is_not_written_through_what_somebody_has_put_in_its_way
     (kept / f"state.db.key.{os.getpid()}").symlink_to(theirs)  # a name that could be known
     (kept / "state.db.key").symlink_to(theirs)
     with pytest.raises(ValueError, match=r"expected mode 0600|expected mode 0640|expected a key of"):
-        kept_identity_key(kept / "state.db")
+        stored_identity_key(kept / "state.db")
     assert theirs.read_bytes() == b""
 
 
 def test_an_identity_key_that_others_can_reach_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    key = kept_identity_key(path)
+    key = stored_identity_key(path)
     (tmp_path / "state.db.key").chmod(0o644)
     with pytest.raises(ValueError, match=r"found 0644: others could read the key$"):
-        kept_identity_key(path)
+        stored_identity_key(path)
     (tmp_path / "state.db.key").chmod(0o600)
-    assert kept_identity_key(path) == key
+    assert stored_identity_key(path) == key
 
 
 def test_a_state_directory_that_cannot_be_written_leaves_no_half_key(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        kept_identity_key(tmp_path / "nowhere" / "state.db")
+        stored_identity_key(tmp_path / "nowhere" / "state.db")

@@ -545,12 +545,12 @@ def test_a_rewriting_that_is_told_to_hurry_ends_and_leaves_the_file_as_it_was(pa
     with ThreadPoolExecutor(1) as pool:
         rewriting = pool.submit(state.rewrite)
         while not rewriting.done():
-            state.hurry()
+            state.interrupt()
         # SQLite reports an interrupt while it opens its temporary database as a failure to open it.
         with pytest.raises(OSError, match=r"interrupted|unable to open database"):
             rewriting.result()
     assert state.has_erased
-    state.hurry()
+    state.interrupt()
     state.write({KEY: batch({ANN: b"2"})})
     restored = state.load(KEY)
     assert restored is not None

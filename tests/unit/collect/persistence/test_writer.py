@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.collect.persistence import writer as module
-from exporter.collect.persistence.writer import Batch, Journal, PoolHeader, PoolKey
+from exporter.collect.persistence.writer import Batch, PoolHeader, PoolKey, StateWriter
 from exporter.model import PoolState
 from tests.fakes import eventually
 
@@ -55,13 +55,13 @@ class File:
                 else:
                     users[identity] = record
 
-    def tidy(self) -> bool:
+    def vacuum(self) -> bool:
         if self.full or self.crowded:
             raise OSError("disk full")
         self.tidied += 1
         return True
 
-    def hurry(self) -> None:
+    def interrupt(self) -> None:
         self.hurried += 1
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_told_is_written_a_little_later() -> None:
     file = File()
-    journal = Journal(file, Counting())
+    journal = StateWriter(file, Counting())
     journal.start()
     journal.of(ONE).put(b"ann", b"1")
     journal.of(OTHER).put(b"bob", b"2")
@@ -96,7 +96,7 @@ def test_what_is_told_is_written_a_little_later() -> None:
 
 def test_many_changes_are_one_write() -> None:
     file = File()
-    journal = Journal(file, Counting())
+    journal = StateWriter(file, Counting())
     for number in range(1000):
         journal.of(ONE).put(b"%d" % number, b"")
     journal.start()
@@ -108,7 +108,7 @@ def test_many_changes_are_one_write() -> None:
 
 def test_a_file_is_looked_after_while_there_is_nothing_to_write_and_not_while_the_program_stops() -> None:
     file, failures = File(), Counting()
-    journal = Journal(file, failures)
+    journal = StateWriter(file, failures)
     journal.start()
     assert eventually(lambda: file.tidied >= 2)
     assert file.writes == 0
@@ -120,7 +120,7 @@ def test_a_file_is_looked_after_while_there_is_nothing_to_write_and_not_while_th
 
 def test_a_failure_that_only_looking_after_the_file_shows_is_counted_and_its_end_told() -> None:
     file, failures = File(), Counting()
-    journal = Journal(file, failures)
+    journal = StateWriter(file, failures)
     file.full = True
     with capture_logs() as logs:
         journal.start()
@@ -134,7 +134,7 @@ def test_a_failure_that_only_looking_after_the_file_shows_is_counted_and_its_end
 def test_what_is_written_stays_written_when_the_file_cannot_be_rewritten() -> None:
     file, failures = File(), Counting()
     file.crowded = True
-    journal = Journal(file, failures)
+    journal = StateWriter(file, failures)
     pool = journal.of(ONE)
     with capture_logs() as lines:
         for number in range(5):
@@ -153,7 +153,7 @@ def test_what_is_written_stays_written_when_the_file_cannot_be_rewritten() -> No
 
 def test_forgetting_wins_over_what_came_before_and_not_over_what_comes_after() -> None:
     file = File()
-    journal = Journal(file, Counting())
+    journal = StateWriter(file, Counting())
     one = journal.of(ONE)
     one.put(b"ann", b"1")
     one.forget(HEADER)
@@ -165,7 +165,7 @@ def test_forgetting_wins_over_what_came_before_and_not_over_what_comes_after() -
 
 def test_a_full_disk_loses_nothing_and_is_counted() -> None:
     file, failures = File(), Counting()
-    journal = Journal(file, failures)
+    journal = StateWriter(file, failures)
     one = journal.of(ONE)
     file.full = True
     one.put(b"ann", b"1")
@@ -182,7 +182,7 @@ def test_a_full_disk_loses_nothing_and_is_counted() -> None:
 def test_forgetting_while_the_disk_is_full_is_not_undone_by_what_waits() -> None:
     file, failures = File(), Counting()
     file.users[ONE] = {b"old": b"0"}
-    journal = Journal(file, failures)
+    journal = StateWriter(file, failures)
     file.full = True
     journal.of(ONE).put(b"ann", b"1")
     journal.start()
@@ -196,7 +196,7 @@ def test_forgetting_while_the_disk_is_full_is_not_undone_by_what_waits() -> None
 
 def test_of_a_pool_that_was_let_go_nothing_is_written_whoever_tells() -> None:
     file = File()
-    journal = Journal(file, Counting())
+    journal = StateWriter(file, Counting())
     one, other = journal.of(ONE), journal.of(OTHER)
     one.put(b"ann", b"1")
     other.put(b"bob", b"2")
@@ -211,7 +211,7 @@ def test_of_a_pool_that_was_let_go_nothing_is_written_whoever_tells() -> None:
 
 def test_a_pool_has_one_shape_at_a_time() -> None:
     file = File()
-    journal = Journal(file, Counting())
+    journal = StateWriter(file, Counting())
     old, new = journal.of(PoolKey("one", "old")), journal.of(PoolKey("one", "new"))
     old.put(b"ann", b"1")
     new.put(b"ann", b"2")
@@ -224,7 +224,7 @@ def test_a_pool_has_one_shape_at_a_time() -> None:
 @pytest.mark.parametrize("full", [False, True])
 def test_who_lets_a_pool_go_waits_for_the_batch_under_way(full: bool) -> None:
     file, writes_before = Slow(full=full), []
-    journal = Journal(file, Counting())
+    journal = StateWriter(file, Counting())
     journal.of(ONE).put(b"ann", b"1")
     journal.start()
     assert file.begun.wait(10)
@@ -258,10 +258,10 @@ class Slow:
         if self.full:
             raise OSError("disk full")
 
-    def tidy(self) -> bool:
+    def vacuum(self) -> bool:
         return False
 
-    def hurry(self) -> None:
+    def interrupt(self) -> None:
         pass
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.collect.records import body_of
 from exporter.collect.snapshot import ActivityIndex, DetailCounts
-from exporter.collect.store.aggregates import RUN_LENGTH, Tally, _Runs, without
+from exporter.collect.store.aggregates import RUN_LENGTH, PoolAggregates, _SortedRuns, without
 from exporter.model import DateSource, Device, RememberedStatus
 
 moments = st.integers(min_value=0, max_value=50)
@@ -36,18 +36,18 @@ def expected(ascending: list[int], now: int) -> tuple[int, int, int | None, int 
     )
 
 
-def compact(tally: Tally) -> None:
+def compact(tally: PoolAggregates) -> None:
     """As after a publication with very many changes."""
     for of_status in tally._moments.values():
         of_status._base = array("q", of_status._added.merged())
-        of_status._added = _Runs()
+        of_status._added = _SortedRuns()
 
 
 @given(stay=users, leave=users, published_between=st.booleans(), now=moments)
 def test_the_sums_are_those_of_the_users_that_are_left(
     stay: list[tuple[Device, ...]], leave: list[tuple[Device, ...]], published_between: bool, now: int
 ) -> None:
-    tally = Tally()
+    tally = PoolAggregates()
     for user in leave + stay:
         tally.add(body_of(user, whole=False))
     if published_between:
@@ -75,7 +75,7 @@ def test_the_sums_are_those_of_the_users_that_are_left(
 
 
 def test_an_index_is_compacted_when_a_quarter_of_it_has_changed_and_says_the_same() -> None:
-    tally = Tally()
+    tally = PoolAggregates()
     everyone = [(Device(key="", authenticated_ms=moment),) for moment in range(8000)]
     for user in everyone:
         tally.add(body_of(user, whole=False))
@@ -88,7 +88,7 @@ def test_an_index_is_compacted_when_a_quarter_of_it_has_changed_and_says_the_sam
 
 
 def test_a_published_index_does_not_follow_later_changes() -> None:
-    tally = Tally()
+    tally = PoolAggregates()
     tally.add(body_of((Device(key="", authenticated_ms=1),), whole=False))
     index = tally.activity()[RememberedStatus.UNKNOWN]
     tally.add(body_of((Device(key="", authenticated_ms=2),), whole=False))
@@ -104,7 +104,7 @@ def test_without_takes_out_each_value_as_often_as_it_is_given(stay: list[int], l
 def test_many_users_at_once_are_the_same_as_one_by_one(
     first: list[tuple[Device, ...]], then: list[tuple[Device, ...]]
 ) -> None:
-    at_once, one_by_one = Tally(), Tally()
+    at_once, one_by_one = PoolAggregates(), PoolAggregates()
     for some in (first, then):
         bodies = [body_of(user, whole=False) for user in some]
         at_once.add_all(bodies)
@@ -119,7 +119,7 @@ def test_many_users_at_once_are_the_same_as_one_by_one(
 
 
 def test_more_changes_than_are_sorted_at_once_and_dates_before_1970_count_like_any_other() -> None:
-    tally = Tally()
+    tally = PoolAggregates()
     bodies = [body_of((Device(key="", authenticated_ms=-moment),), whole=False) for moment in range(2 * RUN_LENGTH + 3)]
     for body in bodies:
         tally.add(body)
@@ -132,6 +132,6 @@ def test_more_changes_than_are_sorted_at_once_and_dates_before_1970_count_like_a
 
 
 def test_many_users_at_once_may_have_dates_before_1970() -> None:
-    tally = Tally()
+    tally = PoolAggregates()
     tally.add_all([body_of((Device(key="", authenticated_ms=-5),), whole=False)])
     assert list(tally.activity()[RememberedStatus.UNKNOWN].base) == [-5]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.collect.persistence.writer import PoolHeader, PoolJournal
+from exporter.collect.persistence.writer import PoolHeader, PoolWriter
 from exporter.collect.snapshot import SweepFailure
 from exporter.collect.store.pool_store import PUBLISH_SECONDS, PUBLISH_SHARE, PoolStore
 from exporter.config.settings import Detail, UserSelection
@@ -89,7 +89,7 @@ def test_a_user_who_cannot_be_read_keeps_its_values_and_its_observation(store: P
     first = clock.wall()
     clock.advance(60)
     store.sweep_started()
-    store.keep(b"ann")
+    store.mark_unreadable(b"ann")
     store.put(b"bob", ())
     store.sweep_completed(every_user_read=False)
     assert shown(store) == {"ann": 1, "bob": 0}
@@ -182,7 +182,7 @@ def test_a_user_gone_in_mid_sweep_leaves_with_the_next_publication(store: PoolSt
     sweep(store, ann=1, bob=2)
     clock.advance(60)
     store.sweep_started()
-    store.gone(b"ann")
+    store.remove(b"ann")
     store.put(b"bob", ())
     assert shown(store) == {"bob": 0}
 
@@ -210,7 +210,7 @@ def test_rows_stand_in_the_order_of_a_stable_hash() -> None:
     store.sweep_started()
     for name in ("ann", "bob", "carl", "dora"):
         store.put(identity.of(POOL_ID, name), (device(),))
-    store.gone(identity.of(POOL_ID, "carl"))
+    store.remove(identity.of(POOL_ID, "carl"))
     store.sweep_completed(every_user_read=True)
     data = store.view().data
     assert data is not None
@@ -253,7 +253,7 @@ def test_users_asked_in_vain_are_counted_in_the_last_finished_sweep(store: PoolS
     sweep(store, ann=1, bob=1)
     store.sweep_started()
     store.put(b"ann", (device(),))
-    store.keep(b"bob")
+    store.mark_unreadable(b"bob")
     assert store.view().users_not_read == 0
     store.sweep_completed(every_user_read=False)
     assert store.view().users_not_read == 1
@@ -261,7 +261,7 @@ def test_users_asked_in_vain_are_counted_in_the_last_finished_sweep(store: PoolS
     assert store.view().users_not_read == 0
 
 
-class Journal(PoolJournal):
+class Journal(PoolWriter):
     """Remembers what a state file would be told."""
 
     def __init__(self) -> None:
@@ -297,8 +297,8 @@ def kept(clock: ManualClock, journal: Journal) -> PoolStore:
 def test_every_user_asked_in_vain_is_counted(store: PoolStore) -> None:
     sweep(store, ann=1, bob=1)
     store.sweep_started()
-    store.keep(b"ann")
-    store.keep(b"bob")
+    store.mark_unreadable(b"ann")
+    store.mark_unreadable(b"bob")
     store.sweep_completed(every_user_read=False)
     assert store.view().users_not_read == 2
 
@@ -306,7 +306,7 @@ def test_every_user_asked_in_vain_is_counted(store: PoolStore) -> None:
 def test_whoever_is_read_kept_or_gone_counts_as_done(store: PoolStore) -> None:
     sweep(store, ann=1, bob=1, carl=1)
     store.sweep_started()
-    for number, done in enumerate((store.gone, store.gone, store.keep), start=1):
+    for number, done in enumerate((store.remove, store.remove, store.mark_unreadable), start=1):
         done(f"user {number}".encode())
         progress = store.view().progress
         assert progress is not None
@@ -368,7 +368,7 @@ def test_a_sweep_that_read_nobody_is_gone_on_with_for_an_interval_from_its_start
 
 def test_what_was_never_read_is_not_known(store: PoolStore) -> None:
     store.sweep_started()
-    store.keep(b"ann")
+    store.mark_unreadable(b"ann")
     assert not store.knows_users()
     store.put(b"ann", ())
     assert store.knows_users()
@@ -376,7 +376,7 @@ def test_what_was_never_read_is_not_known(store: PoolStore) -> None:
 
 def test_other_settings_show_at_once_what_is_known_and_the_sweep_under_way_goes_on(clock: ManualClock) -> None:
     limits = [1]
-    store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, most_series=lambda: limits[0])
+    store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, series_limit=lambda: limits[0])
     other = settings(detail=Detail.USER, refresh_interval=60.0)
     store.adopt(other)
     assert (store.view().settings, store.view().data) == (other, None), "nothing is published before a sweep has ended"
@@ -398,8 +398,8 @@ def test_the_journal_is_told_of_who_was_met_and_not_read_if_anything_is_known(
     sweep(kept, ann=1)
     before = journal.records[b"ann"]
     kept.sweep_started()
-    kept.keep(b"ann")
-    kept.keep(b"bob")
+    kept.mark_unreadable(b"ann")
+    kept.mark_unreadable(b"bob")
     assert set(journal.records) == {b"ann"}
     assert journal.records[b"ann"] != before
     assert journal.records == dict(kept._users.records())
@@ -525,7 +525,7 @@ def test_publishing_that_is_costly_is_done_more_rarely(clock: ManualClock) -> No
         clock.advance(cost)
         return 100
 
-    store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, most_series=counted_slowly)
+    store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, series_limit=counted_slowly)
     sweep(store, ann=1)
     store.sweep_started()
     clock.advance(cost / PUBLISH_SHARE - cost - 0.5)

@@ -108,14 +108,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.sweeping)
     @rule(identity=IDENTITIES)
-    def keep(self, identity: bytes) -> None:
-        self.store.keep(identity)
+    def mark_unreadable(self, identity: bytes) -> None:
+        self.store.mark_unreadable(identity)
         self.met.add(identity)
 
     @precondition(lambda self: self.sweeping)
     @rule(identity=IDENTITIES)
-    def gone(self, identity: bytes) -> None:
-        self.store.gone(identity)
+    def remove(self, identity: bytes) -> None:
+        self.store.remove(identity)
         self.users.pop(identity, None)
 
     @precondition(lambda self: self.sweeping)

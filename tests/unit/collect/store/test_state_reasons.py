@@ -69,7 +69,7 @@ def test_users_that_could_not_be_read_are_counted(told: Told) -> None:
     sweep(told.store, ann=1, bob=1)
     told.store.sweep_started()
     told.store.put(b"ann", ())
-    told.store.keep(b"bob")
+    told.store.mark_unreadable(b"bob")
     line = told.ends_with("sweep_completed", every_user_read=False)
     assert line["because"] == "every user was asked; 1 could not be read and keep their last values"
 

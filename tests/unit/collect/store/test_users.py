@@ -78,7 +78,7 @@ def test_a_user_who_was_met_and_not_read_keeps_the_time_of_the_last_reading() ->
     assert users.was_read(b"ann", first_sweep=2, started=100)
     assert not users.was_read(b"ann", first_sweep=2, started=101)
     assert not users.was_read(b"ann", first_sweep=3, started=100)
-    assert users.unmet(2) == []
+    assert users.unseen(2) == []
     assert users.oldest_observation() == users.newest_observation() == 100
 
 

@@ -10,19 +10,19 @@ from exporter.aws.api import Operation
 from exporter.clock import Clock, SystemClock
 from exporter.collect.store.pool_store import PoolStore
 from exporter.collect.sweeping.sweep import Outcome, Sweep
-from exporter.collect.sweeping.workers import Patience
+from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import Detail, PoolSettings
 from exporter.errors import AwsError
 from exporter.identity import Identity, RawIdentity
 from exporter.model import Device
 from exporter.shard import WHOLE, Shard
-from tests.fakes import FakeCognito, FakePool, Remembering, reader_of
+from tests.fakes import FakeCognito, FakePool, RecordingObserver, reader_of
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
-HASTY = Patience(first_delay=0.001, max_delay=0.002, silence=0)
+FAST_RETRIES = RetryPolicy(first_delay=0.001, max_delay=0.002, outage_tolerance=0)
 
 
-class Swept:
+class SweepHarness:
     """One pool on the fake, swept as often as a test asks."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Swept:
         self.clock = clock or SystemClock()
         self.identity = identity or RawIdentity()
         self.store = PoolStore(self.settings, self.identity, self.clock, shard=shard)
-        self.observer = Remembering()
+        self.observer = RecordingObserver()
         self.cancelled = threading.Event()
         self.slept: list[float] = []
 
@@ -54,7 +54,7 @@ class Swept:
             self.clock,
             cancelled=self.cancelled.is_set,
             sleep=lambda seconds: self.slept.append(seconds),  # noqa: PLW0108 - `Sleep` names its argument
-            patience=HASTY,
+            retry_policy=FAST_RETRIES,
         ).run()
 
     def shown(self) -> dict[str, tuple[Device, ...]] | None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 
 from exporter.aws.api import Page
-from exporter.collect.sweeping.pagination import MAX_EMPTY_PAGES, pages, selected_users
+from exporter.collect.sweeping.pagination import MAX_EMPTY_PAGES, iter_pages, selected_users
 from exporter.config.settings import UserSelection
 from exporter.errors import Malformed
 from exporter.model import ListedUser
@@ -46,18 +46,18 @@ def circle(length: int, before: int = 0) -> Chain:
 
 def test_every_page_once_in_order() -> None:
     ask = Asked({None: Page((1, 2), "a"), "a": Page((3,), "b"), "b": Page((), None)})
-    assert list(pages("ListUsers", ask)) == [(1, 2), (3,), ()]
+    assert list(iter_pages("ListUsers", ask)) == [(1, 2), (3,), ()]
     assert ask.tokens == [None, "a", "b"]
 
 
 def test_an_empty_page_with_a_token_is_not_the_end() -> None:
     ask = Asked({None: Page((), "a"), "a": Page((), "b"), "b": Page((1,), None)})
-    assert list(pages("ListUsers", ask)) == [(), (), (1,)]
+    assert list(iter_pages("ListUsers", ask)) == [(), (), (1,)]
 
 
 def test_a_page_is_given_out_before_the_next_is_asked_for() -> None:
     ask = Asked({None: Page((1,), "a"), "a": Page((2,), None)})
-    assert next(pages("ListUsers", ask)) == (1,)
+    assert next(iter_pages("ListUsers", ask)) == (1,)
     assert ask.tokens == [None]
 
 
@@ -66,19 +66,19 @@ def test_a_page_is_given_out_before_the_next_is_asked_for() -> None:
 def test_a_chain_that_leads_back_to_a_page_before_ends(length: int, before: int) -> None:
     ask = Asked(circle(length, before))
     with pytest.raises(Malformed, match=r"^ListUsers: "):
-        list(pages("ListUsers", ask))
+        list(iter_pages("ListUsers", ask))
     assert len(ask.tokens) <= 3 * (length + before) + 1
 
 
 def test_a_page_that_names_itself_as_the_next_is_asked_for_twice_at_the_most() -> None:
     ask = Asked({None: Page((1,), "a"), "a": Page((2,), "a")})
     with pytest.raises(Malformed, match="names itself"):
-        list(pages("ListUsers", ask))
+        list(iter_pages("ListUsers", ask))
     assert ask.tokens == [None, "a"]
 
 
 def test_a_thousand_empty_pages_in_a_row_are_a_chain_without_an_end() -> None:
-    got: Iterator[tuple[int, ...]] = pages("ListUsers", endless(()))
+    got: Iterator[tuple[int, ...]] = iter_pages("ListUsers", endless(()))
     assert [next(got) for _ in range(MAX_EMPTY_PAGES)] == [()] * MAX_EMPTY_PAGES
     with pytest.raises(Malformed, match="does not end"):
         next(got)
@@ -88,13 +88,13 @@ def test_empty_pages_between_full_ones_may_be_many() -> None:
     sizes = [*[0] * (MAX_EMPTY_PAGES - 1), 1, *[0] * (MAX_EMPTY_PAGES - 1), 1]
     tokens: list[str | None] = [None, *map(str, range(1, len(sizes))), None]
     chain = {tokens[i]: Page(tuple(range(size)), tokens[i + 1]) for i, size in enumerate(sizes)}
-    assert sum(map(len, pages("ListUsers", Asked(chain)))) == 2
+    assert sum(map(len, iter_pages("ListUsers", Asked(chain)))) == 2
 
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_no_more_pages_than_a_bound(most: int) -> None:
     ask = endless((1,))
-    got: Iterator[tuple[int, ...]] = pages("AdminListDevices", ask, most=most)
+    got: Iterator[tuple[int, ...]] = iter_pages("AdminListDevices", ask, most=most)
     assert [next(got) for _ in range(most)] == [(1,)] * most
     with pytest.raises(Malformed, match="does not end"):
         next(got)
@@ -102,7 +102,7 @@ def test_no_more_pages_than_a_bound(most: int) -> None:
 
 def test_as_many_pages_as_the_bound_are_well() -> None:
     ask = Asked({None: Page((1,), "a"), "a": Page((2,), None)})
-    assert list(pages("AdminListDevices", ask, most=2)) == [(1,), (2,)]
+    assert list(iter_pages("AdminListDevices", ask, most=2)) == [(1,), (2,)]
 
 
 class Asking:

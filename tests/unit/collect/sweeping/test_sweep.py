@@ -31,11 +31,11 @@ from exporter.model import Device, ListedUser, PoolState, Tracking
 from exporter.shard import Shard
 from tests.fakes import FakePool, ManualClock, eventually, reader_of
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
-from tests.unit.collect.sweeping.swept import HASTY, Swept, always, once, people
+from tests.unit.collect.sweeping.swept import FAST_RETRIES, SweepHarness, always, once, people
 
 
 def test_every_user_with_every_device() -> None:
-    swept = Swept(FakePool(users=people(500)), page_size=2)
+    swept = SweepHarness(FakePool(users=people(500)), page_size=2)
     assert swept.sweep() == Outcome(None, complete=True)
     assert swept.shown() == swept.pool.users
     assert swept.store.view().state is PoolState.OK
@@ -44,7 +44,7 @@ def test_every_user_with_every_device() -> None:
 
 def test_only_the_named_users() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(usernames=("user-3", "user-7", "user-3")))
-    swept = Swept(FakePool(users=people(10)), chosen)
+    swept = SweepHarness(FakePool(users=people(10)), chosen)
     swept.sweep()
     assert set(swept.shown() or ()) == {"user-3", "user-7"}
     assert swept.api.calls[Operation.LIST_USERS] == 0
@@ -53,7 +53,7 @@ def test_only_the_named_users() -> None:
 def test_the_members_of_groups_once_each() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(groups=("staff", "night")))
     pool = FakePool(users=people(10), groups={"staff": ["user-1", "user-2"], "night": ["user-2", "user-3"]})
-    swept = Swept(pool, chosen, page_size=1)
+    swept = SweepHarness(pool, chosen, page_size=1)
     swept.sweep()
     assert set(swept.shown() or ()) == {"user-1", "user-2", "user-3"}
     assert swept.heard("request", "123456789012", "AdminListDevices", "None", "True") == 1 + 2 + 3
@@ -61,7 +61,7 @@ def test_the_members_of_groups_once_each() -> None:
 
 def test_the_users_of_a_filter() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(filter='username ^= "user-1"'))
-    swept = Swept(FakePool(users=people(20)), chosen)
+    swept = SweepHarness(FakePool(users=people(20)), chosen)
     swept.sweep()
     assert set(swept.shown() or ()) == {"user-1", *(f"user-1{i}" for i in range(10))}
 
@@ -69,7 +69,7 @@ def test_the_users_of_a_filter() -> None:
 @pytest.mark.parametrize(("skip", "asked"), [(True, 2), (False, 3)])
 def test_federated_users_are_skipped_on_request(skip: bool, asked: int) -> None:
     chosen = settings(detail=Detail.USER, skip_federated_users=skip)
-    swept = Swept(FakePool(users=people(3), federated={"user-1"}), chosen)
+    swept = SweepHarness(FakePool(users=people(3), federated={"user-1"}), chosen)
     swept.sweep()
     assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] == asked
     assert swept.heard("skipped", POOL_ID, "federated") == 3 - asked
@@ -77,14 +77,14 @@ def test_federated_users_are_skipped_on_request(skip: bool, asked: int) -> None:
 
 def test_a_user_who_vanishes_in_mid_sweep_is_no_failure() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(usernames=("user-1", "gone")))
-    swept = Swept(FakePool(users=people(3)), chosen)
+    swept = SweepHarness(FakePool(users=people(3)), chosen)
     assert swept.sweep() == Outcome(None, complete=True)
     assert set(swept.shown() or ()) == {"user-1"}
     assert swept.heard("vanished", POOL_ID) == 1
 
 
 def test_not_found_means_the_user_where_the_pool_is_still_there() -> None:
-    swept = Swept(FakePool(users=people(5)))
+    swept = SweepHarness(FakePool(users=people(5)))
     swept.api.fault = always(ResourceNotFound("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-2")
     assert swept.sweep().reason is None
     assert set(swept.shown() or ()) == {"user-0", "user-1", "user-3", "user-4"}
@@ -92,7 +92,7 @@ def test_not_found_means_the_user_where_the_pool_is_still_there() -> None:
 
 
 def test_a_pool_deleted_in_mid_sweep_is_missing_and_shows_nothing() -> None:
-    swept = Swept(FakePool(users=people(50)))
+    swept = SweepHarness(FakePool(users=people(50)))
     swept.sweep()
 
     def delete_the_pool(operation: Operation, subject: str) -> AwsError | None:
@@ -107,27 +107,27 @@ def test_a_pool_deleted_in_mid_sweep_is_missing_and_shows_nothing() -> None:
 
 
 def test_a_pool_that_never_was_is_missing() -> None:
-    swept = Swept(FakePool())
+    swept = SweepHarness(FakePool())
     swept.api.pools.clear()
     assert swept.sweep() == Outcome(Reason.NOT_FOUND, complete=False)
     assert swept.store.view().state is PoolState.MISSING
 
 
 def test_a_group_that_does_not_exist_fails_the_sweep_but_the_pool_is_not_missing() -> None:
-    swept = Swept(FakePool(users=people(3)), settings(users=UserSelection(groups=("nobody",))))
+    swept = SweepHarness(FakePool(users=people(3)), settings(users=UserSelection(groups=("nobody",))))
     assert swept.sweep() == Outcome(Reason.NOT_FOUND, complete=False)
     assert swept.store.view().state is PoolState.FAILING
 
 
 def test_a_pool_with_tracking_off_is_not_asked_for_users() -> None:
-    swept = Swept(FakePool(users=people(3), tracking=Tracking.OFF))
+    swept = SweepHarness(FakePool(users=people(3), tracking=Tracking.OFF))
     assert swept.sweep() == Outcome(None, complete=True)
     assert swept.store.view().state is PoolState.TRACKING_OFF
     assert swept.api.calls == {Operation.DESCRIBE_USER_POOL: 1}
 
 
 def test_tracking_switched_off_in_mid_sweep_is_seen_and_no_failure() -> None:
-    swept = Swept(FakePool(users=people(30)))
+    swept = SweepHarness(FakePool(users=people(30)))
 
     def switch_off(operation: Operation, subject: str) -> AwsError | None:
         if operation is Operation.ADMIN_LIST_DEVICES and subject == "user-9":
@@ -143,7 +143,7 @@ def test_tracking_switched_off_in_mid_sweep_is_seen_and_no_failure() -> None:
     "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
 )
 def test_denied_anywhere_ends_the_sweep_and_keeps_the_last_values(operation: Operation) -> None:
-    swept = Swept(FakePool(users=people(5)))
+    swept = SweepHarness(FakePool(users=people(5)))
     swept.sweep()
     before = swept.shown()
     swept.api.fault = always(Denied(operation, "AccessDeniedException"), operation)
@@ -157,18 +157,18 @@ def test_denied_anywhere_ends_the_sweep_and_keeps_the_last_values(operation: Ope
 )
 @pytest.mark.parametrize("kind", [Throttled, ServerError, CredentialsFault])
 def test_a_call_that_fails_once_is_asked_again_in_the_same_sweep(operation: Operation, kind: type[AwsError]) -> None:
-    swept = Swept(FakePool(users=people(5)))
+    swept = SweepHarness(FakePool(users=people(5)))
     swept.api.fault = once(kind(operation, "x"), operation)
     assert swept.sweep() == Outcome(None, complete=True)
     assert swept.shown() == swept.pool.users
 
 
 def test_a_third_of_all_calls_throttled_still_ends_in_a_complete_sweep() -> None:
-    swept = Swept(FakePool(users=people(300)), page_size=5)
+    swept = SweepHarness(FakePool(users=people(300)), page_size=5)
     chance = random.Random(7)
     swept.api.fault = lambda operation, _: Throttled(operation, "x") if chance.random() < 1 / 3 else None
     reader = reader_of(swept.api, POOL_ID, observer=swept.observer)
-    reader._account.budget = lambda _: Unpaced()  # type: ignore[method-assign,assignment,return-value]
+    reader._account.limiter = lambda _: Unpaced()  # type: ignore[method-assign,assignment,return-value]
     outcome = Sweep(
         swept.store,
         reader,
@@ -177,14 +177,14 @@ def test_a_third_of_all_calls_throttled_still_ends_in_a_complete_sweep() -> None
         SystemClock(),
         cancelled=lambda: False,
         sleep=lambda _: None,
-        patience=HASTY,
+        retry_policy=FAST_RETRIES,
     ).run()
     assert outcome == Outcome(None, complete=True)
     assert swept.shown() == swept.pool.users
 
 
 class Unpaced:
-    """A budget that throttling does not slow down: the pace is shown elsewhere."""
+    """A limiter that throttling does not slow down: the pace is shown elsewhere."""
 
     def acquire(self, key: str, cancelled: Callable[[], bool]) -> float:
         return 0.0 if key and not cancelled() else 1.0
@@ -194,7 +194,7 @@ class Unpaced:
 
 
 def test_a_user_who_cannot_be_read_keeps_the_last_values_and_is_counted() -> None:
-    swept = Swept(FakePool(users=people(8)))
+    swept = SweepHarness(FakePool(users=people(8)))
     swept.sweep()
     before = dict(swept.pool.users)
     swept.pool.users = dict.fromkeys(before, ())
@@ -208,35 +208,35 @@ def test_a_user_who_cannot_be_read_keeps_the_last_values_and_is_counted() -> Non
 
 
 def test_retries_of_one_user_are_bounded() -> None:
-    swept = Swept(FakePool(users=people(8)))
+    swept = SweepHarness(FakePool(users=people(8)))
     swept.api.fault = always(ServerError("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-7")
     assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=True)
-    assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] == 7 + HASTY.attempts
+    assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] == 7 + FAST_RETRIES.attempts
 
 
 def test_a_sweep_ends_when_nothing_gets_through() -> None:
-    swept = Swept(FakePool(users=people(400)))
+    swept = SweepHarness(FakePool(users=people(400)))
     swept.api.fault = always(ServerError("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES)
     assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=False)
-    assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] < 2 * HASTY.failures_in_a_row
+    assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] < 2 * FAST_RETRIES.max_consecutive_failures
     assert swept.store.view().state is PoolState.FAILING
 
 
 def test_a_listing_that_names_itself_as_next_is_malformed_and_not_endless() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     swept.api.list_users = lambda *_, **__: Page((), "same")  # type: ignore[method-assign]
     assert swept.sweep() == Outcome(Reason.MALFORMED, complete=False)
 
 
 def test_pages_that_are_empty_for_ever_are_malformed_and_not_endless() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     tokens = itertools.count()
     swept.api.list_users = lambda *_, **__: Page((), str(next(tokens)))  # type: ignore[method-assign]
     assert swept.sweep() == Outcome(Reason.MALFORMED, complete=False)
 
 
 def test_a_user_whose_devices_never_end_is_counted_and_the_others_are_read() -> None:
-    swept = Swept(FakePool(users=people(6)))
+    swept = SweepHarness(FakePool(users=people(6)))
     usual = swept.api.admin_list_devices
     tokens = itertools.count()
 
@@ -251,7 +251,7 @@ def test_a_user_whose_devices_never_end_is_counted_and_the_others_are_read() -> 
 
 
 def test_told_to_stop_in_mid_sweep_it_stops_and_counts_nothing() -> None:
-    swept = Swept(FakePool(users=people(2000)))
+    swept = SweepHarness(FakePool(users=people(2000)))
 
     def stop_at_some_point(operation: Operation, subject: str) -> AwsError | None:
         if operation is Operation.ADMIN_LIST_DEVICES and subject == "user-50":
@@ -267,7 +267,7 @@ def test_told_to_stop_in_mid_sweep_it_stops_and_counts_nothing() -> None:
 
 
 def test_a_failure_that_is_no_aws_error_is_raised_to_the_one_who_sweeps() -> None:
-    swept = Swept(FakePool(users=people(20)))
+    swept = SweepHarness(FakePool(users=people(20)))
 
     def broken(*_: object, **__: object) -> Page[Device]:
         raise ZeroDivisionError
@@ -279,16 +279,16 @@ def test_a_failure_that_is_no_aws_error_is_raised_to_the_one_who_sweeps() -> Non
 
 def test_workers_go_home_after_the_sweep() -> None:
     before = threading.active_count()
-    swept = Swept(FakePool(users=people(300)))
+    swept = SweepHarness(FakePool(users=people(300)))
     swept.sweep()
     assert eventually(lambda: threading.active_count() <= before)
 
 
 def test_a_large_pool_is_never_in_memory_as_a_whole() -> None:
-    swept = Swept(FakePool(users=people(5000)))
+    swept = SweepHarness(FakePool(users=people(5000)))
     waiting: list[int] = []
 
-    class Watching(readers.Readers):
+    class Watching(readers.WorkerPool):
         def submit(self, username: str, identity: bytes) -> bool:
             waiting.append(len(self._tasks))
             return super().submit(username, identity)
@@ -300,7 +300,7 @@ def test_a_large_pool_is_never_in_memory_as_a_whole() -> None:
 
 
 def test_where_nobody_could_be_read_nor_ever_was_the_sweep_has_failed_and_no_count_is_shown() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     refused = always(InvalidRequest("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES)
     swept.api.fault = refused
     assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=False)
@@ -315,7 +315,7 @@ def test_where_nobody_could_be_read_nor_ever_was_the_sweep_has_failed_and_no_cou
 def test_the_log_says_how_a_sweep_went() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(groups=("staff",)))
     names = ["user-1", "user-2", "user-3", "gone", "federated"]
-    swept = Swept(FakePool(users=people(5), groups={"staff": names}, federated={"federated"}), chosen)
+    swept = SweepHarness(FakePool(users=people(5), groups={"staff": names}, federated={"federated"}), chosen)
     swept.pool.users["federated"] = ()
     refused = InvalidRequest("AdminListDevices", "x")
     throttled = once(Throttled("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-1")
@@ -345,7 +345,7 @@ def test_the_log_says_how_a_sweep_went() -> None:
 
 
 def test_the_log_says_why_a_sweep_ended_early_and_nothing_of_what_is_not_known() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     denied = Denied("ListUsers", "AccessDeniedException")
     swept.api.fault = always(denied, Operation.LIST_USERS)
     with capture_logs() as logs:
@@ -363,7 +363,7 @@ def test_the_log_says_why_a_sweep_ended_early_and_nothing_of_what_is_not_known()
 
 
 def test_a_known_user_who_vanishes_in_mid_sweep_is_told_once() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     swept.sweep()
     swept.api.fault = always(UserNotFound("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-1")
     with capture_logs() as logs:
@@ -389,7 +389,7 @@ def in_turn(*errors: AwsError | None) -> Callable[[], AwsError | None]:
 def test_where_a_group_is_not_found_the_pool_is_missing_only_if_it_is_not_found_either(
     looking_again: AwsError | None, state: PoolState
 ) -> None:
-    swept = Swept(FakePool(users=people(3)), settings(users=UserSelection(groups=("staff",))))
+    swept = SweepHarness(FakePool(users=people(3)), settings(users=UserSelection(groups=("staff",))))
     describing = in_turn(None, looking_again)
     absent = ResourceNotFound("ListUsersInGroup", "x")
     swept.api.fault = lambda operation, _: describing() if operation is Operation.DESCRIBE_USER_POOL else absent
@@ -398,7 +398,7 @@ def test_where_a_group_is_not_found_the_pool_is_missing_only_if_it_is_not_found_
 
 
 def test_tracking_that_seems_off_is_a_failure_where_the_pool_cannot_be_asked() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     off = TrackingOff("AdminListDevices", "x")
     describing = in_turn(None, Denied("DescribeUserPool", "x"))
     failing = always(off, Operation.ADMIN_LIST_DEVICES)
@@ -410,7 +410,7 @@ def test_tracking_that_seems_off_is_a_failure_where_the_pool_cannot_be_asked() -
 
 
 def test_only_an_error_that_tells_of_tracking_makes_a_sweep_look_at_the_pool_again() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     swept.api.fault = always(Denied("ListUsers", "x"), Operation.LIST_USERS)
     swept.sweep()
     assert swept.api.calls[Operation.DESCRIBE_USER_POOL] == 1
@@ -418,7 +418,7 @@ def test_only_an_error_that_tells_of_tracking_makes_a_sweep_look_at_the_pool_aga
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, Cancelled])
 def test_what_is_no_aws_error_ends_the_listing_as_it_is(error: type[Exception]) -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
 
     def broken(*_: object, **__: object) -> Page[ListedUser]:
         raise error
@@ -430,10 +430,10 @@ def test_what_is_no_aws_error_ends_the_listing_as_it_is(error: type[Exception]) 
 
 @pytest.mark.parametrize(
     ("operation", "attempts"),
-    [(Operation.DESCRIBE_USER_POOL, HASTY.first_attempts), (Operation.LIST_USERS, HASTY.attempts)],
+    [(Operation.DESCRIBE_USER_POOL, FAST_RETRIES.first_attempts), (Operation.LIST_USERS, FAST_RETRIES.attempts)],
 )
 def test_what_fails_for_ever_is_asked_so_often_with_pauses_between(operation: Operation, attempts: int) -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     swept.api.fault = always(ServerError(operation, "x"), operation)
     assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=False)
     assert swept.api.calls[operation] == attempts
@@ -443,7 +443,7 @@ def test_what_fails_for_ever_is_asked_so_often_with_pauses_between(operation: Op
 
 @pytest.mark.parametrize("known", [False, True])
 def test_of_several_reasons_the_most_frequent_is_told(known: bool) -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     if known:
         swept.sweep()
     errors: dict[str, AwsError] = {"user-0": ServerError("AdminListDevices", "x")}
@@ -456,7 +456,7 @@ def test_of_several_reasons_the_most_frequent_is_told(known: bool) -> None:
 
 
 def test_the_store_is_told_how_many_users_there_are_to_read() -> None:
-    swept = Swept(FakePool(users=people(5), federated={"user-1"}))
+    swept = SweepHarness(FakePool(users=people(5), federated={"user-1"}))
     told: list[int] = []
     swept.store.enumerated = told.append  # type: ignore[method-assign,assignment]
     swept.sweep()
@@ -465,7 +465,7 @@ def test_the_store_is_told_how_many_users_there_are_to_read() -> None:
 
 def test_the_users_of_other_shards_are_not_asked() -> None:
     ours = Shard(0, 2)
-    swept = Swept(FakePool(users=people(20)), shard=ours)
+    swept = SweepHarness(FakePool(users=people(20)), shard=ours)
     swept.sweep()
     owned = {name for name in people(20) if ours.owns(name)}
     assert 0 < len(owned) < 20
@@ -474,7 +474,7 @@ def test_the_users_of_other_shards_are_not_asked() -> None:
 
 def test_the_log_says_to_the_millisecond_how_long_a_sweep_took() -> None:
     clock = ManualClock()
-    swept = Swept(FakePool(users=people(1)), clock=clock)
+    swept = SweepHarness(FakePool(users=people(1)), clock=clock)
 
     def slow(operation: Operation, _about: str) -> None:
         if operation is Operation.DESCRIBE_USER_POOL:
@@ -487,7 +487,7 @@ def test_the_log_says_to_the_millisecond_how_long_a_sweep_took() -> None:
 
 
 def test_a_whole_sweep_in_which_somebody_was_not_read_is_no_failed_sweep_and_no_success() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     swept.api.fault = always(InvalidRequest("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-1")
     assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=True)
     assert swept.heard("finished", POOL_ID, "None") == 1
@@ -498,7 +498,7 @@ def test_a_whole_sweep_in_which_somebody_was_not_read_is_no_failed_sweep_and_no_
 
 
 def test_a_sweep_that_ended_early_is_told_with_its_reason() -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     swept.api.fault = always(Denied("ListUsers", "x"), Operation.LIST_USERS)
     assert swept.sweep() == Outcome(Reason.DENIED, complete=False)
     assert swept.heard("finished", POOL_ID, str(Reason.DENIED)) == 1

@@ -12,13 +12,13 @@ from exporter.errors import Denied, InvalidRequest, Reason
 from exporter.identity import HmacIdentity
 from tests.fakes import FakePool
 from tests.unit.collect.listed_pools import POOL_ID
-from tests.unit.collect.sweeping.swept import Swept, always, people
+from tests.unit.collect.sweeping.swept import SweepHarness, always, people
 
 
 @pytest.mark.parametrize("operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS])
 @pytest.mark.parametrize("kind", [Denied, InvalidRequest])
 def test_what_asking_again_cannot_help_is_asked_once(operation: Operation, kind: type[Denied | InvalidRequest]) -> None:
-    swept = Swept(FakePool(users=people(3)))
+    swept = SweepHarness(FakePool(users=people(3)))
     error = kind(operation, "x")
     swept.api.fault = always(error, operation)
     assert swept.sweep() == Outcome(error.reason, complete=False)
@@ -27,7 +27,7 @@ def test_what_asking_again_cannot_help_is_asked_once(operation: Operation, kind:
 
 
 def test_whoever_was_read_before_the_sweep_was_interrupted_is_not_asked_again() -> None:
-    swept = Swept(FakePool(users=people(5)))
+    swept = SweepHarness(FakePool(users=people(5)))
     swept.store.sweep_started()
     swept.store.put(b"user-3", swept.pool.users["user-3"])
     swept.store.sweep_failed(Reason.SERVER_ERROR)
@@ -45,13 +45,13 @@ def test_whoever_was_read_before_the_sweep_was_interrupted_is_not_asked_again() 
 
 def test_users_are_kept_by_an_identity_that_belongs_to_the_pool() -> None:
     identity = HmacIdentity(b"0123456789abcdef")
-    swept = Swept(FakePool(users=people(3)), identity=identity)
+    swept = SweepHarness(FakePool(users=people(3)), identity=identity)
     swept.sweep()
     assert set(swept.shown() or ()) == {identity.of(POOL_ID, name).hex() for name in swept.pool.users}
 
 
 def test_the_threads_that_read_are_named_after_the_pool() -> None:
-    swept = Swept(FakePool(users=people(20)))
+    swept = SweepHarness(FakePool(users=people(20)))
     names: set[str] = set()
 
     def note(operation: Operation, _about: str) -> None:

@@ -9,13 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from exporter.aws.rate.limiter import RateBudget
+from exporter.aws.rate.limiter import RateLimiter
 from exporter.clock import SystemClock
-from exporter.collect.sweeping.workers import IN_LINE, MAX_WAITING_TASKS, MAX_WORKERS, Patience, Readers, ReadTask
+from exporter.collect.sweeping.workers import (
+    MAX_QUEUED,
+    MAX_WAITING_TASKS,
+    MAX_WORKERS,
+    ReadTask,
+    RetryPolicy,
+    WorkerPool,
+)
 from exporter.errors import AwsError, Cancelled, Denied, InvalidRequest, Reason, ServerError, Throttled
 from tests.fakes import eventually
 
-HASTY = Patience(first_delay=0.001)
+FAST_RETRIES = RetryPolicy(first_delay=0.001)
 THROTTLED = Throttled("AdminListDevices", "TooManyRequestsException")
 
 Read = Callable[[ReadTask, Callable[[], None]], None]
@@ -54,13 +61,13 @@ def readers(
     *,
     given: Given | None = None,
     cancelled: Callable[[], bool] = lambda: False,
-    patience: Patience = HASTY,
+    retry_policy: RetryPolicy = FAST_RETRIES,
     name: str = "reader",
-) -> Readers:
-    return Readers(read, given or Given(), SystemClock(), cancelled, name, patience)
+) -> WorkerPool:
+    return WorkerPool(read, given or Given(), SystemClock(), cancelled, name, retry_policy)
 
 
-def submit(work: Readers, count: int) -> int:
+def submit(work: WorkerPool, count: int) -> int:
     """Submit users by number; how many were taken."""
     return sum(work.submit(str(number), b"%d" % number) for number in range(count))
 
@@ -73,8 +80,8 @@ def pause(seconds: float) -> None:
 def test_every_user_is_read_once() -> None:
     seen: Counter[str] = Counter()
 
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         seen[task.username] += 1
 
     work = readers(read)
@@ -86,15 +93,15 @@ def test_every_user_is_read_once() -> None:
 
 def test_the_calls_in_flight_grow_to_rate_times_latency_and_the_line_stays_short() -> None:
     rate, latency, users = 200, 0.05, 200
-    budget = RateBudget(rate, SystemClock())
+    budget = RateLimiter(rate, SystemClock())
     line, flight = Gauge(), Gauge()
     all_submitted = threading.Event()  # workers that submit() makes would hide that others do not come
 
-    def read(_task: ReadTask, departed: Callable[[], None]) -> None:
+    def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
         with line:
             all_submitted.wait(10)
             budget.acquire("pool", lambda: False)
-        departed()
+        on_send()
         with flight:
             pause(latency)
 
@@ -104,7 +111,7 @@ def test_the_calls_in_flight_grow_to_rate_times_latency_and_the_line_stays_short
     all_submitted.set()
     work.finish()
     seconds = time.monotonic() - started
-    assert line.most <= IN_LINE
+    assert line.most <= MAX_QUEUED
     assert rate * latency * 0.7 <= flight.most <= rate * latency * 2
     # Two workers would take users × latency / 2 = 5 seconds.
     assert seconds < 2.5
@@ -114,11 +121,11 @@ def test_a_place_in_line_is_given_up_once_however_often_a_user_departs() -> None
     line = Gauge()
     held = threading.Event()
 
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
+    def read(task: ReadTask, on_send: Callable[[], None]) -> None:
         with line:
             pause(0.001)
         for _ in range(5):
-            departed()
+            on_send()
         if int(task.username) < 20:
             held.wait(10)
 
@@ -126,7 +133,7 @@ def test_a_place_in_line_is_given_up_once_however_often_a_user_departs() -> None
     submit(work, 100)
     held.set()
     work.finish()
-    assert line.most <= IN_LINE
+    assert line.most <= MAX_QUEUED
 
 
 def test_a_place_is_free_again_when_a_call_fails_before_it_departs() -> None:
@@ -145,8 +152,8 @@ def test_no_more_than_so_many_workers() -> None:
     flight = Gauge()
     go_on = threading.Event()
 
-    def read(_task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         with flight:
             go_on.wait(10)
 
@@ -164,9 +171,9 @@ def test_who_enumerates_waits_when_too_many_are_queued() -> None:
     go_on = threading.Event()
     taken: Counter[str] = Counter()
 
-    def read(_task: ReadTask, departed: Callable[[], None]) -> None:
+    def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
         go_on.wait(10)
-        departed()
+        on_send()
 
     work = readers(read)
     everyone = MAX_WAITING_TASKS + 100
@@ -179,8 +186,8 @@ def test_who_enumerates_waits_when_too_many_are_queued() -> None:
     with ThreadPoolExecutor(1) as pool:
         enumerating = pool.submit(enumerate_users)
         # Those in line are no longer queued.
-        assert eventually(lambda: taken["users"] == MAX_WAITING_TASKS + IN_LINE)
-        assert not eventually(lambda: taken["users"] > MAX_WAITING_TASKS + IN_LINE, within=0.1)
+        assert eventually(lambda: taken["users"] == MAX_WAITING_TASKS + MAX_QUEUED)
+        assert not eventually(lambda: taken["users"] > MAX_WAITING_TASKS + MAX_QUEUED, within=0.1)
         go_on.set()
         enumerating.result(10)
     work.finish()
@@ -190,8 +197,8 @@ def test_who_enumerates_waits_when_too_many_are_queued() -> None:
 def test_a_user_to_be_asked_again_is_not_put_behind_all_others() -> None:
     order: list[str] = []
 
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         order.append(task.username)
         if task.username == "0" and task.attempts == 0:
             raise THROTTLED
@@ -208,13 +215,13 @@ def test_a_user_to_be_asked_again_is_not_put_behind_all_others() -> None:
 def test_a_user_is_not_asked_again_before_its_delay_and_others_are_read_meanwhile() -> None:
     asked: list[tuple[str, float]] = []
 
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         asked.append((task.username, time.monotonic()))
         if task.username == "0" and task.attempts == 0:
             raise THROTTLED
 
-    work = readers(read, patience=Patience(first_delay=0.3))
+    work = readers(read, retry_policy=RetryPolicy(first_delay=0.3))
     submit(work, 20)
     work.finish()
     first, again = (moment for name, moment in asked if name == "0")
@@ -225,14 +232,14 @@ def test_a_user_is_not_asked_again_before_its_delay_and_others_are_read_meanwhil
 def test_a_user_is_given_up_after_so_many_attempts() -> None:
     attempts: Counter[str] = Counter()
 
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         attempts[task.username] += 1
         if task.username == "3":
             raise ServerError("AdminListDevices", "InternalErrorException")
 
     given = Given()
-    work = readers(read, given=given, patience=Patience(attempts=4, first_delay=0.001))
+    work = readers(read, given=given, retry_policy=RetryPolicy(attempts=4, first_delay=0.001))
     submit(work, 10)
     work.finish()
     assert attempts == {**{str(number): 1 for number in range(10)}, "3": 4}
@@ -247,23 +254,23 @@ def test_nothing_but_failures_ends_the_work() -> None:
         asked.append(task.username)  # and keeps its place in the line, so that no more than that are under way
         raise THROTTLED
 
-    work = readers(read, patience=Patience(failures_in_a_row=10, silence=0, first_delay=0.001))
+    work = readers(read, retry_policy=RetryPolicy(max_consecutive_failures=10, outage_tolerance=0, first_delay=0.001))
     submit(work, 100)
     with pytest.raises(Throttled):
         work.finish()
-    assert 10 <= len(asked) <= 10 + 2 * IN_LINE
+    assert 10 <= len(asked) <= 10 + 2 * MAX_QUEUED
     assert not work.submit("one more", b"")
 
 
 def test_many_failures_in_a_short_time_are_waited_out() -> None:
     outage = iter(range(60))
 
-    def read(_task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         if next(outage, None) is not None:
             raise THROTTLED
 
-    work = readers(read, patience=Patience(failures_in_a_row=10, first_delay=0.001))
+    work = readers(read, retry_policy=RetryPolicy(max_consecutive_failures=10, first_delay=0.001))
     submit(work, 20)
     work.finish()
     assert not work.failures
@@ -272,15 +279,15 @@ def test_many_failures_in_a_short_time_are_waited_out() -> None:
 def test_a_user_who_is_given_up_is_told_before_the_work_is_over() -> None:
     told = threading.Event()
 
-    def refuse(_task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def refuse(_task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         raise InvalidRequest("AdminListDevices", "x")
 
-    def given_up(_task: ReadTask, _reason: Reason) -> None:
+    def on_give_up(_task: ReadTask, _reason: Reason) -> None:
         assert not told.wait(0.05)
         told.set()
 
-    work = Readers(refuse, given_up, SystemClock(), lambda: False, name="reader")
+    work = WorkerPool(refuse, on_give_up, SystemClock(), lambda: False, name="reader")
     work.submit("ann", b"ann")
     work.finish()
     assert told.is_set()
@@ -293,7 +300,7 @@ def test_a_success_between_failures_lets_the_work_go_on() -> None:
         if next(calls) % 2:
             raise THROTTLED
 
-    work = readers(read, patience=Patience(failures_in_a_row=10, silence=0, first_delay=0.001))
+    work = readers(read, retry_policy=RetryPolicy(max_consecutive_failures=10, outage_tolerance=0, first_delay=0.001))
     submit(work, 100)
     work.finish()
     assert next(calls) >= 199
@@ -302,8 +309,8 @@ def test_a_success_between_failures_lets_the_work_go_on() -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("nobody foresaw this"), Denied("AdminListDevices", "AccessDenied")])
 def test_what_nobody_foresaw_and_what_stops_the_pool_ends_the_work_and_is_raised(error: Exception) -> None:
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         if task.username == "5":
             raise error
         pause(0.001)
@@ -333,8 +340,8 @@ def test_readers_one_cancelled_worker_ends_the_work() -> None:
 def test_told_to_stop_the_workers_go_home_and_nobody_is_given_up() -> None:
     stop = threading.Event()
 
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         if task.username == "5":
             stop.set()
             raise Cancelled("told to stop")
@@ -354,9 +361,9 @@ def test_without_users_there_is_nothing_to_wait_for() -> None:
 
 
 def test_the_delay_doubles_up_to_a_bound() -> None:
-    patience = Patience(first_delay=0.5, max_delay=3.0)
+    retry_policy = RetryPolicy(first_delay=0.5, max_delay=3.0)
     for attempts, longest in enumerate((0.5, 1.0, 2.0, 3.0, 3.0), 1):
-        delays = [patience.delay(attempts) for _ in range(50)]
+        delays = [retry_policy.delay(attempts) for _ in range(50)]
         assert longest / 2 <= min(delays) < max(delays) <= longest
 
 
@@ -365,8 +372,8 @@ def test_a_task_in_a_traceback_shows_no_user_name() -> None:
 
 
 def test_an_aws_error_of_a_user_does_not_hold_up_the_others() -> None:
-    def read(task: ReadTask, departed: Callable[[], None]) -> None:
-        departed()
+    def read(task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
         failures: dict[str, AwsError] = {"1": InvalidRequest("AdminListDevices", "InvalidParameterException")}
         if task.username in failures:
             raise failures[task.username]

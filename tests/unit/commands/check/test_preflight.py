@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from exporter.aws.api import Operation
-from exporter.aws.permissions import Use
-from exporter.commands.check.preflight import Way, preflight
-from exporter.commands.pool_access import patiently
+from exporter.aws.permissions import AccessNeed
+from exporter.commands.check.preflight import PoolAccess, preflight
+from exporter.commands.pool_access import retrier
 from exporter.config.settings import TargetSettings, UserSelection
 from exporter.errors import (
     AwsError,
@@ -23,7 +23,7 @@ from exporter.errors import (
 )
 from exporter.model import Tracking
 from tests.fakes import FakeCognito, FakePool, reader_of
-from tests.harness import HASTY
+from tests.harness import FAST_RETRIES
 from tests.unit.collect.listed_pools import POOL_ID
 
 ARN = f"arn:aws:cognito-idp:eu-west-1:123456789012:userpool/{POOL_ID}"
@@ -38,9 +38,9 @@ def cognito(**changes: Any) -> FakeCognito:
 def findings(
     api: FakeCognito, users: UserSelection = EVERYONE, *, reads_quotas: bool = False, quotas: bool = True, **target: Any
 ) -> list[str]:
-    ask = patiently(HASTY, threading.Event())
-    use = Use(TargetSettings("eu-west-1", **target), POOL_ID, users, reads_quotas)
-    way = Way(reader_of(api, POOL_ID), api, ask)
+    ask = retrier(FAST_RETRIES, threading.Event())
+    use = AccessNeed(TargetSettings("eu-west-1", **target), POOL_ID, users, reads_quotas)
+    way = PoolAccess(reader_of(api, POOL_ID), api, ask)
     return [("" if one.is_fault else "(no fault) ") + one.text for one in preflight(use, way, quotas=quotas)]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from exporter.commands.demo.command import World, run_demo
-from exporter.commands.demo.prometheus import Patience, free_port, prometheus_beside
+from exporter.commands.demo.prometheus import StartTimeouts, free_port, prometheus_beside
 from exporter.errors import ConfigError
 from exporter.options import ListenAddress, ServeOptions
 from tests.fakes import eventually
@@ -112,7 +112,7 @@ def test_nothing_stays_behind_when_the_demo_is_killed(tmp_path: Path) -> None:
         "from exporter.options import ServeOptions\n"
         "from tests.fakes import eventually\n"
         f"directory = Path({str(tmp_path)!r})\n"
-        f"with prometheus_beside(ServeOptions(directory), directory, lambda: {program!r}, Patience(0.1, 0.1)):\n"
+        f"with prometheus_beside(ServeOptions(directory), directory, lambda: {program!r}, StartTimeouts(0.1, 0.1)):\n"
         "    assert eventually(lambda: (directory / 'prometheus.log').read_text() == 'held\\n')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -122,7 +122,7 @@ def test_nothing_stays_behind_when_the_demo_is_killed(tmp_path: Path) -> None:
 
 def test_a_prometheus_that_will_not_end_is_killed(tmp_path: Path) -> None:
     program = stub(tmp_path, "import signal; signal.signal(15, signal.SIG_IGN)\n" + HOLD.format(lock=tmp_path / "lock"))
-    with prometheus_beside(SHOWN, tmp_path, lambda: program, Patience(0.1, 0.1)):
+    with prometheus_beside(SHOWN, tmp_path, lambda: program, StartTimeouts(0.1, 0.1)):
         assert eventually(lambda: (tmp_path / "prometheus.log").read_text(encoding="utf-8") == "held\n")
         assert not is_free(tmp_path / "lock")
     assert eventually(lambda: is_free(tmp_path / "lock"))

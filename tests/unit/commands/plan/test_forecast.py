@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 
 from exporter.aws.api import Category, Operation
-from exporter.aws.rate.limiter import SLACK
+from exporter.aws.rate.limiter import SPACING_MARGIN
 from exporter.commands.plan.document import document
-from exporter.commands.plan.forecast import Failed, Forecast, Known, Sample, calls_of, forecast, series_of
+from exporter.commands.plan.forecast import Failed, Forecast, PoolSurvey, Sample, calls_of, forecast, series_of
 from exporter.commands.plan.table import text
 from exporter.config.settings import Detail, Limits, RuleSettings, Search, Share, TargetSettings
 from exporter.errors import Reason
@@ -29,10 +29,10 @@ LIMITS = Limits(
 )
 
 
-def known(users: int = 600, pool_id: str = "eu-west-1_AbCdEfGhI", **changes: Any) -> Known:
+def known(users: int = 600, pool_id: str = "eu-west-1_AbCdEfGhI", **changes: Any) -> PoolSurvey:
     """A pool whose users have a device each; `changes` are of what is known or of the settings."""
     of_settings = {name: changes.pop(name) for name in ("refresh_interval", "detail") if name in changes}
-    found = Known(
+    found = PoolSurvey(
         settings=settings(id=pool_id, **of_settings),
         target=HERE,
         tracking=Tracking.ALWAYS,
@@ -45,7 +45,7 @@ def known(users: int = 600, pool_id: str = "eu-west-1_AbCdEfGhI", **changes: Any
     return replace(found, **changes)
 
 
-def forecast_of(*pools: Known, limits: Limits = LIMITS, shard: Shard = WHOLE, **rest: Any) -> Forecast:
+def forecast_of(*pools: PoolSurvey, limits: Limits = LIMITS, shard: Shard = WHOLE, **rest: Any) -> Forecast:
     found = forecast(pools, rest.get("failed", ()), limits, rest.get("quotas", {}), shard)
     jsonschema.validate(document(found), schema())
     return found
@@ -71,20 +71,22 @@ def test_a_pool_without_tracking_takes_one_call_and_shows_nothing() -> None:
 
 def test_the_rate_decides_how_long_a_sweep_takes() -> None:
     (pool,) = forecast_of(known(600)).pools
-    assert pool.seconds == pytest.approx(60 * (1 + SLACK))
+    assert pool.seconds == pytest.approx(60 * (1 + SPACING_MARGIN))
     assert pool.keeps_interval
 
 
 def test_listing_decides_where_most_users_are_skipped() -> None:
     (pool,) = forecast_of(known(6, listings={Operation.LIST_USERS: 100})).pools
-    assert pool.seconds == pytest.approx(20 * (1 + SLACK))
+    assert pool.seconds == pytest.approx(20 * (1 + SPACING_MARGIN))
 
 
 def test_pools_of_one_account_and_region_share_and_others_do_not() -> None:
     pools = forecast_of(
         known(600, "eu-west-1_a"), known(600, "eu-west-1_b"), known(600, "us-east-1_c", target=THERE)
     ).pools
-    assert [pool.seconds for pool in pools] == pytest.approx([120 * (1 + SLACK), 120 * (1 + SLACK), 60 * (1 + SLACK)])
+    assert [pool.seconds for pool in pools] == pytest.approx(
+        [120 * (1 + SPACING_MARGIN), 120 * (1 + SPACING_MARGIN), 60 * (1 + SPACING_MARGIN)]
+    )
 
 
 def test_an_interval_that_is_too_short_shows_with_the_rate_that_would_do() -> None:
@@ -93,7 +95,7 @@ def test_an_interval_that_is_too_short_shows_with_the_rate_that_would_do() -> No
     assert not found.pools[0].keeps_interval
     (category,) = [one for one in found.categories if not one.suffices]
     assert category.category is Category.USER_RESOURCE_READ
-    assert category.needed == pytest.approx(20 * (1 + SLACK))
+    assert category.needed == pytest.approx(20 * (1 + SPACING_MARGIN))
     assert "limits.rate.UserResourceRead of 20.3 would keep every interval, 41% of the quota." in text(found)
     assert forecast_of(known(600, refresh_interval=30.0), limits=limits(UserResourceRead=20.3)).holds
 
@@ -111,10 +113,10 @@ def test_a_rate_beyond_the_quota_is_told() -> None:
 def test_a_share_follows_the_quota_that_aws_tells() -> None:
     shares = limits(UserResourceRead=Share(0.2))
     told = forecast_of(known(600), limits=shares, quotas={(HERE, Category.USER_RESOURCE_READ): 200.0})
-    assert told.pools[0].seconds == pytest.approx(15 * (1 + SLACK))
+    assert told.pools[0].seconds == pytest.approx(15 * (1 + SPACING_MARGIN))
     (category,) = [one for one in told.categories if one.provisioned]
     assert (category.rate, category.quota) == (40, 200)
-    assert forecast_of(known(600), limits=shares).pools[0].seconds == pytest.approx(60 * (1 + SLACK))
+    assert forecast_of(known(600), limits=shares).pools[0].seconds == pytest.approx(60 * (1 + SPACING_MARGIN))
 
 
 def test_a_shard_has_its_part_of_the_rate_and_the_figures_of_a_quota_are_those_of_all() -> None:

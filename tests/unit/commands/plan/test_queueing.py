@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.aws.rate.limiter import SLACK
+from exporter.aws.rate.limiter import SPACING_MARGIN
 from exporter.commands.plan.queueing import Load, duration, least_rate, left_over, turns
 
 SPEED = 10.0
@@ -96,4 +96,4 @@ def test_the_least_rate_is_enough_and_a_hundredth_less_is_not(pools: list[Load])
 def test_without_calls_no_rate_is_needed() -> None:
     assert least_rate([]) == 0
     assert least_rate([Load(0, 60)]) == 0
-    assert least_rate([Load(60, 60)]) == pytest.approx(1 + SLACK)
+    assert least_rate([Load(60, 60)]) == pytest.approx(1 + SPACING_MARGIN)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from exporter.aws.api import Operation
-from exporter.commands.plan.forecast import Known, Sample
-from exporter.commands.plan.survey import PAGES, Effort, survey
-from exporter.commands.pool_access import patiently
+from exporter.commands.plan.forecast import PoolSurvey, Sample
+from exporter.commands.plan.survey import PAGES, SampleSize, survey
+from exporter.commands.pool_access import retrier
 from exporter.config.settings import UserSelection
 from exporter.errors import AwsError, Denied, ResourceNotFound, Throttled
 from exporter.model import Device, Tracking
 from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, reader_of
-from tests.harness import HASTY
+from tests.harness import FAST_RETRIES
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 DEVICES_CALL, USERS_CALL = Operation.ADMIN_LIST_DEVICES, Operation.LIST_USERS
@@ -30,9 +30,9 @@ def cognito(users: int, *, federated: int = 0, devices: Iterable[Device] = (devi
     return FakeCognito({POOL_ID: pool})
 
 
-def surveyed(api: FakeCognito, *, shard: Shard = WHOLE, effort: Effort | None = None, **changes: Any) -> Known:
-    ask = patiently(HASTY, threading.Event())
-    return survey(settings(**changes), reader_of(api, POOL_ID), shard, effort or Effort(), ask)
+def surveyed(api: FakeCognito, *, shard: Shard = WHOLE, effort: SampleSize | None = None, **changes: Any) -> PoolSurvey:
+    ask = retrier(FAST_RETRIES, threading.Event())
+    return survey(settings(**changes), reader_of(api, POOL_ID), shard, effort or SampleSize(), ask)
 
 
 def test_a_small_pool_is_counted_user_by_user() -> None:
@@ -59,13 +59,13 @@ def test_of_a_large_pool_ten_pages_stand_for_the_rest() -> None:
 
 
 def test_every_user_is_listed_on_request() -> None:
-    found = surveyed(cognito(6000, federated=300), effort=Effort(exact=True))
+    found = surveyed(cognito(6000, federated=300), effort=SampleSize(exact=True))
     assert (found.users, found.exact, found.listings) == (5700, True, {USERS_CALL: 100})
 
 
 def test_the_users_of_a_shard_are_told_by_their_names_as_far_as_they_are_known() -> None:
     api = cognito(1000)
-    parts = [surveyed(api, shard=Shard(ordinal, 3), effort=Effort(exact=True)) for ordinal in range(3)]
+    parts = [surveyed(api, shard=Shard(ordinal, 3), effort=SampleSize(exact=True)) for ordinal in range(3)]
     assert sum(part.users for part in parts) == 1000
     assert {part.users for part in parts} != {333}
     assert surveyed(api, shard=Shard(0, 3)).users == 333
@@ -112,7 +112,7 @@ def test_devices_are_asked_of_a_few_users_always_the_same() -> None:
             return None
 
         api.fault = note
-        found = surveyed(api, effort=Effort(users=7))
+        found = surveyed(api, effort=SampleSize(users=7))
     assert len(set(asked[0])) == 7
     assert asked[0] == asked[1]
     assert set(asked[0]) != {f"user-{number}" for number in range(7)}

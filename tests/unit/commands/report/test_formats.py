@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from exporter.commands.report.formats import COLUMNS, Change, Commands, Csv, JsonLines, Table
-from exporter.commands.report.rows import Row, Wanted, age_seconds, moment
+from exporter.commands.report.rows import DeviceFilter, Row, age_seconds, moment
 from exporter.config.settings import TargetSettings
 from exporter.model import Device, RememberedStatus
 from tests.hostile_names import PUNCTUATION
@@ -199,12 +199,12 @@ def test_only_what_would_change_something_is_a_command() -> None:
 
 
 def test_older_than_is_strict_and_leaves_out_what_has_no_date() -> None:
-    wanted = Wanted(NOW_MS, older_than_ms=1000)
+    wanted = DeviceFilter(NOW_MS, older_than_ms=1000)
     ages = {1000: False, 1001: True}
     assert {age: wanted.wants(device("k", NOW_MS - age)) for age in ages} == ages
     assert not wanted.wants(device("k", None))
     assert wanted.wants(device("k", None, created_ms=0))
-    assert Wanted(NOW_MS).wants(device("k", None))
+    assert DeviceFilter(NOW_MS).wants(device("k", None))
 
 
 def test_an_age_is_never_negative() -> None:

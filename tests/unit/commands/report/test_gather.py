@@ -14,16 +14,16 @@ import pytest
 from exporter.aws.api import Operation
 from exporter.clock import SystemClock
 from exporter.commands.report.formats import Change, Commands, JsonLines
-from exporter.commands.report.gather import Gathering, Progress
+from exporter.commands.report.gather import Progress, ReportRun
 from exporter.commands.report.output import Output, Streamed
-from exporter.commands.report.rows import Wanted
+from exporter.commands.report.rows import DeviceFilter
 from exporter.commands.report.stream import DeviceStream
 from exporter.config.settings import PoolSettings, UserSelection
 from exporter.errors import AwsError, ConnectionFailed, CredentialsFault, Reason, ServerError, UserNotFound
 from exporter.identity import RawIdentity
 from exporter.model import Device, PoolState, Tracking
 from tests.fakes import FakeCognito, FakePool, eventually, reader_of
-from tests.harness import HASTY
+from tests.harness import FAST_RETRIES
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 OTHER = "eu-west-1_Other"
@@ -41,7 +41,7 @@ class Running:
     def __init__(self, api: FakeCognito, *pools: PoolSettings, output: Output | None = None) -> None:
         self.out = io.BytesIO()
         to = output or Streamed(JsonLines(), self.out)
-        wanted = Wanted(NOW_MS)
+        wanted = DeviceFilter(NOW_MS)
         self.streams = [
             DeviceStream(pool, RawIdentity(), wanted, lambda _: True, to) for pool in pools or (settings(),)
         ]
@@ -51,7 +51,7 @@ class Running:
                 raise CredentialsFault("making a client", "NoCredentialsError")
             return reader_of(api, pool.id, cancelled=cancelled)
 
-        self.gathering = Gathering(self.streams, connect, SystemClock(), patience=HASTY)
+        self.gathering = ReportRun(self.streams, connect, SystemClock(), retry_policy=FAST_RETRIES)
         self.gathering.start()
 
     def ended(self) -> Running:

@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from exporter.config.problems import Fault
+from exporter.config.problems import Problem
 from exporter.config.schema import fields_of
 from exporter.config.web.load import MOST_AT_ONCE, WebConfigError, load_web_settings, stamp_at
 from exporter.config.web.schema import Headers, HttpServer, RateLimits, TlsServer, WebRoot
@@ -609,7 +609,7 @@ class PoorContext(ssl.SSLContext):
 def test_what_this_openssl_cannot_do_is_a_fault_of_the_section(keys: dict[str, list[str]], why: str) -> None:
     with pytest.raises(TlsFault) as caught:
         _choose(PoorContext(ssl.PROTOCOL_TLS_SERVER), TlsServer.model_validate(keys))
-    assert caught.value.fault == Fault(("tls_server_config",), f"not what this OpenSSL can do: {why}")
+    assert caught.value.fault == Problem(("tls_server_config",), f"not what this OpenSSL can do: {why}")
 
 
 @pytest.mark.parametrize("suite", sorted(name for name in CIPHERS if "_ECDSA_" in name))
