@@ -32,11 +32,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 from exporter.aws.sessions import AwsApis
 from exporter.clock import Clock
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.config.load import parse_settings
 from exporter.daemon.app import App
 from exporter.logging_setup import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.shard import WHOLE, Shard
 from exporter.tracing.start import Tracing
 from tests.fakes import eventually

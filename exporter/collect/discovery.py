@@ -19,10 +19,10 @@ from exporter.aws.api import PoolDirectory
 from exporter.clock import Clock
 from exporter.collect.pool_search import DiscoveryCompleteness, DiscoveryResult, PoolNames, assign_pools, find_pools
 from exporter.collect.scheduler import SweepScheduler
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.config.settings import PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, Cancelled, ConfigError, Reason
 from exporter.observers import DiscoveryObserver
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 FIRST_RETRY_SECONDS = 30.0
 """Delay in seconds before the first retry of a failed run. Doubles with each failure, up to the rule's interval."""

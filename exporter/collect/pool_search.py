@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from exporter.aws.api import Operation, Page, PoolDirectory
-from exporter.collect.sweeping.pagination import Retrier, iter_pages
+from exporter.collect.sweeping.pagination import iter_pages
 from exporter.config.settings import PoolSettings, RuleSettings, Search
 from exporter.errors import AwsError, Denied, ResourceNotFound
 from exporter.model import ListedPool
+from exporter.retry import Retrier
 
 MAX_POOL_PAGES = 1000
 """Page limit of a pool listing: 60,000 pools. The AWS quota is 10,000 pools per account and Region."""

@@ -22,12 +22,12 @@ from exporter.collect.scheduler import SweepScheduler
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
 from exporter.collect.sweeping.sweep import Outcome, Sweep
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.config.settings import Detail, IdentityMode, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
 from exporter.model import PoolState
 from exporter.observers import NO_TRACES, RequestCounts, SweepObserver, SweepResult, SweepTrace, Tracer
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.shard import WHOLE, Shard
 
 STALLED_AFTER_SECONDS = 300.0

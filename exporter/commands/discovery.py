@@ -13,11 +13,11 @@ from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import FAIRNESS_KEY
 from exporter.collect.pool_search import DiscoveryResult, assign_pools, find_pools
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.commands.check.preflight import fault_of_rule
 from exporter.commands.pool_access import connections, map_concurrently, plain_rates, retrier
 from exporter.config.settings import RuleSettings, Search, Settings
 from exporter.errors import AwsError
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)

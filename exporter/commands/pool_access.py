@@ -13,11 +13,10 @@ from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi
 from exporter.aws.rate.limiters import RateLimiters, Rates
 from exporter.aws.sessions import ApiFactory, TargetClients
 from exporter.clock import Clock
-from exporter.collect.sweeping.pagination import Retrier
-from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Reason
 from exporter.observers import Target
+from exporter.retry import Retrier, RetryPolicy
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,11 +63,7 @@ class KeptApis:
 
 def retrier(retry_policy: RetryPolicy, cancelled: threading.Event) -> Retrier:
     """Return a function that makes a call up to `ATTEMPTS` times while it fails with a retryable error."""
-    return retry_policy.retrier(min(ATTEMPTS, retry_policy.first_attempts), lambda seconds: _wait(cancelled, seconds))
-
-
-def _wait(cancelled: threading.Event, seconds: float) -> None:
-    cancelled.wait(seconds)
+    return retry_policy.retrier(min(ATTEMPTS, retry_policy.first_attempts), cancelled.wait)
 
 
 def map_concurrently(things: Sequence[T], look: Callable[[T], R], cancelled: threading.Event, err: TextIO) -> list[R]:

@@ -19,7 +19,6 @@ from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import Discovery
 from exporter.collect.pools import PoolManager
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.config.apart import require_state_apart
 from exporter.config.settings import Detail, IdentityMode, Settings
 from exporter.daemon.active_config import ActiveConfig, ConfigurationFile
@@ -28,6 +27,7 @@ from exporter.daemon.reload import Reloader, Source
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.options import ListenAddress, ServeOptions
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.status.report import Sources
 from exporter.status.routes import status_routes
 from exporter.tracing.start import NoTracing, Tracing, start_tracing

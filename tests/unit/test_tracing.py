@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from exporter.aws.api import Category, Operation, PoolReader
 from exporter.clock import SystemClock
 from exporter.collect.pools import Connect, PoolManager
-from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import PoolSettings
 from exporter.errors import Cancelled, CredentialsFault, Reason, UserNotFound
 from exporter.observers import NO_TRACES, UNKNOWN_ACCOUNT, NoTraces, RequestCounts, SweepResult, SweepTrace, Target
+from exporter.retry import RetryPolicy
 from exporter.shard import WHOLE
 from exporter.tracing.asked import is_enabled, unsupported_reason
 from exporter.tracing.otlp import Delivery

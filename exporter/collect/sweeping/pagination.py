@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from exporter.aws.api import PAGE_SIZE, Operation, Page, PoolReader
 from exporter.config.settings import UserSelection
 from exporter.errors import EndlessListing
 from exporter.model import Device, ListedUser
+from exporter.retry import Retrier
 
 T = TypeVar("T")
 
@@ -71,14 +72,6 @@ def deduplicate(devices: Iterable[Device]) -> tuple[Device, ...]:
             key = f"(no key {keyless})"
             found[key] = replace(device, key=key)
     return tuple(found.values())
-
-
-class Retrier(Protocol):
-    """Function that makes a call and retries it after retryable errors, up to a limit."""
-
-    def __call__(self, call: Callable[[], T], /) -> T:
-        """Return the result of the call, or raise its last error."""
-        ...
 
 
 def selected_users(selection: UserSelection, reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:

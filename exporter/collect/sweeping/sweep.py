@@ -14,12 +14,13 @@ from exporter.aws.api import Operation, PoolReader
 from exporter.clock import Clock
 from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, deduplicate, iter_pages, selected_users
 from exporter.collect.sweeping.sink import SweepSink
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, ReadTask, RetryPolicy, WorkerPool
+from exporter.collect.sweeping.workers import ReadTask, WorkerPool
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.identity import Identity
 from exporter.model import ListedUser, Tracking
 from exporter.observers import SweepObserver
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 T = TypeVar("T")
 

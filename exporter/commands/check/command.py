@@ -10,12 +10,12 @@ import click
 from exporter.aws.permissions import AccessNeed, access_needs
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.commands.check.preflight import Finding, PoolAccess, fault_of_target, preflight
 from exporter.commands.discovery import resolve_discovery
 from exporter.commands.pool_access import KeptApis, connections, map_concurrently, plain_rates, retrier
 from exporter.config.settings import PoolSettings, Settings
 from exporter.errors import AwsError
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.stdout import writing_to_stdout
 
 COMPLETE, MISSING = 0, 1

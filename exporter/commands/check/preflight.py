@@ -12,7 +12,6 @@ from uuid import uuid4
 
 from exporter.aws.api import Category, CognitoApi, Operation, PoolReader
 from exporter.aws.permissions import ANY_ACCOUNT, ASSUME_ROLE, PERMISSIONS, AccessNeed, Permission, Scope, pool_arn
-from exporter.collect.sweeping.pagination import Retrier
 from exporter.errors import (
     AwsError,
     CredentialsFault,
@@ -23,6 +22,7 @@ from exporter.errors import (
     UserNotFound,
 )
 from exporter.model import PoolDescription, Tracking
+from exporter.retry import Retrier
 
 ASSUME_ROLE_MARKER = f"({ASSUME_ROLE.partition(':')[2]})"
 """Marker in the `operation` of an error that occurred while the role was assumed."""

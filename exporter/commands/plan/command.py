@@ -15,8 +15,6 @@ from exporter.aws.api import Category, Operation
 from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.sweeping.pagination import Retrier
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.commands.check.preflight import no_such_pool
 from exporter.commands.discovery import resolve_discovery
 from exporter.commands.plan.document import document
@@ -27,6 +25,7 @@ from exporter.commands.pool_access import KeptApis, connections, map_concurrentl
 from exporter.config.settings import PoolSettings, Settings, Share, TargetSettings
 from exporter.errors import AwsError, CredentialsFault, Denied, ResourceNotFound
 from exporter.observers import Target
+from exporter.retry import DEFAULT_RETRY_POLICY, Retrier, RetryPolicy
 from exporter.shard import WHOLE, Shard
 from exporter.stdout import writing_to_stdout
 

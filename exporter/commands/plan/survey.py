@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from exporter.aws.api import PAGE_SIZE, Operation, Page, PoolReader
-from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, Retrier, iter_pages
+from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, iter_pages
 from exporter.commands.plan.forecast import PoolSurvey, Sample
 from exporter.config.settings import PoolSettings
 from exporter.errors import ResourceNotFound, TrackingOff, UserNotFound
 from exporter.model import DateSource, Device, ListedUser, PoolDescription, Tracking
 from exporter.observers import UNKNOWN_ACCOUNT, Target
+from exporter.retry import Retrier
 from exporter.shard import Shard
 
 PAGES = 10

@@ -11,7 +11,6 @@ import click
 
 from exporter.aws.sessions import ApiFactory, AwsApis
 from exporter.clock import Clock, SystemClock
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.commands.discovery import resolve_discovery
 from exporter.commands.identify import label_identity
 from exporter.commands.pool_access import KeptApis, connections
@@ -24,6 +23,7 @@ from exporter.config.settings import IdentityMode, PoolSettings, Settings
 from exporter.errors import ConfigError, Reason
 from exporter.identity import Identity
 from exporter.model import PoolState
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 COMPLETE, INCOMPLETE, INTERRUPTED = 0, 1, 130
 """Exit codes; 130 is what a shell returns for a program that Ctrl-C ended."""

@@ -12,11 +12,11 @@ import structlog
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
 from exporter.collect.sweeping.sweep import Sweep
-from exporter.collect.sweeping.workers import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.commands.report.stream import DeviceStream
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.identity import RawIdentity
+from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 log = structlog.get_logger()
 

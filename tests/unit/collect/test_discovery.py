@@ -9,9 +9,9 @@ import pytest
 from exporter.aws.rate.limited_api import PoolLister
 from exporter.collect.discovery import FIRST_RETRY_SECONDS, Discovery, _Query
 from exporter.collect.pool_search import DiscoveryCompleteness
-from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import Limits, PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, ConfigError, Denied
+from exporter.retry import RetryPolicy
 from tests.fakes import FakeAccount, FakeCognito, FakePool, OffsetClock, RecordingObserver, eventually
 from tests.unit.collect.listed_pools import settings as pool_settings
 

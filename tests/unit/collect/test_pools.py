@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 from exporter.aws.api import Operation, PoolReader
 from exporter.collect.pools import FIRST_RETRY_SECONDS, PoolManager
 from exporter.collect.snapshot import PoolView
-from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.errors import AwsError, CredentialsFault, Denied, ServerError
 from exporter.model import PoolState
+from exporter.retry import RetryPolicy
 from tests.fakes import FakeCognito, FakePool, OffsetClock, RecordingObserver, eventually, reader_of
 from tests.unit.collect.listed_pools import device, settings
 

@@ -10,11 +10,11 @@ from exporter.aws.api import Operation
 from exporter.clock import Clock, SystemClock
 from exporter.collect.store.pool_store import PoolStore
 from exporter.collect.sweeping.sweep import Outcome, Sweep
-from exporter.collect.sweeping.workers import RetryPolicy
 from exporter.config.settings import Detail, PoolSettings
 from exporter.errors import AwsError
 from exporter.identity import Identity, RawIdentity
 from exporter.model import Device
+from exporter.retry import RetryPolicy
 from exporter.shard import WHOLE, Shard
 from tests.fakes import FakeCognito, FakePool, RecordingObserver, reader_of
 from tests.unit.collect.listed_pools import POOL_ID, device, settings

@@ -11,15 +11,9 @@ import pytest
 
 from exporter.aws.rate.limiter import RateLimiter
 from exporter.clock import SystemClock
-from exporter.collect.sweeping.workers import (
-    MAX_QUEUED,
-    MAX_WAITING_TASKS,
-    MAX_WORKERS,
-    ReadTask,
-    RetryPolicy,
-    WorkerPool,
-)
+from exporter.collect.sweeping.workers import MAX_QUEUED, MAX_WAITING_TASKS, MAX_WORKERS, ReadTask, WorkerPool
 from exporter.errors import AwsError, Cancelled, Denied, InvalidRequest, Reason, ServerError, Throttled
+from exporter.retry import RetryPolicy
 from tests.fakes import eventually
 
 FAST_RETRIES = RetryPolicy(first_delay=0.001)
@@ -358,13 +352,6 @@ def test_told_to_stop_the_workers_go_home_and_nobody_is_given_up() -> None:
 def test_without_users_there_is_nothing_to_wait_for() -> None:
     work = readers(lambda _task, _departed: None)
     work.finish()
-
-
-def test_the_delay_doubles_up_to_a_bound() -> None:
-    retry_policy = RetryPolicy(first_delay=0.5, max_delay=3.0)
-    for attempts, longest in enumerate((0.5, 1.0, 2.0, 3.0, 3.0), 1):
-        delays = [retry_policy.delay(attempts) for _ in range(50)]
-        assert longest / 2 <= min(delays) < max(delays) <= longest
 
 
 def test_a_task_in_a_traceback_shows_no_user_name() -> None:
