@@ -148,8 +148,7 @@ class Page:
 
     def failures(self, name: str, /, **labels: str) -> dict[str, float]:
         """The samples of a counter of failures above 0, by their reason."""
-        label = "error" if name.startswith("cognito_exporter_aws") else "reason"
-        return {reason: value for reason, value in self.series(name, label, **labels).items() if value}
+        return {reason: value for reason, value in self.series(name, "reason", **labels).items() if value}
 
 
 # Logs

@@ -136,11 +136,11 @@ AWS_REQUESTS = _counter(
 )
 AWS_REQUEST_FAILURES = _counter(
     "aws_request_failures_total",
-    "Total number of failed requests to AWS, by error, including requests that failed before they were sent.",
+    "Total number of failed requests to AWS, by reason, including requests that failed before they were sent.",
     DocSection.AWS,
     *TARGET,
     "operation",
-    "error",
+    "reason",
 )
 AWS_REQUEST_DURATION = _histogram(
     "aws_request_duration_seconds",

@@ -166,7 +166,7 @@ def exporter_records(timing: Timing) -> Iterator[Record]:
     )
     yield Record(
         "cognito_target:aws_requests_throttled:ratio_rate15m",
-        f'sum by ({TARGET}) (rate(cognito_exporter_aws_request_failures_total{{error="throttled"}}[15m]))\n'
+        f'sum by ({TARGET}) (rate(cognito_exporter_aws_request_failures_total{{reason="throttled"}}[15m]))\n'
         f"/ (cognito_target:aws_requests:rate15m > 0)",
     )
     yield Record("cognito_exporter:shards:max", f"max by ({DEPLOYMENT}) ({_last('cognito_exporter_shards', timing)})")

@@ -39,8 +39,8 @@ def test_every_fifth_answer_bad_still_ends_in_a_true_sweep(
     assert failures(page, "sweep", pool_id) == failures(page, "user_read", pool_id) == {}
     assert last_success(page, pool_id) is not None
     struck = sum(request.code != "OK" for request in emulator.requests())
-    counted = page.series("cognito_exporter_aws_request_failures_total", "operation", "error")
-    assert {error for (_, error), count in counted.items() if count} == {REASONS[fault]}
+    counted = page.series("cognito_exporter_aws_request_failures_total", "operation", "reason")
+    assert {reason for (_, reason), count in counted.items() if count} == {REASONS[fault]}
     assert sum(counted.values()) == struck > 5
     (line,) = log.events("sweep finished")
     assert (line["level"], line["state"], line["users_read"]) == ("info", "ok", 80)

@@ -69,8 +69,8 @@ def assert_counters_begin_at_zero(page: Page, pool_id: str) -> None:
     reasons = set(Reason)
     for name in ("sweep_failures_total", "user_read_failures_total"):
         assert page.series(f"cognito_exporter_{name}", "reason", user_pool_id=pool_id) == dict.fromkeys(reasons, 0)
-    failures = page.series("cognito_exporter_aws_request_failures_total", "operation", "error")
-    assert failures == {(operation, error): 0 for operation in Operation for error in reasons}
+    failures = page.series("cognito_exporter_aws_request_failures_total", "operation", "reason")
+    assert failures == {(operation, reason): 0 for operation in Operation for reason in reasons}
     for name in ("sweeps_total", "sweep_overruns_total", "users_vanished_total"):
         assert page.value(f"cognito_exporter_{name}", user_pool_id=pool_id) == 0
     for name in ("rate_limit_configured_requests_per_second", "quota_requests_per_second"):

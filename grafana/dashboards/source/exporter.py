@@ -107,7 +107,7 @@ def _numbers() -> list[model.Panel]:
         ),
         number(
             Frame(4, "Throttled calls", "Calls within $interval that AWS throttled.", 3, 4),
-            Query(_increase("cognito_exporter_aws_request_failures_total", 'error="throttled"')),
+            Query(_increase("cognito_exporter_aws_request_failures_total", 'reason="throttled"')),
             Values(decimals=0, thresholds=look.NONE_IS_BEST),
             sparkline=False,
         ),

@@ -20,7 +20,7 @@ def failed_calls() -> model.Panel:
             12,
             7,
         ),
-        [Query(f"sum by (error) (increase({failures}[$interval])) > 0", "{{error}}")],
+        [Query(f"sum by (reason) (increase({failures}[$interval])) > 0", "{{reason}}")],
         Values(decimals=0, overrides=colored(look.REASON_COLORS), none="No failed calls"),
         Drawing(stacked=True),
     )

@@ -154,7 +154,7 @@ def test_with_a_third_of_all_calls_throttled_the_sweep_completes_and_the_rate_re
         assert shown(lambda: current_rate(exporter.scrape()) == 200, within=40)
         page = exporter.scrape()
     throttled = Counter(request.operation for request in emulator.requests() if request.code != "OK")
-    failures = page.series("cognito_exporter_aws_request_failures_total", "operation", error="throttled")
+    failures = page.series("cognito_exporter_aws_request_failures_total", "operation", reason="throttled")
     assert {operation: count for operation, count in failures.items() if count} == throttled
     assert throttled.total() > 20
     assert counted(page) == operations(emulator.requests())

@@ -91,7 +91,7 @@ class Lab:
 def failed_calls(page: Page) -> dict[str, float]:
     """Requests that failed, by reason, over all operations."""
     found: dict[str, float] = {}
-    series = page.series("cognito_exporter_aws_request_failures_total", "aws_account_id", "operation", "error")
+    series = page.series("cognito_exporter_aws_request_failures_total", "aws_account_id", "operation", "reason")
     for (_, _, reason), count in series.items():
         found[reason] = found.get(reason, 0) + count
     return {reason: count for reason, count in found.items() if count}

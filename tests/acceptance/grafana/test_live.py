@@ -38,7 +38,7 @@ def test_query_returns_data(prometheus: Prometheus, asked: Asked) -> None:
 
     if str(asked) in RIGHTLY_EMPTY:
         # The demo deletes users: one that is deleted between its listing and its reading is not found.
-        unexpected = [one for one in series if one["metric"].get("error") != "not_found"]
+        unexpected = [one for one in series if one["metric"].get("reason") != "not_found"]
         assert unexpected == [], f"{asked} returns data: take it off the list"
     else:
         assert series, f"{asked} returns nothing: {asked.promql}"
@@ -69,7 +69,7 @@ EMPTY_IN_DOCUMENTS = {
     "sum by (user_pool_id, reason) (increase(cognito_exporter_sweep_failures_total[3h])) > 0": WELL,
     "sum by (user_pool_id, reason) (increase(cognito_exporter_user_read_failures_total[3h])) > 0": WELL,
     "sum by (aws_account_id, aws_region, operation) "
-    '(increase(cognito_exporter_aws_request_failures_total{error="denied"}[1h])) > 0': WELL,
+    '(increase(cognito_exporter_aws_request_failures_total{reason="denied"}[1h])) > 0': WELL,
     'cognito_user_pool_state{state="missing"} == 1': WELL,
     "sum by (user_pool_id, reason) (cognito_exporter_series_dropped) > 0": WELL,
     "cognito_exporter_identity_exposed == 1": WELL,

@@ -162,7 +162,7 @@ class _Run:
         )
         found.sweep_failures = _by_reason(page, "cognito_exporter_sweep_failures_total", "user_pool_id", "reason")
         found.call_failures = _by_reason(
-            page, "cognito_exporter_aws_request_failures_total", "aws_account_id", "operation", "error"
+            page, "cognito_exporter_aws_request_failures_total", "aws_account_id", "operation", "reason"
         )
 
     def _tell(self) -> None:

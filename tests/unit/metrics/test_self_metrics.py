@@ -44,7 +44,7 @@ def test_it_listens_to_both_hooks(own: SelfMetrics) -> None:
 def test_a_request_that_never_left_is_a_failure_but_no_request(own: SelfMetrics) -> None:
     own.request_finished(KNOWN, "AdminListDevices", 0.2, Reason.CREDENTIALS, attempted=False)
     labels = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region, "operation": "AdminListDevices"}
-    assert _value(own, "aws_request_failures_total", **labels, error="credentials") == 1
+    assert _value(own, "aws_request_failures_total", **labels, reason="credentials") == 1
     assert _value(own, "aws_requests_total", **labels) == 0
     assert _value(own, "aws_request_duration_seconds_count", **labels) == 0
 
@@ -89,12 +89,12 @@ def test_a_removed_pool_takes_its_counters_and_a_late_sweep_brings_none_back(own
 def test_requests_are_counted_by_target_operation_and_error(own: SelfMetrics) -> None:
     own.target_added(KNOWN)
     labels = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region, "operation": "AdminListDevices"}
-    assert _value(own, "aws_request_failures_total", **labels, error="throttled") == 0
+    assert _value(own, "aws_request_failures_total", **labels, reason="throttled") == 0
     own.request_finished(KNOWN, "AdminListDevices", 0.2, None, attempted=True)
     own.request_finished(KNOWN, "AdminListDevices", 0.3, Reason.THROTTLED, attempted=True)
     own.rate_limit_waited(KNOWN, "UserResourceRead", 1.5)
     assert _value(own, "aws_requests_total", **labels) == 2
-    assert _value(own, "aws_request_failures_total", **labels, error="throttled") == 1
+    assert _value(own, "aws_request_failures_total", **labels, reason="throttled") == 1
     assert _value(own, "aws_request_duration_seconds_sum", **labels) == 0.5
     category = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region, "category": "UserResourceRead"}
     assert _value(own, "rate_limit_wait_seconds_total", **category) == 1.5
@@ -126,8 +126,8 @@ def test_nothing_that_was_counted_before_the_name_is_lost(own: SelfMetrics) -> N
     own.target_named(UNKNOWN, KNOWN)
     here = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region}
     assert _value(own, "aws_requests_total", **here, operation="ListUserPools") == 2
-    assert _value(own, "aws_request_failures_total", **here, operation="ListUserPools", error="throttled") == 1
-    assert _value(own, "aws_request_failures_total", **here, operation="ListUserPools", error="timeout") == 0
+    assert _value(own, "aws_request_failures_total", **here, operation="ListUserPools", reason="throttled") == 1
+    assert _value(own, "aws_request_failures_total", **here, operation="ListUserPools", reason="timeout") == 0
     assert _value(own, "rate_limit_wait_seconds_total", **here, category="UserPoolRead") == 1.5
 
 
