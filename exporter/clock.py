@@ -1,4 +1,4 @@
-"""The only reader of wall and monotonic time."""
+"""Wall clock and monotonic clock. No other module reads the time."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time as the daemon sees it."""
+    """Source of time."""
 
     def wall(self) -> float:
-        """Seconds since the Unix epoch; may jump when the system clock is set."""
+        """Return the seconds since the Unix epoch. Can jump when the system clock is set."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only ever grow, for intervals and deadlines."""
+        """Return seconds that never decrease, for intervals and deadlines."""
         ...
 
 
 class SystemClock:
-    """The clock of the machine."""
+    """Clock of the operating system."""
 
     def wall(self) -> float:
-        """Seconds since the Unix epoch."""
+        """Return the seconds since the Unix epoch."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary fixed point."""
+        """Return the seconds since an arbitrary fixed point."""
         return time.monotonic()

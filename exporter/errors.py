@@ -1,4 +1,4 @@
-"""The exception tree; every failure carries its verdict and its metric label."""
+"""Exception hierarchy. Every AWS error carries its handling (`action`) and its metric label (`reason`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class Reason(StrEnum):
-    """The closed list behind the labels `reason` and `error`."""
+    """Values of the labels `reason` and `error`."""
 
     THROTTLED = "throttled"
     DENIED = "denied"
@@ -25,45 +25,47 @@ class Reason(StrEnum):
 
 
 class ErrorAction(Enum):
-    """What a failed call means for the sweep that made it."""
+    """Handling of a failed request by the sweep that made it."""
 
-    RETRY = "ask again later in the same sweep"
-    SKIP_USER = "this user cannot be read; go on with the next"
-    STOP_POOL = "no call of this pool can succeed now; end the sweep"
+    RETRY = "retry"
+    """Retry later in the same sweep."""
+    SKIP_USER = "skip_user"
+    """Continue with the next user."""
+    STOP_POOL = "stop_pool"
+    """End the sweep: no request for this pool can succeed."""
 
 
 class ExporterError(Exception):
-    """Base of every error this program raises on purpose."""
+    """Base class of the exporter's own errors."""
 
 
 class ConfigError(ExporterError):
-    """The configuration is wrong; `faults` lists every fault found, one line each, all of which UTF-8 can carry.
+    """Invalid configuration."""
 
-    `files` are those beside the configuration itself with which it may become right.
-    """
-
-    def __init__(self, faults: list[str], *, files: Collection[Path] = ()) -> None:
-        # The name of a file may hold bytes that are no UTF-8; Python has halves of surrogate pairs for them.
-        self.faults = tuple(fault.encode(errors="backslashreplace").decode() for fault in faults)
-        super().__init__("\n".join(self.faults))
+    def __init__(self, problems: list[str], *, files: Collection[Path] = ()) -> None:
+        # Python represents bytes of a file name that are not UTF-8 as lone surrogates, which cannot be encoded.
+        self.problems = tuple(problem.encode(errors="backslashreplace").decode() for problem in problems)
+        """All problems found, one line each."""
+        super().__init__("\n".join(self.problems))
         self.files = tuple(files)
+        """Other files that the configuration refers to; a change of one of them may fix it."""
 
 
 class Cancelled(ExporterError):
-    """What was under way was told to stop; no failure."""
+    """The operation was canceled. Not a failure."""
 
 
 class AwsError(ExporterError):
-    """A call to AWS failed.
+    """Failed request to AWS.
 
-    The text names the operation and AWS's error code only: AWS's own messages carry ARNs and user
-    names, which belong neither in logs nor on a page.
+    The text contains only the operation and the error code: messages of AWS contain ARNs and user names, which must
+    not reach logs or pages.
     """
 
     reason: ClassVar[Reason] = Reason.OTHER
-    verdict: ClassVar[ErrorAction] = ErrorAction.SKIP_USER
+    action: ClassVar[ErrorAction] = ErrorAction.SKIP_USER
     attempted = True
-    """False when no request left the process, as without credentials."""
+    """False if no request left the process, for example because there are no credentials."""
 
     def __init__(self, operation: str, code: str) -> None:
         super().__init__(f"{operation}: {code}")
@@ -72,101 +74,101 @@ class AwsError(ExporterError):
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the same call may succeed later."""
-        return self.verdict is ErrorAction.RETRY
+        """True if the same request may succeed later."""
+        return self.action is ErrorAction.RETRY
 
 
 class Throttled(AwsError):
-    """The account's quota for the category is used up at the moment."""
+    """AWS throttled the request: the account's quota for the category is exhausted."""
 
     reason = Reason.THROTTLED
-    verdict = ErrorAction.RETRY
+    action = ErrorAction.RETRY
 
 
 class Denied(AwsError):
     """IAM does not allow the operation on this pool."""
 
     reason = Reason.DENIED
-    verdict = ErrorAction.STOP_POOL
+    action = ErrorAction.STOP_POOL
 
 
 class CredentialsFault(AwsError):
-    """There are no credentials, or they have expired or are not accepted.
+    """Missing, expired or rejected credentials.
 
     Retried, because refreshable credentials may be renewed between two attempts.
     """
 
     reason = Reason.CREDENTIALS
-    verdict = ErrorAction.RETRY
+    action = ErrorAction.RETRY
 
 
 class UserNotFound(AwsError):
-    """The user vanished between the listing and the question; no failure."""
+    """The user was deleted after it was listed. Not a failure."""
 
     reason = Reason.NOT_FOUND
-    verdict = ErrorAction.SKIP_USER
+    action = ErrorAction.SKIP_USER
 
 
 class ResourceNotFound(AwsError):
-    """The pool, a group or a user does not exist; AWS does not say which of them."""
+    """The pool, a group or a user does not exist; AWS does not say which."""
 
     reason = Reason.NOT_FOUND
-    verdict = ErrorAction.STOP_POOL
+    action = ErrorAction.STOP_POOL
 
 
 class InvalidRequest(AwsError):
-    """AWS refuses the parameters, such as a filter it does not understand."""
+    """AWS rejected the parameters, for example an invalid filter."""
 
     reason = Reason.INVALID_REQUEST
-    verdict = ErrorAction.SKIP_USER
+    action = ErrorAction.SKIP_USER
 
 
 class TrackingOff(AwsError):
     """The pool is not configured to remember devices."""
 
     reason = Reason.TRACKING_OFF
-    verdict = ErrorAction.STOP_POOL
+    action = ErrorAction.STOP_POOL
 
 
 class ServerError(AwsError):
-    """AWS answered with an internal error."""
+    """Internal error of AWS."""
 
     reason = Reason.SERVER_ERROR
-    verdict = ErrorAction.RETRY
+    action = ErrorAction.RETRY
 
 
 class CallTimeout(AwsError):
-    """No answer came in time."""
+    """The response did not arrive in time."""
 
     reason = Reason.TIMEOUT
-    verdict = ErrorAction.RETRY
+    action = ErrorAction.RETRY
 
 
 class ConnectionFailed(AwsError):
-    """The endpoint could not be reached, or the connection broke."""
+    """The connection to the endpoint could not be opened, or it broke."""
 
     reason = Reason.CONNECTION
-    verdict = ErrorAction.RETRY
+    action = ErrorAction.RETRY
 
 
 class Malformed(AwsError):
-    """The answer is not what the API promises.
+    """The response does not have the documented form.
 
-    Retried, because a truncated answer looks the same as a wrong one.
+    Retried, because a truncated response looks the same as a wrong one.
     """
 
     reason = Reason.MALFORMED
-    verdict = ErrorAction.RETRY
+    action = ErrorAction.RETRY
 
 
 class EndlessListing(Malformed):
-    """The pages of a listing do not end: asking again would only follow them again."""
+    """The pages of a listing do not end. Not retried: a retry would follow the same pages."""
 
-    verdict = ErrorAction.SKIP_USER
+    action = ErrorAction.SKIP_USER
 
 
 class UnexpectedFailure(AwsError):
-    """An error that nothing above describes."""
+    """Any other error."""
 
     reason = Reason.OTHER
-    verdict = ErrorAction.RETRY
+    action = ErrorAction.RETRY

@@ -20,7 +20,7 @@ from exporter.options import (
     parse_shard,
     parse_telemetry_path,
 )
-from exporter.shard import WHOLE
+from exporter.shard import UNSHARDED
 
 T = TypeVar("T")
 Decorator = Callable[[Any], Any]
@@ -104,7 +104,7 @@ SHARD_FLAGS: tuple[Decorator, ...] = (
         "shard",
         "Which of N equal parts of the users to read, from 0; auto/N takes I from the pod's name in a StatefulSet.",
         type=_SHARD,
-        default=str(WHOLE),
+        default=str(UNSHARDED),
         metavar="I/N",
     ),
 )

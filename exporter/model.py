@@ -1,7 +1,7 @@
-"""What is known about pools, users and devices: frozen values without I/O.
+"""Immutable values that describe pools, users and devices.
 
-Every point in time is an integer number of milliseconds since the Unix epoch: Cognito gives no finer
-resolution, and integers add up exactly.
+Timestamps are integers in milliseconds since the Unix epoch: this is the resolution of Cognito, and sums of integers
+are exact.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class RememberedStatus(StrEnum):
-    """Whether a device was remembered; Cognito may leave it out."""
+    """Remembered status of a device; UNKNOWN if Cognito does not return it."""
 
     REMEMBERED = "remembered"
     NOT_REMEMBERED = "not_remembered"
@@ -19,7 +19,7 @@ class RememberedStatus(StrEnum):
 
 
 class DateSource(StrEnum):
-    """Which date a device's age is counted from."""
+    """Date that the age of a device is computed from."""
 
     AUTHENTICATED = "authenticated"
     CREATED = "created"
@@ -27,7 +27,7 @@ class DateSource(StrEnum):
 
 
 class Tracking(StrEnum):
-    """How a pool remembers devices."""
+    """Device tracking mode of a pool."""
 
     OFF = "off"
     OPT_IN = "opt_in"
@@ -35,7 +35,7 @@ class Tracking(StrEnum):
 
 
 class Mfa(StrEnum):
-    """Whether a pool asks for a second factor."""
+    """MFA setting of a pool."""
 
     OFF = "off"
     OPTIONAL = "optional"
@@ -43,7 +43,7 @@ class Mfa(StrEnum):
 
 
 class PoolState(StrEnum):
-    """The state of a pool; the first that applies, in this order."""
+    """State of a pool: the first in this order that applies."""
 
     MISSING = "missing"
     DENIED = "denied"
@@ -55,7 +55,7 @@ class PoolState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device record of one user."""
+    """Device of a user."""
 
     key: str
     remembered: RememberedStatus = RememberedStatus.UNKNOWN
@@ -64,16 +64,16 @@ class Device:
     modified_ms: int | None = None
     authenticated_ms: int | None = None
     attributes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """The attributes that the configuration asks for, by name; personal data."""
+    """Pairs of name and value of the configured device attributes, sorted by name. Personal data."""
 
     @property
     def active_ms(self) -> int | None:
-        """When the device was last seen to authenticate, else when it was made."""
+        """Time of the last authentication, or of the creation if it never authenticated; None if neither is known."""
         return self.created_ms if self.authenticated_ms is None else self.authenticated_ms
 
     @property
     def date_source(self) -> DateSource:
-        """Where `active_ms` comes from."""
+        """Date that `active_ms` returns."""
         if self.authenticated_ms is not None:
             return DateSource.AUTHENTICATED
         return DateSource.NONE if self.created_ms is None else DateSource.CREATED
@@ -81,7 +81,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class ListedUser:
-    """One user of a listing; `federated` users sign in through an external provider."""
+    """User in a listing. Federated users sign in through an external identity provider."""
 
     name: str = field(repr=False)
     federated: bool = False
@@ -89,7 +89,7 @@ class ListedUser:
 
 @dataclass(frozen=True, slots=True)
 class ListedPool:
-    """One pool of a listing."""
+    """Pool in a listing."""
 
     id: str
     name: str
@@ -97,7 +97,7 @@ class ListedPool:
 
 @dataclass(frozen=True, slots=True)
 class PoolDescription:
-    """What DescribeUserPool says about a pool."""
+    """Properties of a pool, from DescribeUserPool."""
 
     pool_id: str
     name: str
@@ -106,10 +106,10 @@ class PoolDescription:
     tracking: Tracking
     mfa: Mfa
     mfa_bypass: bool
-    """Whether a remembered device may skip the second factor."""
+    """True if remembered devices skip MFA."""
     estimated_users: int | None
 
 
 def region_of(pool_id: str) -> str:
-    """The Region in a pool id: `eu-west-1_AbCdEfGhI` stands in eu-west-1."""
+    """Return the Region of a pool id, for example eu-west-1 for `eu-west-1_AbCdEfGhI`."""
     return pool_id.partition("_")[0]

@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 from exporter.logging_setup import LogFormat, LogLevel
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 
 DEFAULT_PORT = 10617
 
@@ -62,7 +62,7 @@ class ServeOptions:
     telemetry_path: str = "/metrics"
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.LOGFMT
-    shard: Shard = WHOLE
+    shard: Shard = UNSHARDED
 
 
 def parse_listen_address(text: str) -> ListenAddress:

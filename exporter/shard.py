@@ -1,4 +1,4 @@
-"""Which users of a pool are this process's, when several processes share it."""
+"""Assignment of users to the processes of a sharded deployment."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of `count` processes, numbered from 0; each user belongs to exactly one of them."""
+    """One of `count` processes, numbered from 0. Each user belongs to exactly one of them."""
 
     ordinal: int
     count: int
 
     def owns(self, username: str) -> bool:
-        """Whether the user is ours.
+        """True if the user belongs to this shard, by the SHA-256 of the user name.
 
-        By the SHA-256 of the name, without a key: every process must come to the same answer.
+        The hash has no key, because all shards must get the same result.
         """
         if self.count == 1:
             return True
@@ -27,5 +27,5 @@ class Shard:
         return f"{self.ordinal}/{self.count}"
 
 
-WHOLE = Shard(0, 1)
-"""One process has every user."""
+UNSHARDED = Shard(0, 1)
+"""The only shard of an unsharded deployment; owns all users."""

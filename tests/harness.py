@@ -37,7 +37,7 @@ from exporter.daemon.app import App
 from exporter.logging_setup import LogFormat, LogLevel, configure_logging
 from exporter.options import ListenAddress, ServeOptions
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from exporter.tracing.start import Tracing
 from tests.fakes import eventually
 
@@ -310,7 +310,7 @@ def serving(
     *,
     access_key: str | None = ACCOUNT,
     retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
-    shard: Shard = WHOLE,
+    shard: Shard = UNSHARDED,
     lifecycle: bool = False,
     reload_interval: float = 0.0,
     clock: Clock | None = None,

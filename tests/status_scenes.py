@@ -16,7 +16,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.model import Mfa, PoolDescription, PoolState, RememberedStatus, Tracking, region_of
 from exporter.observers import Target
 from exporter.options import ListenAddress
-from exporter.shard import WHOLE
+from exporter.shard import UNSHARDED
 from exporter.status.report import Sources
 from exporter.status.routes import status_routes
 from exporter.web.server import WebServer
@@ -228,7 +228,7 @@ def sources(views: Sequence[PoolView], clock: ManualClock | None = None, *, rule
         clock=clock or ManualClock(NOW),
         version="1.2.3",
         revision="4f2c1d7",
-        shard=WHOLE,
+        shard=UNSHARDED,
         started=NOW - 3 * 86400,
         rules=lambda: rules,
     )

@@ -36,7 +36,7 @@ class AccessNeed:
     users: UserSelection
     reads_quotas: bool
     """A rate is a share of the quota, so the quota is asked for."""
-    looks: bool = False
+    discovers: bool = False
     """Pools are looked for."""
     reads_tags: bool = False
     """Those that are looked for are told by their tags."""
@@ -55,7 +55,7 @@ class Permission:
 
     action: str
     scope: Scope
-    needed: Callable[[AccessNeed], bool]
+    applies_to: Callable[[AccessNeed], bool]
 
 
 def _always(_use: AccessNeed) -> bool:
@@ -75,7 +75,7 @@ def _reads_quotas(use: AccessNeed) -> bool:
 
 
 def _discovers(use: AccessNeed) -> bool:
-    return use.looks
+    return use.discovers
 
 
 def _reads_tags(use: AccessNeed) -> bool:
@@ -123,7 +123,7 @@ def rule_access_needs(settings: Settings) -> Iterator[AccessNeed]:
                 ANY_POOL,
                 rule.template.users,
                 _shares(settings),
-                looks=True,
+                discovers=True,
                 reads_tags=bool(search.tags),
             )
 
@@ -138,7 +138,7 @@ def grants_of(use: AccessNeed) -> Iterator[Grant]:
     Raises `ConfigError` for a Region that no partition of AWS has.
     """
     for permission in PERMISSIONS.values():
-        if permission is None or not permission.needed(use):
+        if permission is None or not permission.applies_to(use):
             continue
         if permission.scope is Scope.POOL:
             yield Grant(permission.action, pool_arn(use))

@@ -76,9 +76,9 @@ class TargetClient:
         """The budget that every caller of this account and Region shares."""
         return self._rate_limiters[category]
 
-    def granted(self, category: Category, quota: float) -> None:
+    def set_quota(self, category: Category, quota: float) -> None:
         """AWS has told how many requests per second it grants."""
-        self._all_limiters.granted(self._target, category, quota)
+        self._all_limiters.set_quota(self._target, category, quota)
 
     def made_api(self) -> CognitoApi | None:
         """The client; None where none was needed yet."""

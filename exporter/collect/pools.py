@@ -28,7 +28,7 @@ from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
 from exporter.model import PoolState
 from exporter.observers import NO_TRACES, RequestCounts, SweepObserver, SweepResult, SweepTrace, Tracer
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 
 STALLED_AFTER_SECONDS = 300.0
 """Seconds without a heartbeat after which the scheduler or a sweep counts as stalled."""
@@ -60,7 +60,7 @@ class PoolManager:
         clock: Clock,
         *,
         state_path: Path | None = None,
-        shard: Shard = WHOLE,
+        shard: Shard = UNSHARDED,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         tracer: Tracer = NO_TRACES,
         after_sweep: Callable[[], None] = lambda: None,

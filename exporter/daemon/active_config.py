@@ -174,7 +174,7 @@ class ConfigurationFile:
         try:
             self._active_config.check(settings)
         except ConfigError as error:
-            raise ConfigError([f"{self._file}: {fault}" for fault in error.faults]) from None
+            raise ConfigError([f"{self._file}: {fault}" for fault in error.problems]) from None
         return partial(self._active_config.apply, settings)
 
 

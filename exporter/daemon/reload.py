@@ -192,7 +192,7 @@ class Reloader:
             try:
                 read.append(source.read())
             except ConfigError as error:
-                faults += error.faults
+                faults += error.problems
         if faults:
             raise ConfigError(faults)
         return read

@@ -182,7 +182,7 @@ def test_a_date_beyond_all_calendars_spoils_the_answer(api_over: ApiOver) -> Non
         # Whether a library trips over it first is its own affair.
         with pytest.raises((Malformed, UnexpectedFailure)) as caught:
             DEVICES(api_over(server.url), POOL)
-        assert caught.value.verdict is ErrorAction.RETRY
+        assert caught.value.action is ErrorAction.RETRY
 
 
 def test_a_connection_that_breaks_in_mid_answer_gives_no_page(api_over: ApiOver) -> None:

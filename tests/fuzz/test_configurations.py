@@ -92,8 +92,8 @@ def faults_of(text: str) -> tuple[str, ...]:
     try:
         assert isinstance(parse_settings(text, "config.yaml"), Settings)
     except ConfigError as error:
-        assert error.faults  # noqa: PT017 - refusing is one of two right outcomes
-        return error.faults
+        assert error.problems  # noqa: PT017 - refusing is one of two right outcomes
+        return error.problems
     return ()
 
 
@@ -151,7 +151,7 @@ def test_a_file_of_any_bytes_is_settings_or_faults(tmp_path_factory: pytest.Temp
     try:
         load_settings(path)
     except ConfigError as error:
-        assert_well_told(error.faults, str(path))
+        assert_well_told(error.problems, str(path))
 
 
 @given(st.data())
@@ -165,7 +165,7 @@ def test_any_web_configuration_is_settings_or_faults_that_name_nobody(
     try:
         assert isinstance(load_web_settings(path), WebSettings)
     except ConfigError as error:
-        assert_well_told(error.faults, str(path))
+        assert_well_told(error.problems, str(path))
         assert CANARY not in str(error)  # noqa: PT017 - as above
 
 

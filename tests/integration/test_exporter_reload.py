@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from exporter.emulator import Emulator
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from tests.harness import FAST, Exporter, Log, Page, config, identity_key, pool, serving, shown
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import assert_true
@@ -49,7 +49,7 @@ class World:
 
     @contextmanager
     def serving(
-        self, text: str, *, lifecycle: bool = True, reload_interval: float = 0.0, shard: Shard = WHOLE
+        self, text: str, *, lifecycle: bool = True, reload_interval: float = 0.0, shard: Shard = UNSHARDED
     ) -> Iterator[Reloadable]:
         self.file.write_text(text)
         with serving(

@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 import exporter
 from exporter.clock import SystemClock
 from exporter.emulator import Emulator, Fault, Rule
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from exporter.tracing.start import start_tracing
 from tests.fakes import eventually
 from tests.harness import Exporter, Log, config, free_port, identity_key, serving, shown
@@ -109,7 +109,7 @@ def collector() -> Iterator[Collector]:
 
 @contextmanager
 def traced(
-    text: str, directory: Path, emulator: Emulator, collector: str, *, shard: Shard = WHOLE, **environ: str
+    text: str, directory: Path, emulator: Emulator, collector: str, *, shard: Shard = UNSHARDED, **environ: str
 ) -> Iterator[Exporter]:
     """Serve with traces to a collector; OpenTelemetry reads the environment of the process."""
     environ = {**SOON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector, **environ}

@@ -15,7 +15,7 @@ KINDS = [
 
 
 def test_what_each_failure_means() -> None:
-    assert {kind.__name__: (kind.reason.value, kind.verdict) for kind in KINDS} == {
+    assert {kind.__name__: (kind.reason.value, kind.action) for kind in KINDS} == {
         "Throttled": ("throttled", ErrorAction.RETRY),
         "Denied": ("denied", ErrorAction.STOP_POOL),
         "CredentialsFault": ("credentials", ErrorAction.RETRY),
@@ -58,7 +58,7 @@ def test_a_call_that_did_not_leave_says_so_for_itself_only() -> None:
 def test_a_wrong_configuration_tells_every_fault_on_a_line_of_its_own() -> None:
     error = ConfigError(["config.yaml:1: first", "config.yaml:2: second"])
     assert str(error) == "config.yaml:1: first\nconfig.yaml:2: second"
-    assert error.faults == ("config.yaml:1: first", "config.yaml:2: second")
+    assert error.problems == ("config.yaml:1: first", "config.yaml:2: second")
 
 
 def test_every_error_of_ours_is_one_of_ours() -> None:
@@ -68,5 +68,5 @@ def test_every_error_of_ours_is_one_of_ours() -> None:
 
 def test_a_wrong_configuration_is_told_in_utf_8_whatever_its_file_is_called() -> None:
     error = ConfigError(["d\udcff/config.yaml: Ü", "b"])
-    assert error.faults == ("d\\udcff/config.yaml: Ü", "b")
+    assert error.problems == ("d\\udcff/config.yaml: Ü", "b")
     assert str(error) == "d\\udcff/config.yaml: Ü\nb"

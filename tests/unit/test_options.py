@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.options import ListenAddress, parse_listen_address, parse_shard, parse_telemetry_path
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_loopback_is_recognised(host: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "host_name", "shard"),
     [
-        ("0/1", "", WHOLE),
+        ("0/1", "", UNSHARDED),
         ("0/3", "exporter-2", Shard(0, 3)),
         ("2/3", "laptop", Shard(2, 3)),
-        ("auto/1", "exporter-0", WHOLE),
+        ("auto/1", "exporter-0", UNSHARDED),
         ("auto/3", "exporter-2", Shard(2, 3)),
         ("auto/12", "cognito-device-exporter-11", Shard(11, 12)),
         ("auto/3", "exporter-1.exporter.monitoring.svc.cluster.local", Shard(1, 3)),

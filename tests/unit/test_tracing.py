@@ -19,7 +19,7 @@ from exporter.config.settings import PoolSettings
 from exporter.errors import Cancelled, CredentialsFault, Reason, UserNotFound
 from exporter.observers import NO_TRACES, UNKNOWN_ACCOUNT, NoTraces, RequestCounts, SweepResult, SweepTrace, Target
 from exporter.retry import RetryPolicy
-from exporter.shard import WHOLE
+from exporter.shard import UNSHARDED
 from exporter.tracing.asked import is_enabled, unsupported_reason
 from exporter.tracing.otlp import Delivery
 from exporter.tracing.spans import MOST_REQUESTS, SLOW_SECONDS, follow
@@ -80,7 +80,7 @@ def test_what_cannot_be_had_is_said(environ: dict[str, str], told: str | None) -
 def test_what_cannot_be_had_is_no_reason_to_end_and_the_address_is_not_repeated() -> None:
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://user:s3cret@collector"}
     with capture_logs() as logs:
-        assert isinstance(start_tracing(environ, SystemClock(), version="1", shard=WHOLE), NoTracing)
+        assert isinstance(start_tracing(environ, SystemClock(), version="1", shard=UNSHARDED), NoTracing)
     (line,) = logs
     assert (line["event"], line["log_level"]) == ("no traces", "warning")
     assert "s3cret" not in str(line)

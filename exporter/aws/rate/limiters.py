@@ -87,7 +87,7 @@ class RateLimiters:
         """The categories whose rate is a share of the quota, so that the quota must be known."""
         return tuple(category for category in Category if isinstance(self._rates[category], Share))
 
-    def granted(self, target: Target, category: Category, quota: float) -> None:
+    def set_quota(self, target: Target, category: Category, quota: float) -> None:
         """AWS has told how many requests per second it grants; a rate that is a share of them follows."""
         with self._lock:
             of_target = self._targets.get(target)

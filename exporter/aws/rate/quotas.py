@@ -38,7 +38,7 @@ def wait(over: threading.Event, seconds: float) -> None:
 class QuotaConsumer(Account, RequestObserver, Protocol):
     """Whose quotas are asked for."""
 
-    def granted(self, category: Category, quota: float) -> None:
+    def set_quota(self, category: Category, quota: float) -> None:
         """AWS has told how many requests per second it grants."""
         ...
 
@@ -94,5 +94,5 @@ class QuotaPoller:
                 error=str(error),
             )
         else:
-            grantee.granted(category, quota)
+            grantee.set_quota(category, quota)
             self._wait(over, LIMIT_MANAGEMENT_SECONDS)

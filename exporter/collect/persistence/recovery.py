@@ -21,7 +21,7 @@ from exporter.collect.persistence.writer import NULL_WRITER, Batch, Failures, Po
 from exporter.collect.records import verify
 from exporter.config.settings import Detail, PoolSettings
 from exporter.identity import Identity, read_key
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 
 KEY_BYTES = 32
 
@@ -85,7 +85,7 @@ NO_RECOVERY = NoRecovery()
 class FileRecovery:
     """Recovery from a state file. Implements `writer.StateFile` for its own journal."""
 
-    def __init__(self, path: Path, failures: Failures, clock: Clock, shard: Shard = WHOLE) -> None:
+    def __init__(self, path: Path, failures: Failures, clock: Clock, shard: Shard = UNSHARDED) -> None:
         """Open the file for the data of `shard`. A corrupt file is moved aside and a new one is created.
 
         Raises `StateUnusable` if no file can be opened or created.
@@ -225,7 +225,7 @@ class FileRecovery:
         return restored
 
 
-def recover(path: Path | None, failures: Failures, clock: Clock, shard: Shard = WHOLE) -> Recovery:
+def recover(path: Path | None, failures: Failures, clock: Clock, shard: Shard = UNSHARDED) -> Recovery:
     """Open the state file. Return `NoRecovery` if `path` is None or the file cannot be opened."""
     if path is None:
         return NoRecovery()
@@ -237,7 +237,7 @@ def recover(path: Path | None, failures: Failures, clock: Clock, shard: Shard = 
         return NoRecovery()
 
 
-def key_of(pool: PoolSettings, identity: Identity, shard: Shard = WHOLE) -> PoolKey:
+def key_of(pool: PoolSettings, identity: Identity, shard: Shard = UNSHARDED) -> PoolKey:
     """Return the key under which the data of a pool is stored.
 
     Data of another user selection, shard, identity key, detail level or set of device attributes has another key,

@@ -21,7 +21,7 @@ from exporter.config.settings import PoolSettings
 from exporter.errors import Reason
 from exporter.identity import Identity
 from exporter.model import Device, PoolDescription, PoolState, Tracking
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 
 PUBLISH_SECONDS = 1.0
 """Minimum number of seconds between publications during a sweep."""
@@ -43,7 +43,7 @@ class PoolStore:
         journal: PoolWriter = NULL_WRITER,
         *,
         series_limit: Callable[[], int] = lambda: sys.maxsize,
-        shard: Shard = WHOLE,
+        shard: Shard = UNSHARDED,
     ) -> None:
         """Create an empty store. All changes are also passed to `journal`."""
         self.settings = settings

@@ -202,11 +202,11 @@ class WorkerPool:
             self._finish_one()
 
     def _failed(self, task: ReadTask, error: AwsError) -> None:
-        if error.verdict is ErrorAction.STOP_POOL:
+        if error.action is ErrorAction.STOP_POOL:
             self._end(error)
             return
         with self._lock:
-            if error.verdict is ErrorAction.RETRY:
+            if error.action is ErrorAction.RETRY:
                 if self._nothing_gets_through():
                     self._fail(error)
                     return

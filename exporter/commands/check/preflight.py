@@ -126,7 +126,7 @@ class _PermissionProbe:
 def _probe_remaining(use: AccessNeed, way: PoolAccess, account: str | None, *, quotas: bool) -> Iterator[Finding]:
     """Yield the findings of all operations but DescribeUserPool, which `preflight` calls first."""
     for operation, permission in PERMISSIONS.items():
-        if permission is None or not permission.needed(use):
+        if permission is None or not permission.applies_to(use):
             continue
         for trial in _trials(operation, use, way, quotas=quotas):
             text = _tried(trial, way, partial(_denied, use, permission, account))

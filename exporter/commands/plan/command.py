@@ -26,7 +26,7 @@ from exporter.config.settings import PoolSettings, Settings, Share, TargetSettin
 from exporter.errors import AwsError, CredentialsFault, Denied, ResourceNotFound
 from exporter.observers import Target
 from exporter.retry import DEFAULT_RETRY_POLICY, Retrier, RetryPolicy
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from exporter.stdout import writing_to_stdout
 
 HOLDS, INCOMPLETE, DOES_NOT_HOLD = 0, 1, 3
@@ -39,7 +39,7 @@ class PlanOptions:
 
     as_json: bool = False
     effort: SampleSize = field(default_factory=SampleSize)
-    shard: Shard = WHOLE
+    shard: Shard = UNSHARDED
 
 
 def run_plan(

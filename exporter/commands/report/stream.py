@@ -13,7 +13,7 @@ from exporter.config.settings import PoolSettings
 from exporter.errors import Reason
 from exporter.identity import Identity
 from exporter.model import Device, PoolDescription, PoolState
-from exporter.shard import WHOLE
+from exporter.shard import UNSHARDED
 
 
 class DeviceStream:
@@ -22,7 +22,7 @@ class DeviceStream:
     The sweep must identify users by `exporter.identity.RawIdentity`: user names and labels are derived from it.
     """
 
-    shard = WHOLE
+    shard = UNSHARDED
 
     def __init__(
         self,

@@ -54,7 +54,7 @@ def load_web_settings(path: Path) -> WebSettings:
     try:
         return _read(path, files)
     except ConfigError as error:
-        raise WebConfigError(error.faults, files.stamps) from None
+        raise WebConfigError(error.problems, files.stamps) from None
 
 
 def _read(path: Path, files: _Files) -> WebSettings:

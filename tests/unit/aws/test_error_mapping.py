@@ -34,9 +34,9 @@ def answer(code: str, status: int = 400, operation: str = "AdminListDevices") ->
         ("Unheard", 400, Reason.OTHER, ErrorAction.RETRY),
     ],
 )
-def test_what_aws_answers(code: str, status: int, reason: Reason, verdict: ErrorAction) -> None:
+def test_what_aws_answers(code: str, status: int, reason: Reason, action: ErrorAction) -> None:
     error = from_exception("AdminListDevices", answer(code, status))
-    assert (error.reason, error.verdict) == (reason, verdict)
+    assert (error.reason, error.action) == (reason, action)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def faults_of(directory: Path, text: str) -> list[str]:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load_settings(path)
-    return [fault.removeprefix(f"{path}:") for fault in caught.value.faults]
+    return [fault.removeprefix(f"{path}:") for fault in caught.value.problems]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -84,7 +84,7 @@ def test_the_state_file_is_no_file_of_the_web_configuration(tmp_path: Path) -> N
     for name in ("web.yml", "tls.key", "state.db"):
         with pytest.raises(ConfigError) as caught:
             require_state_apart(settings(tmp_path, name), Path("c.yaml"), [web, tls])
-        assert caught.value.faults == (
+        assert caught.value.problems == (
             "c.yaml: state.path: a file of the web configuration, expected a file of its own",
         )
     require_state_apart(settings(tmp_path, "other.db"), Path("c.yaml"), [web, tls])

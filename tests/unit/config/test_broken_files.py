@@ -24,7 +24,7 @@ ONE_POOL = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"
 def faults_of(path: Path) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_settings(path)
-    return [fault.replace(f"{path.parent}/", "") for fault in caught.value.faults]
+    return [fault.replace(f"{path.parent}/", "") for fault in caught.value.problems]
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
@@ -76,13 +76,13 @@ def test_a_pipe_with_a_configuration_in_it_is_refused_as_it_can_be_read_once() -
     finally:
         os.close(reads)
         os.close(writes)
-    assert caught.value.faults == (f"{path}: a pipe, expected a regular file",)
+    assert caught.value.problems == (f"{path}: a pipe, expected a regular file",)
 
 
 def test_a_device_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(Path(os.devnull))
-    assert caught.value.faults == (f"{os.devnull}: a device, expected a regular file",)
+    assert caught.value.problems == (f"{os.devnull}: a device, expected a regular file",)
 
 
 OF_ITS_OWN_SESSION = """

@@ -359,7 +359,7 @@ def faults_of(text: str) -> tuple[str, ...]:
     try:
         parse_settings(text, "config.yaml")
     except ConfigError as error:
-        return error.faults
+        return error.problems
     return ()
 
 

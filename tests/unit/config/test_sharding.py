@@ -10,7 +10,7 @@ from exporter.config.load import load_settings
 from exporter.config.settings import Settings
 from exporter.config.sharding import require_shared_keys
 from exporter.errors import ConfigError
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 
 POOLS = """
 pools:
@@ -36,7 +36,7 @@ def settings(directory: Path, pools: str) -> Settings:
 def test_every_pool_whose_labels_would_differ_between_shards_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         require_shared_keys(settings(tmp_path, POOLS + KEYLESS), Shard(0, 2))
-    assert caught.value.faults == (
+    assert caught.value.problems == (
         (
             "eu-west-1_User: --shard 0/2 with identity hmac and detail user needs a key that all shards share, "
             "expected identity_key_file"
@@ -59,4 +59,4 @@ def test_pools_that_a_rule_may_find_need_a_shared_key_too(tmp_path: Path) -> Non
 
 
 def test_one_process_needs_no_shared_key(tmp_path: Path) -> None:
-    require_shared_keys(settings(tmp_path, POOLS + KEYLESS), WHOLE)
+    require_shared_keys(settings(tmp_path, POOLS + KEYLESS), UNSHARDED)

@@ -30,7 +30,7 @@ from exporter.config.settings import (
 from exporter.daemon.active_config import ActiveConfig, ConfigurationFile
 from exporter.errors import ConfigError
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from tests.fakes import FakeCognito, FakePool, OffsetClock, eventually
 from tests.unit.collect.listed_pools import device, settings
 
@@ -51,7 +51,7 @@ def configured(*pools: PoolSettings, rates: dict[str, Any] | None = None, state:
 class World:
     """The parts that a configuration is put in force in, over the fake."""
 
-    def __init__(self, first: Settings, shard: Shard = WHOLE) -> None:
+    def __init__(self, first: Settings, shard: Shard = UNSHARDED) -> None:
         self.clock = OffsetClock()
         self.own = SelfMetrics(version="test")
         self.api = FakeCognito({name: FakePool(users={"ann": (device("a"),)}) for name in (FIRST, SECOND)})
@@ -146,7 +146,7 @@ def test_the_state_file_is_that_of_the_start(tmp_path: Path, before: str | None,
     with pytest.raises(ConfigError) as caught:
         world.in_force.apply(configured(pool(FIRST), state=paths[1]))
     now, then = (path or "null" for path in paths)
-    assert caught.value.faults == (f"state.path: cannot change without a restart, expected {now} (found {then})",)
+    assert caught.value.problems == (f"state.path: cannot change without a restart, expected {now} (found {then})",)
 
 
 def test_shards_refuse_labels_that_would_differ() -> None:
@@ -253,7 +253,7 @@ def test_what_a_running_process_cannot_take_is_told_with_the_file(tmp_path: Path
     path.write_text(f"{YAML}state:\n  path: other.db\n")
     with pytest.raises(ConfigError) as caught:
         file.read()
-    (fault,) = caught.value.faults
+    (fault,) = caught.value.problems
     assert fault.startswith(f"{path}: state.path: cannot change without a restart, expected null (found ")
 
 

@@ -276,7 +276,7 @@ def test_a_state_file_that_is_one_of_the_web_configuration_is_refused_and_left_a
     flags = replace(options(), config_file=tmp_path / "config.yaml", web_config_file=web)
     with pytest.raises(ConfigError) as caught:
         App(replace(configured(pool()), state_path=state), flags)
-    assert caught.value.faults == (
+    assert caught.value.problems == (
         f"{tmp_path}/config.yaml: state.path: a file of the web configuration, expected a file of its own",
     )
     assert web.read_text() == "{}\n"

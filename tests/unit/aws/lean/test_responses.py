@@ -75,7 +75,7 @@ def outcome(read: Read, body: bytes) -> Page[Any] | PoolDescription | str:
     try:
         return read(body)
     except (Malformed, UnexpectedFailure) as error:  # the second where botocore trips over a date beyond all calendars
-        assert error.verdict is ErrorAction.RETRY  # noqa: PT017 - refusing is one of two right outcomes
+        assert error.action is ErrorAction.RETRY  # noqa: PT017 - refusing is one of two right outcomes
         return "refused"
 
 

@@ -28,14 +28,14 @@ def test_a_share_is_of_the_documented_default_until_aws_tells_the_quota() -> Non
     some = rate_limiters(UserResourceRead=Share(0.2))
     some.use(TARGET)
     assert configured(some, READ) == (0.2 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
-    some.granted(TARGET, READ, 400)
+    some.set_quota(TARGET, READ, 400)
     assert configured(some, READ) == (80, 400, True)
 
 
 def test_a_plain_rate_does_not_follow_the_quota() -> None:
     some = rate_limiters()
     some.use(TARGET)
-    some.granted(TARGET, READ, 400)
+    some.set_quota(TARGET, READ, 400)
     assert configured(some, READ) == (5, 400, True)
 
 
@@ -47,7 +47,7 @@ def test_only_categories_whose_rate_is_a_share_need_their_quota() -> None:
 def test_each_shard_takes_its_part_of_rates_and_of_shares() -> None:
     some = rate_limiters(4, UserResourceRead=Share(0.2))
     some.use(TARGET)
-    some.granted(TARGET, READ, 400)
+    some.set_quota(TARGET, READ, 400)
     assert configured(some, READ)[0] == 20
     assert configured(some, LIST)[0] == pytest.approx(5 / 4)
 
@@ -55,7 +55,7 @@ def test_each_shard_takes_its_part_of_rates_and_of_shares() -> None:
 def test_other_rates_keep_the_quota_that_was_told() -> None:
     some = rate_limiters(UserResourceRead=Share(0.2))
     some.use(TARGET)
-    some.granted(TARGET, READ, 400)
+    some.set_quota(TARGET, READ, 400)
     some.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
     assert configured(some, READ)[0] == 200
     assert configured(some, LIST)[0] == 7
@@ -68,7 +68,7 @@ def test_budgets_go_with_the_last_connection() -> None:
     assert some.states()
     some.release(TARGET)
     assert not some.states()
-    some.granted(TARGET, READ, 400)
+    some.set_quota(TARGET, READ, 400)
     assert not some.states()
 
 
@@ -76,7 +76,7 @@ def test_an_account_that_gets_its_name_keeps_its_budgets_and_what_aws_told() -> 
     some = rate_limiters(UserResourceRead=Share(0.2))
     unnamed = Target("unknown", "eu-west-1")
     before = some.use(unnamed)
-    some.granted(unnamed, READ, 400)
+    some.set_quota(unnamed, READ, 400)
     assert some.rename(unnamed, TARGET) is before
     assert configured(some, READ) == (80, 400, True)
     assert {state.target for state in some.states()} == {TARGET}

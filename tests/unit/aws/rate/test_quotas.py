@@ -29,7 +29,7 @@ class Asked(FakeAccount, RecordingObserver):
         self.rate_limiters = RateLimiters(SHARED, ManualClock())
         self._waits = waits
 
-    def granted(self, category: Category, quota: float) -> None:
+    def set_quota(self, category: Category, quota: float) -> None:
         self.known.append((category, quota))
 
     def wait(self, over: threading.Event, seconds: float) -> None:

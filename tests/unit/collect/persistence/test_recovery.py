@@ -26,7 +26,7 @@ from exporter.config.settings import Detail, PoolSettings, UserSelection
 from exporter.errors import Reason
 from exporter.identity import HmacIdentity, Identity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from tests.fakes import ManualClock, eventually
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
@@ -56,7 +56,7 @@ class Process:
         *,
         pool: PoolSettings | None = None,
         identity: Identity = IDENTITY,
-        shard: Shard = WHOLE,
+        shard: Shard = UNSHARDED,
     ) -> None:
         self.failures = Counting()
         pool = pool or settings(detail=Detail.DEVICE)
@@ -386,8 +386,8 @@ def test_what_was_pending_in_another_shape_takes_nothing_from_this_one(path: Pat
 SHARDS = pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param(WHOLE, Shard(1, 2), id="narrower"),
-        pytest.param(Shard(1, 2), WHOLE, id="wider"),
+        pytest.param(UNSHARDED, Shard(1, 2), id="narrower"),
+        pytest.param(Shard(1, 2), UNSHARDED, id="wider"),
         pytest.param(Shard(0, 2), Shard(1, 2), id="moved"),
         pytest.param(Shard(0, 3), Shard(0, 2), id="another number"),
     ],

@@ -15,7 +15,7 @@ from exporter.errors import AwsError
 from exporter.identity import Identity, RawIdentity
 from exporter.model import Device
 from exporter.retry import RetryPolicy
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from tests.fakes import FakeCognito, FakePool, RecordingObserver, reader_of
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
@@ -32,7 +32,7 @@ class SweepHarness:
         *,
         page_size: int = 60,
         clock: Clock | None = None,
-        shard: Shard = WHOLE,
+        shard: Shard = UNSHARDED,
         identity: Identity | None = None,
     ) -> None:
         self.pool = pool

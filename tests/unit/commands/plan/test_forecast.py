@@ -17,7 +17,7 @@ from exporter.config.settings import Detail, Limits, RuleSettings, Search, Share
 from exporter.errors import Reason
 from exporter.model import Tracking
 from exporter.observers import Target
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from tests.unit.collect.listed_pools import settings
 from tests.unit.commands.plan.schema import schema
 
@@ -45,7 +45,7 @@ def known(users: int = 600, pool_id: str = "eu-west-1_AbCdEfGhI", **changes: Any
     return replace(found, **changes)
 
 
-def forecast_of(*pools: PoolSurvey, limits: Limits = LIMITS, shard: Shard = WHOLE, **rest: Any) -> Forecast:
+def forecast_of(*pools: PoolSurvey, limits: Limits = LIMITS, shard: Shard = UNSHARDED, **rest: Any) -> Forecast:
     found = forecast(pools, rest.get("failed", ()), limits, rest.get("quotas", {}), shard)
     jsonschema.validate(document(found), schema())
     return found
@@ -133,7 +133,7 @@ def rule(*regions: str, interval: float = 600.0, **tags: str) -> RuleSettings:
     return RuleSettings(searches, interval, settings())
 
 
-def discovering(*rules: RuleSettings, shard: Shard = WHOLE) -> list[str]:
+def discovering(*rules: RuleSettings, shard: Shard = UNSHARDED) -> list[str]:
     """What a forecast says of discovery, in text and JSON alike."""
     found = replace(forecast_of(known(600), shard=shard), rules=rules)
     said = [line for line in document(found)["assumptions"] if "discovery" in line]

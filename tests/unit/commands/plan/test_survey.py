@@ -15,7 +15,7 @@ from exporter.commands.pool_access import retrier
 from exporter.config.settings import UserSelection
 from exporter.errors import AwsError, Denied, ResourceNotFound, Throttled
 from exporter.model import Device, Tracking
-from exporter.shard import WHOLE, Shard
+from exporter.shard import UNSHARDED, Shard
 from tests.fakes import FakeCognito, FakePool, reader_of
 from tests.harness import FAST_RETRIES
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
@@ -30,7 +30,9 @@ def cognito(users: int, *, federated: int = 0, devices: Iterable[Device] = (devi
     return FakeCognito({POOL_ID: pool})
 
 
-def surveyed(api: FakeCognito, *, shard: Shard = WHOLE, effort: SampleSize | None = None, **changes: Any) -> PoolSurvey:
+def surveyed(
+    api: FakeCognito, *, shard: Shard = UNSHARDED, effort: SampleSize | None = None, **changes: Any
+) -> PoolSurvey:
     ask = retrier(FAST_RETRIES, threading.Event())
     return survey(settings(**changes), reader_of(api, POOL_ID), shard, effort or SampleSize(), ask)
 

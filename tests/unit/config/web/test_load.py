@@ -77,8 +77,8 @@ def faults(directory: Path, text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(directory, text)
     prefix = f"{directory / 'web.yml'}:"
-    assert all(fault.startswith(prefix) for fault in caught.value.faults)
-    return [fault.removeprefix(prefix) for fault in caught.value.faults]
+    assert all(fault.startswith(prefix) for fault in caught.value.problems)
+    return [fault.removeprefix(prefix) for fault in caught.value.problems]
 
 
 ONE_FAULT = {
@@ -357,7 +357,7 @@ def test_a_billion_requests_may_come_at_once(directory: Path) -> None:
 def test_a_pipe_is_no_web_configuration(directory: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_web_settings(directory / "pipe")
-    assert caught.value.faults == (f"{directory / 'pipe'}: a pipe, expected a regular file",)
+    assert caught.value.problems == (f"{directory / 'pipe'}: a pipe, expected a regular file",)
 
 
 def test_a_section_at_fault_hides_no_mistake_of_another(directory: Path) -> None:
