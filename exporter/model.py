@@ -52,6 +52,11 @@ class PoolState(StrEnum):
     UNREAD = "unread"
     OK = "ok"
 
+    @property
+    def is_down(self) -> bool:
+        """True if the last sweep failed as a whole."""
+        return self in {PoolState.MISSING, PoolState.DENIED, PoolState.FAILING}
+
 
 @dataclass(frozen=True, slots=True)
 class Device:

@@ -34,6 +34,11 @@ class UserSelection:
     groups: tuple[str, ...] | None = None
     filter: str | None = None
 
+    @property
+    def is_everyone(self) -> bool:
+        """True if every user of the pool is selected."""
+        return self.usernames is None and self.groups is None and self.filter is None
+
 
 @dataclass(frozen=True, slots=True)
 class Threshold:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from exporter.model import PoolState
 from exporter.status import wording as words
 from exporter.status.document import Pool, Sweep
 from exporter.status.html import Html, joined, tag
@@ -20,8 +19,6 @@ _COLUMNS = (
     Column("Last success"),
     Column("Trouble", "trouble"),
 )
-
-_FAILED = frozenset({PoolState.MISSING, PoolState.DENIED, PoolState.FAILING})
 
 
 def pools_table(pools: Sequence[Pool], now: datetime) -> Html:
@@ -71,7 +68,7 @@ def _sweep(pool: Pool, now: datetime) -> Html | None:
         return _under_way(pool, pool.sweep)
     if pool.next_sweep is None:
         return None
-    what = "retry" if pool.state in _FAILED else "next"
+    what = "retry" if pool.state.is_down else "next"
     due = moment(pool.next_sweep, f"{what} {words.ahead(pool.next_sweep, now)}")
     if pool.last_sweep_duration_seconds is None:
         return due
@@ -106,11 +103,11 @@ def _trouble(pool: Pool, now: datetime) -> Html | None:
 
 def _failure(pool: Pool, now: datetime) -> Html | None:
     failure, success = pool.last_failure, pool.last_sweep_success
-    if failure is not None and (pool.state in _FAILED or success is None or success < failure.time):
+    if failure is not None and (pool.state.is_down or success is None or success < failure.time):
         meaning = words.REASON_MEANINGS[failure.reason]
         when = moment(failure.time, words.ago(failure.time, now))
         return joined(tag("span", tag("code", failure.reason.value), " ", when), tag("small", meaning))
-    return tag("small", "failed before this start") if pool.state in _FAILED else None
+    return tag("small", "failed before this start") if pool.state.is_down else None
 
 
 def _users_not_read(pool: Pool) -> Html | None:

@@ -17,7 +17,6 @@ ATTENTION, OVERDUE = "attention", "overdue"
 CHOICES = (ATTENTION, *(state.value for state in PoolState), OVERDUE)
 """What `?state=` takes; several are one or the other."""
 
-_DOWN = frozenset({PoolState.MISSING, PoolState.DENIED, PoolState.FAILING})
 _OFF = "off"
 
 
@@ -44,7 +43,7 @@ class View:
 
 def needs_attention(pool: Pool) -> bool:
     """Whether somebody should look at the pool."""
-    return pool.state in _DOWN or pool.overdue or bool(pool.users_not_read)
+    return pool.state.is_down or pool.overdue or bool(pool.users_not_read)
 
 
 def belongs(pool: Pool, choice: str) -> bool:

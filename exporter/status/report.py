@@ -215,7 +215,7 @@ def _selection(users: config.UserSelection) -> status.Selection:
         return status.Selection(kind="usernames", count=len(users.usernames))
     if users.groups is not None:
         return status.Selection(kind="groups", count=len(users.groups))
-    return status.Selection(kind="everyone" if users.filter is None else "filter", count=None)
+    return status.Selection(kind="everyone" if users.is_everyone else "filter", count=None)
 
 
 def _configuration(settings: config.Settings, counted: _Counted) -> status.Configuration:

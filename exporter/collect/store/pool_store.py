@@ -29,8 +29,6 @@ PUBLISH_SECONDS = 1.0
 PUBLISH_SHARE = 0.02
 """Maximum share of time spent on publishing. Large pools are therefore published less often."""
 
-_DOWN = frozenset({PoolState.MISSING, PoolState.DENIED, PoolState.FAILING})
-
 
 class PoolStore:
     """Data of one pool, the time of each read, and the result of the last sweep. Thread-safe."""
@@ -89,7 +87,7 @@ class PoolStore:
             self._complete_once = header.complete_once
             self._can_resume = header.sweeping
             self._failing_since = self._monotonic_of(header.failing_since)
-            down = header.state in _DOWN
+            down = header.state.is_down
             self._view = replace(
                 self._view,
                 state=header.state,
@@ -360,9 +358,7 @@ class PoolStore:
         if self._complete_once:
             return len(self._users)
         description = self._view.description
-        selection = self.settings.users
-        everyone = selection.usernames is None and selection.groups is None and selection.filter is None
-        if description is None or description.estimated_users is None or not everyone:
+        if description is None or description.estimated_users is None or not self.settings.users.is_everyone:
             return None
         return description.estimated_users // self.shard.count
 

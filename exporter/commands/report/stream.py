@@ -80,8 +80,7 @@ class DeviceStream:
     def described(self, description: PoolDescription) -> None:
         """Store the account and, if every user is selected, the estimated number of users."""
         self._account_id = description.account_id
-        selection = self.settings.users
-        if selection.usernames is None and selection.groups is None and selection.filter is None:
+        if self.settings.users.is_everyone:
             self.users_expected = description.estimated_users
 
     def enumerated(self, users: int) -> None:
