@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from exporter.collect.records import STAMP_SIZE, devices_of
+from exporter.collect.records import HEADER_SIZE, decode_devices
 from exporter.emulator import Emulator
 from exporter.identity import HmacIdentity, read_key
 from exporter.model import Device
@@ -17,7 +17,7 @@ def in_file(path: Path) -> dict[bytes, tuple[Device, ...]]:
     """Every user in the state file, by identity."""
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute("SELECT identity, record FROM users").fetchall()
-    return {identity: devices_of(record[STAMP_SIZE:]) for identity, record in rows}
+    return {identity: decode_devices(record[HEADER_SIZE:]) for identity, record in rows}
 
 
 def expected(emulator: Emulator, pool_id: str, key: Path) -> Mapping[bytes, tuple[Device, ...]]:

@@ -17,7 +17,7 @@ from exporter.collect.persistence.recovery import Recovery, key_of, recover, sto
 from exporter.collect.persistence.sqlite import Restored
 from exporter.collect.persistence.writer import PoolWriter
 from exporter.collect.pool_search import DiscoveryCompleteness
-from exporter.collect.records import reshaped
+from exporter.collect.records import reduce_details
 from exporter.collect.scheduler import SweepScheduler
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
@@ -383,7 +383,9 @@ def _reshaped(known: Restored, old: PoolSettings, new: PoolSettings) -> Restored
     if new.detail is not Detail.POOL and {*new.device_attributes} == {*old.device_attributes}:
         return known
     attributes = None if new.detail is Detail.POOL else frozenset(new.device_attributes)
-    return Restored(known.header, [(who, reshaped(record, attributes=attributes)) for who, record in known.records])
+    return Restored(
+        known.header, [(who, reduce_details(record, attributes=attributes)) for who, record in known.records]
+    )
 
 
 def _result(outcome: Outcome, view: PoolView, spending: RequestCounts) -> SweepResult:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from exporter.collect.persistence.recovery import key_of, recover
 from exporter.collect.persistence.sqlite import APPLICATION_ID, SCHEMA_VERSION, Restored, SqliteState
 from exporter.collect.persistence.writer import Batch, PoolHeader
-from exporter.collect.records import body_of, stamped
+from exporter.collect.records import encode_devices, make_record
 from exporter.collect.store.pool_store import PoolStore
 from exporter.config.settings import Detail
 from exporter.identity import HmacIdentity
@@ -89,9 +89,9 @@ def batch(pool_id: str, users: range) -> Batch:
         last_success=1_700_000_001.0,
         failing_since=None,
     )
-    body = body_of([device()], whole=True)
+    payload = encode_devices([device()], with_details=True)
     records: dict[bytes, bytes | None] = {
-        IDENTITY.of(pool_id, str(user)): stamped(body, 1_700_000_000, 1) for user in users
+        IDENTITY.of(pool_id, str(user)): make_record(payload, 1_700_000_000, 1) for user in users
     }
     return Batch(header, forget=False, records=records)
 
@@ -111,7 +111,7 @@ def restart(path: Path) -> dict[str, Restored]:
                 store = PoolStore(pool, IDENTITY, ManualClock(), recovery.journal(pool, IDENTITY))
                 store.restore(found[pool.id])
                 assert store.view().data is not None
-        recovery.journal(POOLS[0], IDENTITY).put(b"somebody", stamped(body_of([], whole=True), 1, 1))
+        recovery.journal(POOLS[0], IDENTITY).put(b"somebody", make_record(encode_devices([], with_details=True), 1, 1))
         return found
     finally:
         recovery.start()
@@ -160,8 +160,8 @@ def same(found: Restored, known: Restored) -> bool:
 def test_bytes_changed_in_the_file_restore_all_or_nothing(
     place: Path, kept: Kept, damage: list[tuple[int, bytes]]
 ) -> None:
-    whole = restarted_once(place, kept)
-    assert_all_or_nothing(restart(put(place, damaged(whole, damage))), kept)
+    intact = restarted_once(place, kept)
+    assert_all_or_nothing(restart(put(place, damaged(intact, damage))), kept)
 
 
 def restarted_once(place: Path, kept: Kept) -> bytes:
@@ -202,8 +202,8 @@ def test_a_digit_changed_in_what_is_kept_of_a_pool_is_noticed(
 
 @given(cut=st.integers(0, 400_000))
 def test_a_file_that_was_cut_restores_all_or_nothing(place: Path, kept: Kept, cut: int) -> None:
-    whole = restarted_once(place, kept)
-    assert_all_or_nothing(restart(put(place, whole[: cut % len(whole)])), kept)
+    intact = restarted_once(place, kept)
+    assert_all_or_nothing(restart(put(place, intact[: cut % len(intact)])), kept)
 
 
 @given(file=st.binary(max_size=6000), log=st.binary(max_size=200), is_named=st.booleans())

@@ -219,7 +219,7 @@ class FileRecovery:
         restored = self._state.load(key_of(pool, identity, self._shard))
         if restored is not None:
             try:
-                verify([record for _, record in restored.records], whole=pool.detail is not Detail.POOL)
+                verify([record for _, record in restored.records], with_details=pool.detail is not Detail.POOL)
             except ValueError as error:
                 raise StateDamaged(str(error)) from error
         return restored

@@ -11,7 +11,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import TypeVar
 
-from exporter.collect.records import DEVICE_FLAGS, DeviceFlags, all_gists, count_of, gists_of
+from exporter.collect.records import DEVICE_FLAGS, DeviceFlags, device_count, iter_all_summaries, iter_summaries
 from exporter.collect.snapshot import ActivityIndex, DetailCounts
 from exporter.model import DateSource, RememberedStatus
 
@@ -36,45 +36,45 @@ class PoolAggregates:
     def __init__(self) -> None:
         self.users = 0
         self._dated_users = 0
-        self._kinds: Counter[int] = Counter()
+        self._flag_counts: Counter[int] = Counter()
         self._per_user: Counter[int] = Counter()
-        self._moments = {status: _TimestampMultiset() for status in RememberedStatus}
+        self._activity = {status: _TimestampMultiset() for status in RememberedStatus}
 
-    def add(self, body: bytes) -> None:
+    def add(self, payload: bytes) -> None:
         """Add a user with these devices."""
-        self._count(body, 1)
+        self._count(payload, 1)
 
-    def remove(self, body: bytes) -> None:
+    def remove(self, payload: bytes) -> None:
         """Remove a user with these devices."""
-        self._count(body, -1)
+        self._count(payload, -1)
 
-    def add_all(self, bodies: Collection[bytes]) -> None:
+    def add_all(self, payloads: Collection[bytes]) -> None:
         """Add many users at once, for example after a restart: a million devices in well under a second."""
-        self.users += len(bodies)
-        sizes = Counter(map(count_of, bodies))
+        self.users += len(payloads)
+        sizes = Counter(map(device_count, payloads))
         self._per_user += sizes
-        moments: dict[int, list[int]] = {}
-        for code, active_ms in all_gists(bodies):
-            moments.setdefault(code, []).append(active_ms)
-        for code, found in moments.items():
-            self._kinds[code] += len(found)
-            kind = DEVICE_FLAGS[code]
-            if kind.source is not DateSource.NONE:
-                self._moments[kind.remembered].extend(found)
-        if any(DEVICE_FLAGS[code].source is DateSource.NONE for code in moments):
-            self._dated_users += sum(map(_is_dated, bodies))
+        by_code: dict[int, list[int]] = {}
+        for code, active_ms in iter_all_summaries(payloads):
+            by_code.setdefault(code, []).append(active_ms)
+        for code, times in by_code.items():
+            self._flag_counts[code] += len(times)
+            flags = DEVICE_FLAGS[code]
+            if flags.source is not DateSource.NONE:
+                self._activity[flags.remembered].extend(times)
+        if any(DEVICE_FLAGS[code].source is DateSource.NONE for code in by_code):
+            self._dated_users += sum(map(_is_dated, payloads))
         else:
-            self._dated_users += len(bodies) - sizes[0]
+            self._dated_users += len(payloads) - sizes[0]
 
     @property
     def devices(self) -> Mapping[RememberedStatus, int]:
         """Number of devices by remembered status. Every status is present."""
-        return self._by(RememberedStatus, lambda kind: kind.remembered)
+        return self._by(RememberedStatus, lambda flags: flags.remembered)
 
     @property
     def date_sources(self) -> Mapping[DateSource, int]:
         """Number of devices by the source of their date. Every source is present."""
-        return self._by(DateSource, lambda kind: kind.source)
+        return self._by(DateSource, lambda flags: flags.source)
 
     @property
     def detail_counts(self) -> DetailCounts:
@@ -83,9 +83,9 @@ class PoolAggregates:
             users=self.users,
             dated_users=self._dated_users,
             devices=self._sum(lambda _: True),
-            dated_devices=self._sum(lambda kind: kind.source is not DateSource.NONE),
-            created_devices=self._sum(lambda kind: kind.has_created),
-            modified_devices=self._sum(lambda kind: kind.has_modified),
+            dated_devices=self._sum(lambda flags: flags.source is not DateSource.NONE),
+            created_devices=self._sum(lambda flags: flags.has_created),
+            modified_devices=self._sum(lambda flags: flags.has_modified),
         )
 
     @property
@@ -95,32 +95,32 @@ class PoolAggregates:
 
     def activity(self) -> Mapping[RememberedStatus, ActivityIndex]:
         """Return the current activity index of each remembered status."""
-        return MappingProxyType({status: moments.index() for status, moments in self._moments.items()})
+        return MappingProxyType({status: times.index() for status, times in self._activity.items()})
 
     def _by(self, values: Iterable[K], of: Callable[[DeviceFlags], K]) -> Mapping[K, int]:
         sums = dict.fromkeys(values, 0)
-        for code, count in self._kinds.items():
+        for code, count in self._flag_counts.items():
             sums[of(DEVICE_FLAGS[code])] += count
         return MappingProxyType(sums)
 
     def _sum(self, wanted: Callable[[DeviceFlags], bool]) -> int:
-        return sum(count for code, count in self._kinds.items() if wanted(DEVICE_FLAGS[code]))
+        return sum(count for code, count in self._flag_counts.items() if wanted(DEVICE_FLAGS[code]))
 
-    def _count(self, body: bytes, step: int) -> None:
+    def _count(self, payload: bytes, step: int) -> None:
         dated = False
-        for code, active_ms in gists_of(body):
-            self._kinds[code] += step
-            kind = DEVICE_FLAGS[code]
-            if kind.source is not DateSource.NONE:
+        for code, active_ms in iter_summaries(payload):
+            self._flag_counts[code] += step
+            flags = DEVICE_FLAGS[code]
+            if flags.source is not DateSource.NONE:
                 dated = True
-                self._moments[kind.remembered].change(active_ms, step)
+                self._activity[flags.remembered].change(active_ms, step)
         self.users += step
         self._dated_users += step * dated
-        self._per_user[count_of(body)] += step
+        self._per_user[device_count(payload)] += step
 
 
-def _is_dated(body: bytes) -> bool:
-    return any(DEVICE_FLAGS[code].source is not DateSource.NONE for code, _ in gists_of(body))
+def _is_dated(payload: bytes) -> bool:
+    return any(DEVICE_FLAGS[code].source is not DateSource.NONE for code, _ in iter_summaries(payload))
 
 
 class _TimestampMultiset:
@@ -132,15 +132,15 @@ class _TimestampMultiset:
         self._removed = _SortedRuns()
         self._total = 0
 
-    def change(self, moment: int, step: int) -> None:
+    def change(self, time_ms: int, step: int) -> None:
         """Add a time (`step` 1) or remove it (`step` -1)."""
-        (self._added if step > 0 else self._removed).append(moment)
-        self._total += step * moment
+        (self._added if step > 0 else self._removed).append(time_ms)
+        self._total += step * time_ms
 
-    def extend(self, moments: list[int]) -> None:
+    def extend(self, times: list[int]) -> None:
         """Add many times, sorted in one call. This is faster, but no other thread runs during the call."""
-        self._base = array("q", sorted(chain(self._base, moments)))
-        self._total += sum(moments)
+        self._base = array("q", sorted(chain(self._base, times)))
+        self._total += sum(times)
 
     def index(self) -> ActivityIndex:
         """Return a snapshot of the multiset. Rebuilds the sorted array if enough has changed."""

@@ -293,13 +293,13 @@ class PoolStore:
         return Users(self.settings.detail, self._identity, self._series_limit)
 
     def _mark_seen(self, identity: bytes) -> None:
-        record = self._users.keep(identity, self._sweep)
+        record = self._users.mark_seen(identity, self._sweep)
         if record is not None:
             self._journal.put(identity, record)
         self._done += 1
 
     def _drop(self, identity: bytes) -> None:
-        self._users.drop(identity)
+        self._users.remove(identity)
         self._journal.drop(identity)
 
     def _note_failure(self, reason: Reason) -> None:

@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
 
-from exporter.collect.records import STAMP_SIZE, body_of, count_of, devices_of, observations, stamp_of, stamped
+from exporter.collect.records import (
+    HEADER_SIZE,
+    count_observations,
+    decode_devices,
+    device_count,
+    encode_devices,
+    make_record,
+    parse_header,
+)
 from exporter.collect.snapshot import PoolData, UserRow
 from exporter.collect.store.aggregates import PoolAggregates
 from exporter.config.settings import Detail
@@ -23,10 +31,11 @@ class Users:
         self._identity = identity
         self._series_limit = series_limit
         self._records: dict[bytes, bytes] = {}
-        self._tally = PoolAggregates()
+        self._aggregates = PoolAggregates()
         self._observed: Counter[int] = Counter()
-        self._first: tuple[bytes, ...] | None = None
-        self._first_of = 0
+        self._shown: tuple[bytes, ...] | None = None
+        """First users by hash, at most `_shown_limit`; None if users were added or removed since the last snapshot."""
+        self._shown_limit = 0
         self._rows: dict[bytes, UserRow] = {}
 
     def __len__(self) -> int:
@@ -39,44 +48,44 @@ class Users:
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Load (identity, record) pairs into the empty set."""
         self._records = dict(records)
-        self._tally.add_all([record[STAMP_SIZE:] for record in self._records.values()])
-        self._observed = Counter(observations(self._records.values()))
+        self._aggregates.add_all([record[HEADER_SIZE:] for record in self._records.values()])
+        self._observed = Counter(count_observations(self._records.values()))
 
     def put(self, identity: bytes, devices: tuple[Device, ...], observed: int, sweep: int) -> bytes:
         """Store the devices of a user, read at `observed` in sweep number `sweep`. Return the record."""
-        body = body_of(devices, whole=self._detail is not Detail.POOL)
-        record = stamped(body, observed, sweep)
+        payload = encode_devices(devices, with_details=self._detail is not Detail.POOL)
+        record = make_record(payload, observed, sweep)
         known = self._records.get(identity)
         self._records[identity] = record
         self._observed[observed] += 1
         if known is None:
-            self._first = None
-            self._tally.add(body)
+            self._shown = None
+            self._aggregates.add(payload)
             return record
         self._unobserve(known)
-        known_body = known[STAMP_SIZE:]
-        if known_body != body:
-            self._tally.remove(known_body)
-            self._tally.add(body)
+        known_payload = known[HEADER_SIZE:]
+        if known_payload != payload:
+            self._aggregates.remove(known_payload)
+            self._aggregates.add(payload)
             self._rows.pop(identity, None)
         return record
 
-    def keep(self, identity: bytes, sweep: int) -> bytes | None:
+    def mark_seen(self, identity: bytes, sweep: int) -> bytes | None:
         """Mark a user as seen in a sweep without a read. Return its record, or None if the user is unknown."""
         known = self._records.get(identity)
         if known is None:
             return None
-        record = stamped(known[STAMP_SIZE:], stamp_of(known)[0], sweep)
+        record = make_record(known[HEADER_SIZE:], parse_header(known)[0], sweep)
         self._records[identity] = record
         return record
 
-    def drop(self, identity: bytes) -> None:
+    def remove(self, identity: bytes) -> None:
         """Remove a user."""
         known = self._records.pop(identity, None)
         if known is None:
             return
-        self._first = None
-        self._tally.remove(known[STAMP_SIZE:])
+        self._shown = None
+        self._aggregates.remove(known[HEADER_SIZE:])
         self._unobserve(known)
         self._rows.pop(identity, None)
 
@@ -88,12 +97,12 @@ class Users:
         known = self._records.get(identity)
         if known is None:
             return False
-        observed, met_in = stamp_of(known)
-        return met_in >= first_sweep and observed >= started
+        observed, seen_in = parse_header(known)
+        return seen_in >= first_sweep and observed >= started
 
     def unseen(self, sweep: int) -> list[bytes]:
         """Return all users that were not seen in the sweep."""
-        return [identity for identity, record in self._records.items() if stamp_of(record)[1] != sweep]
+        return [identity for identity, record in self._records.items() if parse_header(record)[1] != sweep]
 
     def oldest_observation(self) -> float | None:
         """Return the time of the least recently read user, in seconds of wall time."""
@@ -105,18 +114,18 @@ class Users:
 
     def data(self) -> PoolData:
         """Return an immutable snapshot."""
-        activity = self._tally.activity()
-        oldest = [moment for index in activity.values() if (moment := index.oldest_ms()) is not None]
-        newest = [moment for index in activity.values() if (moment := index.newest_ms()) is not None]
+        activity = self._aggregates.activity()
+        oldest = [ms for index in activity.values() if (ms := index.oldest_ms()) is not None]
+        newest = [ms for index in activity.values() if (ms := index.newest_ms()) is not None]
         return PoolData(
-            users=self._tally.users,
-            devices=self._tally.devices,
-            date_sources=self._tally.date_sources,
-            devices_per_user=self._tally.devices_per_user,
+            users=self._aggregates.users,
+            devices=self._aggregates.devices,
+            date_sources=self._aggregates.date_sources,
+            devices_per_user=self._aggregates.devices_per_user,
             activity=activity,
             oldest_ms=min(oldest, default=None),
             newest_ms=max(newest, default=None),
-            detail_counts=self._tally.detail_counts,
+            detail_counts=self._aggregates.detail_counts,
             rows=() if self._detail is Detail.POOL else tuple(self._shown_rows()),
         )
 
@@ -126,31 +135,23 @@ class Users:
         Each user, and at detail level `device` each device, counts as one series, which is the minimum that it has.
         """
         left = self._series_limit()
-        if self._first is None or self._first_of != left:
-            self._first, self._first_of = self._first_in_order(left), left
-            self._rows = {identity: row for identity in self._first if (row := self._rows.get(identity)) is not None}
-        for identity in self._first:
+        order = self._identity.order
+        if self._shown is None or self._shown_limit != left:
+            self._shown, self._shown_limit = tuple(nsmallest(left, self._records, key=order)), left
+            self._rows = {identity: row for identity in self._shown if (row := self._rows.get(identity)) is not None}
+        for identity in self._shown:
             if left < 0:
                 return
-            yield self._row(identity)
-            left -= 1 if self._detail is Detail.USER else 1 + count_of(self._records[identity][STAMP_SIZE:])
-
-    def _first_in_order(self, most: int) -> tuple[bytes, ...]:
-        order = self._identity.order
-        if len(self._records) <= most:
-            return tuple(sorted(self._records, key=order))
-        return tuple(nsmallest(most, self._records, key=order))
-
-    def _row(self, identity: bytes) -> UserRow:
-        row = self._rows.get(identity)
-        if row is None:
-            devices = devices_of(self._records[identity][STAMP_SIZE:])
-            row = UserRow(self._identity.order(identity), self._identity.label(identity), devices)
-            self._rows[identity] = row
-        return row
+            payload = self._records[identity][HEADER_SIZE:]
+            row = self._rows.get(identity)
+            if row is None:
+                row = UserRow(order(identity), self._identity.label(identity), decode_devices(payload))
+                self._rows[identity] = row
+            yield row
+            left -= 1 if self._detail is Detail.USER else 1 + device_count(payload)
 
     def _unobserve(self, record: bytes) -> None:
-        observed = stamp_of(record)[0]
+        observed = parse_header(record)[0]
         self._observed[observed] -= 1
         if not self._observed[observed]:
             del self._observed[observed]
