@@ -1,26 +1,26 @@
-"""Writes the rule files."""
+"""Command that writes the rule files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from grafana.prometheus.alerts import Alerts
-from grafana.prometheus.managed import managed_rules
-from grafana.prometheus.render import as_yaml, rules
-from grafana.prometheus.values import THRESHOLDS, TIMING
+from grafana.prometheus.grafana_alerting import provisioning_file
+from grafana.prometheus.render import as_yaml, rule_file
+from grafana.prometheus.thresholds import THRESHOLDS, TIMING
 
 _HERE = Path(__file__).parent
 
 RULES = _HERE / "cognito-device-exporter.rules.yaml"
-"""For `rule_files` of Prometheus."""
+"""File for `rule_files` of Prometheus."""
 
-MANAGED_RULES = _HERE.parent / "provisioning" / "alerting" / "cognito-device-exporter.yaml"
-"""For the provisioning folder of Grafana."""
+GRAFANA_ALERTS = _HERE.parent / "provisioning" / "alerting" / "cognito-device-exporter.yaml"
+"""File for Grafana's provisioning folder."""
 
 
 def documents() -> dict[Path, str]:
-    """Each generated file, as it should be."""
-    return {RULES: as_yaml(rules()), MANAGED_RULES: as_yaml(managed_rules(Alerts(THRESHOLDS, TIMING)))}
+    """Return the content of each generated file."""
+    return {RULES: as_yaml(rule_file()), GRAFANA_ALERTS: as_yaml(provisioning_file(Alerts(THRESHOLDS, TIMING)))}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The committed dashboards as tests read them."""
+"""Access to the committed dashboards for tests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tests.grafana.promql import substituted
+from tests.grafana.promql import substitute
 
 FOLDER = Path(__file__).resolve().parents[2] / "grafana" / "dashboards"
 NAMES = ("overview.json", "pool.json", "stale-devices.json", "exporter.json")
 
-VALUES: Mapping[str, str] = MappingProxyType(
+VARIABLE_VALUES: Mapping[str, str] = MappingProxyType(
     {
         "pool": ".+",
         "threshold": "90d",
@@ -27,14 +27,14 @@ VALUES: Mapping[str, str] = MappingProxyType(
         "__rate_interval": "20s",
     }
 )
-"""What stands for each variable in a test, all of them choosing everything."""
+"""Value of each variable in tests. All of them select everything."""
 
 _FUNCTION = re.compile(r"^(?P<name>query_result|label_values)\((?P<expr>.+?)(?:, (?P<label>\w+))?\)$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One query of one panel."""
+class PanelQuery:
+    """Query of a panel or a variable."""
 
     board: str
     panel: str
@@ -43,44 +43,44 @@ class Asked:
 
     @property
     def promql(self) -> str:
-        """The expression as Prometheus gets it."""
-        return substituted(self.expr, VALUES)
+        """Expression with the variables substituted."""
+        return substitute(self.expr, VARIABLE_VALUES)
 
     def __str__(self) -> str:
         return f"{self.board}/{self.panel}/{self.ref_id}"
 
 
 def load(name: str) -> dict[str, Any]:
-    """A dashboard as it is committed."""
+    """Load a committed dashboard."""
     board: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
     return board
 
 
 def panels(board: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The panels of a dashboard but its rows."""
+    """Return the panels of a dashboard without its rows."""
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
 def variables(board: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The variables of a dashboard."""
+    """Return the variables of a dashboard."""
     found: list[dict[str, Any]] = board["templating"]["list"]
     return found
 
 
-def queries() -> list[Asked]:
-    """Every query of every panel, and what the variables ask."""
+def queries() -> list[PanelQuery]:
+    """Return the queries of all panels and variables."""
     return list(_queries())
 
 
-def _queries() -> Iterator[Asked]:
+def _queries() -> Iterator[PanelQuery]:
     for name in NAMES:
         board = load(name)
         for panel in panels(board):
             for target in panel["targets"]:
-                yield Asked(name, panel["title"], target["refId"], target["expr"])
+                yield PanelQuery(name, panel["title"], target["refId"], target["expr"])
         for variable in variables(board):
             if variable["type"] == "query":
                 match = _FUNCTION.match(variable["query"])
                 if match is None:
-                    raise ValueError(f"{name}: {variable['query']} is no query of a variable")
-                yield Asked(name, "variables", variable["name"], match["expr"])
+                    raise ValueError(f"{name}: {variable['query']} is not a variable query")
+                yield PanelQuery(name, "variables", variable["name"], match["expr"])

@@ -1,8 +1,7 @@
-"""Days of plausible history for looking at dashboards, made with the exporter's own page.
+"""Command that generates days of plausible history for viewing dashboards, using the exporter's exposition.
 
-`python -m tests.grafana.history DIRECTORY` fills DIRECTORY with blocks for a Prometheus, which must be started with
-`--query.lookback-delta=90m`, for there are few samples. `--pools 200` makes many small pools instead of six.
-Needs promtool.
+`python -m tests.grafana.history DIRECTORY` writes Prometheus blocks to DIRECTORY. Start Prometheus with
+`--query.lookback-delta=90m`, because samples are sparse. `--pools 200` generates many small pools. Requires promtool.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ ACCOUNT = "123456789012"
 TARGET_LABELS = 'instance="cognito-exporter:10617",job="cognito-device-exporter"'
 THRESHOLDS = (Threshold(30 * DAY, "30d"), Threshold(60 * DAY, "60d"), Threshold(90 * DAY, "90d"))
 RATE = 3.0
-"""Calls per second that the budget allows."""
+"""Rate limit in calls per second."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a pool is like."""
+class PoolProfile:
+    """Properties of a simulated pool."""
 
     name: str
     users: int
@@ -46,33 +45,33 @@ class Plan:
     region: str = "eu-west-1"
     detail: Detail = Detail.POOL
     abandoned: float = 0.3
-    """The share of devices that never come back."""
+    """Share of devices that are never used again."""
     leaves_after: float | None = None
-    """Days after which the exporter is denied the pool; 0 means that it was never described."""
+    """Days until access to the pool is denied. 0 means that the pool was never described."""
     floods_after: float | None = None
-    """Days after which a client registers a device with every sign-in."""
+    """Days until a client registers a device at every sign-in."""
 
     @property
     def pool_id(self) -> str:
-        """An id as Cognito makes them."""
+        """Pool id in Cognito's format."""
         return f"{self.region}_{hashlib.sha256(self.name.encode()).hexdigest()[:9]}"
 
 
-SIX = (
-    Plan("shop-prod", 2900, abandoned=0.42),
-    Plan("shop-staging", 260, abandoned=0.75),
-    Plan("workforce", 400, Tracking.OPT_IN, Mfa.ON, detail=Detail.DEVICE, abandoned=0.22),
-    Plan("partner-portal", 800, region="us-east-1", abandoned=0.5, leaves_after=7.4),
-    Plan("mobile-app", 1700, region="us-east-1", detail=Detail.USER, abandoned=0.16, floods_after=6.6),
-    Plan("legacy-app", 300, Tracking.OFF, Mfa.OFF),
+DEFAULT_POOLS = (
+    PoolProfile("shop-prod", 2900, abandoned=0.42),
+    PoolProfile("shop-staging", 260, abandoned=0.75),
+    PoolProfile("workforce", 400, Tracking.OPT_IN, Mfa.ON, detail=Detail.DEVICE, abandoned=0.22),
+    PoolProfile("partner-portal", 800, region="us-east-1", abandoned=0.5, leaves_after=7.4),
+    PoolProfile("mobile-app", 1700, region="us-east-1", detail=Detail.USER, abandoned=0.16, floods_after=6.6),
+    PoolProfile("legacy-app", 300, Tracking.OFF, Mfa.OFF),
 )
 
 
-def many(count: int) -> tuple[Plan, ...]:
-    """That many small pools, some of them in trouble."""
+def many_pools(count: int) -> tuple[PoolProfile, ...]:
+    """Return `count` small pools, some of them denied."""
     random = Random(count)
     return tuple(
-        Plan(
+        PoolProfile(
             f"team-{number:03d}",
             random.randint(10, 150),
             random.choice((Tracking.ALWAYS, Tracking.ALWAYS, Tracking.OPT_IN)),
@@ -84,9 +83,9 @@ def many(count: int) -> tuple[Plan, ...]:
 
 
 class Pool:
-    """A pool whose devices sign in as the time goes on."""
+    """Simulated pool whose devices sign in over time."""
 
-    def __init__(self, plan: Plan, start: float) -> None:
+    def __init__(self, plan: PoolProfile, start: float) -> None:
         self.plan = plan
         self._start = start
         self._random = Random(plan.name)
@@ -101,7 +100,7 @@ class Pool:
                 devices[-1] = replace(device, authenticated_ms=seen, modified_ms=seen), every
 
     def live(self, now: float, seconds: float) -> None:
-        """Let so much time pass until `now`: known devices sign in, and new ones appear."""
+        """Advance by `seconds` to `now`: known devices sign in, and new ones are registered."""
         rhythm = 1 + 0.8 * math.sin((now % DAY) / DAY * 2 * math.pi - 2)
         flood = self.plan.floods_after is not None and now - self._start > self.plan.floods_after * DAY
         for devices in self._devices.values():
@@ -115,7 +114,7 @@ class Pool:
                 devices.pop(0)
 
     def _register(self, devices: list[tuple[Device, float]], now: float) -> None:
-        """A new device, and after how many seconds on average it comes back."""
+        """Add a new device with its mean time between sign-ins in seconds."""
         remembers = self.plan.tracking is Tracking.ALWAYS or self._random.random() < 0.7
         status = RememberedStatus.REMEMBERED if remembers else RememberedStatus.NOT_REMEMBERED
         drawn = self._random.randbytes(16).hex()
@@ -126,7 +125,7 @@ class Pool:
         devices.append((Device(key, status, "valid", moment, moment, moment), every))
 
     def view(self, now: float, sweep_begins: float) -> PoolView:
-        """What the exporter knows of it, sweeping every hour from the given second of the hour on."""
+        """Return the exporter's view of the pool. Sweeps start every hour at the given second."""
         plan = self.plan
         days = (now - self._start) / DAY
         denied = plan.leaves_after is not None and days >= plan.leaves_after
@@ -159,9 +158,9 @@ class Pool:
 
 
 class History:
-    """The pages of one exporter over some days."""
+    """Metrics pages of one exporter over some days."""
 
-    def __init__(self, plans: tuple[Plan, ...], start: float, step: float) -> None:
+    def __init__(self, plans: tuple[PoolProfile, ...], start: float, step: float) -> None:
         self._pools = [Pool(plan, start) for plan in plans]
         self._start, self._step = start, step
         self._own = SelfMetrics(version="0.1.0", revision="4f2c1d7")
@@ -174,7 +173,7 @@ class History:
             self._own.target_added(target)
 
     def lines(self, now: float) -> Iterator[str]:
-        """The samples at one moment."""
+        """Yield the samples at one time."""
         throttled = 6.9 < (now - self._start) / DAY < 7.2
         for pool in self._pools:
             pool.live(now, self._step)
@@ -199,18 +198,18 @@ class History:
         text = page.page(accept=OPENMETRICS, accept_encoding=None).body.decode()
         kept = [line for line in text.splitlines() if not line.startswith(("#", "process_"))]
         for sample in (*kept, *self._of_process(now, len(kept))):
-            yield f"{_scraped(sample)} {now:.0f}"
+            yield f"{_with_target_labels(sample)} {now:.0f}"
 
     def _answer(self, now: float) -> None:
-        """Count the answers of one step: a scrape and two probes every 15 s, and for a while another's old password."""
+        """Count the responses of one step: a scrape and two probes every 15 s, and temporarily failed logins."""
         scrapes = int(self._step / 15)
         answers = {200: 3 * scrapes, 401: scrapes if 7.3 < (now - self._start) / DAY < 7.6 else 0}
         for code, times in answers.items():
             for _ in range(times):
                 self._own.request_answered(code)
 
-    def _sweep(self, plan: Plan, now: float, *, throttled: bool) -> None:
-        """Count what the sweeps of a pool did in one step."""
+    def _sweep(self, plan: PoolProfile, now: float, *, throttled: bool) -> None:
+        """Count the requests and sweeps of a pool in one step."""
         if plan.tracking is Tracking.OFF or plan.leaves_after is not None:
             if plan.leaves_after is not None and (now - self._start) / DAY > plan.leaves_after:
                 self._own.sweep_finished(plan.pool_id, Reason.DENIED)
@@ -236,8 +235,8 @@ class History:
         yield f"scrape_duration_seconds {self._random.lognormvariate(math.log(0.03), 0.2):.4f}"
 
 
-def _scraped(sample: str) -> str:
-    """A sample line with the labels of its target."""
+def _with_target_labels(sample: str) -> str:
+    """Add the target labels to a sample line."""
     series, _, value = sample.rpartition(" ")
     if series.endswith("}"):
         return f"{series[:-1]},{TARGET_LABELS}}} {value}"
@@ -245,16 +244,22 @@ def _scraped(sample: str) -> str:
 
 
 def main() -> None:
-    """Write the blocks, a day at a time."""
+    """Write the blocks, one day at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--pools", type=int, default=len(SIX))
+    parser.add_argument("--pools", type=int, default=len(DEFAULT_POOLS))
     parser.add_argument("--days", type=int, default=8)
     parser.add_argument("--step", type=float, default=1800, help="seconds between two samples")
     given = parser.parse_args()
-    plans = SIX if given.pools == len(SIX) else many(given.pools) if given.pools > len(SIX) else SIX[2:][: given.pools]
+    plans = (
+        DEFAULT_POOLS
+        if given.pools == len(DEFAULT_POOLS)
+        else many_pools(given.pools)
+        if given.pools > len(DEFAULT_POOLS)
+        else DEFAULT_POOLS[2:][: given.pools]
+    )
     end = time.time() // 60 * 60
-    # The last sample lies in the middle of a sweep.
+    # The last sample is in the middle of a sweep.
     start = end - given.days * DAY - 600
     history = History(plans, start, given.step)
     moments = [end - given.step * index for index in reversed(range(int(given.days * DAY / given.step)))]

@@ -1,4 +1,4 @@
-"""What a PromQL expression names, and whether the exporter knows those names."""
+"""Names in PromQL expressions, checked against the exporter's metrics and labels."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.spec import SUFFIXES
 
 Vocabulary = Mapping[str, frozenset[str]]
-"""Sample names, each with the names of its labels."""
+"""Label names by sample name."""
 
 TARGET_LABELS = frozenset({"job", "instance", "namespace"})
-"""What Prometheus adds to whatever it scrapes; `namespace` only in Kubernetes."""
+"""Labels that Prometheus adds to every sample; `namespace` only in Kubernetes."""
 
 _ATTRIBUTE_PREFIX = "attribute_"
-"""Labels with it are made of the configured device attributes."""
+"""Prefix of the labels of configured device attributes."""
 
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::\w+)?\}|(?P<plain>[A-Za-z_]\w*))")
 _DURATIONS = frozenset({"__rate_interval", "__interval", "__range"})
 
 
-def substituted(expr: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The expression with Grafana's variables replaced.
+def substitute(expr: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Replace Grafana's variables in an expression.
 
-    Those that Grafana defines become `5m`; the others are looked up in `variables`, and become `1` where they
-    are not there, which does for a number and inside a string.
+    Variables that Grafana defines become `5m`. Others are looked up in `variables` and default to `1`, which is valid
+    as a number and in a string.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -42,16 +42,13 @@ def substituted(expr: str, variables: Mapping[str, str] = MappingProxyType({})) 
 
 
 def parsed(expr: str) -> Expr:
-    """The syntax tree.
-
-    Raises `ValueError` for what is no PromQL.
-    """
+    """Parse an expression. Raise `ValueError` if it is not valid PromQL."""
     tree: Expr = promql_parser.parse(expr)
     return tree
 
 
 def selectors(expr: str) -> tuple[VectorSelector, ...]:
-    """Every selector of series, those inside of ranges included."""
+    """Return all vector selectors, including those in ranges."""
     return tuple(node for node in _nodes(parsed(expr)) if isinstance(node, VectorSelector))
 
 
@@ -62,33 +59,33 @@ def ranges(expr: str) -> tuple[tuple[str, timedelta], ...]:
 
 
 def metrics_of(expr: str) -> frozenset[str]:
-    """The names of the series that an expression reads."""
+    """Return the metric names in an expression."""
     return frozenset(_metric(selector) for selector in selectors(expr))
 
 
 def labels_of(expr: str) -> frozenset[str]:
-    """The names of the labels that an expression matches, groups by, joins on or joins in."""
+    """Return the labels that an expression matches, groups by, joins on or joins in."""
     matched = (label for selector in selectors(expr) for label in _matched(selector))
     return frozenset(matched) | _grouping_labels(expr)
 
 
 def unknown_names(expr: str, vocabulary: Vocabulary) -> list[str]:
-    """What an expression names that does not exist.
+    """Return the unknown names in an expression.
 
-    That is a metric outside of the vocabulary, a matcher for a label that its metric does not have, and a
-    label to group by or to join on that none of the metrics has and the expression itself does not make.
+    These are metrics outside the vocabulary, matchers for labels that the metric does not have, and labels to group by
+    or join on that neither a metric has nor the expression creates.
     """
     found = [name for name in sorted(metrics_of(expr)) if name not in vocabulary]
     for selector in selectors(expr):
         known = vocabulary.get(_metric(selector), frozenset()) | TARGET_LABELS
         found += [f"{_metric(selector)}{{{label}}}" for label in _matched(selector) if not _is_known(label, known)]
-    everywhere = TARGET_LABELS.union(_made(expr), *(vocabulary.get(name, ()) for name in metrics_of(expr)))
+    everywhere = TARGET_LABELS.union(_created_labels(expr), *(vocabulary.get(name, ()) for name in metrics_of(expr)))
     found += [label for label in sorted(_grouping_labels(expr)) if not _is_known(label, everywhere)]
     return found
 
 
 def catalogue_vocabulary() -> Vocabulary:
-    """What the exporter serves, what its client library adds, and what Prometheus makes itself of a scrape."""
+    """Return the series of the exporter, of its client library, and of Prometheus itself."""
     known: dict[str, frozenset[str]] = {
         spec.name + suffix: frozenset(spec.labels) | ({"le"} if suffix == "_bucket" else set())
         for spec in CATALOGUE
@@ -97,16 +94,16 @@ def catalogue_vocabulary() -> Vocabulary:
     return {**known, **{name: frozenset() for name in _PROCESS}, **_OF_PROMETHEUS}
 
 
-def with_records(vocabulary: Vocabulary, rules: Iterable[Mapping[str, Any]]) -> Vocabulary:
-    """The vocabulary and the series that recording rules make, in the order of the rules.
+def with_recording_rules(vocabulary: Vocabulary, rules: Iterable[Mapping[str, Any]]) -> Vocabulary:
+    """Return the vocabulary extended by the series of the recording rules.
 
-    A recorded series may have what its rule groups by, and the labels that the rule sets.
+    A recorded series may have the labels that its rule groups by or sets.
     """
     known = dict(vocabulary)
     for rule in rules:
         if "record" in rule:
             read = (known.get(name, frozenset()) for name in metrics_of(rule["expr"]) if ":" in name)
-            labels = _grouping_labels(rule["expr"]).union(*read, _made(rule["expr"]), rule.get("labels", ()))
+            labels = _grouping_labels(rule["expr"]).union(*read, _created_labels(rule["expr"]), rule.get("labels", ()))
             known[rule["record"]] = known.get(rule["record"], frozenset()) | labels
     return known
 
@@ -135,7 +132,7 @@ def _nodes(tree: Expr) -> list[Expr]:
 
 
 def _metric(selector: VectorSelector) -> str:
-    """The metric that a selector names; one without a name would read everything."""
+    """Return the metric name of a selector, or an empty string."""
     return selector.name or ""
 
 
@@ -144,7 +141,7 @@ def _matched(selector: VectorSelector) -> list[str]:
 
 
 def _grouping_labels(expr: str) -> frozenset[str]:
-    """The labels that an expression groups by, joins on or joins in."""
+    """Return the labels that an expression groups by, joins on or joins in."""
     found: set[str] = set()
     for node in _nodes(parsed(expr)):
         if isinstance(node, AggregateExpr) and node.modifier:
@@ -155,8 +152,8 @@ def _grouping_labels(expr: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _made(expr: str) -> Iterator[str]:
-    """The labels that an expression makes."""
+def _created_labels(expr: str) -> Iterator[str]:
+    """Yield the labels that an expression creates."""
     for node in _nodes(parsed(expr)):
         if isinstance(node, Call) and node.func.name in {"label_replace", "label_join"}:
             yield _text(node.args[1])
@@ -166,7 +163,7 @@ def _made(expr: str) -> Iterator[str]:
 
 def _text(node: Expr) -> str:
     if not isinstance(node, StringLiteral):
-        raise TypeError(f"{node} is no string")
+        raise TypeError(f"{node} is not a string")
     return node.val
 
 

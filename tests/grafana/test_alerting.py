@@ -1,4 +1,4 @@
-"""Grafana-managed alerts: what Grafana's schema wants, and the same alerts as those of Prometheus."""
+"""Grafana-managed alerts match Grafana's schema and the Prometheus alerts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from grafana.prometheus.__main__ import MANAGED_RULES
-from grafana.prometheus.managed import DATASOURCE_UID
+from grafana.prometheus.__main__ import GRAFANA_ALERTS
+from grafana.prometheus.grafana_alerting import DATASOURCE_UID
 from tests.grafana.promql import catalogue_vocabulary, unknown_names
 from tests.grafana.test_rules import ALERTS, ROOT
 
 SCHEMA = ROOT / "tests" / "data" / "grafana" / "alerting.jsonschema.json"
 DATASOURCES = ROOT / "grafana" / "provisioning" / "datasources"
 
-(GROUP,) = yaml.safe_load(MANAGED_RULES.read_text(encoding="utf-8"))["groups"]
+(GROUP,) = yaml.safe_load(GRAFANA_ALERTS.read_text(encoding="utf-8"))["groups"]
 RULES: dict[str, dict[str, Any]] = {rule["title"]: rule for rule in GROUP["rules"]}
-OF_PROMETHEUS = {alert["alert"]: alert for alert in ALERTS}
+PROMETHEUS_ALERTS = {alert["alert"]: alert for alert in ALERTS}
 
 
 def expression(rule: dict[str, Any]) -> str:
@@ -37,8 +37,8 @@ def schema() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_a_rule_is_what_grafana_wants(rule: dict[str, Any], schema: dict[str, Any]) -> None:
-    """The schema is that of Grafana's API: there the group's fields stand on each rule, and waits are numbers."""
+def test_grafana_alert_matches_grafana_schema(rule: dict[str, Any], schema: dict[str, Any]) -> None:
+    """The schema is that of Grafana's API, where each rule has the fields of its group and durations are numbers."""
     as_of_api = {
         **{key: value for key, value in rule.items() if key != "keepFiringFor"},
         "folderUID": GROUP["folder"],
@@ -50,12 +50,12 @@ def test_a_rule_is_what_grafana_wants(rule: dict[str, Any], schema: dict[str, An
     assert rule["condition"] in {question["refId"] for question in rule["data"]}
 
 
-def test_the_rules_ask_the_data_source_that_is_provisioned() -> None:
+def test_grafana_alerts_use_the_provisioned_datasource() -> None:
     files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in DATASOURCES.glob("*.y*ml")]
     assert {source["uid"] for file in files for source in file["datasources"]} == {DATASOURCE_UID}
 
 
-def test_every_alert_on_devices_is_there_and_whether_the_exporter_is() -> None:
+def test_grafana_alerts_cover_devices_and_absence() -> None:
     assert RULES.keys() == {
         "CognitoDeviceStaleShareHigh",
         "CognitoDeviceStaleCountHigh",
@@ -68,8 +68,8 @@ def test_every_alert_on_devices_is_there_and_whether_the_exporter_is() -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_says_the_same_as_that_of_prometheus(name: str) -> None:
-    managed, original = RULES[name], OF_PROMETHEUS[name]
+def test_grafana_alert_equals_prometheus_alert(name: str) -> None:
+    managed, original = RULES[name], PROMETHEUS_ALERTS[name]
     assert managed["labels"] == original["labels"]
     assert managed.get("for") == original.get("for")
     assert managed.get("keepFiringFor") == original.get("keep_firing_for")
@@ -80,5 +80,5 @@ def test_a_rule_says_the_same_as_that_of_prometheus(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_query_names_nothing_but_what_the_exporter_serves(name: str) -> None:
+def test_grafana_alert_query_uses_exported_names_only(name: str) -> None:
     assert unknown_names(expression(RULES[name]), catalogue_vocabulary()) == []

@@ -1,4 +1,4 @@
-"""The dashboards as files: current, valid, complete, and in line with the catalogue."""
+"""The dashboard files are current, valid and complete, and match the metrics catalogue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator
 
 from grafana.dashboards.source.__main__ import main
 from grafana.dashboards.source.buckets import spellings
-from tests.grafana.boards import FOLDER, NAMES, Asked, load, panels, queries, variables
+from tests.grafana.boards import FOLDER, NAMES, PanelQuery, load, panels, queries, variables
 from tests.grafana.promql import catalogue_vocabulary, unknown_names
 
 UIDS = {
@@ -22,7 +22,7 @@ UIDS = {
     "stale-devices.json": "cognito-devices-stale",
     "exporter.json": "cognito-devices-exporter",
 }
-"""Bookmarks, links and alerts hold on to these."""
+"""UIDs that bookmarks, links and alerts use."""
 
 SCHEMAS = Path(__file__).parents[1] / "data" / "grafana"
 """Grafana's own JSON schemas."""
@@ -36,19 +36,19 @@ _LINK = re.compile(r"^/d/(?P<uid>[\w-]+)(?:\?(?P<parameters>.*))?$")
 boards = pytest.mark.parametrize("name", NAMES)
 
 
-def test_files_are_what_the_code_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_dashboard_files_are_current(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"]) == 0, capsys.readouterr().err
 
 
-def test_a_file_that_is_not_what_the_code_says_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_outdated_dashboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([], tmp_path) == 0
     (tmp_path / "pool.json").write_text("{}", encoding="utf-8")
 
     assert main(["--check"], tmp_path) == 1
-    assert capsys.readouterr().err.startswith("pool.json is not what the code says")
+    assert capsys.readouterr().err.startswith("pool.json is out of date")
 
 
-def test_there_are_no_other_dashboards() -> None:
+def test_folder_has_no_other_dashboards() -> None:
     assert {path.name for path in FOLDER.glob("*.json")} == set(NAMES)
 
 
@@ -63,7 +63,7 @@ def test_documentation_shows_every_dashboard() -> None:
 
 
 @boards
-def test_dashboard_follows_the_schema_of_grafana(name: str) -> None:
+def test_dashboard_matches_grafana_schema(name: str) -> None:
     board = load(name)
     found = _violations("dashboard", "Dashboard", board)
     for panel in board["panels"]:
@@ -80,12 +80,12 @@ def test_dashboard_follows_the_schema_of_grafana(name: str) -> None:
 
 
 @boards
-def test_uid_is_the_one_that_links_hold_on_to(name: str) -> None:
+def test_dashboard_uid_is_stable(name: str) -> None:
     assert load(name)["uid"] == UIDS[name]
 
 
 @boards
-def test_panel_ids_are_unique_and_fixed_in_the_file(name: str) -> None:
+def test_panel_ids_are_unique(name: str) -> None:
     ids = Counter(panel["id"] for panel in load(name)["panels"])
 
     assert 0 not in ids
@@ -93,7 +93,7 @@ def test_panel_ids_are_unique_and_fixed_in_the_file(name: str) -> None:
 
 
 @boards
-def test_every_panel_says_what_it_shows(name: str) -> None:
+def test_every_panel_has_a_description(name: str) -> None:
     assert [panel["title"] for panel in panels(load(name)) if len(panel.get("description", "")) < 30] == []
 
 
@@ -103,7 +103,7 @@ def test_every_panel_has_a_unit(name: str) -> None:
 
 
 @boards
-def test_no_panel_asks_more_than_three_queries(name: str) -> None:
+def test_no_panel_has_more_than_three_queries(name: str) -> None:
     for panel in panels(load(name)):
         refs = [target["refId"] for target in panel["targets"]]
         assert refs == ["A", "B", "C"][: len(refs)], panel["title"]
@@ -111,7 +111,7 @@ def test_no_panel_asks_more_than_three_queries(name: str) -> None:
 
 
 @boards
-def test_everything_asks_the_chosen_data_source(name: str) -> None:
+def test_every_query_uses_the_datasource_variable(name: str) -> None:
     board = load(name)
     asking = [*panels(board), *(target for panel in panels(board) for target in panel["targets"])]
     asking += [variable for variable in variables(board) if variable["type"] == "query"]
@@ -120,14 +120,14 @@ def test_everything_asks_the_chosen_data_source(name: str) -> None:
 
 
 @boards
-def test_every_variable_used_is_defined(name: str) -> None:
+def test_every_used_variable_is_defined(name: str) -> None:
     board = load(name)
 
     assert _used(board) - BUILT_IN <= {variable["name"] for variable in variables(board)}
 
 
 @boards
-def test_every_variable_shown_is_used(name: str) -> None:
+def test_every_visible_variable_is_used(name: str) -> None:
     board = load(name)
     in_queries = {found for panel in panels(board) for found in _used(panel)}
     in_variables = {found for variable in variables(board) for found in _used(variable)}
@@ -138,17 +138,17 @@ def test_every_variable_shown_is_used(name: str) -> None:
 
 @boards
 @pytest.mark.parametrize("common", ["datasource", "pool", "threshold", "interval"])
-def test_dashboards_share_variables_so_that_links_can_carry_them(name: str, common: str) -> None:
+def test_dashboards_share_variables(name: str, common: str) -> None:
     assert common in {variable["name"] for variable in variables(load(name))}
 
 
 @boards
-def test_every_variable_is_explained(name: str) -> None:
+def test_every_variable_has_a_description(name: str) -> None:
     assert [variable["name"] for variable in variables(load(name)) if not variable.get("description")] == []
 
 
 @boards
-def test_dashboard_links_lead_to_the_other_dashboards_with_variables_and_time(name: str) -> None:
+def test_dashboard_links_keep_variables_and_time(name: str) -> None:
     links = load(name)["links"]
 
     assert {link["url"] for link in links} == {f"/d/{uid}" for uid in UIDS.values() if uid != UIDS[name]}
@@ -157,7 +157,7 @@ def test_dashboard_links_lead_to_the_other_dashboards_with_variables_and_time(na
 
 
 @boards
-def test_links_in_panels_lead_to_a_dashboard_that_knows_what_they_carry(name: str) -> None:
+def test_panel_links_carry_variables_of_their_target(name: str) -> None:
     by_uid = {uid: {variable["name"] for variable in variables(load(file))} for file, uid in UIDS.items()}
 
     for url in _urls(panels(load(name))):
@@ -171,7 +171,7 @@ def test_links_in_panels_lead_to_a_dashboard_that_knows_what_they_carry(name: st
 
 
 @boards
-def test_panels_lie_in_the_grid_and_on_no_other(name: str) -> None:
+def test_panels_fit_the_grid_without_overlap(name: str) -> None:
     taken: Counter[tuple[int, int]] = Counter()
     for panel in load(name)["panels"]:
         at = panel["gridPos"]
@@ -181,14 +181,14 @@ def test_panels_lie_in_the_grid_and_on_no_other(name: str) -> None:
     assert [cell for cell, times in taken.items() if times > 1] == []
 
 
-@pytest.mark.parametrize("asked", queries(), ids=str)
-def test_query_names_nothing_that_the_exporter_does_not_have(asked: Asked) -> None:
-    assert unknown_names(asked.promql, catalogue_vocabulary()) == []
+@pytest.mark.parametrize("query", queries(), ids=str)
+def test_query_uses_known_names_only(query: PanelQuery) -> None:
+    assert unknown_names(query.promql, catalogue_vocabulary()) == []
 
 
-@pytest.mark.parametrize("asked", queries(), ids=str)
-def test_query_matches_no_bucket_by_its_bound(asked: Asked) -> None:
-    assert not re.search(r"\ble\s*(=|!)", asked.expr)
+@pytest.mark.parametrize("query", queries(), ids=str)
+def test_query_does_not_match_bucket_bounds(query: PanelQuery) -> None:
+    assert not re.search(r"\ble\s*(=|!)", query.expr)
 
 
 @pytest.mark.parametrize(
@@ -204,45 +204,45 @@ def test_query_matches_no_bucket_by_its_bound(asked: Asked) -> None:
         (2592000, "2.592e6"),
     ],
 )
-def test_a_bound_is_recognised_in_every_spelling(bound: int, spelling: str) -> None:
+def test_bound_pattern_matches_every_spelling(bound: int, spelling: str) -> None:
     assert re.fullmatch(spellings(bound), spelling)
 
 
-def test_a_bound_is_not_taken_for_another() -> None:
+def test_bound_pattern_does_not_match_other_bounds() -> None:
     assert not re.fullmatch(spellings(2), "20.0")
     assert not re.fullmatch(spellings(2592000), "2x592e+06")
 
 
 def _violations(plugin: str, definition: str, value: object) -> list[str]:
-    """Return what Grafana's schema does not allow."""
+    """Return the violations of Grafana's schema."""
     path = SCHEMAS / f"{plugin}.jsonschema.json"
-    definitions = _mended(json.loads(path.read_text(encoding="utf-8"))["definitions"])
+    definitions = _fix_schema(json.loads(path.read_text(encoding="utf-8"))["definitions"])
     validator = Draft7Validator({"$ref": f"#/definitions/{definition}", "definitions": definitions})
     return [f"{definition} {error.json_path}: {error.message[:200]}" for error in validator.iter_errors(value)]
 
 
-def _mended(schema: Any) -> Any:
-    """The schema without what its translation from CUE got wrong.
+def _fix_schema(schema: Any) -> Any:
+    """Return the schema without the errors of its translation from CUE.
 
-    "Anything" became "an object with anything in it", although the value of an override is often a number, and
-    alternatives that nothing tells apart became such that must not apply together.
+    "Any value" became "an object with any values", although the value of an override is often a number. Alternatives
+    that overlap became mutually exclusive.
     """
     if isinstance(schema, list):
-        return [_mended(part) for part in schema]
+        return [_fix_schema(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     if schema.get("type") == "object" and schema.get("additionalProperties") == {} and "properties" not in schema:
         return {}
-    return {"anyOf" if key == "oneOf" else key: _mended(part) for key, part in schema.items()}
+    return {"anyOf" if key == "oneOf" else key: _fix_schema(part) for key, part in schema.items()}
 
 
 def _used(part: Any) -> set[str]:
-    """The variables that anything in a part of a dashboard names."""
+    """Return the variables that a part of a dashboard uses."""
     return {match["braced"] or match["plain"] for match in _VARIABLE.finditer(json.dumps(part))}
 
 
 def _urls(part: Any) -> list[str]:
-    """The addresses of all links in a part of a dashboard."""
+    """Return the URLs of all links in a part of a dashboard."""
     if isinstance(part, dict):
         own = [part["url"]] if isinstance(part.get("url"), str) else []
         return own + [url for value in part.values() for url in _urls(value)]

@@ -1,4 +1,4 @@
-"""docker-compose.yaml and Grafana's provisioning files fit together."""
+"""docker-compose.yaml matches Grafana's provisioning files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.grafana.boards import NAMES
 ROOT = Path(__file__).resolve().parents[2]
 PROVISIONING = ROOT / "grafana" / "provisioning"
 EXPRESSIONS = "__expr__"
-"""Grafana's own data source, for what is computed from other queries."""
+"""Grafana's built-in data source for expressions over other queries."""
 
 
 def test_every_mounted_file_exists() -> None:
@@ -22,27 +22,27 @@ def test_every_mounted_file_exists() -> None:
     assert [local for local in mounted if not (ROOT / local).exists()] == []
 
 
-def test_everything_that_is_provisioned_is_mounted() -> None:
+def test_every_provisioning_folder_is_mounted() -> None:
     mounted = {Path(local).name for local, _ in mounts("grafana") if "provisioning" in local}
 
     assert mounted == {path.name for path in PROVISIONING.iterdir() if path.is_dir()}
 
 
-def test_dashboards_are_where_grafana_looks_for_them() -> None:
+def test_dashboards_are_in_the_provisioned_folder() -> None:
     (provider,) = _read(PROVISIONING / "dashboards" / "cognito-device-exporter.yaml")["providers"]
     folders = {target: ROOT / local for local, target in mounts("grafana")}
 
     assert {path.name for path in folders[provider["options"]["path"]].glob("*.json")} == set(NAMES)
 
 
-def test_home_dashboard_is_one_of_them() -> None:
+def test_home_dashboard_exists() -> None:
     home = Path(compose()["services"]["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
 
     assert home.name in NAMES
     assert str(home.parent) in {target for _, target in mounts("grafana")}
 
 
-def test_alerts_ask_the_provisioned_data_source() -> None:
+def test_provisioned_alerts_use_the_datasource() -> None:
     (source,) = _datasources()
     groups = [group for path in (PROVISIONING / "alerting").glob("*.yaml") for group in _read(path).get("groups", [])]
     asked = {query["datasourceUid"] for group in groups for rule in group["rules"] for query in rule["data"]}
@@ -50,7 +50,7 @@ def test_alerts_ask_the_provisioned_data_source() -> None:
     assert asked - {EXPRESSIONS} == {source["uid"]}
 
 
-def test_data_source_is_the_prometheus_that_scrapes_the_exporter() -> None:
+def test_datasource_is_the_scraping_prometheus() -> None:
     (source,) = _datasources()
     scraping = prometheus_configuration()
     (job,) = scraping["scrape_configs"]
@@ -60,7 +60,7 @@ def test_data_source_is_the_prometheus_that_scrapes_the_exporter() -> None:
     assert job["static_configs"][0]["targets"] == ["exporter:10617"]
 
 
-def test_nothing_listens_beyond_loopback() -> None:
+def test_compose_listens_on_loopback_only() -> None:
     ports = [port for service in compose()["services"].values() for port in service["ports"]]
 
     assert all(port.startswith("127.0.0.1:") for port in ports)
@@ -81,7 +81,7 @@ def _datasources() -> list[dict[str, Any]]:
 
 
 def mounts(service: str) -> list[tuple[str, str]]:
-    """What is mounted from where: (local, in the container)."""
+    """Return the mounts of a service as pairs of local path and path in the container."""
     volumes = compose()["services"][service].get("volumes", [])
     return [(volume.split(":")[0], volume.split(":")[1]) for volume in volumes]
 

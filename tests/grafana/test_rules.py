@@ -1,4 +1,4 @@
-"""The rule file: written by its source, complete, and in words that the exporter knows."""
+"""The rule files are current and complete, and use metrics that exist."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ import yaml
 from exporter.config.load import load_settings
 from exporter.metrics.pool_specs import DEVICES_PER_USER_BOUNDS
 from grafana.prometheus.__main__ import RULES, documents
-from grafana.prometheus.values import RUNBOOKS, THRESHOLDS, TIMING
-from tests.grafana.promql import Vocabulary, catalogue_vocabulary, metrics_of, ranges, unknown_names, with_records
+from grafana.prometheus.thresholds import RUNBOOKS, THRESHOLDS, TIMING
+from tests.grafana.promql import (
+    Vocabulary,
+    catalogue_vocabulary,
+    metrics_of,
+    ranges,
+    unknown_names,
+    with_recording_rules,
+)
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS_FILE = ROOT / "docs" / "runbooks.md"
@@ -28,9 +35,9 @@ ALL_RULES: list[Rule] = [
     rule for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for rule in group["rules"]
 ]
 ALERTS = [rule for rule in ALL_RULES if "alert" in rule]
-RECORDS = [rule for rule in ALL_RULES if "record" in rule]
+RECORDING_RULES = [rule for rule in ALL_RULES if "record" in rule]
 
-DEMANDED = {
+REQUIRED_ALERTS = {
     "CognitoDeviceBudgetTooSmall",
     "CognitoDeviceConfigReloadFailed",
     "CognitoDeviceDataOld",
@@ -53,28 +60,28 @@ DEMANDED = {
 }
 
 
-def alert_names(alert: Rule) -> str:
+def alert_name(alert: Rule) -> str:
     return str(alert["alert"])
 
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
-    return with_records(catalogue_vocabulary(), ALL_RULES)
+    return with_recording_rules(catalogue_vocabulary(), ALL_RULES)
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
-def test_the_files_are_as_their_source_writes_them(path: Path) -> None:
+def test_rule_files_are_current(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == documents()[path], "run `python -m grafana.prometheus`"
 
 
-def test_every_alert_that_operators_were_promised_is_there_once() -> None:
+def test_required_alerts_exist_once() -> None:
     names = [alert["alert"] for alert in ALERTS]
-    assert set(names) >= DEMANDED
+    assert set(names) >= REQUIRED_ALERTS
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("alert", ALERTS, ids=alert_names)
-def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(alert: Rule) -> None:
+@pytest.mark.parametrize("alert", ALERTS, ids=alert_name)
+def test_alert_has_severity_texts_and_runbook(alert: Rule) -> None:
     assert alert["alert"].startswith("CognitoDevice")
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
     texts = alert["annotations"]
@@ -83,8 +90,8 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(alert: Rule
     assert texts["runbook_url"] == f"{RUNBOOKS}#{alert['alert'].lower()}"
 
 
-@pytest.mark.parametrize("alert", ALERTS, ids=alert_names)
-def test_an_alert_on_a_pool_has_its_name_joined_in_the_one_way(alert: Rule) -> None:
+@pytest.mark.parametrize("alert", ALERTS, ids=alert_name)
+def test_pool_alert_joins_the_pool_name(alert: Rule) -> None:
     about_a_pool = "user_pool_id" in alert["expr"]
     joined = alert["expr"].endswith(
         "\n* on (namespace, job, user_pool_id) group_left (user_pool_name)\ncognito_user_pool:name:info"
@@ -93,7 +100,7 @@ def test_an_alert_on_a_pool_has_its_name_joined_in_the_one_way(alert: Rule) -> N
     assert ("$labels.user_pool_name" in alert["annotations"]["summary"]) == about_a_pool
 
 
-NUMBERS_TOLD = [
+NUMBERS_IN_RUNBOOKS = [
     ("CognitoDeviceStaleShareHigh", f"{THRESHOLDS.stale_share:.0%}"),
     ("CognitoDeviceStaleShareHigh", THRESHOLDS.stale_after),
     ("CognitoDeviceStaleShareHigh", f"fewer than {THRESHOLDS.stale_share_least_devices} devices"),
@@ -107,8 +114,8 @@ NUMBERS_TOLD = [
     ("CognitoDeviceTrackingOff", THRESHOLDS.tracked_within),
     ("CognitoDevicePoolUnread", THRESHOLDS.unread_for),
     ("CognitoDeviceThrottled", f"{THRESHOLDS.throttled_share:.0%}"),
-    ("CognitoDeviceThrottled", TIMING.lasting),
-    ("CognitoDeviceExporterAbsent", TIMING.soon),
+    ("CognitoDeviceThrottled", TIMING.for_long),
+    ("CognitoDeviceExporterAbsent", TIMING.for_short),
 ]
 
 
@@ -119,14 +126,14 @@ def runbooks() -> dict[str, str]:
     return {name: " ".join(section.split()) for name, section in sections}
 
 
-@pytest.mark.parametrize(("alert", "number"), NUMBERS_TOLD)
-def test_a_runbook_tells_the_number_that_its_alert_waits_for(alert: str, number: str) -> None:
+@pytest.mark.parametrize(("alert", "number"), NUMBERS_IN_RUNBOOKS)
+def test_runbook_states_the_threshold_of_its_alert(alert: str, number: str) -> None:
     assert (
         number in runbooks()[alert].partition("**How to check.**")[0] + runbooks()[alert].partition("it is not.**")[2]
     )
 
 
-def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+def test_alerts_and_runbooks_match() -> None:
     sections = runbooks()
     assert sections.keys() == {alert["alert"] for alert in ALERTS}
     for name, section in sections.items():
@@ -134,23 +141,23 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
             assert f"**{part}**" in section, (name, part)
 
 
-def test_links_within_the_runbooks_lead_to_a_heading() -> None:
+def test_runbook_links_have_a_target() -> None:
     text = RUNBOOKS_FILE.read_text(encoding="utf-8")
     headings = {heading.lower() for heading in re.findall(r"^## (\w+)$", text, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= headings
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda rule: rule["record"])
-def test_a_recorded_name_has_level_metric_and_operation_under_the_common_prefix(record: Rule) -> None:
+@pytest.mark.parametrize("record", RECORDING_RULES, ids=lambda rule: rule["record"])
+def test_recording_rule_name_follows_convention(record: Rule) -> None:
     assert re.fullmatch(r"cognito_[a-z_]+:[a-z_]+:[a-z0-9_]+", record["record"])
 
 
 @pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.get("record") or rule["alert"])
-def test_a_rule_names_nothing_that_does_not_exist(rule: Rule, vocabulary: Vocabulary) -> None:
+def test_rule_uses_known_names_only(rule: Rule, vocabulary: Vocabulary) -> None:
     assert unknown_names(rule["expr"], vocabulary) == []
 
 
-def test_a_rule_reads_what_was_recorded_before_it() -> None:
+def test_rule_uses_earlier_recording_rules_only() -> None:
     seen: set[str] = set()
     for rule in ALL_RULES:
         recorded = {name for name in metrics_of(rule["expr"]) if ":" in name}
@@ -166,7 +173,7 @@ def test_range_over_records_starts_between_evaluations(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_promql_in_a_document_names_nothing_that_does_not_exist(document: Path, vocabulary: Vocabulary) -> None:
+def test_promql_in_documents_uses_known_names_only(document: Path, vocabulary: Vocabulary) -> None:
     for expr in promql_in(document):
         assert unknown_names(expr, vocabulary) == [], expr
 
@@ -182,11 +189,11 @@ def test_promql_in_a_document_names_nothing_that_does_not_exist(document: Path, 
         ("histogram_quantile(0.5, sum by (le, job) (cognito_user_pool_devices_per_user_bucket))", []),
     ],
 )
-def test_the_check_itself_finds_what_is_wrong(expr: str, unknown: list[str]) -> None:
+def test_unknown_names_finds_unknown_names(expr: str, unknown: list[str]) -> None:
     assert unknown_names(expr, catalogue_vocabulary()) == unknown
 
 
-def test_the_thresholds_are_ones_that_the_exporter_serves(tmp_path: Path) -> None:
+def test_thresholds_match_exporter_defaults(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("pools:\n  - id: eu-west-1_AbCdEfGhI\n", encoding="utf-8")
     (pool,) = load_settings(config).pools
@@ -194,14 +201,15 @@ def test_the_thresholds_are_ones_that_the_exporter_serves(tmp_path: Path) -> Non
     assert THRESHOLDS.devices_per_user in DEVICES_PER_USER_BOUNDS
 
 
-def test_what_a_replaced_instance_leaves_behind_is_forgotten_before_an_alert_fires() -> None:
+def test_alert_durations_increase_around_the_lookback() -> None:
     waits = [
-        promql_parser.parse_duration(wait) for wait in (TIMING.soon, TIMING.bridge, TIMING.settled, TIMING.lasting)
+        promql_parser.parse_duration(wait)
+        for wait in (TIMING.for_short, TIMING.lookback, TIMING.for_medium, TIMING.for_long)
     ]
     assert all(shorter < longer for shorter, longer in pairwise(waits))
 
 
 def promql_in(document: Path) -> list[str]:
-    """The expressions of the fenced blocks, which an empty line separates."""
+    """Return the expressions of the fenced blocks, which are separated by empty lines."""
     blocks = re.findall(r"^```promql\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [expr for block in blocks for expr in block.strip().split("\n\n")]

@@ -1,4 +1,4 @@
-"""Write the dashboards' JSON files the way Grafana reads them; `--check` says whether they are current instead."""
+"""Command that writes the dashboards as JSON files. With `--check`, it only verifies that the files are current."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from grafana.dashboards.source.render import FOLDER, documents
 
 
 def main(arguments: list[str], folder: Path = FOLDER) -> int:
-    """0, or 1 when `--check` finds a file that is not what the code says."""
+    """Return 0, or 1 if `--check` finds an outdated file."""
     stale = [name for name, text in documents().items() if not _is_current(folder / name, text)]
     if "--check" in arguments:
         for name in stale:
-            print(f"{name} is not what the code says: run `make dashboards`", file=sys.stderr)  # noqa: T201 - a command
+            print(f"{name} is out of date: run `make dashboards`", file=sys.stderr)  # noqa: T201 - a command
         return 1 if stale else 0
     for name in stale:
         (folder / name).write_text(documents()[name], encoding="utf-8")

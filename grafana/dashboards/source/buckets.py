@@ -1,7 +1,7 @@
-"""Histogram buckets in words.
+"""Display names of histogram buckets.
 
-Queries never name a bound. Here the series of a bucket are renamed, in each of the ways in which a Prometheus may write
-its bound; a bound that is not recognised keeps its number.
+Queries never select a bound. Transformations rename the series of a bucket, for each way in which Prometheus may write
+its bound. A bound that is not recognized keeps its number.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from decimal import Decimal
 from grafana_foundation_sdk.models import dashboard as model
 
 from exporter.metrics.pool_specs import AGE_BOUNDS, DAY, DEVICES_PER_USER_BOUNDS, HOUR
-from grafana.dashboards.source.look import AGE_COLORS, colored
+from grafana.dashboards.source.theme import AGE_COLORS, colored
 
 _OVERFLOW = r"\+?Inf"
 
 
 def spellings(bound: int) -> str:
-    """A pattern for a bound: 2592000, 2592000.0 and 2.592e+06 are the same one."""
+    """Return a pattern that matches every spelling of a bound: 2592000, 2592000.0 and 2.592e+06."""
     mantissa, _, exponent = f"{Decimal(bound).normalize():e}".partition("e")
     scientific = rf"{re.escape(mantissa)}e\+?0?{int(exponent)}"
     return rf"{bound}(?:\.0)?|{scientific}"
 
 
 def ages_by_bound() -> list[model.DataTransformerConfig]:
-    """Buckets of the age histogram called by their upper bounds, for an axis."""
+    """Return the renaming of age buckets to their upper bounds, for an axis."""
     return _renamed(AGE_BOUNDS, [*map(_duration, AGE_BOUNDS), "longer"])
 
 
 def ages_by_span() -> list[model.DataTransformerConfig]:
-    """Buckets of the age histogram called by what lies in them."""
+    """Return the renaming of age buckets to their ranges."""
     return _renamed(AGE_BOUNDS, _age_spans())
 
 
 def age_colors() -> list[model.DashboardFieldConfigSourceOverrides]:
-    """Colours for the buckets of `ages_by_span`."""
+    """Return the colors of the buckets of `ages_by_span`."""
     return colored(dict(zip(_age_spans(), AGE_COLORS, strict=True)))
 
 
 def devices_per_user() -> list[model.DataTransformerConfig]:
-    """Buckets of the histogram of devices per user called by what lies in them."""
+    """Return the renaming of the buckets of devices per user to their ranges."""
     bounds = DEVICES_PER_USER_BOUNDS
     return _renamed(bounds, [*_count_spans(bounds), f"over {bounds[-1]}"])
 

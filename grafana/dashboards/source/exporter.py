@@ -1,4 +1,4 @@
-"""*Exporter*: whether the shown values can be trusted, and what it takes to read them."""
+"""Dashboard *Exporter*: health of the exporter and freshness of its data."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.dashboards.source import exporter_calls as calls
 from grafana.dashboards.source import exporter_process as process
-from grafana.dashboards.source import look, promql, variables
-from grafana.dashboards.source.layout import Section, Words, dashboard
-from grafana.dashboards.source.links import OF_ROW, OF_SERIES, Uid, to_pool
-from grafana.dashboards.source.look import colored, hidden, override, words
-from grafana.dashboards.source.panels import Columns, Drawing, Frame, Query, Values, lines, number, rows
-from grafana.dashboards.source.promql import AT_END, highest, named, per_pool, select
+from grafana.dashboards.source import promql, theme, variables
+from grafana.dashboards.source.layout import DashboardInfo, Section, dashboard
+from grafana.dashboards.source.links import POOL_OF_ROW, POOL_OF_SERIES, Uid, pool_links
+from grafana.dashboards.source.panels import Columns, Frame, LineOptions, Query, ValueOptions, lines, number, rows
+from grafana.dashboards.source.promql import AT_END, highest, per_pool, select, with_pool_name
+from grafana.dashboards.source.theme import colored, hidden, label_mapping, override
 
-_TO_POOL = to_pool(OF_SERIES, "datasource", "threshold", "interval")
-_TO_POOL_OF_ROW = to_pool(OF_ROW, "datasource", "threshold", "interval")
+_TO_POOL = pool_links(POOL_OF_SERIES, "datasource", "threshold", "interval")
+_TO_POOL_OF_ROW = pool_links(POOL_OF_ROW, "datasource", "threshold", "interval")
 
 
 def build() -> model.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     return dashboard(
-        Words(
+        DashboardInfo(
             Uid.EXPORTER,
             "Cognito devices / Exporter",
-            "Whether the shown values can be trusted: sweeps and their freshness, calls against the budget, failures, "
-            "and what the exporter itself takes.",
+            "Health of the exporter and freshness of its data: sweeps, calls compared with the rate limit, failures "
+            "and resource usage.",
             since="now-6h",
         ),
         [
             variables.datasource(),
             variables.pools(),
-            variables.carried(variables.threshold()),
+            variables.hidden(variables.threshold()),
             variables.interval("1h"),
             variables.job(),
             variables.instance(),
@@ -49,11 +49,11 @@ def build() -> model.Dashboard:
                 "The exporter itself",
                 [
                     process.scrapes(),
-                    process.answers(),
+                    process.http_statuses(),
                     process.samples(),
                     process.memory(),
                     process.cpu(),
-                    process.faults(),
+                    process.errors(),
                     process.versions(),
                 ],
             ),
@@ -62,7 +62,7 @@ def build() -> model.Dashboard:
 
 
 def _increase(metric: str, *matchers: str) -> str:
-    return f"sum(increase({promql.own(metric, *matchers)}[$interval]))"
+    return f"sum(increase({promql.exporter_series(metric, *matchers)}[$interval]))"
 
 
 def _numbers() -> list[model.Panel]:
@@ -71,30 +71,30 @@ def _numbers() -> list[model.Panel]:
             Frame(
                 1,
                 "Pools in trouble",
-                "Pools that are missing, denied or failing: what is shown of them is old or absent.",
+                "Pools that are missing, denied or failing. Their data is out of date or absent.",
                 3,
                 4,
             ),
             Query(promql.pools_in_trouble()),
-            Values(thresholds=look.NONE_IS_A_MUST),
+            ValueOptions(thresholds=theme.CRITICAL_IF_ANY),
         ),
         number(
             Frame(
                 2,
                 "Oldest data",
-                "The age of the oldest observation of any pool, in multiples of that pool's refresh interval. Up to 1 "
-                "while idle and somewhat above during a sweep is normal.",
+                "Age of the oldest observation of any pool, as a multiple of its refresh interval. Normal values "
+                "are up to 1 between sweeps and slightly more during a sweep.",
                 3,
                 4,
             ),
             Query(f"max({promql.data_age_in_intervals()})"),
-            Values(look.TIMES, decimals=1, thresholds=look.INTERVALS_BEHIND),
+            ValueOptions(theme.MULTIPLE, decimals=1, thresholds=theme.INTERVALS_BEHIND),
         ),
         number(
             Frame(
                 3,
                 "Failures",
-                "Sweeps that failed as a whole, plus users that could not be read, within $interval.",
+                "Failed sweeps plus users that could not be read, within $interval.",
                 3,
                 4,
             ),
@@ -102,57 +102,57 @@ def _numbers() -> list[model.Panel]:
                 f"{_increase('cognito_exporter_sweep_failures_total')}"
                 f" + {_increase('cognito_exporter_user_read_failures_total')}"
             ),
-            Values(decimals=0, thresholds=look.NONE_IS_BEST),
+            ValueOptions(decimals=0, thresholds=theme.WARN_IF_ANY),
             sparkline=False,
         ),
         number(
             Frame(4, "Throttled calls", "Calls within $interval that AWS throttled.", 3, 4),
             Query(_increase("cognito_exporter_aws_request_failures_total", 'reason="throttled"')),
-            Values(decimals=0, thresholds=look.NONE_IS_BEST),
+            ValueOptions(decimals=0, thresholds=theme.WARN_IF_ANY),
             sparkline=False,
         ),
         number(
             Frame(
                 5,
                 "Overruns",
-                "Sweeps within $interval that took longer than their refresh interval: the budget is too small for the "
+                "Sweeps within $interval that took longer than their refresh interval: the rate is too low for the "
                 "number of users.",
                 3,
                 4,
             ),
             Query(_increase("cognito_exporter_sweep_overruns_total")),
-            Values(decimals=0, thresholds=look.NONE_IS_BEST),
+            ValueOptions(decimals=0, thresholds=theme.WARN_IF_ANY),
             sparkline=False,
         ),
         number(
-            Frame(6, "Series dropped", "User and device series left out because limits.series is reached.", 3, 4),
-            Query(f"sum({promql.own('cognito_exporter_series_dropped')})"),
-            Values(thresholds=look.NONE_IS_BEST),
+            Frame(6, "Series dropped", "User and device series dropped because limits.series is reached.", 3, 4),
+            Query(f"sum({promql.exporter_series('cognito_exporter_series_dropped')})"),
+            ValueOptions(thresholds=theme.WARN_IF_ANY),
         ),
         number(
             Frame(
                 7,
                 "Exporters up",
-                "Exporters that Prometheus could scrape, of those that it is told to.",
+                "Share of the exporter targets that Prometheus could scrape.",
                 3,
                 4,
             ),
             Query(f"sum(up{{{promql.TARGETS}}}) / count(up{{{promql.TARGETS}}})"),
-            Values(look.SHARE, decimals=0, thresholds=look.steps(look.ALARM, (1, look.CALM))),
+            ValueOptions(theme.SHARE, decimals=0, thresholds=theme.steps(theme.CRITICAL, (1, theme.GOOD))),
         ),
         number(
             Frame(
                 8,
                 "Configuration",
-                "Whether the last reload succeeded on every exporter; after a failed one, the configuration before is "
-                "in force.",
+                "Result of the last reload on all exporters. After a failed reload, the previous configuration stays "
+                "active.",
                 3,
                 4,
             ),
-            Query(f"min({promql.own('cognito_exporter_config_last_reload_successful')})"),
-            Values(
-                look.NONE,
-                mappings=[look.mapping({"0": ("rejected", look.ALARM), "1": ("in force", look.CALM)})],
+            Query(f"min({promql.exporter_series('cognito_exporter_config_last_reload_successful')})"),
+            ValueOptions(
+                theme.NONE,
+                mappings=[theme.value_mapping({"0": ("rejected", theme.CRITICAL), "1": ("active", theme.GOOD)})],
             ),
             sparkline=False,
         ),
@@ -164,9 +164,9 @@ def _sweeps() -> model.Panel:
     return rows(
         Frame(
             11,
-            "Sweeps under way",
-            "The state of each pool, how far the sweep under way is, and how much longer it should take; both are "
-            "empty while no sweep is under way.",
+            "Sweeps in progress",
+            "State of each pool, progress of its sweep and estimated remaining time. The latter two are empty between "
+            "sweeps.",
             12,
             9,
         ),
@@ -186,27 +186,27 @@ def _sweeps() -> model.Panel:
             "user_pool_id",
             sort_by="Remaining",
         ),
-        Values(
-            look.TEXT,
+        ValueOptions(
+            theme.TEXT,
             overrides=[
                 override("Pool", links=_TO_POOL_OF_ROW, custom__minWidth=140),
                 hidden("user_pool_id"),
                 override(
                     "State",
-                    mappings=[words(look.STATE_COLORS)],
+                    mappings=[label_mapping(theme.STATE_COLORS)],
                     custom__cellOptions={"type": "color-text"},
                     custom__width=120,
                 ),
                 override(
                     "Progress",
-                    unit=look.SHARE,
+                    unit=theme.SHARE,
                     decimals=0,
                     min=0,
                     max=1,
                     color={"mode": "fixed", "fixedColor": "blue"},
                     custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
                 ),
-                override("Remaining", unit=look.SECONDS, decimals=0, custom__width=120),
+                override("Remaining", unit=theme.SECONDS, decimals=0, custom__width=120),
             ],
         ),
     )
@@ -217,19 +217,19 @@ def _freshness() -> model.Panel:
         Frame(
             12,
             "Age of the data in refresh intervals",
-            f"The oldest observation of each pool as a multiple of its refresh interval, of the {promql.LIMIT} pools "
-            "furthest behind. From 2 on, values are older than they should be.",
+            f"Age of the oldest observation as a multiple of the refresh interval, for the {promql.LIMIT} pools with "
+            "the oldest data. From 2 on, data is older than expected.",
             12,
             9,
         ),
         [
             Query(
-                named(highest(promql.data_age_in_intervals(), promql.data_age_in_intervals(AT_END))),
+                with_pool_name(highest(promql.data_age_in_intervals(), promql.data_age_in_intervals(AT_END))),
                 "{{user_pool_name}}",
             )
         ],
-        Values(look.TIMES, decimals=1, thresholds=look.INTERVALS_BEHIND, links=_TO_POOL),
-        Drawing(line_at_threshold=True, legend_right=True),
+        ValueOptions(theme.MULTIPLE, decimals=1, thresholds=theme.INTERVALS_BEHIND, links=_TO_POOL),
+        LineOptions(line_at_threshold=True, legend_right=True),
     )
 
 
@@ -243,14 +243,14 @@ def _durations() -> model.Panel:
         Frame(
             13,
             "Duration of sweeps in refresh intervals",
-            "How much of its refresh interval the last finished sweep took. At 100 % sweeps run back to back: "
-            f"raise the rate or the interval. The {promql.LIMIT} slowest pools.",
+            "Duration of the last completed sweep as a share of the refresh interval. At 100 %, sweeps run back to "
+            f"back: raise the rate or the interval. The {promql.LIMIT} slowest pools.",
             12,
             8,
         ),
-        [Query(named(highest(share(), share(AT_END))), "{{user_pool_name}}")],
-        Values(look.SHARE, decimals=0, thresholds=look.BUDGET_USED, links=_TO_POOL),
-        Drawing(line_at_threshold=True, legend_right=True),
+        [Query(with_pool_name(highest(share(), share(AT_END))), "{{user_pool_name}}")],
+        ValueOptions(theme.SHARE, decimals=0, thresholds=theme.INTERVAL_USED, links=_TO_POOL),
+        LineOptions(line_at_threshold=True, legend_right=True),
     )
 
 
@@ -259,40 +259,41 @@ def _states() -> model.Panel:
         Frame(
             14,
             "Pools by state",
-            "Tracking off is no trouble: such a pool has no devices to read. Unread: no sweep has completed yet.",
+            "Pools in each state. tracking_off is not an error: the pool has no devices to read. unread: no sweep has "
+            "completed yet.",
             6,
             8,
         ),
         [Query(f"sum by (state) (max by (user_pool_id, state) ({select('cognito_user_pool_state')}))", "{{state}}")],
-        Values(overrides=colored(look.STATE_COLORS)),
-        Drawing(stacked=True),
+        ValueOptions(overrides=colored(theme.STATE_COLORS)),
+        LineOptions(stacked=True),
     )
 
 
 def _outcomes() -> model.Panel:
-    sweeps = promql.own("cognito_exporter_sweeps_total")
-    failed = promql.own("cognito_exporter_sweep_failures_total")
-    overrun = promql.own("cognito_exporter_sweep_overruns_total")
+    sweeps = promql.exporter_series("cognito_exporter_sweeps_total")
+    failed = promql.exporter_series("cognito_exporter_sweep_failures_total")
+    overrun = promql.exporter_series("cognito_exporter_sweep_overruns_total")
     return lines(
-        Frame(15, "Sweeps per $interval", "Sweeps finished, failed as a whole, and overrun.", 6, 8),
+        Frame(15, "Sweeps per $interval", "Sweeps that finished, failed, or overran their interval.", 6, 8),
         [
             Query(f"sum(increase({sweeps}[$interval]))", "finished"),
             Query(f"sum(increase({failed}[$interval]))", "failed"),
             Query(f"sum(increase({overrun}[$interval]))", "overrun"),
         ],
-        Values(decimals=0, overrides=colored({"finished": "green", "failed": "red", "overrun": "orange"})),
+        ValueOptions(decimals=0, overrides=colored({"finished": "green", "failed": "red", "overrun": "orange"})),
     )
 
 
 def _read_failures() -> model.Panel:
-    sweeps = promql.own("cognito_exporter_sweep_failures_total")
-    users = promql.own("cognito_exporter_user_read_failures_total")
+    sweeps = promql.exporter_series("cognito_exporter_sweep_failures_total")
+    users = promql.exporter_series("cognito_exporter_user_read_failures_total")
     return lines(
         Frame(
             21,
             "Failures by reason per $interval",
-            "Sweeps that failed as a whole, and users that could not be read and keep their last values. Only reasons "
-            "that occurred are shown.",
+            "Failed sweeps, and users that could not be read and keep their last values. Only reasons that occurred "
+            "are shown.",
             12,
             7,
         ),
@@ -300,16 +301,16 @@ def _read_failures() -> model.Panel:
             Query(f"sum by (reason) (increase({sweeps}[$interval])) > 0", "sweep: {{reason}}"),
             Query(f"sum by (reason) (increase({users}[$interval])) > 0", "user: {{reason}}"),
         ],
-        Values(
+        ValueOptions(
             decimals=0,
             overrides=colored(
                 {
                     f"{what}: {reason}": color
                     for what in ("sweep", "user")
-                    for reason, color in look.REASON_COLORS.items()
+                    for reason, color in theme.REASON_COLORS.items()
                 }
             ),
             none="No failures",
         ),
-        Drawing(stacked=True),
+        LineOptions(stacked=True),
     )

@@ -1,4 +1,4 @@
-"""A dashboard out of rows of panels: positions follow from the panels' sizes."""
+"""Layout of a dashboard. The sizes of the panels determine their positions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.dashboards.source.links import Uid, to_others
+from grafana.dashboards.source.links import Uid, dashboard_links
 
 COLUMNS = 24
 
@@ -16,7 +16,7 @@ TAG = "cognito-devices"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Panels under a heading."""
+    """Panels with a heading."""
 
     id: int
     title: str
@@ -24,32 +24,35 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What a dashboard is, and how it begins."""
+class DashboardInfo:
+    """Identity, texts and default time range of a dashboard."""
 
     uid: Uid
     title: str
     description: str
     since: str
-    """The start of the time range."""
+    """Start of the time range."""
     refresh: str = "1m"
 
 
 def dashboard(
-    words: Words, variables: Sequence[model.VariableModel], top: Sequence[model.Panel], sections: Sequence[Section]
+    info: DashboardInfo,
+    variables: Sequence[model.VariableModel],
+    top: Sequence[model.Panel],
+    sections: Sequence[Section],
 ) -> model.Dashboard:
-    """Everything in its place: `top` without a heading, then the sections."""
+    """Return a dashboard with the `top` panels, which have no heading, and the sections below."""
     return model.Dashboard(
-        uid=words.uid.value,
-        title=words.title,
-        description=words.description,
+        uid=info.uid.value,
+        title=info.title,
+        description=info.description,
         tags=[TAG],
         editable=True,
         graph_tooltip=model.DashboardCursorSync.CROSSHAIR,
-        time=model.DashboardDashboardTime(words.since, "now"),
+        time=model.DashboardDashboardTime(info.since, "now"),
         timepicker=model.TimePickerConfig(),
-        refresh=words.refresh,
-        links=to_others(words.uid),
+        refresh=info.refresh,
+        links=dashboard_links(info.uid),
         templating=model.DashboardDashboardTemplating(list_val=list(variables)),
         annotations=model.AnnotationContainer(list_val=[]),
         panels=_placed(top, sections),
@@ -72,7 +75,7 @@ def _placed(top: Sequence[model.Panel], sections: Sequence[Section]) -> list[mod
 
 
 def _flow(panels: Sequence[model.Panel], y: int) -> int:
-    """Put each panel as high as it fits, then as far left, from the line `y` down; the answer is the line below."""
+    """Place each panel as high and then as far left as possible, from line `y` down. Return the line below."""
     floors = [y] * COLUMNS
     for panel in panels:
         position = panel.grid_pos

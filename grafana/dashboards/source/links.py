@@ -1,4 +1,4 @@
-"""Where the dashboards are, and the links between them: variables and time range go along."""
+"""Links between the dashboards. They carry variables and the time range."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 
 class Uid(StrEnum):
-    """The identity of each dashboard in links, bookmarks and alerts: never changed."""
+    """UID of each dashboard. Links, bookmarks and alerts use it, so it never changes."""
 
     OVERVIEW = "cognito-devices-overview"
     POOL = "cognito-devices-pool"
@@ -24,22 +24,22 @@ _TITLES = {
 }
 _TOOLTIPS = {
     Uid.OVERVIEW: "All pools at a glance",
-    Uid.POOL: "One pool in depth",
-    Uid.STALE: "Users and devices idle beyond the threshold",
-    Uid.EXPORTER: "Whether the shown values can be trusted",
+    Uid.POOL: "One pool in detail",
+    Uid.STALE: "Users and devices idle for longer than the threshold",
+    Uid.EXPORTER: "Health of the exporter and freshness of its data",
 }
 
 
 class Link(model.DashboardLink):
-    """A link where it can be seen: the library puts every link into a menu, where few would find it."""
+    """Link that is always visible. The library's default is to put links into a menu."""
 
     def to_json(self) -> dict[str, object]:
-        """What Grafana reads."""
+        """Return the link without `placement`."""
         return {key: value for key, value in super().to_json().items() if key != "placement"}
 
 
-def to_others(here: Uid) -> list[model.DashboardLink]:
-    """Links to the other dashboards, in one order everywhere."""
+def dashboard_links(here: Uid) -> list[model.DashboardLink]:
+    """Return links to the other dashboards, in the same order on every dashboard."""
     return [
         Link(
             title=title,
@@ -55,16 +55,16 @@ def to_others(here: Uid) -> list[model.DashboardLink]:
     ]
 
 
-def to_pool(pool_id: str, *carried: str) -> list[Link]:
-    """Links to a pool's dashboards, with the values of the variables named; `pool_id` is an expression of Grafana's."""
+def pool_links(pool_id: str, *carried: str) -> list[Link]:
+    """Return links to a pool's dashboards that carry the given variables. `pool_id` is a Grafana expression."""
     parameters = "&".join(
         (f"var-pool={pool_id}", *(f"${{{name}:queryparam}}" for name in carried), "${__url_time_range}")
     )
     return [
         Link(title="Open the pool", url=f"/d/{Uid.POOL}?{parameters}"),
-        Link(title="List its stale devices", url=f"/d/{Uid.STALE}?{parameters}"),
+        Link(title="List stale devices", url=f"/d/{Uid.STALE}?{parameters}"),
     ]
 
 
-OF_SERIES = "${__field.labels.user_pool_id}"
-OF_ROW = "${__data.fields.user_pool_id}"
+POOL_OF_SERIES = "${__field.labels.user_pool_id}"
+POOL_OF_ROW = "${__data.fields.user_pool_id}"

@@ -1,19 +1,18 @@
-"""*Overview*: all pools at a glance, and which of them to look into."""
+"""Dashboard *Overview*: all pools at a glance."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.dashboards.source import buckets, common, look, promql, variables
-from grafana.dashboards.source.layout import Section, Words, dashboard
-from grafana.dashboards.source.links import OF_ROW, OF_SERIES, Uid, to_pool
-from grafana.dashboards.source.look import colored, fixed, override, words
+from grafana.dashboards.source import buckets, common, promql, theme, variables
+from grafana.dashboards.source.layout import DashboardInfo, Section, dashboard
+from grafana.dashboards.source.links import POOL_OF_ROW, POOL_OF_SERIES, Uid, pool_links
 from grafana.dashboards.source.panels import (
     Columns,
-    Drawing,
     Frame,
+    LineOptions,
     Query,
-    Values,
+    ValueOptions,
     bars,
     by_bucket,
     lines,
@@ -21,23 +20,24 @@ from grafana.dashboards.source.panels import (
     number,
     rows,
 )
-from grafana.dashboards.source.promql import AT_END, OVER_THRESHOLD, REMEMBERED, named, ratio, select, total
+from grafana.dashboards.source.promql import AT_END, OVER_THRESHOLD, REMEMBERED, ratio, select, total, with_pool_name
+from grafana.dashboards.source.theme import colored, fixed, label_mapping, override
 
 _CARRIED = ("datasource", "threshold", "interval")
-_TO_POOL = to_pool(OF_SERIES, *_CARRIED)
-_TO_POOL_OF_ROW = to_pool(OF_ROW, *_CARRIED)
+_TO_POOL = pool_links(POOL_OF_SERIES, *_CARRIED)
+_TO_POOL_OF_ROW = pool_links(POOL_OF_ROW, *_CARRIED)
 _ALL_DEVICES = total("cognito_user_pool_devices")
 _STALE = total("cognito_user_pool_stale_devices", OVER_THRESHOLD)
 
 
 def build() -> model.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     return dashboard(
-        Words(
+        DashboardInfo(
             Uid.OVERVIEW,
             "Cognito devices / Overview",
-            "Remembered devices of all user pools: how many there are, how long they have been idle, "
-            "and which pools to look into.",
+            "Devices of all user pools: how many there are, how long they have been idle, and which pools need "
+            "attention.",
             since="now-24h",
         ),
         [variables.datasource(), variables.pools(), variables.threshold(), variables.interval("1d")],
@@ -63,69 +63,68 @@ def _numbers() -> list[model.Panel]:
                 5,
             ),
             Query(ratio(_STALE, _ALL_DEVICES)),
-            Values(look.SHARE, decimals=1, thresholds=look.STALE_SHARE),
+            ValueOptions(theme.SHARE, decimals=1, thresholds=theme.STALE_SHARE),
         ),
         number(
             Frame(
                 2,
                 "Stale, skips MFA",
                 "Remembered devices idle for longer than $threshold in pools where a remembered device may skip the "
-                "second factor: forgotten devices that still open a door.",
+                "second factor. Review these first.",
                 3,
                 5,
             ),
-            Query(promql.skipping_mfa("cognito_user_pool_stale_devices", OVER_THRESHOLD)),
-            Values(thresholds=look.NONE_IS_BEST),
+            Query(promql.mfa_bypass_devices("cognito_user_pool_stale_devices", OVER_THRESHOLD)),
+            ValueOptions(thresholds=theme.WARN_IF_ANY),
         ),
         number(
             Frame(3, "Stale devices", "Devices idle for longer than $threshold, remembered or not.", 3, 5),
             Query(_STALE),
         ),
         number(
-            Frame(4, "Devices", "Devices on record for the observed users of the chosen pools.", 3, 5),
+            Frame(4, "Devices", "Devices on record for the observed users of the selected pools.", 3, 5),
             Query(_ALL_DEVICES),
-            Values(color=fixed("blue")),
+            ValueOptions(color=fixed("blue")),
         ),
         number(
             Frame(
                 5,
                 "Users",
-                "Users observed in the chosen pools, those without a device included. Federated users are skipped "
-                "unless configured otherwise.",
+                "Users observed in the selected pools, including those without devices. Federated users are skipped by "
+                "default.",
                 3,
                 5,
             ),
             Query(total("cognito_user_pool_users")),
-            Values(color=fixed("blue")),
+            ValueOptions(color=fixed("blue")),
         ),
         number(
-            Frame(6, "Remembered", "The share of devices that are remembered.", 3, 5),
+            Frame(6, "Remembered", "Share of devices that are remembered.", 3, 5),
             Query(ratio(total("cognito_user_pool_devices", REMEMBERED), _ALL_DEVICES)),
-            Values(look.SHARE, decimals=1, color=fixed(look.STATUS_COLORS["remembered"])),
+            ValueOptions(theme.SHARE, decimals=1, color=fixed(theme.STATUS_COLORS["remembered"])),
         ),
         number(
             Frame(
                 7,
                 "May skip MFA",
-                "The share of devices that are remembered in a pool where a remembered device may skip the second "
-                "factor.",
+                "Share of devices that are remembered in a pool where a remembered device may skip the second factor.",
                 3,
                 5,
             ),
-            Query(ratio(promql.skipping_mfa("cognito_user_pool_devices"), _ALL_DEVICES)),
-            Values(look.SHARE, decimals=1, color=fixed(look.STATUS_COLORS["remembered"])),
+            Query(ratio(promql.mfa_bypass_devices("cognito_user_pool_devices"), _ALL_DEVICES)),
+            ValueOptions(theme.SHARE, decimals=1, color=fixed(theme.STATUS_COLORS["remembered"])),
         ),
         number(
             Frame(
                 8,
                 "Pools in trouble",
-                "Pools that are missing, denied or failing: what is shown of them is old or absent. The table at the "
-                "bottom says which.",
+                "Pools that are missing, denied or failing. Their data is out of date or absent. The table at the "
+                "bottom lists them.",
                 3,
                 5,
             ),
             Query(promql.pools_in_trouble()),
-            Values(thresholds=look.NONE_IS_A_MUST),
+            ValueOptions(thresholds=theme.CRITICAL_IF_ANY),
         ),
     ]
 
@@ -135,18 +134,17 @@ def _worst_pools() -> model.Panel:
         Frame(
             12,
             f"Worst {promql.LIMIT} pools by stale share",
-            "The pools with the largest share of devices idle for longer than $threshold. Choose a bar to open its "
-            "pool.",
+            "Pools with the largest share of devices idle for longer than $threshold. Click a bar to open the pool.",
             12,
             8,
         ),
-        Query(f"sort_desc({named(f'topk({promql.LIMIT}, {promql.stale_share()})')})", "{{user_pool_name}}"),
-        Values(
-            look.SHARE,
+        Query(f"sort_desc({with_pool_name(f'topk({promql.LIMIT}, {promql.stale_share()})')})", "{{user_pool_name}}"),
+        ValueOptions(
+            theme.SHARE,
             decimals=1,
             minimum=0,
             maximum=1,
-            thresholds=look.STALE_SHARE,
+            thresholds=theme.STALE_SHARE,
             links=_TO_POOL,
             name="${__field.labels.user_pool_name}",
             none="No devices on record",
@@ -159,9 +157,9 @@ def _ages() -> model.Panel:
         Frame(
             13,
             "Age since last authentication",
-            "How many devices last authenticated how long ago, at each moment. A band that climbs from the bottom is a "
-            "cohort that does not come back; a steady bottom is daily use. Buckets end at 1 h, 1, 7, 14, 30, 60, 90, "
-            "180 and 365 days.",
+            "Number of devices by time since the last authentication, over time. A band that rises from the bottom is "
+            "a cohort that does not return. A steady band at the bottom is daily use. Bucket bounds: 1 h, 1, 7, 14, "
+            "30, 60, 90, 180 and 365 days.",
             12,
             9,
         ),
@@ -176,23 +174,22 @@ def _stale_share_over_time() -> model.Panel:
         Frame(
             14,
             f"Stale share of the worst {promql.LIMIT} pools",
-            "Whether the pools that are worst now are getting better: the share of devices idle for longer than "
-            "$threshold.",
+            "Share of devices idle for longer than $threshold over time, for the pools with the largest share now.",
             12,
             9,
         ),
-        [Query(named(share), "{{user_pool_name}}")],
-        Values(look.SHARE, 1, 0, thresholds=look.STALE_SHARE, links=_TO_POOL),
-        Drawing(legend_right=True),
+        [Query(with_pool_name(share), "{{user_pool_name}}")],
+        ValueOptions(theme.SHARE, 1, 0, thresholds=theme.STALE_SHARE, links=_TO_POOL),
+        LineOptions(legend_right=True),
     )
 
 
 def _largest_pools() -> model.Panel:
     return lines(
         Frame(22, f"Largest {promql.LIMIT} pools by devices", "Devices on record in the largest pools.", 12, 8),
-        [Query(named(promql.highest(promql.devices(), promql.devices(AT_END))), "{{user_pool_name}}")],
-        Values(links=_TO_POOL),
-        Drawing(legend_right=True),
+        [Query(with_pool_name(promql.highest(promql.devices(), promql.devices(AT_END))), "{{user_pool_name}}")],
+        ValueOptions(links=_TO_POOL),
+        LineOptions(legend_right=True),
     )
 
 
@@ -205,14 +202,14 @@ def _growth() -> model.Panel:
         Frame(
             23,
             f"Growth over $interval of the {promql.LIMIT} pools that changed most",
-            "Devices gained or lost against $interval before. A jump is an import, an attack, or a client that "
-            "registers a device with every sign-in.",
+            "Change in the number of devices over $interval. A jump means an import, an attack, or a client that "
+            "registers a device at every sign-in.",
             12,
             8,
         ),
-        [Query(named(fastest), "{{user_pool_name}}")],
-        Values(links=_TO_POOL, none="No history as long as the interval yet: choose a shorter one"),
-        Drawing(legend_right=True),
+        [Query(with_pool_name(fastest), "{{user_pool_name}}")],
+        ValueOptions(links=_TO_POOL, none="The history is shorter than the interval: select a shorter one"),
+        LineOptions(legend_right=True),
     )
 
 
@@ -221,12 +218,12 @@ def _users() -> model.Panel:
         Frame(
             24,
             "Users and devices",
-            "Users observed and their devices. Where lines drift apart, users gather devices.",
+            "Observed users and their devices. If the lines diverge, users accumulate devices.",
             12,
             8,
         ),
         [Query(_ALL_DEVICES, "devices"), Query(total("cognito_user_pool_users"), "users")],
-        Values(overrides=colored({"devices": "blue", "users": "green"})),
+        ValueOptions(overrides=colored({"devices": "blue", "users": "green"})),
     )
 
 
@@ -248,33 +245,35 @@ def _pools() -> model.Panel:
         Frame(
             31,
             "Pools",
-            "Every configured or discovered pool, what Cognito says of it, and how many of its devices are idle for "
-            "longer than $threshold. Choose a name to open the pool.",
+            "All configured and discovered pools, their settings in Cognito, and their devices idle for longer than "
+            "$threshold. Click a name to open the pool.",
             24,
             11,
         ),
-        [promql.described_pools(), promql.devices(), promql.stale_share()],
+        [promql.pool_info(), promql.devices(), promql.stale_share()],
         Columns(titles, "user_pool_id", (multiplied("Value #B", "Value #C", "Stale"),), "Stale share"),
-        Values(
-            look.TEXT,
+        ValueOptions(
+            theme.TEXT,
             overrides=[
                 override("Pool", links=_TO_POOL_OF_ROW, custom__minWidth=180),
                 override("user_pool_id", displayName="Id", custom__width=210),
                 override("Account", custom__width=130),
                 override("Region", custom__width=120),
-                override("State", mappings=[words(look.STATE_COLORS)], custom__cellOptions={"type": "color-text"}),
-                override("Tracking", mappings=[words(look.TRACKING_COLORS)], custom__width=100),
+                override(
+                    "State", mappings=[label_mapping(theme.STATE_COLORS)], custom__cellOptions={"type": "color-text"}
+                ),
+                override("Tracking", mappings=[label_mapping(theme.TRACKING_COLORS)], custom__width=100),
                 override("MFA", custom__width=100),
                 override("May skip MFA", custom__width=130),
-                override("Devices", unit=look.COUNT, custom__width=110),
-                override("Stale", unit=look.COUNT, decimals=0, mappings=[look.BLANK_IF_NONE], custom__width=110),
+                override("Devices", unit=theme.COUNT, custom__width=110),
+                override("Stale", unit=theme.COUNT, decimals=0, mappings=[theme.BLANK_IF_NULL], custom__width=110),
                 override(
                     "Stale share",
-                    unit=look.SHARE,
+                    unit=theme.SHARE,
                     decimals=1,
                     min=0,
                     max=1,
-                    thresholds=look.STALE_SHARE,
+                    thresholds=theme.STALE_SHARE,
                     custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
                     custom__minWidth=200,
                 ),

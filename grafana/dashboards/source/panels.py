@@ -1,4 +1,4 @@
-"""Panels of each kind in the looks that all dashboards share."""
+"""Panel types with the options that all dashboards share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from grafana_foundation_sdk.models import bargauge, common, heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.dashboards.source.look import COUNT, PLAIN
+from grafana.dashboards.source.theme import COUNT, NO_THRESHOLDS
 from grafana.dashboards.source.variables import DATASOURCE
 
 Override = model.DashboardFieldConfigSourceOverrides
@@ -17,7 +17,7 @@ Transformation = model.DataTransformerConfig
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query of a panel and what its series are called."""
+    """Query of a panel, with the legend of its series."""
 
     expr: str
     legend: str = "__auto"
@@ -25,7 +25,7 @@ class Query:
     instant: bool = False
 
     def target(self, ref_id: str) -> prometheus.Dataquery:
-        """The query as Grafana takes it."""
+        """Return the query in Grafana's model."""
         return prometheus.Dataquery(
             datasource=DATASOURCE,
             editor_mode=prometheus.QueryEditorMode.CODE,
@@ -40,7 +40,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What every panel has: its stable id, its words, and its size in the grid of 24 columns."""
+    """Id (which never changes), texts and size of a panel, in a grid of 24 columns."""
 
     id: int
     title: str
@@ -50,25 +50,25 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
-    """How values are written and coloured."""
+class ValueOptions:
+    """Format and colors of values."""
 
     unit: str = COUNT
     decimals: int | None = None
     minimum: float | None = None
     maximum: float | None = None
-    thresholds: model.ThresholdsConfig = PLAIN
+    thresholds: model.ThresholdsConfig = NO_THRESHOLDS
     color: model.FieldColor | None = None
     mappings: Sequence[model.ValueMapping] = ()
     overrides: Sequence[Override] = ()
     links: Sequence[model.DashboardLink] = ()
     name: str | None = None
-    """What values are called, where a single one would go without a name."""
+    """Display name of the values."""
     none: str | None = None
-    """What stands in place of a value, or of the whole panel, when there is no data."""
+    """Text that replaces a value or the whole panel if there is no data."""
 
     def config(self, color: model.FieldColorModeId, custom: object = None) -> model.FieldConfigSource:
-        """The options as Grafana takes them, coloured in `color` unless said otherwise."""
+        """Return the options in Grafana's model. `color` is the default color mode."""
         defaults = model.FieldConfig(
             display_name=self.name,
             unit=self.unit,
@@ -107,21 +107,21 @@ def _panel(
     )
 
 
-def number(frame: Frame, query: Query, values: Values | None = None, *, sparkline: bool = True) -> model.Panel:
-    """One number, in the colour of its threshold, over a sparkline of its past."""
+def number(frame: Frame, query: Query, values: ValueOptions | None = None, *, sparkline: bool = True) -> model.Panel:
+    """Return a panel with one number, colored by its threshold, above a sparkline."""
     options = stat.Options(
         graph_mode=common.BigValueGraphMode.AREA if sparkline else common.BigValueGraphMode.NONE,
         color_mode=common.BigValueColorMode.VALUE,
         text_mode=common.BigValueTextMode.VALUE,
         reduce_options=_last(),
     )
-    shown = values or Values()
+    shown = values or ValueOptions()
     return _panel("stat", frame, (query,), options, shown.config(model.FieldColorModeId.THRESHOLDS))
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
-    """How lines are drawn."""
+class LineOptions:
+    """Options of a line graph."""
 
     fill: int = 0
     stacked: bool = False
@@ -131,10 +131,10 @@ class Drawing:
 
 
 def lines(
-    frame: Frame, queries: Sequence[Query], values: Values | None = None, drawing: Drawing | None = None
+    frame: Frame, queries: Sequence[Query], values: ValueOptions | None = None, drawing: LineOptions | None = None
 ) -> model.Panel:
-    """Values over time, with the last ones in the legend."""
-    how = drawing or Drawing()
+    """Return a line graph whose legend has the last values."""
+    how = drawing or LineOptions()
     custom = timeseries.FieldConfig(
         # An outline of an empty layer would hide the one below it.
         line_width=0 if how.stacked else 2,
@@ -162,13 +162,13 @@ def lines(
         legend=legend,
         tooltip=common.VizTooltipOptions(mode=common.TooltipDisplayMode.MULTI, sort=common.SortOrder.DESCENDING),
     )
-    shown = values or Values()
+    shown = values or ValueOptions()
     config = shown.config(model.FieldColorModeId.PALETTE_CLASSIC, custom)
     return _panel("timeseries", frame, queries, options, config)
 
 
 def by_bucket(frame: Frame, buckets: str, names: Sequence[Transformation]) -> model.Panel:
-    """A histogram over time; `buckets` is a query that gives a value for each `le`."""
+    """Return a heatmap of a histogram over time. `buckets` is a query with one value per `le`."""
     options = heatmap.Options(
         calculate=False,
         color=heatmap.HeatmapColorOptions(
@@ -187,12 +187,14 @@ def by_bucket(frame: Frame, buckets: str, names: Sequence[Transformation]) -> mo
         tooltip=heatmap.HeatmapTooltip(mode=common.TooltipDisplayMode.SINGLE, y_histogram=True, show_color_scale=True),
     )
     query = Query(buckets, "{{le}}", prometheus.PromQueryFormat.HEATMAP)
-    config = Values().config(model.FieldColorModeId.PALETTE_CLASSIC)
+    config = ValueOptions().config(model.FieldColorModeId.PALETTE_CLASSIC)
     return _panel("heatmap", frame, (query,), options, config, names)
 
 
-def bars(frame: Frame, query: Query, values: Values, transformations: Sequence[Transformation] = ()) -> model.Panel:
-    """A bar for each series, in the order of the answer."""
+def bars(
+    frame: Frame, query: Query, values: ValueOptions, transformations: Sequence[Transformation] = ()
+) -> model.Panel:
+    """Return one bar per series, in the order of the query result."""
     options = bargauge.Options(
         display_mode=common.BarGaugeDisplayMode.BASIC,
         value_mode=common.BarGaugeValueMode.TEXT,
@@ -209,25 +211,25 @@ def bars(frame: Frame, query: Query, values: Values, transformations: Sequence[T
     return _panel("bargauge", frame, (replace(query, instant=True),), options, config, transformations)
 
 
-def bucket_bars(frame: Frame, buckets: str, names: Sequence[Transformation], values: Values) -> model.Panel:
-    """How a histogram stands now: a bar for each bucket."""
+def bucket_bars(frame: Frame, buckets: str, names: Sequence[Transformation], values: ValueOptions) -> model.Panel:
+    """Return the current histogram, one bar per bucket."""
     return bars(frame, Query(buckets, "{{le}}", prometheus.PromQueryFormat.HEATMAP), values, names)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What a table shows, from the left."""
+    """Columns of a table, from left to right."""
 
     titles: dict[str, str]
-    """Field → heading; other fields are left out."""
+    """Headings by field. Other fields are omitted."""
     key: str | None = None
-    """The field that several queries are joined by."""
+    """Field by which several queries are joined."""
     calculations: tuple[Transformation, ...] = ()
     sort_by: str = ""
-    """A heading; highest first."""
+    """Heading of the column to sort by, highest first."""
 
     def transformations(self) -> list[Transformation]:
-        """Join, calculate, then choose, order and name the columns."""
+        """Return transformations that join, calculate, select, order and name the columns."""
         join = [Transformation("joinByField", options={"byField": self.key, "mode": "outer"})] if self.key else []
         return [
             *join,
@@ -238,15 +240,15 @@ class Columns:
                 options={
                     "excludeByName": {},
                     "indexByName": {field: index for index, field in enumerate(self.titles)},
-                    # A link in a cell finds the pool by the name of this field.
+                    # Links in cells refer to the pool by the original field name, which must remain.
                     "renameByName": {field: title for field, title in self.titles.items() if field != title},
                 },
             ),
         ]
 
 
-def rows(frame: Frame, exprs: Sequence[str], columns: Columns, values: Values) -> model.Panel:
-    """A sortable table, a row for each series."""
+def rows(frame: Frame, exprs: Sequence[str], columns: Columns, values: ValueOptions) -> model.Panel:
+    """Return a sortable table with one row per series."""
     options = table.Options(
         cell_height=common.TableCellHeight.SM,
         show_header=True,
@@ -261,7 +263,7 @@ def rows(frame: Frame, exprs: Sequence[str], columns: Columns, values: Values) -
 
 
 def multiplied(left: str, right: str, alias: str) -> Transformation:
-    """A column that is the product of two others."""
+    """Return a calculated column, the product of two others."""
     binary = {"left": left, "operator": "*", "right": right}
     return Transformation("calculateField", options={"mode": "binary", "alias": alias, "binary": binary})
 

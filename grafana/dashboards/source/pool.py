@@ -1,19 +1,18 @@
-"""*Pool*: one pool in depth."""
+"""Dashboard *Pool*: one pool in detail."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.dashboards.source import buckets, common, look, promql, variables
-from grafana.dashboards.source.layout import Section, Words, dashboard
+from grafana.dashboards.source import buckets, common, promql, theme, variables
+from grafana.dashboards.source.layout import DashboardInfo, Section, dashboard
 from grafana.dashboards.source.links import Uid
-from grafana.dashboards.source.look import colored, fixed, override, words
 from grafana.dashboards.source.panels import (
     Columns,
-    Drawing,
     Frame,
+    LineOptions,
     Query,
-    Values,
+    ValueOptions,
     bucket_bars,
     by_bucket,
     lines,
@@ -21,6 +20,7 @@ from grafana.dashboards.source.panels import (
     rows,
 )
 from grafana.dashboards.source.promql import OVER_THRESHOLD, ratio, select, total
+from grafana.dashboards.source.theme import colored, fixed, label_mapping, override
 
 _AGES = f"sum by (le) ({select('cognito_user_pool_device_last_authentication_age_seconds_bucket')})"
 _PER_USER = f"sum by (le) ({select('cognito_user_pool_devices_per_user_bucket')})"
@@ -31,12 +31,12 @@ _NEWEST = f"time() - max({select('cognito_user_pool_newest_device_authentication
 
 
 def build() -> model.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     return dashboard(
-        Words(
+        DashboardInfo(
             Uid.POOL,
             "Cognito devices / Pool",
-            "One user pool in depth: how old its devices are, how many its users have, and how it is set up.",
+            "One user pool in detail: ages of its devices, devices per user, and its settings.",
             since="now-24h",
         ),
         [variables.datasource(), variables.pool(), variables.threshold(), variables.interval("1d")],
@@ -68,21 +68,23 @@ def _about() -> model.Panel:
         Frame(
             1,
             "About",
-            "What Cognito says of the pool, and whether it can be read. Tracking always: every device is remembered; "
-            "opt in: users decide; off: users are not asked and there is no device data. May skip MFA: whether a "
-            "remembered device may skip the second factor.",
+            "Settings of the pool in Cognito, and its state. Device tracking: always (every device is remembered), "
+            "opt in (users decide) or off (no device data). May skip MFA: a remembered device may skip the second "
+            "factor.",
             24,
             3,
         ),
-        [promql.described_pools()],
+        [promql.pool_info()],
         Columns(titles),
-        Values(
-            look.TEXT,
+        ValueOptions(
+            theme.TEXT,
             overrides=[
-                override("State", mappings=[words(look.STATE_COLORS)], custom__cellOptions={"type": "color-text"}),
+                override(
+                    "State", mappings=[label_mapping(theme.STATE_COLORS)], custom__cellOptions={"type": "color-text"}
+                ),
                 override(
                     "Device tracking",
-                    mappings=[words(look.TRACKING_COLORS)],
+                    mappings=[label_mapping(theme.TRACKING_COLORS)],
                     custom__cellOptions={"type": "color-text"},
                 ),
             ],
@@ -97,7 +99,7 @@ def _numbers() -> list[model.Panel]:
         number(
             Frame(11, "Stale share", "Devices idle for longer than $threshold, as a share of all.", 3, 5),
             Query(ratio(_STALE, _ALL_DEVICES)),
-            Values(look.SHARE, decimals=1, thresholds=look.STALE_SHARE),
+            ValueOptions(theme.SHARE, decimals=1, thresholds=theme.STALE_SHARE),
         ),
         number(
             Frame(
@@ -108,8 +110,8 @@ def _numbers() -> list[model.Panel]:
                 3,
                 5,
             ),
-            Query(promql.skipping_mfa("cognito_user_pool_stale_devices", OVER_THRESHOLD)),
-            Values(thresholds=look.NONE_IS_BEST),
+            Query(promql.mfa_bypass_devices("cognito_user_pool_stale_devices", OVER_THRESHOLD)),
+            ValueOptions(thresholds=theme.WARN_IF_ANY),
         ),
         number(
             Frame(13, "Stale devices", "Devices idle for longer than $threshold, remembered or not.", 3, 5),
@@ -118,41 +120,41 @@ def _numbers() -> list[model.Panel]:
         number(
             Frame(14, "Devices", "Devices on record for the observed users.", 3, 5),
             Query(_ALL_DEVICES),
-            Values(color=fixed("blue")),
+            ValueOptions(color=fixed("blue")),
         ),
         number(
-            Frame(15, "Users", "Users observed, those without a device included.", 3, 5),
+            Frame(15, "Users", "Observed users, including those without devices.", 3, 5),
             Query(total("cognito_user_pool_users")),
-            Values(color=fixed("blue")),
+            ValueOptions(color=fixed("blue")),
         ),
         number(
-            Frame(16, "Devices per user", "The mean over all observed users, those without a device included.", 3, 5),
+            Frame(16, "Devices per user", "Mean over all observed users, including those without devices.", 3, 5),
             Query(ratio(total(f"{per_user}_gsum"), total(f"{per_user}_gcount"))),
-            Values(look.NONE, decimals=2, color=fixed("blue")),
+            ValueOptions(theme.NONE, decimals=2, color=fixed("blue")),
         ),
         number(
             Frame(
                 17,
                 "Observed users",
-                "Users observed as a share of the number that Cognito estimates. Well below 100 %: a selection of "
-                "users is configured, or users are federated and skipped.",
+                "Observed users as a share of Cognito's estimate. A value well below 100 % means that a user selection "
+                "is configured or that federated users are skipped.",
                 3,
                 5,
             ),
             Query(ratio(total("cognito_user_pool_users"), estimated)),
-            Values(look.SHARE, decimals=1),
+            ValueOptions(theme.SHARE, decimals=1),
         ),
         number(
             Frame(
                 18,
                 "Age of this data",
-                "How long ago the user read longest ago was read. The Exporter dashboard compares it with the refresh "
+                "Age of the least recently refreshed user. The Exporter dashboard compares it with the refresh "
                 "interval.",
                 3,
                 5,
             ),
             Query(f"max({promql.data_age()})"),
-            Values(look.SECONDS, decimals=0),
+            ValueOptions(theme.SECONDS, decimals=0),
         ),
     ]
 
@@ -162,8 +164,8 @@ def _age_over_time() -> model.Panel:
         Frame(
             21,
             "Age over time",
-            "How many devices last authenticated how long ago, at each moment. A band that climbs from the bottom is a "
-            "cohort that does not come back. Buckets end at 1 h, 1, 7, 14, 30, 60, 90, 180 and 365 days.",
+            "Number of devices by time since the last authentication, over time. A band that rises from the bottom is "
+            "a cohort that does not return. Bucket bounds: 1 h, 1, 7, 14, 30, 60, 90, 180 and 365 days.",
             16,
             10,
         ),
@@ -174,10 +176,10 @@ def _age_over_time() -> model.Panel:
 
 def _age_now() -> model.Panel:
     return bucket_bars(
-        Frame(22, "Age now", "How many devices last authenticated how long ago, now.", 8, 10),
+        Frame(22, "Age now", "Number of devices by time since the last authentication, now.", 8, 10),
         _AGES,
         buckets.ages_by_span(),
-        Values(minimum=0, overrides=buckets.age_colors(), none="No devices on record"),
+        ValueOptions(minimum=0, overrides=buckets.age_colors(), none="No devices on record"),
     )
 
 
@@ -186,8 +188,8 @@ def _quantiles() -> model.Panel:
         Frame(
             23,
             "Median and oldest tenth",
-            "Half of the devices are idle for longer than the median, a tenth for longer than the 90th percentile; "
-            "both are estimated within their bucket, and the 90th percentile goes no higher than 365 days.",
+            "Half of the devices are idle for longer than the median, a tenth for longer than the 90th percentile. "
+            "Both are interpolated within their bucket and are at most 365 days.",
             12,
             8,
         ),
@@ -195,7 +197,7 @@ def _quantiles() -> model.Panel:
             Query(f"histogram_quantile(0.5, {_AGES}) / 86400", "median"),
             Query(f"histogram_quantile(0.9, {_AGES}) / 86400", "90th percentile"),
         ],
-        Values(look.DAYS, decimals=0, overrides=colored({"median": "green", "90th percentile": "orange"})),
+        ValueOptions(theme.DAYS, decimals=0, overrides=colored({"median": "green", "90th percentile": "orange"})),
     )
 
 
@@ -204,8 +206,8 @@ def _growth() -> model.Panel:
         Frame(
             32,
             "Growth over $interval",
-            "Devices gained or lost against $interval before. A jump is an import, an attack, or a client that "
-            "registers a device with every sign-in.",
+            "Change in the number of devices and users over $interval. A jump means an import, an attack, or a client "
+            "that registers a device at every sign-in.",
             12,
             8,
         ),
@@ -213,9 +215,9 @@ def _growth() -> model.Panel:
             Query(promql.growth("cognito_user_pool_devices"), "devices"),
             Query(promql.growth("cognito_user_pool_users"), "users"),
         ],
-        Values(
+        ValueOptions(
             overrides=colored({"devices": "blue", "users": "green"}),
-            none="No history as long as the interval yet: choose a shorter one",
+            none="The history is shorter than the interval: select a shorter one",
         ),
     )
 
@@ -224,15 +226,15 @@ def _date_sources() -> model.Panel:
     return lines(
         Frame(
             33,
-            "Where ages come from",
-            "authenticated: the last authentication. created: the creation, where Cognito gives no last "
-            "authentication. none: neither date, so the device is in no age and in no count of stale devices.",
+            "Date source of ages",
+            "authenticated: the last authentication. created: the creation, if Cognito reports no last authentication. "
+            "none: neither date, so the device has no age and is never stale.",
             12,
             8,
         ),
         [Query(f"sum by (date_source) ({select('cognito_user_pool_devices_by_date_source')})", "{{date_source}}")],
-        Values(overrides=colored({"authenticated": "green", "created": "yellow", "none": "red"})),
-        Drawing(stacked=True),
+        ValueOptions(overrides=colored({"authenticated": "green", "created": "yellow", "none": "red"})),
+        LineOptions(stacked=True),
     )
 
 
@@ -241,20 +243,20 @@ def _extremes() -> model.Panel:
         Frame(
             34,
             "Extremes",
-            "How long the device idle for longest has been idle, and how long ago any device last authenticated. When "
-            "the latter grows while people sign in, the sweep is not keeping up.",
+            "Idle time of the longest idle device, and time since the latest authentication of any device. If the "
+            "latter grows while users sign in, sweeps do not keep up.",
             12,
             8,
         ),
         [Query(_OLDEST, "idle for longest"), Query(_NEWEST, "latest sign-in")],
-        Values(
-            look.DAYS,
+        ValueOptions(
+            theme.DAYS,
             decimals=0,
             overrides=[
                 override("idle for longest", color=fixed("red")),
                 override(
                     "latest sign-in",
-                    unit=look.SECONDS,
+                    unit=theme.SECONDS,
                     color=fixed("green"),
                     custom__axisPlacement="right",
                 ),
@@ -268,7 +270,7 @@ def _users() -> model.Panel:
         Frame(
             41,
             "Estimated and observed users",
-            "Cognito's own estimate, which is hours old, and the users that the sweep observed.",
+            "Cognito's own estimate, which is hours old, and the users observed by the sweep.",
             12,
             8,
         ),
@@ -276,16 +278,16 @@ def _users() -> model.Panel:
             Query(f"max({select('cognito_user_pool_estimated_users')})", "estimated"),
             Query(total("cognito_user_pool_users"), "observed"),
         ],
-        Values(overrides=colored({"estimated": look.OFF, "observed": "green"})),
+        ValueOptions(overrides=colored({"estimated": theme.OFF, "observed": "green"})),
     )
 
 
 def _per_user_now() -> model.Panel:
     return bucket_bars(
-        Frame(42, "Users by number of devices", "How many users have how many devices, now.", 6, 8),
+        Frame(42, "Users by number of devices", "Current distribution of the number of devices per user.", 6, 8),
         _PER_USER,
         buckets.devices_per_user(),
-        Values(minimum=0, color=fixed("blue"), none="No users observed"),
+        ValueOptions(minimum=0, color=fixed("blue"), none="No users observed"),
     )
 
 
@@ -295,15 +297,15 @@ def _most_devices() -> model.Panel:
         Frame(
             43,
             "Users with the most devices",
-            "Needs detail user or device for this pool. The label is what identify prints for a user's name.",
+            "Requires detail: user or device for this pool. `identify` prints the label of a user name.",
             6,
             8,
         ),
         [most],
         Columns({"user": "User", "Value": "Devices"}, sort_by="Devices"),
-        Values(
-            look.TEXT,
-            overrides=[override("Devices", unit=look.COUNT, custom__width=90)],
+        ValueOptions(
+            theme.TEXT,
+            overrides=[override("Devices", unit=theme.COUNT, custom__width=90)],
             none="Set detail: user or device for this pool to see its users",
         ),
     )

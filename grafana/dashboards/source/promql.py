@@ -1,7 +1,7 @@
-"""The fragments that queries are put together from.
+"""PromQL fragments.
 
-Every query reads the series that the exporter serves, so that the dashboards work without any recording rule. Values
-are added up over shards first (the way that each metric's HELP names), and named last.
+Every query uses the exporter's own series, so the dashboards do not need the recording rules. Queries first aggregate
+over shards, as each metric's HELP says, and join the pool name last.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NOT_OK = 'state!="ok"'
 IN_TROUBLE = 'state=~"missing|denied|failing"'
 
 LIMIT = 10
-"""How many pools a graph shows at most."""
+"""Maximum number of pools in a graph."""
 
 AT_END = " @ end()"
 
@@ -25,79 +25,79 @@ POOL_NAMES = """(
   or on (user_pool_id)
   label_replace(group by (user_pool_id) (cognito_user_pool_up), "user_pool_name", "$1", "user_pool_id", "(.+)")
 )"""
-"""1 per pool with its name as a label; the id stands in for the name of a pool that was never described."""
+"""1 per pool, with its name as a label, or its id if the name is not known."""
 
 CUTOFF = "scalar(last_over_time(vector(time())[1s:1s] offset $threshold))"
-"""The moment that lies $threshold back. Prometheus before 3.0 knows durations in offsets only, not as numbers."""
+"""Timestamp of $threshold ago. Prometheus before 3.0 supports durations only in offsets, not as numbers."""
 
 
 def select(metric: str, *matchers: str, at: str = "") -> str:
-    """The series of the chosen pools."""
+    """Select the series of the selected pools."""
     return f"{metric}{{{', '.join((POOL, *matchers))}}}{at}"
 
 
-def own(metric: str, *matchers: str) -> str:
-    """The series of the chosen exporters about themselves."""
+def exporter_series(metric: str, *matchers: str) -> str:
+    """Select the self-metrics of the selected exporters."""
     return f"{metric}{{{', '.join((TARGETS, *matchers))}}}"
 
 
 def total(metric: str, *matchers: str) -> str:
-    """One value for all chosen pools."""
+    """Return the sum over all selected pools."""
     return f"sum({select(metric, *matchers)})"
 
 
 def per_pool(metric: str, *matchers: str, at: str = "", over_shards: str = "sum") -> str:
-    """One value for each chosen pool."""
+    """Return one value per selected pool."""
     return f"{over_shards} by (user_pool_id) ({select(metric, *matchers, at=at)})"
 
 
-def named(expr: str) -> str:
-    """The same values with the label user_pool_name; `expr` keeps user_pool_id, and loses no pool."""
+def with_pool_name(expr: str) -> str:
+    """Add the label user_pool_name to `expr`, which must have user_pool_id. Every pool is kept."""
     return f"({expr})\n* on (user_pool_id) group_left (user_pool_name) {POOL_NAMES}"
 
 
 def highest(expr: str, at_end: str) -> str:
-    """The pools of `expr` that are highest at the end of the time range, so that the choice is one for the whole graph.
+    """Return the pools of `expr` that are highest at the end of the time range: the same pools in the whole graph.
 
-    `at_end` is `expr` with `AT_END` behind every selector.
+    `at_end` is `expr` with `AT_END` after every selector.
     """
     return f"({expr})\nand on (user_pool_id) topk({LIMIT}, {at_end})"
 
 
 def ratio(part: str, whole: str) -> str:
-    """`part` of `whole`; nothing, rather than NaN, where the whole is 0."""
+    """Divide `part` by `whole`. There is no value, not NaN, if the whole is 0."""
     return f"{part}\n/\n({whole} > 0)"
 
 
 def growth(metric: str) -> str:
-    """What the chosen pools gained against $interval before."""
+    """Return the growth of the selected pools over $interval."""
     return f"{total(metric)} - sum({select(metric, at=' offset $interval')})"
 
 
 def devices(at: str = "") -> str:
-    """Devices per pool."""
+    """Return the devices per pool."""
     return per_pool("cognito_user_pool_devices", at=at)
 
 
 def stale_devices(at: str = "") -> str:
-    """Devices per pool that are idle beyond the chosen threshold."""
+    """Return the devices per pool that are idle for longer than the selected threshold."""
     return per_pool("cognito_user_pool_stale_devices", OVER_THRESHOLD, at=at)
 
 
 def stale_share(at: str = "") -> str:
-    """The share of devices per pool that are idle beyond the chosen threshold."""
+    """Return the share of devices per pool that are idle for longer than the selected threshold."""
     return ratio(stale_devices(at), devices(at))
 
 
-def skipping_mfa(metric: str, *matchers: str) -> str:
-    """Of the remembered devices of `metric`, those of pools where such a device may skip the second factor."""
+def mfa_bypass_devices(metric: str, *matchers: str) -> str:
+    """Sum the remembered devices of `metric` in pools where a remembered device may skip the second factor."""
     remembered = per_pool(metric, REMEMBERED, *matchers)
     bypass = 'cognito_user_pool_info{mfa_bypass="true"}'
     return f"sum(\n  {remembered} and on (user_pool_id) {bypass}\n  or\n  0 * {remembered}\n)"
 
 
 def pool_state() -> str:
-    """1 for the state of each pool, in the label `state`; the trouble of one shard counts more than the rest's `ok`."""
+    """Return 1 for the state of each pool, in the label `state`. A state other than `ok` of any shard wins."""
     states = "max by (user_pool_id, state)"
     not_ok = f"{states} ({select('cognito_user_pool_state', NOT_OK)}) == 1"
     all_ok = f"{states} ({select('cognito_user_pool_state', OK)}) == 1"
@@ -105,23 +105,23 @@ def pool_state() -> str:
 
 
 def pools_in_trouble() -> str:
-    """How many pools are missing, denied or failing, as any shard sees them."""
+    """Return the number of pools that are missing, denied or failing in any shard."""
     return f"sum(max by (user_pool_id) ({select('cognito_user_pool_state', IN_TROUBLE)}))"
 
 
-def described_pools() -> str:
-    """1 per pool with its state and everything in `cognito_user_pool_info` as labels; undescribed pools included."""
+def pool_info() -> str:
+    """Return 1 per pool with its state and the labels of `cognito_user_pool_info`, if known."""
     labels = "user_pool_name, aws_account_id, aws_region, device_tracking, mfa, mfa_bypass"
     return f"{pool_state()}\n* on (user_pool_id) group_left ({labels}) {POOL_NAMES}"
 
 
 def data_age() -> str:
-    """Seconds since the user read longest ago was read, per pool: how old the shown values can be."""
+    """Return the age of the least recently refreshed user per pool, in seconds."""
     return f"time() - {per_pool('cognito_exporter_oldest_observation_timestamp_seconds', over_shards='min')}"
 
 
 def data_age_in_intervals(at: str = "") -> str:
-    """The age of the data per pool as a multiple of its refresh interval."""
+    """Return the age of the data per pool, as a multiple of its refresh interval."""
     observed = per_pool("cognito_exporter_oldest_observation_timestamp_seconds", at=at, over_shards="min")
     interval = per_pool("cognito_exporter_refresh_interval_seconds", at=at, over_shards="max")
     return f"(time() - {observed}) / {interval}"

@@ -1,4 +1,4 @@
-"""The dashboards as files: name → text."""
+"""Rendering of the dashboards as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BUILDERS = {
 
 
 def documents() -> dict[str, str]:
-    """The text of each file."""
+    """Return the content of each file by file name."""
     return {
         name: json.dumps(build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         for name, build in _BUILDERS.items()

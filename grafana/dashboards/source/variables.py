@@ -1,4 +1,4 @@
-"""The variables, under the same names on every dashboard, so that links carry them over."""
+"""Dashboard variables. They have the same names on every dashboard, so that links can carry them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROWS = ("50", "100", "500", "1000")
 
 
 def datasource() -> model.VariableModel:
-    """The Prometheus to ask."""
+    """Return the variable of the Prometheus data source."""
     return model.VariableModel(
         type_val=model.VariableType.DATASOURCE,
         name="datasource",
@@ -28,12 +28,12 @@ def datasource() -> model.VariableModel:
 
 
 def pools() -> model.VariableModel:
-    """Any number of pools, by name; the value is the id."""
+    """Return the variable of any number of pools, shown by name. The value is the id."""
     return _pool(multi=True)
 
 
 def pool() -> model.VariableModel:
-    """One pool, by name; the value is the id."""
+    """Return the variable of a single pool, shown by name. The value is the id."""
     return _pool(multi=False)
 
 
@@ -42,11 +42,11 @@ def _pool(*, multi: bool) -> model.VariableModel:
         type_val=model.VariableType.QUERY,
         name="pool",
         label="Pool",
-        description="User pools by name; a pool that could not be described yet goes by its id.",
+        description="User pools by name, or by id if the name is not known yet.",
         datasource=DATASOURCE,
         query=f"query_result({POOL_NAMES})",
         definition=f"query_result({POOL_NAMES})",
-        # Prometheus writes labels in alphabetical order: the id stands before the name.
+        # Prometheus writes labels in alphabetical order, so the id precedes the name.
         regex='/user_pool_id="(?<value>[^"]+)".*user_pool_name="(?<text>[^"]+)"/',
         refresh=model.VariableRefresh.ON_TIME_RANGE_CHANGED,
         sort=model.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC,
@@ -58,20 +58,20 @@ def _pool(*, multi: bool) -> model.VariableModel:
     )
 
 
-def carried(variable: model.VariableModel) -> model.VariableModel:
-    """Not shown on this dashboard, and kept for those that its links lead to."""
+def hidden(variable: model.VariableModel) -> model.VariableModel:
+    """Hide a variable that this dashboard only carries to the dashboards that it links to."""
     variable.hide = model.VariableHide.HIDE_VARIABLE
     return variable
 
 
 def threshold(*, free: bool = False) -> model.VariableModel:
-    """From which age on a device is stale: those that `stale_after` configures, or any duration when `free`."""
-    said = "Devices idle for longer than this are stale. The choice is what stale_after in the configuration names"
+    """Return the variable of the age from which a device is stale: a value of `stale_after`, or any if `free`."""
+    text = "Devices idle for longer than this are stale. The options are the values of stale_after in the configuration"
     return model.VariableModel(
         type_val=model.VariableType.QUERY,
         name="threshold",
         label="Stale after",
-        description=f"{said}; any other duration can be typed, such as 45d." if free else f"{said}.",
+        description=f"{text}. You can also type any other duration, such as 45d." if free else f"{text}.",
         datasource=DATASOURCE,
         query="label_values(cognito_user_pool_stale_devices, threshold)",
         definition="label_values(cognito_user_pool_stale_devices, threshold)",
@@ -83,12 +83,12 @@ def threshold(*, free: bool = False) -> model.VariableModel:
 
 
 def interval(default: str) -> model.VariableModel:
-    """The window that growth and counts of events are taken over."""
+    """Return the variable of the window for growth and event counts."""
     return model.VariableModel(
         type_val=model.VariableType.INTERVAL,
         name="interval",
         label="Interval",
-        description="Growth and counts of events are taken over this long.",
+        description="Window for growth and event counts.",
         query=",".join(_WINDOWS),
         options=[_choice(window, selected=window == default) for window in _WINDOWS],
         current=_choice(default),
@@ -97,12 +97,12 @@ def interval(default: str) -> model.VariableModel:
 
 
 def status() -> model.VariableModel:
-    """Whether devices are remembered."""
+    """Return the variable of the remembered status."""
     return model.VariableModel(
         type_val=model.VariableType.QUERY,
         name="status",
         label="Remembered",
-        description="Which devices to list; only remembered ones can skip the second factor.",
+        description="Remembered status of the listed devices. Only remembered devices can skip the second factor.",
         datasource=DATASOURCE,
         query=f"label_values(cognito_device_info{{{POOL}}}, remembered_status)",
         definition=f"label_values(cognito_device_info{{{POOL}}}, remembered_status)",
@@ -116,12 +116,12 @@ def status() -> model.VariableModel:
 
 
 def rows() -> model.VariableModel:
-    """How long tables get."""
+    """Return the variable of the maximum number of table rows."""
     return model.VariableModel(
         type_val=model.VariableType.CUSTOM,
         name="rows",
         label="Rows",
-        description="How many rows a table shows at most: those idle for longest, or with the most devices.",
+        description="Maximum number of rows per table: those idle for longest, or with the most devices.",
         query=",".join(_ROWS),
         options=[_choice(count, selected=count == "100") for count in _ROWS],
         current=_choice("100"),
@@ -129,13 +129,13 @@ def rows() -> model.VariableModel:
 
 
 def job() -> model.VariableModel:
-    """The scrape job of the exporter."""
-    return _from_build_info("job", "Job", "The scrape jobs that find an exporter.", "")
+    """Return the variable of the scrape jobs."""
+    return _from_build_info("job", "Job", "Scrape jobs of exporters.", "")
 
 
 def instance() -> model.VariableModel:
-    """Exporters: one, or a shard each."""
-    return _from_build_info("instance", "Instance", "The exporters; with shards, one for each shard.", '{job=~"$job"}')
+    """Return the variable of the exporter instances, one per shard."""
+    return _from_build_info("instance", "Instance", "Exporter instances, one per shard.", '{job=~"$job"}')
 
 
 def _from_build_info(label: str, shown: str, description: str, matchers: str) -> model.VariableModel:

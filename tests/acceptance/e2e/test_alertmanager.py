@@ -18,8 +18,8 @@ import yaml
 
 from exporter.emulator.emulator import Emulator
 from exporter.emulator.seed import SEED_PASSWORD, AgeDistribution, DeviceMix
-from grafana.prometheus.render import rules
-from grafana.prometheus.values import THRESHOLDS, Timing
+from grafana.prometheus.render import rule_file
+from grafana.prometheus.thresholds import THRESHOLDS, Timing
 from tests.fakes import eventually
 from tests.harness import config, free_port, serving
 from tests.tools import required_tool
@@ -31,7 +31,7 @@ USER = "alice"
 SECONDS_YOUNGER = 8.0
 """How much is missing to 90 days when the device is made; by then everything runs."""
 
-HASTE = Timing(bridge="5s", soon="1s", settled="1s", lasting="1s", keep_firing="1s")
+HASTE = Timing(lookback="5s", for_short="1s", for_medium="1s", for_long="1s", keep_firing_for="1s")
 """The waits of the rules, shortened to what a test can wait for; expressions and thresholds are those shipped."""
 
 
@@ -111,7 +111,7 @@ def _watched(
     with ExitStack() as stack:
         settings = config(emulator.url, pool_id, refresh_interval="1s")
         exporter = stack.enter_context(serving(settings, directory, emulator.url)).url.removeprefix("http://")
-        _write(directory / "rules.yaml", rules(THRESHOLDS, HASTE))
+        _write(directory / "rules.yaml", rule_file(THRESHOLDS, HASTE))
         _write(directory / "prometheus.yaml", _prometheus_configuration(exporter, receiver))
         _write(directory / "alertmanager.yaml", _alertmanager_configuration(webhook))
         alertmanager_command = [

@@ -79,9 +79,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     ]
     since = time.time()
     with _running(demo, directory / "demo.log"), _running(prometheus, directory / "prometheus.log"):
-        asked = Prometheus(f"http://{server}", since)
-        _wait_until(lambda: _has_been_scraped(asked), f"see the logs in {directory}")
-        yield asked
+        prometheus_api = Prometheus(f"http://{server}", since)
+        _wait_until(lambda: _has_been_scraped(prometheus_api), f"see the logs in {directory}")
+        yield prometheus_api
 
 
 def _configuration(exporter: str) -> str:
@@ -98,14 +98,14 @@ scrape_configs:
 """
 
 
-def _has_been_scraped(asked: Prometheus) -> bool:
+def _has_been_scraped(prometheus_api: Prometheus) -> bool:
     """Whether every pool that has devices has been swept, and the exporter was scraped some times since."""
     swept = "cognito_exporter_last_sweep_success_timestamp_seconds"
     waiting = 'cognito_user_pool_state{state=~"unread|failing|denied|missing"} == 1'
     window = f"[{SCRAPE_INTERVAL * SCRAPES}s]"
     try:
-        times = asked.instant(f"min(count_over_time({swept}{window})) >= {SCRAPES}")
-        return bool(times) and not asked.instant(waiting)
+        times = prometheus_api.instant(f"min(count_over_time({swept}{window})) >= {SCRAPES}")
+        return bool(times) and not prometheus_api.instant(waiting)
     except requests.RequestException:
         return False  # it is about to start
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from grafana.dashboards.source import promql
-from tests.grafana.boards import VALUES
-from tests.grafana.promql import substituted
+from tests.grafana.boards import VARIABLE_VALUES
+from tests.grafana.promql import substitute
 
 A, B = 'user_pool_id="eu-west-1_a"', 'user_pool_id="eu-west-1_b"'
 ONE, TWO = 'instance="one"', 'instance="two"'
@@ -39,7 +39,7 @@ def _shop(*, instance: str = ONE, bypass: str = "true", name: str = "shop") -> S
 
 CASES = {
     "a pool that was never described keeps its value under its id": Case(
-        promql.named(promql.devices()),
+        promql.with_pool_name(promql.devices()),
         [
             _shop(),
             (f"cognito_user_pool_up{{{A},{ONE}}}", "1x60"),
@@ -51,7 +51,7 @@ CASES = {
     ),
     "shards add up, and describe a pool once, even under two names": Case(
         # Of two names as frequent as each other Prometheus takes either.
-        f"sum without (user_pool_name) ({promql.named(promql.devices())})",
+        f"sum without (user_pool_name) ({promql.with_pool_name(promql.devices())})",
         [
             _shop(),
             _shop(instance=TWO, name="shop-old"),
@@ -84,7 +84,7 @@ CASES = {
         [("{}", 1)],
     ),
     "devices skip MFA only where the pool lets remembered ones do so": Case(
-        promql.skipping_mfa("cognito_user_pool_devices"),
+        promql.mfa_bypass_devices("cognito_user_pool_devices"),
         [
             _shop(),
             (f'cognito_user_pool_info{{{B},user_pool_name="b",mfa_bypass="false",{ONE}}}', "1x60"),
@@ -95,7 +95,7 @@ CASES = {
         [("{}", 5)],
     ),
     "where no pool lets devices skip MFA there are 0, not no data": Case(
-        promql.skipping_mfa("cognito_user_pool_devices"),
+        promql.mfa_bypass_devices("cognito_user_pool_devices"),
         [_shop(bypass="false"), (f'cognito_user_pool_devices{{{A},remembered_status="remembered",{ONE}}}', "5x60")],
         [("{}", 0)],
     ),
@@ -139,7 +139,7 @@ def test_fragment(promtool: str, case: Case, tmp_path: Path) -> None:
         "input_series": [{"series": series, "values": values} for series, values in case.series],
         "promql_expr_test": [
             {
-                "expr": substituted(case.expr, VALUES),
+                "expr": substitute(case.expr, VARIABLE_VALUES),
                 "eval_time": "1h",
                 "exp_samples": [{"labels": labels, "value": value} for labels, value in case.expected],
             }

@@ -13,9 +13,9 @@ import requests
 
 from tests.acceptance.grafana.conftest import Prometheus
 from tests.fakes import eventually
-from tests.grafana.boards import Asked, queries
-from tests.grafana.test_alerting import OF_PROMETHEUS, RULES, expression, limit
-from tests.grafana.test_rules import ALERTS, DOCUMENTS, RECORDS, promql_in
+from tests.grafana.boards import PanelQuery, queries
+from tests.grafana.test_alerting import PROMETHEUS_ALERTS, RULES, expression, limit
+from tests.grafana.test_rules import ALERTS, DOCUMENTS, RECORDING_RULES, promql_in
 
 # Dashboards
 
@@ -25,27 +25,27 @@ RIGHTLY_EMPTY = {
     "exporter.json/Failures by reason per $interval/A": NOTHING_FAILED,
     "exporter.json/Failures by reason per $interval/B": NOTHING_FAILED,
     "exporter.json/Failed calls by reason per $interval/A": NOTHING_FAILED,
-    "exporter.json/Faults of the exporter per $interval/A": NOTHING_FAILED,
-    "exporter.json/Faults of the exporter per $interval/B": NOTHING_FAILED,
-    "exporter.json/Faults of the exporter per $interval/C": NOTHING_FAILED,
+    "exporter.json/Errors of the exporter per $interval/A": NOTHING_FAILED,
+    "exporter.json/Errors of the exporter per $interval/B": NOTHING_FAILED,
+    "exporter.json/Errors of the exporter per $interval/C": NOTHING_FAILED,
 }
 """Queries that return nothing for the demo, and why that is right."""
 
 
-@pytest.mark.parametrize("asked", queries(), ids=str)
-def test_query_returns_data(prometheus: Prometheus, asked: Asked) -> None:
-    series = prometheus.range(asked.promql)
+@pytest.mark.parametrize("query", queries(), ids=str)
+def test_query_returns_data(prometheus: Prometheus, query: PanelQuery) -> None:
+    series = prometheus.range(query.promql)
 
-    if str(asked) in RIGHTLY_EMPTY:
+    if str(query) in RIGHTLY_EMPTY:
         # The demo deletes users: one that is deleted between its listing and its reading is not found.
         unexpected = [one for one in series if one["metric"].get("reason") != "not_found"]
-        assert unexpected == [], f"{asked} returns data: take it off the list"
+        assert unexpected == [], f"{query} returns data: take it off the list"
     else:
-        assert series, f"{asked} returns nothing: {asked.promql}"
+        assert series, f"{query} returns nothing: {query.promql}"
 
 
 def test_the_list_of_empty_queries_names_queries_that_exist() -> None:
-    assert set(RIGHTLY_EMPTY) <= {str(asked) for asked in queries()}
+    assert set(RIGHTLY_EMPTY) <= {str(query) for query in queries()}
 
 
 # Recording rules, alerts and the queries of documents
@@ -81,7 +81,7 @@ EMPTY_IN_DOCUMENTS = {
 
 
 def test_every_record_has_data(prometheus: Prometheus) -> None:
-    wanted = {record["record"] for record in RECORDS} - EMPTY_RECORDS.keys()
+    wanted = {record["record"] for record in RECORDING_RULES} - EMPTY_RECORDS.keys()
     assert eventually(lambda: all(prometheus.instant(name) for name in wanted), within=15), sorted(
         name for name in wanted if not prometheus.instant(name)
     )
@@ -95,7 +95,7 @@ def test_a_record_without_data_has_none_indeed(record: str, reason: str, prometh
 def test_every_rule_is_evaluated_without_error(prometheus: Prometheus) -> None:
     groups = requests.get(f"{prometheus.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
-    assert len(rules) == len(RECORDS) + len(ALERTS)
+    assert len(rules) == len(RECORDING_RULES) + len(ALERTS)
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
 
 
@@ -139,7 +139,7 @@ def test_a_query_without_an_answer_has_none_indeed(name: str, reason: str, prome
 def test_a_rule_finds_what_that_of_prometheus_finds(name: str, prometheus: Prometheus) -> None:
     def agree() -> bool:
         managed = prometheus.instant(f"({expression(RULES[name])}) > {limit(RULES[name])}")
-        return _values(managed) == _values(prometheus.instant(OF_PROMETHEUS[name]["expr"]))
+        return _values(managed) == _values(prometheus.instant(PROMETHEUS_ALERTS[name]["expr"]))
 
     assert eventually(agree, within=15)
 

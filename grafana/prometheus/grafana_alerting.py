@@ -1,7 +1,7 @@
-"""The alerts on idle devices for Grafana's own alerting, for those who run no Alertmanager.
+"""Grafana-managed form of some alerts, for installations without an Alertmanager.
 
-They ask for the series that the exporter serves, so that they need neither the rule file nor an Alertmanager.
-Names, texts, limits and waits are those of the rules of Prometheus.
+The alerts query the exporter's own series, so they do not need the recording rules. Names, texts, thresholds and
+durations are those of the Prometheus alerts.
 """
 
 from __future__ import annotations
@@ -10,41 +10,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from grafana.prometheus.alerts import Alert, Alerts
-from grafana.prometheus.records import DEPLOYMENT, POOL
-from grafana.prometheus.render import annotations_of
-from grafana.prometheus.values import Thresholds
+from grafana.prometheus.recording_rules import DEPLOYMENT, POOL
+from grafana.prometheus.render import alert_annotations
+from grafana.prometheus.thresholds import Thresholds
 
 DATASOURCE_UID = "prometheus"
-"""As in grafana/provisioning/datasources."""
+"""UID of the data source in grafana/provisioning/datasources."""
 
 FOLDER = "Cognito devices"
 GROUP = "cognito-device-exporter"
-ORGANISATION = 1
+ORGANIZATION = 1
 
 _EXPRESSIONS = "__expr__"
 _LOOKBACK_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class ManagedQuery:
-    """What Grafana asks Prometheus for, and the limit above which the answer is an alert."""
+class GrafanaQuery:
+    """Query to Prometheus, and the limit above which its value raises an alert."""
 
     expr: str
     limit: float
-    on_no_data: str = "KeepLast"
-    """There is an answer for every pool, alert or not: none at all means that a scrape was missed, or that the
-    exporter is absent, for which there is an alert."""
+    no_data_state: str = "KeepLast"
+    """Alert state if the query returns no data. By default, the query returns a value for every pool, so no data means
+    that a scrape was missed or the exporter is absent, which has its own alert."""
 
 
-def managed_rules(alerts: Alerts) -> dict[str, Any]:
-    """The provisioning file of Grafana as plain values."""
-    queries = managed_queries(alerts.thresholds)
-    wanted = (*alerts.on_devices(), *alerts.on_exporter())
+def provisioning_file(alerts: Alerts) -> dict[str, Any]:
+    """Return the content of the Grafana provisioning file."""
+    queries = grafana_queries(alerts.thresholds)
+    wanted = (*alerts.device_alerts(), *alerts.exporter_alerts())
     return {
         "apiVersion": 1,
         "groups": [
             {
-                "orgId": ORGANISATION,
+                "orgId": ORGANIZATION,
                 "name": GROUP,
                 "folder": FOLDER,
                 "interval": "1m",
@@ -54,8 +54,8 @@ def managed_rules(alerts: Alerts) -> dict[str, Any]:
     }
 
 
-def managed_queries(thresholds: Thresholds) -> dict[str, ManagedQuery]:
-    """The query of each alert that Grafana manages."""
+def grafana_queries(thresholds: Thresholds) -> dict[str, GrafanaQuery]:
+    """Return the query of each Grafana-managed alert by alert name."""
     threshold = f'threshold="{thresholds.stale_after}"'
     devices = f"sum by ({POOL}) (cognito_user_pool_devices)"
     stale = f"sum by ({POOL}, threshold) (cognito_user_pool_stale_devices{{{threshold}}})"
@@ -67,38 +67,38 @@ def managed_queries(thresholds: Thresholds) -> dict[str, ManagedQuery]:
     before = f"{devices.removesuffix(')')} offset 1d)"
     grown = f"{devices} - {before}"
     return {
-        "CognitoDeviceStaleShareHigh": ManagedQuery(
-            _named(
+        "CognitoDeviceStaleShareHigh": GrafanaQuery(
+            _with_pool_name(
                 f"{stale} / on ({POOL}) group_left () ({devices} > 0)\n"
                 f"and on ({POOL})\n{devices} >= {thresholds.stale_share_least_devices}"
             ),
             thresholds.stale_share,
         ),
-        "CognitoDeviceStaleCountHigh": ManagedQuery(_named(stale), thresholds.stale_count),
-        "CognitoDeviceMfaBypassStale": ManagedQuery(
-            _named(f"{remembered}\nand on ({POOL})\n{bypass}"), thresholds.mfa_bypass_count
+        "CognitoDeviceStaleCountHigh": GrafanaQuery(_with_pool_name(stale), thresholds.stale_count),
+        "CognitoDeviceMfaBypassStale": GrafanaQuery(
+            _with_pool_name(f"{remembered}\nand on ({POOL})\n{bypass}"), thresholds.mfa_bypass_count
         ),
-        "CognitoDeviceTooManyPerUser": ManagedQuery(
-            _named(f"sum by ({POOL}) (cognito_user_pool_devices_per_user_gcount)\n- sum by ({POOL}) ({many})"),
+        "CognitoDeviceTooManyPerUser": GrafanaQuery(
+            _with_pool_name(f"sum by ({POOL}) (cognito_user_pool_devices_per_user_gcount)\n- sum by ({POOL}) ({many})"),
             thresholds.users_with_many_devices,
         ),
-        "CognitoDeviceSuddenGrowth": ManagedQuery(
-            _named(f"{grown}\nand on ({POOL})\n{grown} > {thresholds.growth_share} * {before}"),
+        "CognitoDeviceSuddenGrowth": GrafanaQuery(
+            _with_pool_name(f"{grown}\nand on ({POOL})\n{grown} > {thresholds.growth_share} * {before}"),
             thresholds.growth_least_devices,
-            on_no_data="OK",  # few pools grow
+            no_data_state="OK",  # the query returns only pools that grow
         ),
-        "CognitoDeviceExporterAbsent": ManagedQuery(
+        "CognitoDeviceExporterAbsent": GrafanaQuery(
             f"(\n  group by ({DEPLOYMENT}) (last_over_time(cognito_exporter_build_info[1d]))\n"
             f"  unless on ({DEPLOYMENT})\n  group by ({DEPLOYMENT}) (cognito_exporter_build_info)\n)\n"
             "or\nabsent_over_time(cognito_exporter_build_info[1d])",
             0,
-            on_no_data="OK",  # no exporter is absent
+            no_data_state="OK",  # the query returns only absent exporters
         ),
     }
 
 
-def _named(expr: str) -> str:
-    """The pool's name joined to an expression, or its id where the pool was never described."""
+def _with_pool_name(expr: str) -> str:
+    """Join the pool name to an expression, or the pool id if the name is not known."""
     inner = "\n".join(f"  {line}" for line in expr.splitlines())
     return (
         f"(\n{inner}\n)\n* on ({POOL}) group_left (user_pool_name)\n"
@@ -110,23 +110,23 @@ def _named(expr: str) -> str:
     )
 
 
-def _rule(alert: Alert, query: ManagedQuery) -> dict[str, Any]:
-    waits = {"for": alert.wait, "keepFiringFor": alert.keep_firing}
+def _rule(alert: Alert, query: GrafanaQuery) -> dict[str, Any]:
+    durations = {"for": alert.for_duration, "keepFiringFor": alert.keep_firing_for}
     return {
         "uid": alert.name.lower(),
         "title": alert.name,
         "condition": "B",
-        "data": [_question(query.expr), _comparison(query.limit)],
-        "noDataState": query.on_no_data,
+        "data": [_query(query.expr), _threshold(query.limit)],
+        "noDataState": query.no_data_state,
         "execErrState": "Error",
-        **{key: wait for key, wait in waits.items() if wait is not None},
-        "annotations": {key: _template(text) for key, text in annotations_of(alert).items()},
+        **{key: duration for key, duration in durations.items() if duration is not None},
+        "annotations": {key: _template(text) for key, text in alert_annotations(alert).items()},
         "labels": {"severity": alert.severity.value},
         "isPaused": False,
     }
 
 
-def _question(expr: str) -> dict[str, Any]:
+def _query(expr: str) -> dict[str, Any]:
     return {
         "refId": "A",
         "datasourceUid": DATASOURCE_UID,
@@ -135,7 +135,7 @@ def _question(expr: str) -> dict[str, Any]:
     }
 
 
-def _comparison(limit: float) -> dict[str, Any]:
+def _threshold(limit: float) -> dict[str, Any]:
     return {
         "refId": "B",
         "datasourceUid": _EXPRESSIONS,
@@ -151,5 +151,5 @@ def _comparison(limit: float) -> dict[str, Any]:
 
 
 def _template(text: str) -> str:
-    """What Prometheus calls `$value`, Grafana knows by the query that it came from."""
+    """Convert a Prometheus template: Grafana accesses the value by the refId of its query."""
     return text.replace("$value ", "$values.A.Value ")
