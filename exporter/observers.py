@@ -1,4 +1,4 @@
-"""What the pipe tells its listeners; metrics are one listener, tests another."""
+"""Observer interfaces of sweeps, discovery and requests. Metrics and traces implement them."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ UNKNOWN_ACCOUNT = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One account and Region; the account is `UNKNOWN_ACCOUNT` until something names it."""
+    """Account and Region. The account is `UNKNOWN_ACCOUNT` until its ID is known."""
 
     account_id: str
     region: str
 
 
 class RequestObserver(Protocol):
-    """Hears of every request to AWS."""
+    """Observer of requests to AWS."""
 
     def request_finished(
         self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
     ) -> None:
-        """One request ended; `reason` is None when it succeeded.
+        """Record a finished request. `reason` is None if it succeeded.
 
-        `attempted` is False when it failed before anything left the process, as without credentials.
+        `attempted` is False if the request failed before it was sent, for example without credentials.
         """
         ...
 
     def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
-        """A request waited so long for its turn in the rate budget."""
+        """Record the seconds that a request waited for the rate limiter."""
         ...
 
 
 class AwsObserver(RequestObserver, Protocol):
-    """Hears of every account and Region in use, too."""
+    """Observer of requests and of the configured accounts and Regions."""
 
     def target_added(self, target: Target) -> None:
-        """One more way to reach this account and Region is configured."""
+        """Add a target. A target is added once for each role and endpoint that reaches it."""
         ...
 
     def target_removed(self, target: Target) -> None:
-        """One way less."""
+        """Remove a target that was added once."""
         ...
 
-    def target_named(self, unknown: Target, known: Target) -> None:
-        """The account behind a target was not known until now."""
+    def target_resolved(self, unknown: Target, known: Target) -> None:
+        """Replace a target of an unknown account with the target of the known account."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """What one sweep has asked of AWS so far."""
+    """Requests of one sweep so far."""
 
     calls: int
     throttled: int
@@ -62,119 +62,169 @@ class RequestCounts:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What a sweep came to."""
+    """Result of a sweep, for traces."""
 
     reason: Reason | None
-    """None when every user was read; else the failure, or the most frequent of them."""
+    """None if every user was read. Else the error that ended the sweep, or the most frequent user error."""
     complete: bool
-    """Every user was asked, even if some could not be read."""
+    """True if every selected user was processed, even if some could not be read."""
     users: int | None = None
-    """Users and devices that are shown now; None without data."""
+    """Number of users in the published data; None without data."""
     devices: int | None = None
+    """Number of devices in the published data; None without data."""
     users_not_read: int = 0
-    spending: RequestCounts = RequestCounts(0, 0)
+    requests: RequestCounts = RequestCounts(0, 0)
 
 
 class SweepTrace(RequestObserver, Protocol):
-    """Follows one sweep of one pool: hears of its requests only, from many threads."""
+    """Trace of one sweep. Requests are recorded from many threads."""
 
     def sweep_result(self, result: SweepResult) -> None:
-        """The sweep came to its end; not told when it was told to stop."""
+        """Record the result of the sweep. Not called for a canceled sweep."""
         ...
 
     def close(self) -> None:
-        """Nothing more is told of the sweep."""
+        """End the trace."""
         ...
 
 
 class Tracer(Protocol):
-    """Follows sweeps."""
+    """Factory of sweep traces."""
 
-    def sweep_began(self, pool_id: str) -> SweepTrace:
-        """A sweep of a pool begins."""
+    def start_sweep(self, pool_id: str) -> SweepTrace:
+        """Start the trace of a sweep."""
         ...
-
-
-class NoTraces:
-    """A `Tracer` and `SweepTrace` that follows nothing."""
-
-    def sweep_began(self, pool_id: str) -> SweepTrace:  # noqa: ARG002 - not heard
-        """Not followed."""
-        return self
-
-    def request_finished(
-        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
-    ) -> None:
-        """Not heard."""
-
-    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
-        """Not heard."""
-
-    def sweep_result(self, result: SweepResult) -> None:
-        """Not heard."""
-
-    def close(self) -> None:
-        """Not heard."""
-
-
-NO_TRACES = NoTraces()
 
 
 class DiscoveryObserver(Protocol):
-    """Hears of rules and of how they are gone by; a rule is its index in the configuration."""
+    """Observer of discovery. A rule is identified by its index in the configuration."""
 
     def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
-        """From now on pools are looked for in these places and in no others: pairs of rule and Region."""
+        """Replace the active pairs of rule and Region."""
         ...
 
     def discovery_finished(self, rule: str, region: str, reason: Reason | None) -> None:
-        """A Region was looked at; `reason` is None when everything could be seen."""
+        """Record a discovery run in one Region. `reason` is None if every pool could be listed and described."""
         ...
 
     def unexpected_error(self, component: str) -> None:
-        """Something failed in a way that nobody foresaw; the log has the traceback."""
+        """Record an unexpected error. The log has the traceback."""
         ...
 
 
 class SweepObserver(Protocol):
-    """Hears of pools and of what happens in their sweeps; a pool is its user pool id."""
+    """Observer of pools and their sweeps. A pool is identified by its user pool ID."""
 
     def pool_added(self, pool_id: str) -> None:
-        """A pool is configured from now on."""
+        """Add a pool."""
         ...
 
     def pool_removed(self, pool_id: str) -> None:
-        """A pool is no longer configured: nothing of it may show any more."""
+        """Remove a pool and all of its series."""
         ...
 
     def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
-        """A sweep ended, whatever the outcome; `reason` is None unless it failed as a whole."""
+        """Record the end of a sweep. `reason` is None unless the sweep failed as a whole."""
         ...
 
     def sweep_overran(self, pool_id: str) -> None:
-        """A sweep was still under way when the next was due."""
+        """Record that a sweep was still running when the next one was due."""
         ...
 
     def sweep_missed(self, pool_id: str) -> None:
-        """A run was due and was not started in time."""
+        """Record that a sweep was due and was not started."""
         ...
 
     def user_read_failed(self, pool_id: str, reason: Reason) -> None:
-        """A user could not be read in this sweep and keeps its last values."""
+        """Record that a user could not be read in this sweep. The user keeps its last values."""
         ...
 
     def users_vanished(self, pool_id: str, users: int) -> None:
-        """Users are gone: deleted between the listing and the question, or absent from a complete enumeration."""
+        """Record users that were deleted after they were listed, or that a complete listing no longer has."""
         ...
 
     def unexpected_error(self, component: str) -> None:
-        """Something failed in a way that nobody foresaw; the log has the traceback."""
+        """Record an unexpected error. The log has the traceback."""
         ...
 
     def state_failed(self) -> None:
-        """The state file could not be read or written."""
+        """Record that the state file could not be read or written."""
         ...
 
     def user_skipped(self, pool_id: str, reason: str) -> None:
-        """A user was not asked on purpose, such as a federated one."""
+        """Record a user that is not read on purpose, such as a federated one."""
         ...
+
+
+class NullObserver:
+    """No-op implementation of all observers. Subclasses override what they record."""
+
+    def request_finished(
+        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
+    ) -> None:
+        """Do nothing."""
+
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
+        """Do nothing."""
+
+    def target_added(self, target: Target) -> None:
+        """Do nothing."""
+
+    def target_removed(self, target: Target) -> None:
+        """Do nothing."""
+
+    def target_resolved(self, unknown: Target, known: Target) -> None:
+        """Do nothing."""
+
+    def sweep_result(self, result: SweepResult) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
+        """Do nothing."""
+
+    def discovery_finished(self, rule: str, region: str, reason: Reason | None) -> None:
+        """Do nothing."""
+
+    def pool_added(self, pool_id: str) -> None:
+        """Do nothing."""
+
+    def pool_removed(self, pool_id: str) -> None:
+        """Do nothing."""
+
+    def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
+        """Do nothing."""
+
+    def sweep_overran(self, pool_id: str) -> None:
+        """Do nothing."""
+
+    def sweep_missed(self, pool_id: str) -> None:
+        """Do nothing."""
+
+    def user_read_failed(self, pool_id: str, reason: Reason) -> None:
+        """Do nothing."""
+
+    def users_vanished(self, pool_id: str, users: int) -> None:
+        """Do nothing."""
+
+    def unexpected_error(self, component: str) -> None:
+        """Do nothing."""
+
+    def state_failed(self) -> None:
+        """Do nothing."""
+
+    def user_skipped(self, pool_id: str, reason: str) -> None:
+        """Do nothing."""
+
+
+class NullTracer(NullObserver):
+    """`Tracer` and `SweepTrace` that record nothing."""
+
+    def start_sweep(self, pool_id: str) -> SweepTrace:  # noqa: ARG002 - not recorded
+        """Return a trace that records nothing."""
+        return self
+
+
+NULL_TRACER = NullTracer()

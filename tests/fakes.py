@@ -251,7 +251,7 @@ class RecordingObserver:
     def target_removed(self, target: Target) -> None:
         self._hear("target removed", target.account_id, target.region)
 
-    def target_named(self, unknown: Target, known: Target) -> None:
+    def target_resolved(self, unknown: Target, known: Target) -> None:
         self._hear("target named", unknown.account_id, known.account_id)
 
     def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:

@@ -105,7 +105,7 @@ class TargetClient:
                 return
             unknown, self._target = self._target, Target(account_id, self._target.region)
             self._rate_limiters = self._all_limiters.rename(unknown, self._target)
-            self._observer.target_named(unknown, self._target)
+            self._observer.target_resolved(unknown, self._target)
         self.account_resolved.set()
 
     def start_quota_poll(self) -> threading.Event:

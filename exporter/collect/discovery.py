@@ -21,7 +21,7 @@ from exporter.collect.pool_search import DiscoveryCompleteness, DiscoveryResult,
 from exporter.collect.scheduler import SweepScheduler
 from exporter.config.settings import PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, Cancelled, ConfigError, Reason
-from exporter.observers import DiscoveryObserver
+from exporter.observers import DiscoveryObserver, NullObserver
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 FIRST_RETRY_SECONDS = 30.0
@@ -69,8 +69,8 @@ class _QueryState:
     """Result of the runs of one search so far."""
 
     pools: PoolNames = field(default_factory=dict)
-    looked: bool = False
-    whole: bool = False
+    has_run: bool = False
+    was_complete: bool = False
     """True if at least one run was complete."""
     up: bool = False
     last_success: float | None = None
@@ -89,23 +89,23 @@ class _Query:
         """
         self.search = search
         self.job = job
-        there = [one.seen.pools for one in before if one.search.target.region == search.target.region]
+        there = [one.state.pools for one in before if one.search.target.region == search.target.region]
         known = {id_: name for pools in there for id_, name in pools.items()}
-        self.seen: _QueryState = _QueryState({id_: name for id_, name in known.items() if search.fits_name(name)})
+        self.state: _QueryState = _QueryState({id_: name for id_, name in known.items() if search.fits_name(name)})
         self.cancelled = threading.Event()
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _PlannedQuery:
     """Assignment of one search to its rule."""
 
-    watch: _Query
+    query: _Query
     index: int
     rule: RuleSettings
 
     @property
     def labels(self) -> tuple[str, str]:
-        return str(self.index), self.watch.search.target.region
+        return str(self.index), self.query.search.target.region
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class DiscoveryPlan:
     """Pools and rules of one configuration, with the current discovery results."""
 
     explicit: tuple[PoolSettings, ...] = ()
-    places: tuple[_Place, ...] = ()
+    places: tuple[_PlannedQuery, ...] = ()
 
     @property
     def pools(self) -> tuple[PoolSettings, ...]:
@@ -123,21 +123,21 @@ class DiscoveryPlan:
     @property
     def completeness(self) -> DiscoveryCompleteness:
         """Completeness of the discovery results."""
-        seen = [place.watch.seen for place in self.places]
-        if not all(one.looked for one in seen):
+        seen = [place.query.state for place in self.places]
+        if not all(one.has_run for one in seen):
             return DiscoveryCompleteness.PENDING
-        return DiscoveryCompleteness.SETTLED if all(one.whole for one in seen) else DiscoveryCompleteness.PARTIAL
+        return DiscoveryCompleteness.SETTLED if all(one.was_complete for one in seen) else DiscoveryCompleteness.PARTIAL
 
     def states(self) -> tuple[RuleState, ...]:
         """Return the status of each rule in each of its Regions."""
         return tuple(
             RuleState(*place.labels, len(share), seen.up, seen.last_success, seen.reason)
             for place, share in zip(self.places, self._shares(), strict=True)
-            for seen in (place.watch.seen,)
+            for seen in (place.query.state,)
         )
 
     def _shares(self) -> list[tuple[PoolSettings, ...]]:
-        found = [(place.rule, place.watch.search, place.watch.seen.pools) for place in self.places]
+        found = [(place.rule, place.query.search, place.query.state.pools) for place in self.places]
         return assign_pools(self.explicit, found)
 
 
@@ -159,7 +159,7 @@ class Discovery:
         self._numbers = count()
         self._current = DiscoveryPlan()
         self._changed: Callable[[], None] = _nobody
-        self._schedule = SweepScheduler(_OfLooks(observer), clock, "look")
+        self._schedule = SweepScheduler(_DiscoverySchedule(observer), clock, "look")
 
     @property
     def current(self) -> DiscoveryPlan:
@@ -182,7 +182,7 @@ class Discovery:
         """Stop scheduling runs. A run in progress stops at its next step."""
         self._schedule.stop()
         for place in self._current.places:
-            place.watch.cancelled.set()
+            place.query.cancelled.set()
 
     def plan(self, settings: Settings) -> DiscoveryPlan:
         """Return the arrangement for new settings without applying it.
@@ -190,36 +190,36 @@ class Discovery:
         A search that exists already keeps its results. A new search starts with the pools that removed searches
         found in the same Region and whose names match; its first run replaces them.
         """
-        watches = _by_search(self._current)
+        queries = _by_search(self._current)
         keys = Counter[Search]()
         wanted = []
         for index, rule in enumerate(settings.discovery):
             for search in rule.searches:
                 wanted.append((index, rule, search, keys[search]))
                 keys[search] += 1
-        kept = {(search, number): watches.pop((search, number), None) for _, _, search, number in wanted}
+        kept = {(search, number): queries.pop((search, number), None) for _, _, search, number in wanted}
         return DiscoveryPlan(
             settings.pools,
             tuple(
-                _Place(kept[search, number] or self._watch(search, watches.values()), index, rule)
+                _PlannedQuery(kept[search, number] or self._new_query(search, queries.values()), index, rule)
                 for index, rule, search, number in wanted
             ),
         )
 
-    def adopt(self, arrangement: DiscoveryPlan) -> None:
+    def apply(self, arrangement: DiscoveryPlan) -> None:
         """Apply another arrangement and start the first run of each new search. Must not be called concurrently."""
-        before = {place.watch: place for place in self._current.places}
+        before = {place.query: place for place in self._current.places}
         self._current = arrangement
         self._observer.rules_changed({place.labels for place in arrangement.places})
         for place in arrangement.places:
-            old = before.pop(place.watch, None)
+            old = before.pop(place.query, None)
             if old is None:
-                self._schedule.add(place.watch.job, place.rule.interval, partial(self._look, place.watch))
+                self._schedule.add(place.query.job, place.rule.interval, partial(self._run_query, place.query))
             elif old.rule.interval != place.rule.interval:
-                self._schedule.set_interval(place.watch.job, place.rule.interval)
-        for watch in before:
-            self._schedule.remove(watch.job)
-            watch.cancelled.set()
+                self._schedule.set_interval(place.query.job, place.rule.interval)
+        for query in before:
+            self._schedule.remove(query.job)
+            query.cancelled.set()
 
     def stalled_reason(self) -> str | None:
         """Return a message if the scheduler has sent no heartbeat for five minutes, else None."""
@@ -227,116 +227,111 @@ class Discovery:
             return "the scheduler of discovery has shown no life for 5 minutes"
         return None
 
-    def _watch(self, search: Search, before: Iterable[_Query]) -> _Query:
+    def _new_query(self, search: Search, before: Iterable[_Query]) -> _Query:
         return _Query(search, f"{search.target.region}-{next(self._numbers)}", before)
 
-    def _look(self, watch: _Query) -> float | None:
+    def _run_query(self, query: _Query) -> float | None:
         """Run the search once. Return the retry delay in seconds if the run was incomplete, else None."""
         reason: Reason | None = None
         try:
-            found = self._found(watch)
+            found = self._query(query)
         except Cancelled:
             return None
         except AwsError as error:
             reason = error.reason
-            watch.seen = _failed(watch.seen, reason)
-            self._warn(watch, error)
+            query.state = _failed(query.state, reason)
+            self._warn(query, error)
         except Exception:
             reason = Reason.OTHER
-            watch.seen = _failed(watch.seen, reason)
+            query.state = _failed(query.state, reason)
             self._observer.unexpected_error("discovery")
-            log.exception("looking for pools failed unexpectedly", region=watch.search.target.region)
+            log.exception("looking for pools failed unexpectedly", region=query.search.target.region)
         else:
-            reason = self._record(watch, found)
-        return self._finish(watch, reason)
+            reason = self._record(query, found)
+        return self._finish(query, reason)
 
-    def _finish(self, watch: _Query, reason: Reason | None) -> float | None:
+    def _finish(self, query: _Query, reason: Reason | None) -> float | None:
         try:
             self._changed()
         except ConfigError as error:
             reason = Reason.OTHER
-            watch.seen = _failed(watch.seen, reason)
-            log.error("the pools that were found cannot be read", region=watch.search.target.region, error=str(error))
-        place = self._place_of(watch)
+            query.state = _failed(query.state, reason)
+            log.error("the pools that were found cannot be read", region=query.search.target.region, error=str(error))
+        place = self._place_of(query)
         if place is not None:
             self._observer.discovery_finished(*place.labels, reason)
-        return None if reason is None else FIRST_RETRY_SECONDS * 2 ** min(watch.seen.failures - 1, 20)
+        return None if reason is None else FIRST_RETRY_SECONDS * 2 ** min(query.state.failures - 1, 20)
 
-    def _found(self, watch: _Query) -> DiscoveryResult:
-        directory = self._connect(watch.search.target, FAIRNESS_KEY, watch.cancelled.is_set)
-        ask = self._retry_policy.retrier(self._retry_policy.first_attempts, lambda seconds: _wait(watch, seconds))
-        return find_pools(watch.search, directory, ask, watch.seen.pools)
+    def _query(self, query: _Query) -> DiscoveryResult:
+        directory = self._connect(query.search.target, FAIRNESS_KEY, query.cancelled.is_set)
+        ask = self._retry_policy.retrier(self._retry_policy.first_attempts, lambda seconds: _wait(query, seconds))
+        return find_pools(query.search, directory, ask, query.state.pools)
 
-    def _record(self, watch: _Query, found: DiscoveryResult) -> Reason | None:
-        before = watch.seen
-        if before.pools != found.pools or not before.looked:
+    def _record(self, query: _Query, found: DiscoveryResult) -> Reason | None:
+        before = query.state
+        if before.pools != found.pools or not before.has_run:
             log.info(
                 "looked for pools",
-                rule=self._rule_of(watch),
-                region=watch.search.target.region,
+                rule=self._rule_of(query),
+                region=query.search.target.region,
                 pools=len(found.pools),
                 joined=len(found.pools.keys() - before.pools.keys()),
                 vanished=len(before.pools.keys() - found.pools.keys()),
             )
         if found.fault is not None:
-            watch.seen = _failed(replace(before, pools=found.pools), found.fault.reason)
-            self._warn(watch, found.fault)
+            query.state = _failed(replace(before, pools=found.pools), found.fault.reason)
+            self._warn(query, found.fault)
             return found.fault.reason
-        watch.seen = _QueryState(found.pools, looked=True, whole=True, up=True, last_success=self._clock.wall())
+        now = self._clock.wall()
+        query.state = _QueryState(found.pools, has_run=True, was_complete=True, up=True, last_success=now)
         return None
 
-    def _warn(self, watch: _Query, error: AwsError) -> None:
+    def _warn(self, query: _Query, error: AwsError) -> None:
         log.warning(
             "not every pool could be looked at; what was known of the others stays",
-            rule=self._rule_of(watch),
-            region=watch.search.target.region,
+            rule=self._rule_of(query),
+            region=query.search.target.region,
             reason=error.reason.value,
             error=str(error),
         )
 
-    def _rule_of(self, watch: _Query) -> int | None:
-        place = self._place_of(watch)
+    def _rule_of(self, query: _Query) -> int | None:
+        place = self._place_of(query)
         return None if place is None else place.index
 
-    def _place_of(self, watch: _Query) -> _Place | None:
+    def _place_of(self, query: _Query) -> _PlannedQuery | None:
         """Return the place of a search, or None if a reload has removed it."""
-        return next((place for place in self._current.places if place.watch is watch), None)
+        return next((place for place in self._current.places if place.query is query), None)
 
 
-class _OfLooks:
+class _DiscoverySchedule(NullObserver):
     """`ScheduleObserver` that ignores late and missed runs, because the next run returns the same pools."""
 
     def __init__(self, observer: DiscoveryObserver) -> None:
         self._observer = observer
 
-    def sweep_overran(self, _job: str, /) -> None:
-        """Do nothing."""
-
-    def sweep_missed(self, _job: str, /) -> None:
-        """Do nothing."""
-
-    def unexpected_error(self, component: str, /) -> None:
+    def unexpected_error(self, component: str) -> None:
         """Forward the error to the discovery observer."""
         self._observer.unexpected_error(component)
 
 
 def _failed(seen: _QueryState, reason: Reason) -> _QueryState:
-    return replace(seen, looked=True, up=False, reason=reason, failures=seen.failures + 1)
+    return replace(seen, has_run=True, up=False, reason=reason, failures=seen.failures + 1)
 
 
 def _by_search(arrangement: DiscoveryPlan) -> dict[tuple[Search, int], _Query]:
     """Map each search to its watch. A number per search distinguishes rules with equal searches."""
     keys = Counter[Search]()
-    watches = {}
+    queries = {}
     for place in arrangement.places:
-        search = place.watch.search
-        watches[search, keys[search]] = place.watch
+        search = place.query.search
+        queries[search, keys[search]] = place.query
         keys[search] += 1
-    return watches
+    return queries
 
 
-def _wait(watch: _Query, seconds: float) -> None:
-    if watch.cancelled.wait(seconds):
+def _wait(query: _Query, seconds: float) -> None:
+    if query.cancelled.wait(seconds):
         raise Cancelled("nobody looks there any more")
 
 

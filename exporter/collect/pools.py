@@ -26,7 +26,7 @@ from exporter.config.settings import Detail, IdentityMode, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
 from exporter.model import PoolState
-from exporter.observers import NO_TRACES, RequestCounts, SweepObserver, SweepResult, SweepTrace, Tracer
+from exporter.observers import NULL_TRACER, RequestCounts, SweepObserver, SweepResult, SweepTrace, Tracer
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.shard import UNSHARDED, Shard
 
@@ -62,7 +62,7 @@ class PoolManager:
         state_path: Path | None = None,
         shard: Shard = UNSHARDED,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
-        tracer: Tracer = NO_TRACES,
+        tracer: Tracer = NULL_TRACER,
         after_sweep: Callable[[], None] = lambda: None,
     ) -> None:
         """Call `after_sweep` after each sweep, once the sweep's temporary objects are freed."""
@@ -302,7 +302,7 @@ class _Pool:
         return None if complete else FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 20)
 
     def _sweep(self) -> bool:
-        trace = self._parts.tracer.sweep_began(self.settings.id)
+        trace = self._parts.tracer.start_sweep(self.settings.id)
         try:
             return self._traced(trace)
         finally:
@@ -388,7 +388,7 @@ def _reshaped(known: Restored, old: PoolSettings, new: PoolSettings) -> Restored
     )
 
 
-def _result(outcome: Outcome, view: PoolView, spending: RequestCounts) -> SweepResult:
+def _result(outcome: Outcome, view: PoolView, requests: RequestCounts) -> SweepResult:
     data = view.data
     return SweepResult(
         outcome.reason,
@@ -396,7 +396,7 @@ def _result(outcome: Outcome, view: PoolView, spending: RequestCounts) -> SweepR
         users=None if data is None else data.users,
         devices=None if data is None else sum(data.devices.values()),
         users_not_read=view.users_not_read,
-        spending=spending,
+        requests=requests,
     )
 
 

@@ -14,8 +14,7 @@ from exporter.aws.rate.limiters import RateLimiters, Rates
 from exporter.aws.sessions import ApiFactory, TargetClients
 from exporter.clock import Clock
 from exporter.config.settings import Share, TargetSettings
-from exporter.errors import Reason
-from exporter.observers import Target
+from exporter.observers import NullObserver
 from exporter.retry import Retrier, RetryPolicy
 
 T = TypeVar("T")
@@ -109,24 +108,3 @@ def _work(
             answers.put((place, look(thing)))
         except Exception as error:  # noqa: BLE001 - raised in the waiting thread
             answers.put((place, error))
-
-
-class NullObserver:
-    """No-op `exporter.observers.AwsObserver` for a process without metrics."""
-
-    def target_added(self, target: Target) -> None:
-        """Do nothing."""
-
-    def target_removed(self, target: Target) -> None:
-        """Do nothing."""
-
-    def target_named(self, unknown: Target, known: Target) -> None:
-        """Do nothing."""
-
-    def request_finished(
-        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
-    ) -> None:
-        """Do nothing."""
-
-    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
-        """Do nothing."""

@@ -124,7 +124,7 @@ class ActiveConfig:
         except ConfigError:
             self._connections.retain(before)
             raise
-        self._discovery.adopt(arrangement)
+        self._discovery.apply(arrangement)
         self._connections.configure(settings.limits.rate)
         self._connections.retain(wanted)
         self._settings = settings

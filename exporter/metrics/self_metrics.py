@@ -110,7 +110,7 @@ class SelfMetrics:
         with self._lock:
             self._remove_target(self._renamed.get(target, target))
 
-    def target_named(self, unknown: Target, known: Target) -> None:
+    def target_resolved(self, unknown: Target, known: Target) -> None:
         """Move a target to its account id, which is now known.
 
         Counts of `unknown` are carried over to the new labels. Durations start from 0, because observations cannot be

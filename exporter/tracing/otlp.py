@@ -43,7 +43,7 @@ class Otlp:
         # It repeats itself with each batch that fails; what it had to say of its settings is said by now.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
-    def sweep_began(self, pool_id: str) -> SweepTrace:
+    def start_sweep(self, pool_id: str) -> SweepTrace:
         """Follow a sweep, unless the sampler leaves it out."""
         sweep = follow(self._tracer, pool_id, self._clock)
         with self._lock:

@@ -15,7 +15,7 @@ from exporter.aws.api import Category, Operation
 from exporter.clock import Clock
 from exporter.errors import Reason
 from exporter.model import region_of
-from exporter.observers import NO_TRACES, UNKNOWN_ACCOUNT, SweepResult, SweepTrace, Target
+from exporter.observers import NULL_TRACER, UNKNOWN_ACCOUNT, SweepResult, SweepTrace, Target
 
 SLOW_SECONDS = 1.0
 """A request that took longer has a span."""
@@ -62,7 +62,7 @@ def follow(tracer: Tracer, pool_id: str, clock: Clock) -> SweepTrace:
     ahead = clock.wall() - clock.monotonic()
     attributes = {"cognito.user_pool.id": pool_id, "cloud.provider": "aws", "cloud.region": region_of(pool_id)}
     span = tracer.start_span("sweep", attributes=attributes, start_time=_nanoseconds(clock.monotonic() + ahead))
-    return SweepSpans(tracer, span, ahead, clock) if span.is_recording() else NO_TRACES
+    return SweepSpans(tracer, span, ahead, clock) if span.is_recording() else NULL_TRACER
 
 
 class SweepSpans:
@@ -161,8 +161,8 @@ class SweepSpans:
             "cognito_exporter.users": result.users,
             "cognito_exporter.devices": result.devices,
             "cognito_exporter.users_not_read": result.users_not_read,
-            "cognito_exporter.requests": result.spending.calls,
-            "cognito_exporter.requests_throttled": result.spending.throttled,
+            "cognito_exporter.requests": result.requests.calls,
+            "cognito_exporter.requests_throttled": result.requests.throttled,
         }
         self._span.set_attributes({name: value for name, value in told.items() if value is not None})
         if result.reason is not None:

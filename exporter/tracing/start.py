@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from exporter.clock import Clock
-from exporter.observers import NoTraces, Tracer
+from exporter.observers import NullTracer, Tracer
 from exporter.shard import Shard
 from exporter.tracing.asked import is_enabled, unsupported_reason
 
@@ -23,7 +23,7 @@ class Tracing(Tracer, Protocol):
         ...
 
 
-class NoTracing(NoTraces):
+class NoTracing(NullTracer):
     """Nothing is traced."""
 
     def stop(self) -> None:

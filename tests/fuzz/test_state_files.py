@@ -22,6 +22,7 @@ from exporter.collect.store.pool_store import PoolStore
 from exporter.config.settings import Detail
 from exporter.identity import HmacIdentity
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
+from exporter.observers import NullObserver
 from tests.fakes import ManualClock
 from tests.unit.collect.listed_pools import device, settings
 
@@ -96,14 +97,9 @@ def batch(pool_id: str, users: range) -> Batch:
     return Batch(header, forget=False, records=records)
 
 
-class Unheard:
-    def state_failed(self) -> None:
-        pass
-
-
 def restart(path: Path) -> dict[str, Restored]:
     """What the next process knows; it must be able to show it, and to write."""
-    recovery = recover(path, Unheard(), ManualClock())
+    recovery = recover(path, NullObserver(), ManualClock())
     try:
         found = recovery.restored([(pool, IDENTITY) for pool in POOLS])
         for pool in POOLS:

@@ -17,7 +17,7 @@ from exporter.clock import SystemClock
 from exporter.collect.pools import Connect, PoolManager
 from exporter.config.settings import PoolSettings
 from exporter.errors import Cancelled, CredentialsFault, Reason, UserNotFound
-from exporter.observers import NO_TRACES, UNKNOWN_ACCOUNT, NoTraces, RequestCounts, SweepResult, SweepTrace, Target
+from exporter.observers import NULL_TRACER, UNKNOWN_ACCOUNT, NullTracer, RequestCounts, SweepResult, SweepTrace, Target
 from exporter.retry import RetryPolicy
 from exporter.shard import UNSHARDED
 from exporter.tracing.asked import is_enabled, unsupported_reason
@@ -246,7 +246,7 @@ def test_a_sweep_says_of_what_and_how_much(traced: Traced) -> None:
     traced.ask(DESCRIBED, target=Target(UNKNOWN_ACCOUNT, "eu-west-1"))
     assert "cloud.account.id" not in attributes(traced.sweep._span)  # type: ignore[attr-defined] # while it is open
     traced.ask(LISTED)
-    traced.ends(SweepResult(Reason.TIMEOUT, complete=True, users=9, users_not_read=2, spending=RequestCounts(12, 3)))
+    traced.ends(SweepResult(Reason.TIMEOUT, complete=True, users=9, users_not_read=2, requests=RequestCounts(12, 3)))
     assert attributes(traced.one("sweep")) == {
         "cognito.user_pool.id": POOL,
         "cloud.provider": "aws",
@@ -286,19 +286,19 @@ def test_what_comes_after_the_end_is_told_to_nobody(traced: Traced) -> None:
 
 def test_a_sweep_that_the_sampler_leaves_out_is_not_followed() -> None:
     traced = Traced(ALWAYS_OFF)
-    assert traced.sweep is NO_TRACES
+    assert traced.sweep is NULL_TRACER
 
 
 # Who tells it
 
 
-class Noting(NoTraces):
+class Noting(NullTracer):
     """Follows one sweep after the other, and notes what it hears of their ends."""
 
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def sweep_began(self, pool_id: str) -> SweepTrace:
+    def start_sweep(self, pool_id: str) -> SweepTrace:
         self.heard.append(pool_id)
         return self
 
@@ -343,11 +343,11 @@ def raising(error: Exception) -> Connect:
     [
         (
             reaching({POOL: FakePool(users={"ann": (device("a"),)})}),
-            [SweepResult(None, complete=True, users=1, devices=1, spending=RequestCounts(3, 0))],
+            [SweepResult(None, complete=True, users=1, devices=1, requests=RequestCounts(3, 0))],
         ),
         (
             reaching({}),
-            [SweepResult(Reason.NOT_FOUND, complete=False, spending=RequestCounts(1, 0))],
+            [SweepResult(Reason.NOT_FOUND, complete=False, requests=RequestCounts(1, 0))],
         ),
         (raising(CredentialsFault("client", "NoCredentials")), [SweepResult(Reason.CREDENTIALS, complete=False)]),
         (raising(RuntimeError("nobody foresaw this")), [SweepResult(Reason.OTHER, complete=False)]),

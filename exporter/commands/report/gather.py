@@ -16,6 +16,7 @@ from exporter.commands.report.stream import DeviceStream
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.identity import RawIdentity
+from exporter.observers import NullObserver
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 log = structlog.get_logger()
@@ -152,8 +153,8 @@ def _expected(sweep: _PoolSweep) -> int | None:
     return sweep.stream.users_done if sweep.over else sweep.stream.users_expected
 
 
-class _Failures:
-    """`exporter.observers.SweepObserver` that counts users who could not be read and ignores all other events."""
+class _Failures(NullObserver):
+    """Observer that counts users who could not be read."""
 
     def __init__(self, stream: DeviceStream) -> None:
         self._stream = stream
@@ -161,30 +162,3 @@ class _Failures:
     def user_read_failed(self, pool_id: str, reason: Reason) -> None:  # noqa: ARG002 - the stream has one pool
         """Count a user who could not be read."""
         self._stream.user_failed(reason)
-
-    def pool_added(self, pool_id: str) -> None:
-        """Do nothing."""
-
-    def pool_removed(self, pool_id: str) -> None:
-        """Do nothing."""
-
-    def sweep_finished(self, pool_id: str, reason: Reason | None) -> None:
-        """Do nothing."""
-
-    def sweep_overran(self, pool_id: str) -> None:
-        """Do nothing."""
-
-    def sweep_missed(self, pool_id: str) -> None:
-        """Do nothing."""
-
-    def users_vanished(self, pool_id: str, users: int) -> None:
-        """Do nothing."""
-
-    def user_skipped(self, pool_id: str, reason: str) -> None:
-        """Do nothing."""
-
-    def unexpected_error(self, component: str) -> None:
-        """Do nothing."""
-
-    def state_failed(self) -> None:
-        """Do nothing."""

@@ -18,6 +18,7 @@ from exporter.collect.persistence.sqlite import Restored
 from exporter.collect.pools import make_identity
 from exporter.config.load import parse_settings
 from exporter.emulator import Emulator
+from exporter.observers import NullObserver
 from tests.acceptance.faults.isolation import isolated_program, require_namespaces, within
 from tests.acceptance.faults.rows import LONG, Row
 from tests.acceptance.faults.watch import becomes, swept_anew, watching
@@ -127,19 +128,12 @@ def restored(text: str, directory: Path) -> dict[str, Restored]:
     """What a start brings back of the pools in this configuration."""
     settings = parse_settings(text, str(directory / "config.yaml"))
     assert settings.state_path is not None
-    recovery = recover(settings.state_path, NoFailures(), SystemClock())
+    recovery = recover(settings.state_path, NullObserver(), SystemClock())
     try:
         return recovery.restored([(pool, make_identity(pool, settings.state_path)) for pool in settings.pools])
     finally:
         recovery.start()
         recovery.stop()
-
-
-class NoFailures:
-    """Takes what is counted."""
-
-    def state_failed(self) -> None:
-        pass
 
 
 def _bytes_changed(content: bytes, random: Random) -> bytes:

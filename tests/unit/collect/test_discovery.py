@@ -52,7 +52,7 @@ class World:
         return PoolLister(self.apis[target], fairness_key, FakeAccount(), self.heard, self.clock, cancelled)
 
     def apply(self, *rules: RuleSettings, pools: tuple[PoolSettings, ...] = ()) -> None:
-        self.discovery.adopt(self.discovery.plan(configured(*rules, pools=pools)))
+        self.discovery.apply(self.discovery.plan(configured(*rules, pools=pools)))
 
     def changed(self) -> None:
         self.changes += 1
@@ -65,9 +65,9 @@ class World:
     def look(self, target: TargetSettings = IRELAND) -> float | None:
         """One look, without waiting for the schedule."""
         watch: _Query = next(
-            place.watch for place in self.discovery.current.places if place.watch.search.target == target
+            place.query for place in self.discovery.current.places if place.query.search.target == target
         )
-        return self.discovery._look(watch)
+        return self.discovery._run_query(watch)
 
     def completeness(self) -> DiscoveryCompleteness:
         return self.discovery.current.completeness
@@ -201,6 +201,6 @@ def test_a_look_whose_rule_was_removed_tells_of_no_rule(world: World) -> None:
     world.apply(rule())
     (place,) = world.discovery.current.places
     world.apply()
-    world.discovery._look(place.watch)
+    world.discovery._run_query(place.query)
     assert not any(key[0] == "looked" for key in world.heard.heard)
     assert world.read() == set()

@@ -205,7 +205,7 @@ def test_what_a_rule_has_found_is_swept_from_then_on_until_the_stop() -> None:
     world.api.pools[FIRST].name = "shop"
     (place,) = world.discovery.current.places
     completeness = [world.fleet._completeness]
-    world.discovery._look(place.watch)
+    world.discovery._run_query(place.query)
     assert world.shown() == [], "nobody has told"
     assert world.in_force.generation == 1
     world.in_force.rediscovered()
@@ -223,7 +223,7 @@ def test_what_a_rule_has_found_is_swept_from_then_on_until_the_stop() -> None:
     world.fleet.start()
     world.discovery.start(world.in_force.rediscovered)
     world.in_force.stop()
-    place.watch.seen = replace(place.watch.seen, pools={})
+    place.query.state = replace(place.query.state, pools={})
     world.in_force.rediscovered()
     assert world.shown() == [FIRST], "after the stop nothing changes"
 

@@ -108,7 +108,7 @@ def test_a_request_of_a_target_that_nobody_announced_is_counted(own: SelfMetrics
 def test_a_target_that_gets_its_name_counts_on_under_it(own: SelfMetrics) -> None:
     own.target_added(UNKNOWN)
     own.request_finished(UNKNOWN, "AdminListDevices", 0.2, None, attempted=True)
-    own.target_named(UNKNOWN, KNOWN)
+    own.target_resolved(UNKNOWN, KNOWN)
     own.request_finished(UNKNOWN, "AdminListDevices", 0.2, None, attempted=True)
     assert _requests(own, UNKNOWN) is None
     assert _requests(own, KNOWN) == 2
@@ -123,7 +123,7 @@ def test_nothing_that_was_counted_before_the_name_is_lost(own: SelfMetrics) -> N
     own.request_finished(KNOWN, "ListUserPools", 0.2, None, attempted=True)
     own.request_finished(UNKNOWN, "ListUserPools", 0.2, Reason.THROTTLED, attempted=True)
     own.rate_limit_waited(UNKNOWN, "UserPoolRead", 1.5)
-    own.target_named(UNKNOWN, KNOWN)
+    own.target_resolved(UNKNOWN, KNOWN)
     here = {"aws_account_id": KNOWN.account_id, "aws_region": KNOWN.region}
     assert _value(own, "aws_requests_total", **here, operation="ListUserPools") == 2
     assert _value(own, "aws_request_failures_total", **here, operation="ListUserPools", reason="throttled") == 1
@@ -135,10 +135,10 @@ def test_an_unknown_account_that_others_share_stays(own: SelfMetrics) -> None:
     own.target_added(UNKNOWN)
     own.target_added(UNKNOWN)
     own.request_finished(UNKNOWN, "AdminListDevices", 0.2, None, attempted=True)
-    own.target_named(UNKNOWN, KNOWN)
+    own.target_resolved(UNKNOWN, KNOWN)
     assert _requests(own, UNKNOWN) == 1
     assert _requests(own, KNOWN) == 0
-    own.target_named(UNKNOWN, Target("2", "eu-west-1"))
+    own.target_resolved(UNKNOWN, Target("2", "eu-west-1"))
     assert _requests(own, UNKNOWN) is None
     assert _requests(own, Target("2", "eu-west-1")) == 1
 
