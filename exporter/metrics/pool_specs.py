@@ -285,7 +285,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _sweep(
             "last_sweep_success_timestamp_seconds",
-            "Unix time of the end of the last sweep that read every user. Absent before the first such sweep.",
+            "Unix time of the end of the last sweep that read every user or found device tracking off. Absent before "
+            "the first such sweep.",
             ShardAggregation.MIN,
         ),
         _last_success,
@@ -293,7 +294,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _sweep(
             "oldest_observation_timestamp_seconds",
-            "Unix time at which the least recently refreshed user was read. No user data of the pool is older.",
+            "Unix time at which the least recently read user of the pool was read. Absent if no user data is exposed.",
             ShardAggregation.MIN,
         ),
         _oldest_observation,
@@ -301,8 +302,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _sweep(
             "sweep_progress_ratio",
-            "Fraction of the users that the sweep in progress has processed, from 0 to 1. Absent if no sweep is in "
-            "progress or the number of users is unknown.",
+            "Fraction of the expected number of users that the sweep in progress has processed, from 0 to 1. Absent if "
+            "no sweep is in progress or no number is known.",
             ShardAggregation.MIN,
         ),
         _progress,

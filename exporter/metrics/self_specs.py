@@ -80,8 +80,8 @@ def _histogram(name: str, meaning: str, group: DocSection, buckets: tuple[float,
 SWEEPS = _counter("sweeps_total", "Total number of finished sweeps, successful or not.", DocSection.SWEEP, POOL)
 SWEEP_FAILURES = _counter(
     "sweep_failures_total",
-    "Total number of sweeps that failed as a whole, by reason. The pool keeps its last values, except in state "
-    "missing.",
+    "Total number of sweeps that ended before every user was processed, by reason. The last values of the pool are "
+    "kept for at most max_staleness, or removed at once if the pool is missing.",
     DocSection.SWEEP,
     POOL,
     "reason",
@@ -97,16 +97,16 @@ SWEEP_RUNS_MISSED = _counter(
 )
 USER_READ_FAILURES = _counter(
     "user_read_failures_total",
-    "Total number of users that a sweep could not read, by reason. These users keep their last values, and the sweep "
-    "does not count as successful.",
+    "Total number of users that a sweep could not read, by reason. These users keep their last values, and the time "
+    "of the last successful sweep does not change.",
     DocSection.SWEEP,
     POOL,
     "reason",
 )
 USERS_VANISHED = _counter(
     "users_vanished_total",
-    "Total number of users no longer found: deleted between listing and reading, or absent from a complete "
-    "enumeration. This does not count as a failure.",
+    "Total number of users that were not found when read, or were absent from a complete listing. Their values are "
+    "removed. This does not count as a failure.",
     DocSection.SWEEP,
     POOL,
 )
@@ -169,7 +169,7 @@ BUILD_INFO = _gauge(
 RELOAD_SUCCESSFUL = _gauge(
     "config_last_reload_successful",
     "1 if the last attempt to load the configuration succeeded, else 0. After a failure, the previous configuration "
-    "stays active.",
+    "remains active.",
     ShardAggregation.MIN,
 )
 RELOAD_SUCCESS_TIMESTAMP = _gauge(
@@ -200,7 +200,7 @@ HTTP_REQUESTS = _counter(
     "http_requests_total",
     "Total number of HTTP responses by status code, including scrapes and probes. 401: no valid user name and "
     "password. 403: the lifecycle API is not enabled. 429: the configured rate is exceeded. 503: too many concurrent "
-    "requests, or a failed probe.",
+    "connections or requests, or a failed probe.",
     DocSection.SELF,
     "code",
 )
@@ -212,7 +212,7 @@ METRIC_FAILURES = _counter(
 )
 UNEXPECTED_FAILURES = _counter(
     "unexpected_failures_total",
-    "Total number of unexpected errors by component. The log has the traceback.",
+    "Total number of unexpected errors, by component. The log has the exception.",
     DocSection.SELF,
     "component",
 )
