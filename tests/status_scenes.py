@@ -19,6 +19,8 @@ from exporter.options import ListenAddress
 from exporter.shard import UNSHARDED
 from exporter.status.report import Sources
 from exporter.status.routes import status_routes
+from exporter.web.access import Authenticator
+from exporter.web.handler import RequestHandler
 from exporter.web.server import WebServer
 from tests.fakes import ManualClock
 from tests.unit.metrics.builders import settings as pool_settings
@@ -245,7 +247,8 @@ def served(told: Sources) -> Iterator[str]:
     """The status page and its JSON on a port of loopback; where they are."""
     failures: list[None] = []
     routes = status_routes(told, telemetry_path="/metrics")
-    server = WebServer([ListenAddress("127.0.0.1", 0)], routes, told.clock, on_failure=lambda: failures.append(None))
+    handler = RequestHandler(routes, Authenticator(told.clock), on_error=lambda: failures.append(None))
+    server = WebServer([ListenAddress("127.0.0.1", 0)], handler, told.clock)
     server.start()
     try:
         yield f"http://{server.bound[0]}"

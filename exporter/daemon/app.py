@@ -21,6 +21,7 @@ from exporter.collect.discovery import Discovery
 from exporter.collect.pools import PoolManager
 from exporter.config.apart import require_state_apart
 from exporter.config.settings import Detail, IdentityMode, Settings
+from exporter.config.web.settings import WebSettings
 from exporter.daemon.active_config import ActiveConfig, ConfigurationFile
 from exporter.daemon.malloc import share_one_arena, trim_heap
 from exporter.daemon.reload import Reloader, Source
@@ -33,7 +34,8 @@ from exporter.status.routes import status_routes
 from exporter.tracing.start import NoTracing, Tracing, start_tracing
 from exporter.web.access import Authenticator
 from exporter.web.config_watcher import WebConfig
-from exporter.web.routes import Probes, all_routes, probe_routes
+from exporter.web.handler import RequestHandler
+from exporter.web.routes import metrics_routes, probe_routes, reload_routes
 from exporter.web.server import WebServer
 
 SIGNAL_CHECK_SECONDS = 0.5
@@ -156,7 +158,7 @@ class App:
         return WebConfig(file, self._clock, on_change=self._web_config_changed)
 
     def _web_servers(self) -> list[WebServer]:
-        probes = Probes(self._stalled_reason, self._unreadiness)
+        probes = probe_routes(self._stalled_reason, self._unreadiness)
         exposition = Exposition(
             self._pool_manager.views,
             self._own,
@@ -166,21 +168,27 @@ class App:
             rules=self._discovery.states,
             generation=lambda: self._active_config.generation,
         )
-        routes = all_routes(
-            probes,
-            exposition,
-            status_routes(self._status_sources(), telemetry_path=self._options.telemetry_path),
-            telemetry_path=self._options.telemetry_path,
-            reload=partial(self._reloader.reload, "request") if self._options.enable_lifecycle else None,
+        telemetry_path = self._options.telemetry_path
+        reload = partial(self._reloader.reload, "request") if self._options.enable_lifecycle else None
+        routes = {
+            **probes,
+            **reload_routes(reload),
+            **status_routes(self._status_sources(), telemetry_path=telemetry_path),
+            **metrics_routes(telemetry_path, exposition),
+        }
+        handler = partial(
+            RequestHandler,
+            authenticator=Authenticator(self._clock),
+            on_error=self._web_failed,
+            on_response=self._own.request_answered,
         )
-        gate = None if self._web_config is None else Authenticator(self._web_config, self._clock)
-        listening = partial(
-            WebServer, clock=self._clock, on_failure=self._web_failed, on_answer=self._own.request_answered
-        )
-        servers = [listening(self._options.listen_addresses, routes, gate=gate)]
+        web_settings = WebSettings if self._web_config is None else self._web_config.current
+        servers = [
+            WebServer(self._options.listen_addresses, handler(routes, web_settings=web_settings), clock=self._clock)
+        ]
         probe_address = self._options.probe_listen_address
         if probe_address is not None:
-            servers.append(listening([probe_address], probe_routes(probes)))
+            servers.append(WebServer([probe_address], handler(probes), clock=self._clock))
         return servers
 
     def _status_sources(self) -> Sources:

@@ -1,1 +1,1 @@
-"""The HTTP server and its pages."""
+"""HTTP server."""

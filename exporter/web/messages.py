@@ -1,4 +1,4 @@
-"""Requests and answers as the routes see them, and the table of routes."""
+"""Requests, responses and routes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HTML = "text/html; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request whose head is read and valid HTTP; header names in lower case."""
+    """Request with a valid HTTP head; header names are in lower case."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; `headers` beside Content-Type and Content-Length."""
+    """Response; `headers` are those in addition to Content-Type and Content-Length."""
 
     status: HTTPStatus
     body: bytes
@@ -33,46 +33,41 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers on a path, and to which methods; whoever takes GET takes HEAD."""
+    """Handler of a path and the methods it allows."""
 
     handler: Callable[[Request], Response]
     methods: tuple[str, ...] = ("GET", "HEAD")
     public: bool = False
-    """Whether whoever asks is answered; every other path, known or not, wants the credentials that are configured."""
+    """Served without credentials. Every other path, known or not, requires the configured ones."""
 
 
 Routes = Mapping[str, Route]
 
 
 def text(status: HTTPStatus, message: str, *headers: tuple[str, str]) -> Response:
-    """A short answer for people and probes."""
+    """Return a plain-text response of one line."""
     return Response(status, f"{message}\n".encode(), headers=headers)
 
 
 def parse_target(target: str) -> tuple[str, dict[str, list[str]]]:
-    """The path and the query of a request target; both stay as sent but for the query's percent signs.
+    """Return the path and the query of a request target. Only the query is percent-decoded.
 
-    Raises `ValueError` when it is none.
+    Raises `ValueError` if the target is invalid.
     """
     if target.startswith("/") or "://" not in target:
         path, _, query = target.partition("?")
-    else:  # the absolute form, as a proxy is asked
+    else:  # the absolute form, as sent to a proxy
         parts = urlsplit(target)
         path, query = parts.path or "/", parts.query
     return path, parse_qs(query, keep_blank_values=True, max_num_fields=1000)
 
 
-def route_of(routes: Routes, request: Request) -> Route | None:
-    """The one reading of a path: who may ask and what answers are decided on the same."""
-    return routes.get(request.path)
-
-
 def dispatch(routes: Routes, request: Request) -> Response:
-    """The answer of the route for the path, or why there is none."""
-    route = route_of(routes, request)
+    """Return the response of the route for the request's path, or 404 or 405."""
+    route = routes.get(request.path)
     if route is None:
         return text(HTTPStatus.NOT_FOUND, "not found")
     if request.method not in route.methods:
         allowed = ", ".join(route.methods)
-        return text(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed}", ("Allow", allowed))
+        return text(HTTPStatus.METHOD_NOT_ALLOWED, f"method not allowed, use {allowed}", ("Allow", allowed))
     return route.handler(request)

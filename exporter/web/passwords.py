@@ -1,4 +1,4 @@
-"""Whether a request shows the name and the password of a user."""
+"""Password check for HTTP Basic authentication."""
 
 from __future__ import annotations
 
@@ -14,86 +14,79 @@ from threading import BoundedSemaphore, Lock
 
 import bcrypt
 
-CACHED = 1000
-"""How many passwords that proved right are remembered; of a failed one nothing is."""
+MAX_CACHED = 1000
+"""Correct passwords to cache; failed ones are not cached."""
 
 WAIT_SECONDS = 5.0
-"""How long a request waits for its turn to be compared."""
+"""Timeout for a request to wait for other comparisons."""
 
-WAITING = 16
-"""How many wait for their turn; who comes then is told to come back, and holds no connection meanwhile."""
+MAX_WAITING = 16
+"""Requests that wait; further ones are rejected at once, so that they do not hold connections."""
 
-MAX_PASSWORD = 72
-"""bcrypt looks at no more bytes: of a longer password it would take any that begins the same."""
+MAX_PASSWORD_BYTES = 72
+"""bcrypt ignores the bytes that follow, so it would accept any longer password with the same start."""
 
-_MAX_CREDENTIALS = 4096
+_MAX_HEADER_LENGTH = 4096
 
 Compare = Callable[[bytes, bytes], bool]
 
 
 class AuthResult(Enum):
-    """What became of a request's credentials."""
+    """Result of a password check."""
 
-    RIGHT = auto()
-    WRONG = auto()
+    VALID = auto()
+    INVALID = auto()
     BUSY = auto()
-    """Too many are being compared."""
+    """Not checked: too many other checks are in progress."""
 
 
 class PasswordChecker:
-    """Compares passwords one at a time, and remembers those that were right.
+    """Compares passwords with bcrypt hashes, one at a time, and caches correct ones. Thread-safe.
 
-    bcrypt is slow by intent, so one thread at a time may use a processor for it, and a request with a password that has
-    been right before does not queue behind those who guess.
+    bcrypt is slow by design: password guessing uses one processor at most. A cached password does not wait.
     """
 
     def __init__(self, *, compare: Compare = bcrypt.checkpw, wait_seconds: float = WAIT_SECONDS) -> None:
         self._compare = compare
         self._wait_seconds = wait_seconds
         self._secret = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
-        self._lock = Lock()
-        self._turn = Lock()
-        self._places = BoundedSemaphore(WAITING + 1)
+        self._cache: OrderedDict[bytes, None] = OrderedDict()  # keyed digests, the least recently used first
+        self._cache_lock = Lock()
+        self._compare_lock = Lock()
+        self._slots = BoundedSemaphore(MAX_WAITING + 1)
 
-    def verdict(self, authorization: str | None, users: Mapping[bytes, bytes]) -> AuthResult:
-        """Judge the value of an Authorization header; `users` has the hash of each name, and is not empty."""
-        credentials = _credentials(authorization)
+    def check(self, authorization: str | None, users: Mapping[bytes, bytes]) -> AuthResult:
+        """Check the value of an Authorization header; `users` has the hash of each user and is not empty."""
+        credentials = _parse_basic(authorization)
         if credentials is None:
-            return AuthResult.WRONG
+            return AuthResult.INVALID
         name, password = credentials
         known = users.get(name)
-        # An unknown user costs as much time as a known one, so that time does not tell who exists.
-        hashed = self._someone(name, users) if known is None else known
-        proof = self._digest(name, hashed, password)
-        if known is not None and self._was_right(proof):
-            return AuthResult.RIGHT
-        if not self._places.acquire(blocking=False):
+        # Comparing for an unknown user, too, keeps the response time from revealing which users exist.
+        hashed = self._decoy_hash(name, users) if known is None else known
+        digest = self._digest(name, hashed, password)
+        if known is not None and self._is_cached(digest):
+            return AuthResult.VALID
+        if not self._slots.acquire(blocking=False):
             return AuthResult.BUSY
         try:
-            matches = self._compared(password, hashed)
+            if not self._compare_lock.acquire(timeout=self._wait_seconds):
+                return AuthResult.BUSY
+            try:
+                matches = self._compare(password, hashed)
+            finally:
+                self._compare_lock.release()
         finally:
-            self._places.release()
-        if matches is None:
-            return AuthResult.BUSY
+            self._slots.release()
         if not matches or known is None:
-            return AuthResult.WRONG
-        self._remember(proof)
-        return AuthResult.RIGHT
+            return AuthResult.INVALID
+        self._add_to_cache(digest)
+        return AuthResult.VALID
 
-    def _compared(self, password: bytes, hashed: bytes) -> bool | None:
-        """Whether they match; None when the turn does not come in time."""
-        if not self._turn.acquire(timeout=self._wait_seconds):
-            return None
-        try:
-            return self._compare(password, hashed)
-        finally:
-            self._turn.release()
-
-    def _someone(self, name: bytes, users: Mapping[bytes, bytes]) -> bytes:
-        """The hash of some user, always the same for a name: hashes may differ in what they cost."""
-        place = int.from_bytes(self._digest(name), "big") % len(users)
-        return sorted(users.values())[place]
+    def _decoy_hash(self, name: bytes, users: Mapping[bytes, bytes]) -> bytes:
+        """Return the hash of some user, always the same for a name, because hashes may differ in cost."""
+        index = int.from_bytes(self._digest(name), "big") % len(users)
+        return sorted(users.values())[index]
 
     def _digest(self, *parts: bytes) -> bytes:
         digest = hmac.new(self._secret, digestmod=hashlib.sha256)
@@ -102,23 +95,23 @@ class PasswordChecker:
             digest.update(part)
         return digest.digest()
 
-    def _was_right(self, proof: bytes) -> bool:
-        with self._lock:
-            if proof not in self._right:
+    def _is_cached(self, digest: bytes) -> bool:
+        with self._cache_lock:
+            if digest not in self._cache:
                 return False
-            self._right.move_to_end(proof)
+            self._cache.move_to_end(digest)
             return True
 
-    def _remember(self, proof: bytes) -> None:
-        with self._lock:
-            self._right[proof] = None
-            while len(self._right) > CACHED:
-                self._right.popitem(last=False)
+    def _add_to_cache(self, digest: bytes) -> None:
+        with self._cache_lock:
+            self._cache[digest] = None
+            if len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
 
 
-def _credentials(authorization: str | None) -> tuple[bytes, bytes] | None:
-    """Name and password of an Authorization header; None for all that is not exactly one of Basic."""
-    if authorization is None or len(authorization) > _MAX_CREDENTIALS:
+def _parse_basic(authorization: str | None) -> tuple[bytes, bytes] | None:
+    """Return the user name and password of a Basic Authorization header, or None if it is anything else."""
+    if authorization is None or len(authorization) > _MAX_HEADER_LENGTH:
         return None
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
@@ -128,7 +121,7 @@ def _credentials(authorization: str | None) -> tuple[bytes, bytes] | None:
     except (UnicodeEncodeError, binascii.Error):
         return None
     name, colon, password = decoded.partition(b":")
-    # To bcrypt a NUL ends a password and begins it anew: several would be as good as the right one.
-    if not colon or len(password) > MAX_PASSWORD or b"\0" in password:
+    # bcrypt repeats a password with a NUL after it: without this check, several passwords would match one hash.
+    if not colon or len(password) > MAX_PASSWORD_BYTES or b"\0" in password:
         return None
     return name, password

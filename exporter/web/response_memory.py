@@ -1,8 +1,8 @@
-"""How much memory the answers may take, of all connections together, that clients have asked for and not read yet."""
+"""Limit for the memory held by responses that clients have not read yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition
@@ -14,108 +14,110 @@ Abort = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class ResponseLimits:
-    """What answers on their way may take; sizes in bytes, times in seconds."""
+    """Limits over all connections of a server."""
 
-    total: int = 32 * 1024 * 1024
-    """For all of them together; one that several clients read at the same time counts once."""
-    always: int = 2
-    """So many, at least one, may be on their way however large they are: a pair of Prometheus servers has to scrape."""
-    small: int = 64 * 1024
-    """Up to this size an answer is not counted: there are no more of them than connections."""
-    patience: float = 1.0
-    """Who has taken longer is given up when another needs the room."""
-    letting_go: float = 0.5
-    """Who is given up may take so long to end."""
+    total_bytes: int = 32 * 1024 * 1024
+    """Size of all bodies in flight; a body that several clients share counts once."""
+    min_bodies: int = 2
+    """Bodies allowed in flight at any size, at least 1: a pair of Prometheus servers must always be able to scrape."""
+    uncounted_bytes: int = 64 * 1024
+    """Bodies up to this size are not counted; the number of connections limits them."""
+    min_seconds: float = 1.0
+    """Time for which a body in flight cannot be evicted."""
+    evict_seconds: float = 0.5
+    """Timeout for evicted responses to end."""
 
 
 @dataclass(slots=True)
 class _InFlight:
-    """A body on its way; `since` is when the last client joined."""
+    """A body in flight and the abort callback of each client that receives it."""
 
     body: bytes
-    since: float = 0.0
-    readers: list[Abort] = field(default_factory=list)
+    last_joined: float = 0.0
+    """Monotonic time at which the last client joined."""
+    aborts: list[Abort] = field(default_factory=list)
 
 
 class ResponseMemoryLimit:
-    """Grants room to answers; safe to call from many threads."""
+    """Reserves memory for response bodies. Thread-safe.
 
-    def __init__(self, clock: Clock, room: ResponseLimits | None = None) -> None:
+    If a body does not fit, the oldest bodies in flight are evicted: the responses that send them are aborted. At most
+    one body at a time waits for evicted responses to end. The memory they free is kept for it.
+    """
+
+    def __init__(self, clock: Clock, limits: ResponseLimits | None = None) -> None:
         self._clock = clock
-        self._room = room or ResponseLimits()
-        self._held: dict[int, _InFlight] = {}  # by identity: what one rendering gave to several clients is there once
+        self._limits = limits or ResponseLimits()
+        self._in_flight: dict[int, _InFlight] = {}  # by id(): clients of one rendering share the same object
         self._changed = Condition()
-        self._awaited: bytes | None = None
+        self._waiting: bytes | None = None
 
     @contextmanager
-    def room_for(self, body: bytes, give_up: Abort) -> Iterator[bool]:
-        """Hold room for a body as long as the context lasts; whether there is any.
+    def reserve(self, body: bytes, abort: Abort) -> Iterator[bool]:
+        """Reserve memory for a body until the context ends, and yield whether that was possible.
 
-        `give_up`, which another thread calls, must not wait, and has to make the context end soon.
+        `abort` is called by another thread. It must not block, and must make the context end soon.
         """
-        if len(body) <= self._room.small:
+        if len(body) <= self._limits.uncounted_bytes:
             yield True
             return
-        granted = self._granted(body, give_up)
+        reserved = self._try_reserve(body, abort)
         try:
-            yield granted
+            yield reserved
         finally:
-            if granted:
-                self._release(body, give_up)
+            if reserved:
+                self._release(body, abort)
 
-    def _granted(self, body: bytes, give_up: Abort) -> bool:
+    def _try_reserve(self, body: bytes, abort: Abort) -> bool:
         with self._changed:
-            if self._awaited is body:  # made once for all who share it: there is room for each of them, or for none
-                self._changed.wait_for(lambda: self._awaited is not body, self._room.letting_go)
-            if id(body) not in self._held and not self._fitted(body):
-                return False
-            held = self._held.setdefault(id(body), _InFlight(body))
-            held.since = self._clock.monotonic()
-            held.readers.append(give_up)
+            if self._waiting is body:  # another client of the same rendering waits: both get the memory, or none
+                self._changed.wait_for(lambda: self._waiting is not body, self._limits.evict_seconds)
+            if id(body) not in self._in_flight:
+                if self._waiting is not None:
+                    return False
+                if not self._fits(body, self._in_flight.values()) and not self._evict_for(body):
+                    return False
+            entry = self._in_flight.setdefault(id(body), _InFlight(body))
+            entry.last_joined = self._clock.monotonic()
+            entry.aborts.append(abort)
             return True
 
-    def _release(self, body: bytes, give_up: Abort) -> None:
+    def _release(self, body: bytes, abort: Abort) -> None:
         with self._changed:
-            held = self._held[id(body)]
-            held.readers.remove(give_up)
-            if not held.readers:
-                del self._held[id(body)]
+            entry = self._in_flight[id(body)]
+            entry.aborts.remove(abort)
+            if not entry.aborts:
+                del self._in_flight[id(body)]
                 self._changed.notify_all()
 
-    def _fits(self, body: bytes) -> bool:
-        return self._fits_beside([*self._held.values()], body)
+    def _fits(self, body: bytes, others: Collection[_InFlight]) -> bool:
+        """Return whether a body is within the limits in addition to `others`."""
+        size = len(body) + sum(len(other.body) for other in others)
+        return len(others) < self._limits.min_bodies or size <= self._limits.total_bytes
 
-    def _fits_beside(self, others: Sequence[_InFlight], body: bytes) -> bool:
-        taken = sum(len(held.body) for held in others)
-        return len(others) < self._room.always or taken + len(body) <= self._room.total
-
-    def _fitted(self, body: bytes) -> bool:
-        """Whether there is room, if need be because others are given up.
-
-        One body at a time is waited for: it is not counted yet, and no other may take its room.
-        """
-        return self._awaited is None and (self._fits(body) or self._made_fit(body))
-
-    def _made_fit(self, body: bytes) -> bool:
-        leaving = self._to_leave_for(body)
-        for give_up in [one for held in leaving for one in held.readers]:
-            give_up()
-        if not leaving:
+    def _evict_for(self, body: bytes) -> bool:
+        """Abort the responses whose memory the body needs; return whether they have ended in time."""
+        victims = self._victims_for(body)
+        if not victims:
             return False
-        self._awaited = body
+        for abort in [abort for victim in victims for abort in victim.aborts]:
+            abort()
+        self._waiting = body
         try:
-            return self._changed.wait_for(lambda: self._fits(body), self._room.letting_go)
+            return self._changed.wait_for(
+                lambda: self._fits(body, self._in_flight.values()), self._limits.evict_seconds
+            )
         finally:
-            self._awaited = None
+            self._waiting = None
             self._changed.notify_all()
 
-    def _to_leave_for(self, body: bytes) -> list[_InFlight]:
-        """Those who have taken the longest, as many as the body needs; nobody where that is not enough."""
-        now = self._clock.monotonic()
-        staying = sorted(self._held.values(), key=lambda held: held.since)
-        leaving: list[_InFlight] = []
-        while not self._fits_beside(staying, body):
-            if now - staying[0].since < self._room.patience:
+    def _victims_for(self, body: bytes) -> list[_InFlight]:
+        """Return the oldest bodies in flight, as many as must go; none if that takes one younger than `min_seconds`."""
+        evictable_before = self._clock.monotonic() - self._limits.min_seconds
+        remaining = sorted(self._in_flight.values(), key=lambda entry: entry.last_joined)
+        victims: list[_InFlight] = []
+        while not self._fits(body, remaining):
+            if remaining[0].last_joined > evictable_before:
                 return []
-            leaving.append(staying.pop(0))
-        return leaving
+            victims.append(remaining.pop(0))
+        return victims

@@ -1,99 +1,75 @@
-"""The HTTP server: listeners, one thread per connection, and a bound on everything."""
+"""HTTP server with one thread per connection."""
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from threading import Event, Lock, Thread
-from typing import TypeVar
 
 import structlog
 
 from exporter.clock import Clock
-from exporter.config.web.settings import WebSettings
 from exporter.options import ListenAddress
-from exporter.web.access import Authenticator
-from exporter.web.address import bound, listen
-from exporter.web.connection import Connection, Timeouts
-from exporter.web.messages import Request, Response, Routes, dispatch, route_of, text
+from exporter.web.connection import Connection, ConnectionLimits
+from exporter.web.handler import RequestHandler
 from exporter.web.response_memory import ResponseMemoryLimit
 
 log = structlog.stdlib.get_logger(__name__)
 
-T = TypeVar("T")
-
 MAX_CONNECTIONS = 100
 
-STOP_GRACE_SECONDS = 1.0
-"""How long answers under way may take when the server stops."""
+BACKLOG = 128
 
-ROOM_SECONDS = 0.5
-"""How long an idle connection that has to make room may take to end."""
+STOP_GRACE_SECONDS = 1.0
+"""Timeout for responses in flight when the server stops."""
+
+EVICT_SECONDS = 0.5
+"""Timeout for an idle connection to close at the connection limit."""
 
 ACCEPT_PAUSE_SECONDS = 0.1
-"""After a failure to accept: without descriptors left, trying at once would only burn CPU."""
+"""Pause after a failed accept: without file descriptors, retrying at once would only use CPU."""
 
 UNSENT_BYTES = 128 * 1024
-"""What the kernel takes of an answer beyond what is under way to the client; by itself it takes megabytes from each who
-does not read. What is under way grows with the distance of the client, as it should."""
-
-_OPEN = WebSettings()
+"""Unsent response bytes in the kernel, in addition to those in flight. By default it buffers megabytes for each client
+that does not read. Data in flight may still grow with the round-trip time."""
 
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class WebServer:
-    """Serves routes on several addresses.
-
-    `on_failure` hears of each error that a handler did not foresee, `on_answer` of the status of each answer. Without a
-    `gate` it serves everybody, in plain HTTP.
-    """
+    """Serves requests on several addresses."""
 
     def __init__(
         self,
         addresses: Sequence[ListenAddress],
-        routes: Routes,
+        handler: RequestHandler,
         clock: Clock,
         *,
-        on_failure: Callable[[], None],
-        on_answer: Callable[[int], None] = lambda _: None,
-        gate: Authenticator | None = None,
-        bounds: Timeouts | None = None,
+        limits: ConnectionLimits | None = None,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._addresses = addresses
-        self._routes = routes
+        self._handler = handler
         self._clock = clock
-        self._on_failure = on_failure
-        self._on_answer = on_answer
-        self._gate = gate
-        self._bounds = bounds or Timeouts()
-        self._outbox = ResponseMemoryLimit(clock, self._bounds.room)
+        self._limits = limits or ConnectionLimits()
+        self._response_memory = ResponseMemoryLimit(clock, self._limits.responses)
         self._max_connections = max_connections
         self._listeners: list[socket.socket] = []
-        self._bound: tuple[ListenAddress, ...] = ()
         self._connections: dict[socket.socket, tuple[Connection, Thread]] = {}
         self._lock = Lock()
         self._stopping = Event()
         self._acceptor = Thread(target=self._accept_all, name="web", daemon=True)
-
-    @property
-    def bound(self) -> tuple[ListenAddress, ...]:
-        """The addresses really listened on, in the order asked for."""
-        return self._bound
-
-    @property
-    def outbox(self) -> ResponseMemoryLimit:
-        """The room for answers on their way."""
-        return self._outbox
+        self.bound: tuple[ListenAddress, ...] = ()
+        """After `start`, the addresses of the listening sockets, in the order of `addresses`."""
 
     def start(self) -> None:
-        """Listen, then serve in the background.
+        """Listen on all addresses, then serve in the background.
 
-        Raises `OSError` when an address cannot be had; then none is listened on.
+        Raises `OSError` if one of them is unavailable; then none stays open.
         """
         try:
             for address in self._addresses:
@@ -101,24 +77,24 @@ class WebServer:
         except OSError:
             self._close_listeners()
             raise
-        self._bound = tuple(bound(listener) for listener in self._listeners)
+        self.bound = tuple(ListenAddress(*listener.getsockname()[:2]) for listener in self._listeners)
         self._waker, self._woken = socket.socketpair()
         self._acceptor.start()
 
     def stop(self) -> None:
-        """Stop listening, let answers under way finish for a moment, and close what is left."""
+        """Stop listening, give responses in flight a moment to finish, and close all connections."""
         self._stopping.set()
         self._waker.close()
         self._acceptor.join()
         with self._lock:
-            serving = list(self._connections.items())
-        for sock, (connection, _) in serving:
+            connections = list(self._connections.items())
+        for sock, (connection, _) in connections:
             if connection.idle:
-                _shut(sock)
+                _shut_down(sock)
         deadline = self._clock.monotonic() + STOP_GRACE_SECONDS
-        for sock, (_, thread) in serving:
+        for sock, (_, thread) in connections:
             thread.join(max(0.0, deadline - self._clock.monotonic()))
-            _shut(sock)
+            _shut_down(sock)
         self._woken.close()
 
     def _accept_all(self) -> None:
@@ -139,32 +115,32 @@ class WebServer:
     def _accept(self, listener: socket.socket) -> None:
         try:
             sock, _ = listener.accept()
-        except OSError as error:
-            # The client went away again, or the process is out of file descriptors for the moment.
-            log.debug("connection not accepted", error=str(error))
+        except OSError as error:  # the client has gone, or no file descriptor is free
+            log.debug("accept failed", error=str(error))
             self._stopping.wait(ACCEPT_PAUSE_SECONDS)
             return
-        self._make_room()
-        if not self._create_pools(sock):
-            in_plain = self._gate is None or self._gate.in_force.tls is None
-            if in_plain:
-                self.answered(HTTPStatus.SERVICE_UNAVAILABLE)
-            _refuse(sock, in_plain=in_plain)
+        self._evict_idle_connection()
+        if not self._start_connection(sock):
+            plain = self._handler.settings().tls is None
+            if plain:
+                self._handler.on_response(HTTPStatus.SERVICE_UNAVAILABLE.value)
+            _refuse(sock, plain=plain)
 
-    def _make_room(self) -> None:
-        """End an idle connection where there are as many as may be: who asks nothing must not shut out who asks."""
+    def _evict_idle_connection(self) -> None:
+        """At the connection limit, close the oldest idle connection."""
         with self._lock:
-            full = len(self._connections) >= self._max_connections
+            if len(self._connections) < self._max_connections:
+                return
             idle = ((sock, thread) for sock, (connection, thread) in self._connections.items() if connection.idle)
-            oldest = next(idle, None) if full else None
+            oldest = next(idle, None)
         if oldest is not None:
             sock, thread = oldest
-            _shut(sock)
-            thread.join(ROOM_SECONDS)
+            _shut_down(sock)
+            thread.join(EVICT_SECONDS)
 
-    def _create_pools(self, sock: socket.socket) -> bool:
-        """Serve on a thread of its own, unless there are as many as may be, or as the system grants."""
-        connection = Connection(sock, self, self._clock, self._bounds)
+    def _start_connection(self, sock: socket.socket) -> bool:
+        """Serve a connection in a new thread; return False if no connection or thread is available."""
+        connection = Connection(sock, self._handler, self._response_memory, self._clock, self._limits)
         thread = Thread(target=self._serve, args=(sock, connection), name="web-connection", daemon=True)
         with self._lock:
             if len(self._connections) >= self._max_connections:
@@ -172,8 +148,8 @@ class WebServer:
             self._connections[sock] = (connection, thread)
         try:
             thread.start()
-        except RuntimeError as error:  # a limit on processes or memory; without this thread nobody would be served
-            log.debug("connection not served", error=str(error))
+        except RuntimeError as error:  # the process has reached a limit on threads or memory
+            log.debug("cannot start a thread", error=str(error))
             with self._lock:
                 del self._connections[sock]
             return False
@@ -182,69 +158,59 @@ class WebServer:
     def _serve(self, sock: socket.socket, connection: Connection) -> None:
         try:
             with sock:
-                # Answers are written in one piece or large ones; waiting to fill packets would only delay them.
+                # Responses are written in one piece or in large ones, so waiting to fill packets would only delay them.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not everywhere
+                if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not on every platform
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
                 connection.serve()
-                _shut(sock)
+                _shut_down(sock)
         finally:
             with self._lock:
                 del self._connections[sock]
-
-    def current(self) -> WebSettings:
-        """What protects the pages now."""
-        gate = self._gate
-        if gate is None:
-            return _OPEN
-        return self._safely(gate.current, lambda: gate.in_force, path=None)
-
-    def refusal(self, request: Request, settings: WebSettings) -> Response | None:
-        """Why a request is not let in, and nothing about what there would be; None when it is."""
-        gate = self._gate
-        if gate is None:
-            return None
-        route = route_of(self._routes, request)
-        if route is not None and route.public:
-            return None
-        return self._safely(lambda: gate.refusal(request, settings), _internal_error, path=request.path)
-
-    def answer(self, request: Request) -> Response:
-        """The answer to a request that was let in."""
-        return self._safely(lambda: dispatch(self._routes, request), _internal_error, path=request.path)
-
-    def answered(self, status: HTTPStatus) -> None:
-        """Whoever asked is answered now, with this status."""
-        self._on_answer(status.value)
-
-    def _safely(self, act: Callable[[], T], instead: Callable[[], T], *, path: str | None) -> T:
-        """What comes of an act; a failure that nobody foresaw is counted and logged, and something else comes."""
-        try:
-            return act()
-        except Exception:
-            self._on_failure()
-            log.exception("request failed", path=path)
-            return instead()
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
             listener.close()
 
 
-def _internal_error() -> Response:
-    return text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
+def listen(address: ListenAddress) -> socket.socket:
+    """Return a listening socket; without a host, for all interfaces, with IPv4 and IPv6 if the machine has both.
+
+    Raises `OSError`, whose text names the address, if the address is unavailable.
+    """
+    try:
+        if address.host:
+            family, _, _, _, resolved = socket.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            return socket.create_server(resolved[:2], family=family, backlog=BACKLOG)
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("::", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+            )
+        return socket.create_server(("0.0.0.0", address.port), backlog=BACKLOG)  # noqa: S104 - asked for
+    except socket.gaierror as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from error
+    except OSError as error:
+        # create_server() adds the address to strerror once more.
+        reason = error.strerror if error.errno is None else os.strerror(error.errno)
+        raise OSError(f"cannot listen on {address}: {reason or error}") from error
+    except UnicodeError as error:  # from the IDNA codec, before the resolver is called
+        reason = "invalid host name, a label is empty or longer than 63 characters"
+        raise OSError(f"cannot listen on {address}: {reason}") from error
 
 
-def _refuse(sock: socket.socket, *, in_plain: bool) -> None:
+def _refuse(sock: socket.socket, *, plain: bool) -> None:
+    """Close a connection that cannot be served; in plain HTTP, send 503 first."""
     with sock, suppress(OSError):
         sock.settimeout(0)
-        if in_plain:
+        if plain:
             sock.send(_BUSY)
-        # Reading what is there keeps the kernel from answering with a reset, which would drop the 503.
+        # Unread data would make the kernel send a reset, which discards the 503.
         sock.shutdown(socket.SHUT_WR)
         sock.recv(4096)
 
 
-def _shut(sock: socket.socket) -> None:
+def _shut_down(sock: socket.socket) -> None:
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)

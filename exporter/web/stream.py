@@ -1,7 +1,7 @@
-"""The bytes of one connection, plain or in TLS, every read and write within a deadline.
+"""Byte stream of a connection, plain or TLS, with a deadline for each read and write.
 
-TLS runs over buffers in memory and not in the socket: the socket stays a plain one, which another thread may shut,
-and what is left to write when that happens cannot go out unencrypted.
+TLS runs over in-memory buffers. The socket stays a plain one: another thread may shut it down, and data that is left
+to write then cannot be sent unencrypted.
 """
 
 from __future__ import annotations
@@ -12,44 +12,43 @@ from contextlib import suppress
 
 from exporter.clock import Clock
 
-_CHUNK = 16 * 1024
-_WRITE = 64 * 1024
-"""What is copied of an answer, and encrypted, at a time: each connection may hold as much."""
-_HANDSHAKE_RECORD = b"\x16"
-_SPEAKS_TLS = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 28\r\n"
-    b"Connection: close\r\n\r\nthis port speaks HTTPS only\n"
+_READ_BYTES = 16 * 1024
+_WRITE_BYTES = 64 * 1024
+"""Response bytes copied and encrypted at a time: the memory that each connection may hold."""
+_TLS_HANDSHAKE = b"\x16"
+_HTTP_ON_TLS_PORT = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 48\r\n"
+    b"Connection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 )
 
 
 class NotTls(Exception):
-    """The client speaks something else, or nothing at all; `told` is whether it was answered in plain HTTP."""
+    """The client does not speak TLS; `answered` is True if it has received a 400 in plain HTTP."""
 
-    def __init__(self, *, told: bool) -> None:
+    def __init__(self, *, answered: bool) -> None:
         super().__init__()
-        self.told = told
+        self.answered = answered
 
 
 class Stream:
-    """A socket until `secure`, and TLS in it from then on."""
+    """Plain socket until `start_tls`, then TLS."""
 
     def __init__(self, sock: socket.socket, clock: Clock) -> None:
         self._sock = sock
         self._clock = clock
         self._tls: ssl.SSLObject | None = None
 
-    def secure(self, context: ssl.SSLContext, deadline: float) -> ssl.SSLObject:
-        """Shake hands.
+    def start_tls(self, context: ssl.SSLContext, deadline: float) -> ssl.SSLObject:
+        """Perform the TLS handshake.
 
-        Raises `NotTls`, which a client who speaks HTTP has been told, `TimeoutError`, and `ssl.SSLError` when the two
-        do not come together.
+        Raises `NotTls`, `TimeoutError`, and `ssl.SSLError` if the handshake fails.
         """
         first = self._read_plain(deadline)
-        if not first.startswith(_HANDSHAKE_RECORD):
-            speaks_http = first[:1].isalpha()
-            if speaks_http:
-                self._write_plain(_SPEAKS_TLS, deadline)
-            raise NotTls(told=speaks_http)
+        if not first.startswith(_TLS_HANDSHAKE):
+            is_http = first[:1].isalpha()
+            if is_http:
+                self._write_plain(_HTTP_ON_TLS_PORT, deadline)
+            raise NotTls(answered=is_http)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._incoming.write(first)
         tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -61,36 +60,36 @@ class Stream:
                 except ssl.SSLWantReadError:
                     self._exchange(deadline)
         finally:
-            self._flush(deadline)  # the alert that tells the client why, too
+            self._flush(deadline)  # also sends the alert after a failure
         self._tls = tls
         return tls
 
     def receive(self, deadline: float) -> bytes:
-        """What comes next; nothing when the client has ended its side. Raises `OSError`, such as `TimeoutError`."""
+        """Return the next bytes, or none if the client has closed its side. Raises `OSError`, such as a timeout."""
         if self._tls is None:
             return self._read_plain(deadline)
         while True:
             try:
-                return self._tls.read(_CHUNK)
+                return self._tls.read(_READ_BYTES)
             except ssl.SSLWantReadError:
                 self._exchange(deadline)
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
 
     def send(self, head: bytes, body: bytes, deadline: float) -> None:
-        """Send all of it, without another copy of the body. Raises `OSError`, such as `TimeoutError`."""
-        self._write(memoryview(head + body[:_WRITE]), deadline)
-        rest = memoryview(body)[_WRITE:]
+        """Send head and body without copying the whole body. Raises `OSError`, such as a timeout."""
+        self._write(memoryview(head + body[:_WRITE_BYTES]), deadline)
+        rest = memoryview(body)[_WRITE_BYTES:]
         if rest:
             self._write(rest, deadline)
 
-    def give_up(self) -> None:
-        """Have whichever thread reads or writes here fail at once."""
+    def abort(self) -> None:
+        """Make reads and writes in other threads fail at once."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def finish(self, deadline: float) -> None:
-        """End our side, and read for a moment what the client still sends: closing before would take an answer back."""
+        """Close our side, then read until the client closes: closing with unread data would discard the response."""
         if self._tls is not None:
             with suppress(ssl.SSLError):
                 self._tls.unwrap()
@@ -103,8 +102,8 @@ class Stream:
         if self._tls is None:
             self._write_plain(data, deadline)
             return
-        for start in range(0, len(data), _WRITE):
-            piece = data[start : start + _WRITE]
+        for start in range(0, len(data), _WRITE_BYTES):
+            piece = data[start : start + _WRITE_BYTES]
             while piece:
                 piece = piece[self._tls.write(piece) :]
             self._flush(deadline)
@@ -122,16 +121,15 @@ class Stream:
             self._write_plain(self._outgoing.read(), deadline)
 
     def _read_plain(self, deadline: float) -> bytes:
-        self._sock.settimeout(self._left(deadline))
-        return self._sock.recv(_CHUNK)
+        self._set_timeout(deadline)
+        return self._sock.recv(_READ_BYTES)
 
     def _write_plain(self, data: bytes | memoryview, deadline: float) -> None:
-        # The time a socket gives sendall is for all of it, however slowly the client reads.
-        self._sock.settimeout(self._left(deadline))
-        self._sock.sendall(data)
+        self._set_timeout(deadline)
+        self._sock.sendall(data)  # the timeout is for all of the data, however slowly the client reads
 
-    def _left(self, deadline: float) -> float:
-        left = deadline - self._clock.monotonic()
-        if left <= 0:
+    def _set_timeout(self, deadline: float) -> None:
+        remaining = deadline - self._clock.monotonic()
+        if remaining <= 0:
             raise TimeoutError
-        return left
+        self._sock.settimeout(remaining)

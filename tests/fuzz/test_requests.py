@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.connection import Timeouts
+from exporter.web.connection import ConnectionLimits
 from tests.integration.web_serving import PASSWORD, SECRET, TLS, USERS, Guarded, fetch, guarded, write_certificate
 
 HELLO = b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03"
@@ -75,7 +75,7 @@ def like_requests(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded(tmp_path_factory.mktemp("plain"), bounds=Timeouts(linger_seconds=0.1), **USERS) as site:
+    with guarded(tmp_path_factory.mktemp("plain"), limits=ConnectionLimits(linger_seconds=0.1), **USERS) as site:
         yield site
         assert fetch(site.url(scheme="http"), "--user", f"alice:{PASSWORD}").body == SECRET.decode()
 
@@ -84,7 +84,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     directory = tmp_path_factory.mktemp("tls")
     write_certificate(directory)
-    with guarded(directory, bounds=Timeouts(linger_seconds=0.1), tls_server_config=TLS, **USERS) as site:
+    with guarded(directory, limits=ConnectionLimits(linger_seconds=0.1), tls_server_config=TLS, **USERS) as site:
         yield site
         assert fetch(site.url(), "--insecure", "--user", f"alice:{PASSWORD}").body == SECRET.decode()
 

@@ -91,7 +91,7 @@ class Reloadable(Exporter):
         assert status == 500
         page = self.scrape()
         assert (page.value(SUCCESSFUL), page.value(LOADED_AT)) == (0, loaded_at)
-        return body.removeprefix("the configuration stays as it was: ").rstrip("\n")
+        return body.removeprefix("configuration reload failed: ").rstrip("\n")
 
 
 @pytest.fixture

@@ -6,13 +6,16 @@ import re
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.web.passwords import MAX_PASSWORD
+from exporter.clock import SystemClock
+from exporter.web.access import Authenticator
+from exporter.web.passwords import MAX_PASSWORD_BYTES, PasswordChecker
 from tests.integration.web_serving import PASSWORD, SECRET, USERS, Guarded, basic, fetch, guarded, hashed
-from tests.unit.web.slow_access import SlowGate
+from tests.unit.web.slow_passwords import SlowComparison
 
 RIGHT = basic().encode()
 CREDENTIALS = RIGHT.removeprefix(b"Basic ")
@@ -20,7 +23,7 @@ CREDENTIALS = RIGHT.removeprefix(b"Basic ")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    long_password = "p" * MAX_PASSWORD
+    long_password = "p" * MAX_PASSWORD_BYTES
     users = {"alice": hashed(), "carol": hashed(long_password), "dora": hashed("")}
     with guarded(tmp_path_factory.mktemp("auth"), basic_auth_users=users) as site:
         yield site
@@ -186,8 +189,8 @@ REQUESTS = [
     authorized(encoded(b"bob:correct horse")),
     authorized(encoded(b"a" * 2000 + b":correct horse")),
     authorized(encoded(b"alice:" + b"correct horse" * 200)),
-    authorized(encoded(b"carol:" + b"p" * (MAX_PASSWORD - 1))),
-    authorized(encoded(b"carol:" + b"p" * (MAX_PASSWORD + 1))),
+    authorized(encoded(b"carol:" + b"p" * (MAX_PASSWORD_BYTES - 1))),
+    authorized(encoded(b"carol:" + b"p" * (MAX_PASSWORD_BYTES + 1))),
     authorized(encoded(b"alice:" + hashed().encode())),
     authorized(encoded(hashed().encode() + b":" + hashed().encode())),
     authorized(encoded("alice:c\N{LATIN SMALL LETTER O WITH DIAERESIS}rrect horse".encode("latin-1"))),
@@ -213,7 +216,7 @@ def test_no_way_to_write_a_request_leads_past_the_password(site: Guarded, sent: 
         authorized(RIGHT).replace(b"Authorization", b"aUTHORIZATION"),
         authorized(RIGHT).replace(b"Authorization: ", b"Authorization:\t  "),
         authorized(RIGHT).replace(b"Authorization: Basic ", b"Authorization: Basic\r\n "),
-        authorized(encoded(b"carol:" + b"p" * MAX_PASSWORD)),
+        authorized(encoded(b"carol:" + b"p" * MAX_PASSWORD_BYTES)),
         authorized(encoded(b"dora:")),
         request(b"http://any/metrics?x=1", b"Authorization: " + RIGHT, version=b" HTTP/1.0"),
         request(b"/-/reload", b"Authorization: " + RIGHT, method=b"POST"),
@@ -260,18 +263,20 @@ def test_names_and_passwords_are_not_logged(site: Guarded) -> None:
     assert not re.search(f"alice|mallory|guess|{PASSWORD}|Basic", str(logs))
 
 
-def test_guesses_do_not_hold_up_a_password_that_has_been_right(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with guarded(tmp_path_factory.mktemp("busy"), gate=SlowGate, **USERS) as site:
+def test_guesses_do_not_delay_a_cached_password(tmp_path: Path) -> None:
+    comparison = SlowComparison()
+    authenticator = Authenticator(SystemClock(), PasswordChecker(compare=comparison))
+    with guarded(tmp_path, authenticator=authenticator, **USERS) as site:
         assert SECRET in site.raw(authorized(RIGHT))
-        SlowGate.hold.clear()
+        comparison.block()
         guesses = [threading.Thread(target=site.raw, args=(authorized(encoded(b"alice:no")),)) for _ in range(8)]
         try:
             for guess in guesses:
                 guess.start()
-            assert SlowGate.begun.wait(10)
+            assert comparison.blocked.wait(10)
             assert SECRET in site.raw(authorized(RIGHT))
         finally:
-            SlowGate.hold.set()
+            comparison.unblock()
             for guess in guesses:
                 guess.join(10)
-        assert SlowGate.most_at_once == 1
+        assert comparison.max_concurrent == 1

@@ -21,7 +21,9 @@ from exporter.daemon.app import App
 from exporter.errors import ConfigError
 from exporter.metrics.self_specs import CODES
 from exporter.options import ListenAddress, ServeOptions
+from exporter.web.access import Authenticator
 from exporter.web.config_watcher import LOOK_SECONDS
+from exporter.web.handler import RequestHandler
 from exporter.web.server import WebServer
 from tests.fakes import FakeCognito, FakePool, ManualClock, eventually
 from tests.harness import environment
@@ -150,14 +152,9 @@ def test_every_other_answer_is_counted_by_its_status(tmp_path: Path) -> None:
 
 def test_whoever_finds_no_room_is_counted_as_answered_503() -> None:
     statuses: list[int] = []
-    server = WebServer(
-        [LOOPBACK],
-        {},
-        SystemClock(),
-        on_failure=lambda: None,
-        on_answer=statuses.append,
-        max_connections=0,
-    )
+    clock = SystemClock()
+    handler = RequestHandler({}, Authenticator(clock), on_error=lambda: None, on_response=statuses.append)
+    server = WebServer([LOOPBACK], handler, clock, max_connections=0)
     server.start()
     try:
         assert fetch(f"http://{server.bound[0]}/").status == 503

@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 
 from exporter.clock import SystemClock
 from exporter.options import ListenAddress
-from exporter.web.connection import Timeouts
+from exporter.web.access import Authenticator
+from exporter.web.connection import ConnectionLimits
+from exporter.web.handler import RequestHandler
 from exporter.web.messages import Request, Response, Route, text
 from exporter.web.response_memory import ResponseLimits
 from exporter.web.routes import MAX_SCRAPES
@@ -24,7 +26,7 @@ from tests.fakes import eventually
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 LARGE = 2_000_000
 """More than the kernel keeps for a client who does not read."""
-HASTY = Timeouts(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
+HASTY = ConnectionLimits(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
 
 
 def _fail(_request: Request) -> Response:
@@ -39,20 +41,23 @@ ROUTES = {
 }
 
 
+def handler(routes: dict[str, Route], on_error: Callable[[], None] = lambda: None) -> RequestHandler:
+    return RequestHandler(routes, Authenticator(SystemClock()), on_error=on_error)
+
+
 @contextmanager
 def served(
     *addresses: ListenAddress,
-    bounds: Timeouts | None = None,
+    limits: ConnectionLimits | None = None,
     max_connections: int = 10,
     routes: dict[str, Route] | None = None,
-    on_failure: Callable[[], None] = lambda: None,
+    on_error: Callable[[], None] = lambda: None,
 ) -> Iterator[WebServer]:
     server = WebServer(
         addresses or (LOOPBACK,),
-        routes or ROUTES,
+        handler(routes or ROUTES, on_error),
         SystemClock(),
-        on_failure=on_failure,
-        bounds=bounds,
+        limits=limits,
         max_connections=max_connections,
     )
     server.start()
@@ -100,7 +105,7 @@ def test_it_serves_on_several_addresses_and_says_which() -> None:
 def test_an_address_in_use_is_refused_and_nothing_is_left_listening() -> None:
     with served() as server:
         taken = server.bound[0]
-        other = WebServer([LOOPBACK, taken], ROUTES, SystemClock(), on_failure=lambda: None)
+        other = WebServer([LOOPBACK, taken], handler(ROUTES), SystemClock())
         with pytest.raises(OSError, match="in use") as refused:
             other.start()
         assert str(refused.value) == f"cannot listen on {taken}: Address already in use"
@@ -108,16 +113,16 @@ def test_an_address_in_use_is_refused_and_nothing_is_left_listening() -> None:
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64])
 def test_a_host_that_no_name_can_be_is_refused_with_its_address(host: str) -> None:
-    server = WebServer([ListenAddress(host, 80)], ROUTES, SystemClock(), on_failure=lambda: None)
+    server = WebServer([ListenAddress(host, 80)], handler(ROUTES), SystemClock())
     with pytest.raises(OSError, match="cannot listen on") as refused:
         server.start()
-    said = "no name of a host has a part that is empty or longer than 63 characters"
+    said = "invalid host name, a label is empty or longer than 63 characters"
     assert str(refused.value) == f"cannot listen on {host}:80: {said}"
 
 
 def test_a_host_that_is_not_known_is_refused_in_the_words_of_the_resolver() -> None:
     nowhere = ListenAddress("fe80::1%no-such-interface", 0)  # no other machine is asked for its address
-    server = WebServer([nowhere], ROUTES, SystemClock(), on_failure=lambda: None)
+    server = WebServer([nowhere], handler(ROUTES), SystemClock())
     with pytest.raises(OSError, match="Name or service not known") as refused:
         server.start()
     assert str(refused.value) == f"cannot listen on {nowhere}: Name or service not known"
@@ -183,7 +188,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     ],
 )
 def test_whatever_is_sent_has_a_fitting_answer(sent: bytes, status: int) -> None:
-    with served(bounds=Timeouts(linger_seconds=0.1)) as server:
+    with served(limits=ConnectionLimits(linger_seconds=0.1)) as server:
         assert _answer(server, sent).startswith(b"HTTP/1.1 %d " % status)
         assert _get(server)[0] == 200
 
@@ -195,7 +200,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
         answer = b"".join(iter(lambda: sock.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b"\r\nConnection: close\r\n" in answer
-        assert time.monotonic() - started < Timeouts().read_seconds / 2
+        assert time.monotonic() - started < ConnectionLimits().read_seconds / 2
 
 
 @pytest.mark.parametrize(
@@ -208,7 +213,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
 )
 def test_a_request_with_two_lengths_is_refused_and_the_last_of_its_connection(lengths: bytes) -> None:
     smuggled = b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"
-    with served(bounds=Timeouts(linger_seconds=0.1)) as server:
+    with served(limits=ConnectionLimits(linger_seconds=0.1)) as server:
         answer = _answer(server, b"POST /post HTTP/1.1\r\nHost: x\r\n" + lengths + b"\r\n" + smuggled)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"\r\nConnection: close\r\n" in answer
@@ -217,7 +222,7 @@ def test_a_request_with_two_lengths_is_refused_and_the_last_of_its_connection(le
 
 def test_an_unforeseen_error_is_a_500_without_details_logged_and_counted() -> None:
     failures: list[int] = []
-    with capture_logs() as logs, served(on_failure=lambda: failures.append(1)) as server:
+    with capture_logs() as logs, served(on_error=lambda: failures.append(1)) as server:
         assert _get(server, "/fail") == (500, b"internal error, see the log\n")
         assert _get(server)[0] == 200
     assert len(failures) == 1
@@ -226,12 +231,12 @@ def test_an_unforeseen_error_is_a_500_without_details_logged_and_counted() -> No
 
 
 def test_a_client_that_says_nothing_is_let_go() -> None:
-    with served(bounds=HASTY) as server, _connect(server) as sock:
+    with served(limits=HASTY) as server, _connect(server) as sock:
         assert sock.recv(1) == b""
 
 
 def test_a_client_that_drips_is_let_go_in_spite_of_every_byte() -> None:
-    with served(bounds=HASTY) as server, _connect(server) as sock:
+    with served(limits=HASTY) as server, _connect(server) as sock:
         started = time.monotonic()
         sock.settimeout(0.02)
         gone = False
@@ -248,7 +253,7 @@ def test_a_client_that_drips_is_let_go_in_spite_of_every_byte() -> None:
 
 
 def test_an_idle_connection_is_let_go() -> None:
-    with served(bounds=HASTY) as server, _connect(server) as sock:
+    with served(limits=HASTY) as server, _connect(server) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"".join(iter(lambda: sock.recv(65536), b"")).startswith(b"HTTP/1.1 200 ")
 
@@ -277,8 +282,8 @@ def _asks_and_never_reads(server: WebServer, stack: ExitStack, path: str = "/lar
 
 
 def test_answers_that_nobody_reads_take_so_much_and_no_more() -> None:
-    patient = ResponseLimits(total=2 * LARGE, patience=60)
-    with served(bounds=Timeouts(room=patient, linger_seconds=0.1)) as server, ExitStack() as stack:
+    patient = ResponseLimits(total_bytes=2 * LARGE, min_seconds=60)
+    with served(limits=ConnectionLimits(responses=patient, linger_seconds=0.1)) as server, ExitStack() as stack:
         held = [_asks_and_never_reads(server, stack) for _ in range(2)]
         refused = _answer(server, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert refused.startswith(b"HTTP/1.1 503 ")
@@ -292,8 +297,8 @@ def test_answers_that_nobody_reads_take_so_much_and_no_more() -> None:
 
 
 def test_who_does_not_read_makes_room_for_who_does() -> None:
-    hasty = ResponseLimits(total=2 * LARGE, patience=0.2)
-    with served(bounds=Timeouts(room=hasty)) as server, ExitStack() as stack:
+    hasty = ResponseLimits(total_bytes=2 * LARGE, min_seconds=0.2)
+    with served(limits=ConnectionLimits(responses=hasty)) as server, ExitStack() as stack:
         first, second = (_asks_and_never_reads(server, stack) for _ in range(2))
         assert eventually(lambda: _get(server, "/large") == (200, bytes(LARGE)))
         assert len(_read_on(first)) < LARGE
@@ -339,7 +344,7 @@ def test_who_is_told_to_come_back_reads_it_to_its_end_though_a_request_was_sent_
         accepted, _ = listener.accept()
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert accepted.recv(1, socket.MSG_PEEK) == b"G"
-        _refuse(accepted, in_plain=True)
+        _refuse(accepted, plain=True)
         assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 503 ")
 
 
@@ -352,7 +357,7 @@ def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:
         go_on.wait(10)
         return text(HTTPStatus.OK, "done")
 
-    server = WebServer([LOOPBACK], {"/": Route(slow)}, SystemClock(), on_failure=lambda: None)
+    server = WebServer([LOOPBACK], handler({"/": Route(slow)}), SystemClock())
     server.start()
     where = (server.bound[0].host, server.bound[0].port)
     with _connect(server) as silent, _connect(server) as busy:
@@ -370,26 +375,24 @@ def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:
             socket.create_connection(where, timeout=10).close()
 
 
-def test_the_limits_are_those_of_the_documentation() -> None:
-    bounds = Timeouts()
+def test_limits_match_the_documentation() -> None:
+    limits = ConnectionLimits()
     section = " ".join(
-        documented("docs/web-configuration.md")
-        .split("## ResponseLimits of the web server")[1]
-        .split("\n## ")[0]
-        .split()
+        documented("docs/web-configuration.md").split("## Limits of the web server")[1].split("\n## ")[0].split()
     )
-    for told in (
+    responses = limits.responses
+    for documented_limit in (
         f"| {MAX_CONNECTIONS} connections |",
-        f"| {bounds.head_bytes // 1024} KiB of an incomplete request head, {bounds.headers} headers |",
-        f"| {bounds.body_bytes // 1024} KiB of request body |",
-        f"| {bounds.read_seconds:.0f} s for a whole request",
-        f"| {bounds.idle_seconds:.0f} s between two requests |",
-        f"| {bounds.write_seconds:.0f} s for a whole response |",
+        f"| {limits.head_bytes // 1024} KiB of an incomplete request head, {limits.headers} headers |",
+        f"| {limits.body_bytes // 1024} KiB of request body |",
+        f"| {limits.read_seconds:.0f} s for a whole request",
+        f"| {limits.idle_seconds:.0f} s between two requests |",
+        f"| {limits.write_seconds:.0f} s for a whole response |",
         f"| {MAX_SCRAPES} concurrent scrapes",
-        f"| {bounds.room.total // 2**20} MiB of responses in flight, or {bounds.room.always} responses of any size |",
-        f"up to {bounds.room.small // 1024} KiB each",
+        f"| {responses.total_bytes // 2**20} MiB of responses in flight, or {responses.min_bodies} responses of any",
+        f"up to {responses.uncounted_bytes // 1024} KiB each",
     ):
-        assert told in section
+        assert documented_limit in section
 
 
 def documented(path: str) -> str:

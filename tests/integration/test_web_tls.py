@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.web.config_watcher import LOOK_SECONDS
-from exporter.web.connection import Timeouts
+from exporter.web.connection import ConnectionLimits
 from exporter.web.response_memory import ResponseLimits
 from tests.fakes import ManualClock, eventually
 from tests.integration.web_serving import (
@@ -92,7 +92,7 @@ def test_a_client_that_closes_is_not_told_and_one_that_is_refused_is(directory: 
 
 def ends(logs: list[MutableMapping[str, Any]]) -> list[str]:
     """Why connections ended of which the log tells."""
-    return [entry["reason"] for entry in logs if entry["event"] == "connection ended"]
+    return [entry["reason"] for entry in logs if entry["event"] == "connection closed"]
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -160,8 +160,8 @@ def test_who_is_refused_for_the_names_of_a_certificate_is_told_of_without_them(d
         assert ask(site, directory, *client(directory)).status == 200
         assert ask(site, directory, *client(directory, "named")).status == 0
         assert eventually(lambda: bool(ends(logs)))
-    assert ends(logs) == ["the client's certificate has no name that is allowed"]
-    assert {entry["log_level"] for entry in logs if entry["event"] == "connection ended"} == {"debug"}
+    assert ends(logs) == ["client certificate has no allowed name"]
+    assert {entry["log_level"] for entry in logs if entry["event"] == "connection closed"} == {"debug"}
     assert "secret.example" not in str(logs)
 
 
@@ -282,15 +282,15 @@ def test_configured_headers_stand_in_every_answer_once_and_in_the_place_of_ours(
 def test_plain_http_on_a_tls_port_is_told_so(directory: Path) -> None:
     with guarded(directory, tls_server_config=MUTUAL) as site:
         answer = fetch(site.url(scheme="http"))
-        assert (answer.status, answer.body) == (400, "this port speaks HTTPS only\n")
+        assert (answer.status, answer.body) == (400, "Client sent an HTTP request to an HTTPS server.\n")
         assert site.raw(b"\0\1\2") == b""
         assert site.raw(b"") == b""
 
 
 def test_after_plain_http_on_a_tls_port_nothing_more_is_answered(directory: Path) -> None:
-    bounds = Timeouts(linger_seconds=5)
+    limits = ConnectionLimits(linger_seconds=5)
     with (
-        guarded(directory, bounds=bounds, tls_server_config=TLS) as site,
+        guarded(directory, limits=limits, tls_server_config=TLS) as site,
         socket.create_connection(site.address, timeout=10) as sock,
     ):
         sock.sendall(b"G")
@@ -301,9 +301,9 @@ def test_after_plain_http_on_a_tls_port_nothing_more_is_answered(directory: Path
 
 @pytest.mark.parametrize("sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01"])
 def test_a_handshake_that_does_not_come_to_its_end_is_let_go(directory: Path, sent: bytes) -> None:
-    hasty = Timeouts(read_seconds=0.3, linger_seconds=0.1)
+    hasty = ConnectionLimits(read_seconds=0.3, linger_seconds=0.1)
     with (
-        guarded(directory, bounds=hasty, tls_server_config=TLS) as site,
+        guarded(directory, limits=hasty, tls_server_config=TLS) as site,
         socket.create_connection(site.address, timeout=10) as sock,
     ):
         sock.sendall(sent)
@@ -314,7 +314,7 @@ def test_a_handshake_that_does_not_come_to_its_end_is_let_go(directory: Path, se
 @pytest.mark.parametrize("tls", [True, False])
 def test_connections_in_a_handshake_count_against_the_bound(directory: Path, tls: bool) -> None:
     sections: dict[str, Any] = {"tls_server_config": TLS} if tls else {}
-    with guarded(directory, max_connections=2, bounds=Timeouts(read_seconds=5), **sections) as site:
+    with guarded(directory, max_connections=2, limits=ConnectionLimits(read_seconds=5), **sections) as site:
         silent = [socket.create_connection(site.address, timeout=10) for _ in range(2)]
         with socket.create_connection(site.address, timeout=10) as third:
             refused = third.recv(100)
@@ -350,8 +350,11 @@ def test_a_large_answer_arrives_whole_and_its_end_is_told(directory: Path) -> No
 def test_answers_that_nobody_reads_are_bounded_over_tls_too(directory: Path) -> None:
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     request = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    room = ResponseLimits(total=len(LARGE) // 2, always=1, patience=0.2)
-    with guarded(directory, bounds=Timeouts(room=room), tls_server_config=TLS) as site, ExitStack() as stack:
+    responses = ResponseLimits(total_bytes=len(LARGE) // 2, min_bodies=1, min_seconds=0.2)
+    with (
+        guarded(directory, limits=ConnectionLimits(responses=responses), tls_server_config=TLS) as site,
+        ExitStack() as stack,
+    ):
         for _ in range(2):  # the same answer: it counts once
             unread = stack.enter_context(secured(site, context))
             unread.sendall(request)

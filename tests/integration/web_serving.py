@@ -25,12 +25,13 @@ from exporter.clock import Clock, SystemClock
 from exporter.options import ListenAddress
 from exporter.web.access import Authenticator
 from exporter.web.config_watcher import WebConfig
-from exporter.web.connection import Timeouts
+from exporter.web.connection import ConnectionLimits
+from exporter.web.handler import RequestHandler
 from exporter.web.messages import Response, Route, text
 from exporter.web.server import WebServer
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
-QUICK = Timeouts(linger_seconds=0.1)
+QUICK = ConnectionLimits(linger_seconds=0.1)
 SECRET = b"what only users may read"
 LARGE = bytes(range(256)) * 10_000
 OTHER_LARGE = bytes(len(LARGE))
@@ -107,9 +108,9 @@ def guarded(
     directory: Path,
     *,
     clock: Clock | None = None,
-    bounds: Timeouts = QUICK,
+    limits: ConnectionLimits = QUICK,
     max_connections: int = 20,
-    gate: type[Authenticator] = Authenticator,
+    authenticator: Authenticator | None = None,
     **sections: Any,
 ) -> Iterator[Guarded]:
     """A server whose file, beside certificates that are there already, has these sections; `clock` is the file's."""
@@ -126,11 +127,14 @@ def guarded(
     failures: list[str] = []
     server = WebServer(
         [LOOPBACK],
-        routes,
+        RequestHandler(
+            routes,
+            authenticator or Authenticator(SystemClock()),
+            web_settings=config.current,
+            on_error=lambda: failures.append("failed"),
+        ),
         SystemClock(),
-        on_failure=lambda: failures.append("failed"),
-        gate=gate(config, SystemClock()),
-        bounds=bounds,
+        limits=limits,
         max_connections=max_connections,
     )
     server.start()

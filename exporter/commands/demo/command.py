@@ -17,7 +17,7 @@ from exporter.config.web.load import load_web_settings
 from exporter.errors import ExporterError
 from exporter.options import ServeOptions
 from exporter.stdout import writing_to_stdout
-from exporter.web.address import listen
+from exporter.web.server import listen
 
 _KEY_BYTES = 32
 _PACKAGES_OF_THE_EXTRA = frozenset({"moto", "werkzeug"})

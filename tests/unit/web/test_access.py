@@ -3,20 +3,19 @@ from __future__ import annotations
 import ssl
 from base64 import b64encode
 from http import HTTPStatus
-from pathlib import Path
 from typing import cast
 
 import bcrypt
 import pytest
 
 from exporter.config.web.settings import RateLimit, Tls, WebSettings
-from exporter.web.access import Authenticator, client_certificate_allowed
-from exporter.web.config_watcher import WebConfig
+from exporter.web.access import Authenticator, TokenBucket, client_certificate_allowed
 from exporter.web.messages import Request, Response, text
 from exporter.web.passwords import PasswordChecker
 from tests.fakes import ManualClock
 
 USERS = WebSettings(users={b"alice": b"a", b"bob": b"b"})
+UNAUTHENTICATED = Request("GET", "/metrics")
 
 
 def request(name: str, password: str) -> Request:
@@ -24,65 +23,85 @@ def request(name: str, password: str) -> Request:
     return Request("GET", "/metrics", headers={"authorization": f"Basic {credentials}"})
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> WebConfig:
-    file = tmp_path / "web.yml"
-    file.write_text("{}\n")
-    return WebConfig(file, ManualClock())
+def plain_text_authenticator() -> Authenticator:
+    """An authenticator whose "hashes" are the passwords."""
+    return Authenticator(ManualClock(), PasswordChecker(compare=bytes.__eq__))
 
 
-def test_the_right_password_is_let_in_and_a_wrong_one_is_asked_for_another(config: WebConfig) -> None:
-    gate = Authenticator(config, ManualClock(), PasswordChecker(compare=bytes.__eq__))
-    assert gate.refusal(request("alice", "a"), USERS) is None
+def test_password_correct_is_allowed_and_wrong_gets_401() -> None:
+    authenticator = plain_text_authenticator()
+    assert authenticator.reject(request("alice", "a"), USERS) is None
     unauthorized = text(
         HTTPStatus.UNAUTHORIZED,
         "unauthorized",
         ("WWW-Authenticate", 'Basic realm="cognito-device-exporter", charset="UTF-8"'),
     )
-    assert gate.refusal(request("alice", "b"), USERS) == unauthorized
-    assert gate.refusal(Request("GET", "/metrics"), USERS) == unauthorized
+    assert authenticator.reject(request("alice", "b"), USERS) == unauthorized
+    assert authenticator.reject(UNAUTHENTICATED, USERS) == unauthorized
 
 
-def test_where_nobody_is_named_everybody_is_let_in(config: WebConfig) -> None:
-    assert Authenticator(config, ManualClock()).refusal(Request("GET", "/metrics"), WebSettings()) is None
+def test_request_without_configured_users_is_allowed() -> None:
+    assert plain_text_authenticator().reject(UNAUTHENTICATED, WebSettings()) is None
 
 
-def test_whoever_finds_no_turn_is_told_to_come_back(config: WebConfig) -> None:
-    meanwhile: list[Response | None] = []
+def test_password_checker_busy_gets_503() -> None:
+    concurrent: list[Response | None] = []
 
     def compare(_password: bytes, _hashed: bytes) -> bool:
-        meanwhile.append(gate.refusal(request("bob", "b"), USERS))
+        concurrent.append(authenticator.reject(request("bob", "b"), USERS))
         return True
 
-    gate = Authenticator(config, ManualClock(), PasswordChecker(compare=compare, wait_seconds=0))
-    assert gate.refusal(request("alice", "a"), USERS) is None
-    assert meanwhile == [
-        text(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "too many passwords to compare at the same time",
-            ("Retry-After", "1"),
-        )
+    authenticator = Authenticator(ManualClock(), PasswordChecker(compare=compare, wait_seconds=0))
+    assert authenticator.reject(request("alice", "a"), USERS) is None
+    assert concurrent == [
+        text(HTTPStatus.SERVICE_UNAVAILABLE, "too many concurrent password checks", ("Retry-After", "1"))
     ]
 
 
-def test_beyond_the_limit_even_the_right_password_is_told_to_come_back(config: WebConfig) -> None:
-    gate = Authenticator(config, ManualClock(), PasswordChecker(compare=bytes.__eq__))
+def test_rate_limit_exceeded_gets_429_despite_correct_password() -> None:
+    authenticator = plain_text_authenticator()
     settings = WebSettings(users=USERS.users, rate_limit=RateLimit(interval=1.0, burst=1))
-    assert gate.refusal(request("alice", "a"), settings) is None
-    assert gate.refusal(request("alice", "a"), settings) == text(
+    assert authenticator.reject(request("alice", "a"), settings) is None
+    assert authenticator.reject(request("alice", "a"), settings) == text(
         HTTPStatus.TOO_MANY_REQUESTS, "too many requests", ("Retry-After", "1")
     )
 
 
-def test_unless_told_otherwise_passwords_are_compared_with_bcrypt(config: WebConfig) -> None:
+def test_rate_limit_changed_applies_to_the_next_request() -> None:
+    authenticator = plain_text_authenticator()
+
+    def statuses(requests: int, limit: RateLimit | None) -> list[HTTPStatus | None]:
+        settings = WebSettings(rate_limit=limit)
+        responses = [authenticator.reject(UNAUTHENTICATED, settings) for _ in range(requests)]
+        return [None if response is None else response.status for response in responses]
+
+    assert statuses(3, RateLimit(3600, burst=2)) == [None, None, HTTPStatus.TOO_MANY_REQUESTS]
+    assert statuses(1, RateLimit(3600, burst=2)) == [HTTPStatus.TOO_MANY_REQUESTS], "an equal limit keeps the bucket"
+    assert statuses(2, RateLimit(3600, burst=1)) == [None, HTTPStatus.TOO_MANY_REQUESTS]
+    assert statuses(5, None) == [None] * 5
+
+
+def test_token_bucket_allows_a_burst_then_one_per_interval() -> None:
+    clock = ManualClock()
+    bucket = TokenBucket(RateLimit(interval=2.0, burst=3), clock)
+    assert [bucket.try_take() for _ in range(5)] == [True, True, True, False, False]
+    clock.advance(1.9)
+    assert not bucket.try_take()
+    clock.advance(0.1)
+    assert [bucket.try_take(), bucket.try_take()] == [True, False]
+    clock.advance(1000)
+    assert [bucket.try_take() for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_password_is_compared_with_bcrypt_by_default() -> None:
     settings = WebSettings(users={b"alice": bcrypt.hashpw(b"a", bcrypt.gensalt(4))})
-    gate = Authenticator(config, ManualClock())
-    assert gate.refusal(request("alice", "a"), settings) is None
-    assert gate.refusal(request("alice", "b"), settings) is not None
+    authenticator = Authenticator(ManualClock())
+    assert authenticator.reject(request("alice", "a"), settings) is None
+    assert authenticator.reject(request("alice", "b"), settings) is not None
 
 
-class Shown:
-    """What a client has shown of itself in a handshake."""
+class FakeTlsConnection:
+    """An `ssl.SSLObject` after a handshake with the given client certificate."""
 
     def __init__(self, certificate: dict[str, object] | None) -> None:
         self._certificate = certificate
@@ -91,46 +110,42 @@ class Shown:
         return self._certificate
 
 
-def admitted(certificate: dict[str, object] | None, *, required: bool, sans: set[str] | None) -> bool:
+def allowed(certificate: dict[str, object] | None, *, required: bool, sans: set[str] | None) -> bool:
     names = None if sans is None else frozenset(sans)
     tls = Tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), b"", b"", requires_certificate=required, allowed_sans=names)
-    return client_certificate_allowed(tls, cast("ssl.SSLObject", Shown(certificate)))
+    return client_certificate_allowed(tls, cast("ssl.SSLObject", FakeTlsConnection(certificate)))
 
 
-def named(*names: tuple[str, str]) -> dict[str, object]:
+def certificate_for(*names: tuple[str, str]) -> dict[str, object]:
     return {"subject": (), "subjectAltName": names}
 
 
 @pytest.mark.parametrize("sans", [None, {"scraper"}])
-@pytest.mark.parametrize("nothing", [None, {}])
-def test_whether_a_client_without_a_certificate_is_admitted_depends_on_whether_one_is_required(
-    nothing: dict[str, object] | None, sans: set[str] | None
-) -> None:
-    assert admitted(nothing, required=False, sans=sans)
-    assert not admitted(nothing, required=True, sans=sans)
+@pytest.mark.parametrize("absent", [None, {}])
+def test_certificate_absent_is_allowed_unless_required(absent: dict[str, object] | None, sans: set[str] | None) -> None:
+    assert allowed(absent, required=False, sans=sans)
+    assert not allowed(absent, required=True, sans=sans)
 
 
-def test_where_no_names_are_listed_every_verified_certificate_is_admitted() -> None:
-    assert admitted(named(("DNS", "anybody")), required=True, sans=None)
+def test_certificate_without_configured_names_is_allowed() -> None:
+    assert allowed(certificate_for(("DNS", "any")), required=True, sans=None)
 
 
 @pytest.mark.parametrize(
     ("certificate", "sans", "expected"),
     [
-        (named(("DNS", "scraper")), {"scraper"}, True),
-        (named(("DNS", "other"), ("DNS", "scraper")), {"scraper"}, True),
-        (named(("DNS", "other")), {"scraper"}, False),
-        (named(("email", "ops@example.com")), {"ops@example.com"}, True),
-        (named(("URI", "spiffe://example/scraper")), {"spiffe://example/scraper"}, True),
-        (named(("IP Address", "0:0:0:0:0:0:0:1")), {"::1"}, True),
-        (named(("Registered ID", "1.2.3")), {"1.2.3"}, False),
-        (named(), {"scraper"}, False),
+        (certificate_for(("DNS", "scraper")), {"scraper"}, True),
+        (certificate_for(("DNS", "other"), ("DNS", "scraper")), {"scraper"}, True),
+        (certificate_for(("DNS", "other")), {"scraper"}, False),
+        (certificate_for(("email", "ops@example.com")), {"ops@example.com"}, True),
+        (certificate_for(("URI", "spiffe://example/scraper")), {"spiffe://example/scraper"}, True),
+        (certificate_for(("IP Address", "0:0:0:0:0:0:0:1")), {"::1"}, True),
+        (certificate_for(("Registered ID", "1.2.3")), {"1.2.3"}, False),
+        (certificate_for(), {"scraper"}, False),
         ({"subject": ()}, {"scraper"}, False),
-        (named(("DNS", "scraper")), set(), False),
+        (certificate_for(("DNS", "scraper")), set(), False),
     ],
 )
-def test_a_certificate_must_have_a_name_that_is_listed(
-    certificate: dict[str, object], sans: set[str], expected: bool
-) -> None:
-    assert admitted(certificate, required=True, sans=sans) is expected
-    assert admitted(certificate, required=False, sans=sans) is expected
+def test_certificate_must_have_an_allowed_name(certificate: dict[str, object], sans: set[str], expected: bool) -> None:
+    assert allowed(certificate, required=True, sans=sans) is expected
+    assert allowed(certificate, required=False, sans=sans) is expected

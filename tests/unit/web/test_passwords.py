@@ -7,7 +7,7 @@ import bcrypt
 import pytest
 
 from exporter.web import passwords
-from exporter.web.passwords import CACHED, WAITING, AuthResult, PasswordChecker
+from exporter.web.passwords import MAX_CACHED, MAX_WAITING, AuthResult, PasswordChecker
 from tests.fakes import eventually
 
 
@@ -16,7 +16,7 @@ def header(name: str, password: str) -> str:
 
 
 class Counting:
-    """Compares text with text, and remembers what with what."""
+    """Compares plain text and records the calls."""
 
     def __init__(self) -> None:
         self.compared: list[tuple[bytes, bytes]] = []
@@ -29,178 +29,175 @@ class Counting:
 USERS = {b"alice": b"a", b"bob": b"b"}
 
 
-def test_a_password_that_was_right_is_compared_once() -> None:
+def test_correct_password_is_compared_once() -> None:
     compare = Counting()
-    judge = PasswordChecker(compare=compare)
-    assert [judge.verdict(header("alice", "a"), USERS) for _ in range(3)] == [AuthResult.RIGHT] * 3
+    checker = PasswordChecker(compare=compare)
+    assert [checker.check(header("alice", "a"), USERS) for _ in range(3)] == [AuthResult.VALID] * 3
     assert compare.compared == [(b"a", b"a")]
 
 
-def test_a_password_that_was_wrong_is_compared_each_time() -> None:
+def test_wrong_password_is_compared_each_time() -> None:
     compare = Counting()
-    judge = PasswordChecker(compare=compare)
-    assert [judge.verdict(header("alice", "x"), USERS) for _ in range(3)] == [AuthResult.WRONG] * 3
+    checker = PasswordChecker(compare=compare)
+    assert [checker.check(header("alice", "x"), USERS) for _ in range(3)] == [AuthResult.INVALID] * 3
     assert len(compare.compared) == 3
 
 
-def test_an_unknown_user_costs_a_comparison_with_one_hash_of_a_known_one_and_is_never_right() -> None:
+def test_unknown_user_is_compared_with_one_known_hash() -> None:
     compare = Counting()
-    judge = PasswordChecker(compare=compare)
+    checker = PasswordChecker(compare=compare)
     for password in ("a", "b"):
-        assert judge.verdict(header("mallory", password), USERS) is AuthResult.WRONG
-        assert judge.verdict(header("mallory", password), USERS) is AuthResult.WRONG
+        assert checker.check(header("mallory", password), USERS) is AuthResult.INVALID
+        assert checker.check(header("mallory", password), USERS) is AuthResult.INVALID
     assert len(compare.compared) == 4
     assert len({hashed for _, hashed in compare.compared}) == 1
     assert {hashed for _, hashed in compare.compared} <= set(USERS.values())
 
 
-def test_what_was_right_counts_no_more_when_the_hash_changes_or_the_user_goes() -> None:
-    judge = PasswordChecker(compare=Counting())
-    assert judge.verdict(header("alice", "a"), USERS) is AuthResult.RIGHT
-    assert judge.verdict(header("alice", "a"), {b"alice": b"z"}) is AuthResult.WRONG
-    assert judge.verdict(header("alice", "a"), {b"bob": b"a"}) is AuthResult.WRONG
+def test_cached_password_is_invalid_after_the_user_changed() -> None:
+    checker = PasswordChecker(compare=Counting())
+    assert checker.check(header("alice", "a"), USERS) is AuthResult.VALID
+    assert checker.check(header("alice", "a"), {b"alice": b"z"}) is AuthResult.INVALID
+    assert checker.check(header("alice", "a"), {b"bob": b"a"}) is AuthResult.INVALID
 
 
-def test_what_is_remembered_is_bounded_and_no_password() -> None:
-    judge = PasswordChecker(compare=Counting())
-    users = {f"user {number}".encode(): str(number).encode() for number in range(CACHED + 5)}
-    for number in range(CACHED + 5):
-        assert judge.verdict(header(f"user {number}", str(number)), users) is AuthResult.RIGHT
-    assert len(judge._right) == CACHED
-    assert all(len(proof) == 32 for proof in judge._right)
+def test_cache_does_not_contain_passwords() -> None:
+    checker = PasswordChecker(compare=Counting())
+    assert checker.check(header("alice", "hunter2"), {b"alice": b"hunter2"}) is AuthResult.VALID
+    assert "hunter2" not in repr(vars(checker))
 
 
-def test_whoever_waits_too_long_for_a_turn_is_told_to_come_back() -> None:
-    begun, go_on = Event(), Event()
+def test_check_that_waits_too_long_is_busy() -> None:
+    started, released = Event(), Event()
 
     def slow(_password: bytes, _hashed: bytes) -> bool:
-        begun.set()
-        return go_on.wait(10)
+        started.set()
+        return released.wait(10)
 
-    judge = PasswordChecker(compare=slow, wait_seconds=0.05)
-    first = Thread(target=judge.verdict, args=(header("alice", "a"), USERS))
+    checker = PasswordChecker(compare=slow, wait_seconds=0.05)
+    first = Thread(target=checker.check, args=(header("alice", "a"), USERS))
     first.start()
-    assert begun.wait(10)
-    assert judge.verdict(header("bob", "b"), USERS) is AuthResult.BUSY
-    go_on.set()
+    assert started.wait(10)
+    assert checker.check(header("bob", "b"), USERS) is AuthResult.BUSY
+    released.set()
     first.join(10)
-    assert judge.verdict(header("alice", "a"), USERS) is AuthResult.RIGHT
+    assert checker.check(header("alice", "a"), USERS) is AuthResult.VALID
 
 
-def test_only_so_many_wait_for_a_turn() -> None:
-    go_on = Event()
-    judge = PasswordChecker(compare=lambda *_: go_on.wait(10))
-    verdicts: list[AuthResult] = []
+def test_check_beyond_max_waiting_is_busy_at_once() -> None:
+    released = Event()
+    checker = PasswordChecker(compare=lambda *_: released.wait(10))
+    results: list[AuthResult] = []
 
     def guess() -> None:
-        verdicts.append(judge.verdict(header("alice", "a"), USERS))
+        results.append(checker.check(header("alice", "a"), USERS))
 
-    guesses = [Thread(target=guess) for _ in range(WAITING + 4)]
+    guesses = [Thread(target=guess) for _ in range(MAX_WAITING + 4)]
     for thread in guesses:
         thread.start()
-    assert eventually(lambda: len(verdicts) == 3)
-    assert verdicts == [AuthResult.BUSY] * 3
-    go_on.set()
+    assert eventually(lambda: len(results) == 3)
+    assert results == [AuthResult.BUSY] * 3
+    released.set()
     for thread in guesses:
         thread.join(10)
-    assert verdicts[3:] == [AuthResult.RIGHT] * (WAITING + 1)
+    assert results[3:] == [AuthResult.VALID] * (MAX_WAITING + 1)
 
 
-def test_a_failing_comparison_keeps_nobody_waiting() -> None:
+def test_failing_comparison_releases_its_locks() -> None:
     def fail(_password: bytes, _hashed: bytes) -> bool:
         raise ZeroDivisionError
 
-    judge = PasswordChecker(compare=fail, wait_seconds=0.05)
+    checker = PasswordChecker(compare=fail, wait_seconds=0.05)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            judge.verdict(header("alice", "a"), USERS)
+            checker.check(header("alice", "a"), USERS)
 
 
 @pytest.mark.parametrize("variant", ["2a", "2b", "2y"])
-def test_every_variant_of_bcrypt_is_compared(variant: str) -> None:
+def test_bcrypt_variant_is_supported(variant: str) -> None:
     hashed = bcrypt.hashpw(b"pw", bcrypt.gensalt(4)).replace(b"$2b$", f"${variant}$".encode())
-    judge = PasswordChecker()
-    assert judge.verdict(header("alice", "pw"), {b"alice": hashed}) is AuthResult.RIGHT
-    assert judge.verdict(header("alice", "pW"), {b"alice": hashed}) is AuthResult.WRONG
+    checker = PasswordChecker()
+    assert checker.check(header("alice", "pw"), {b"alice": hashed}) is AuthResult.VALID
+    assert checker.check(header("alice", "pW"), {b"alice": hashed}) is AuthResult.INVALID
 
 
-def test_what_bcrypt_itself_would_take_for_the_right_password_is_refused() -> None:
+def test_password_with_nul_is_invalid_though_bcrypt_matches() -> None:
     hashed = bcrypt.hashpw(b"pw", bcrypt.gensalt(4))
     assert bcrypt.checkpw(b"pw\0pw", hashed)
-    assert PasswordChecker().verdict(header("alice", "pw\0pw"), {b"alice": hashed}) is AuthResult.WRONG
+    assert PasswordChecker().check(header("alice", "pw\0pw"), {b"alice": hashed}) is AuthResult.INVALID
 
 
-def test_names_and_passwords_are_utf_8_and_may_hold_colons_behind_the_first() -> None:
-    judge = PasswordChecker(compare=Counting())
+def test_credentials_may_be_utf_8_and_contain_colons() -> None:
+    checker = PasswordChecker(compare=Counting())
     users = {"j\N{LATIN SMALL LETTER O WITH DIAERESIS}rg".encode(): b"a:b:"}
-    assert judge.verdict(header("j\N{LATIN SMALL LETTER O WITH DIAERESIS}rg", "a:b:"), users) is AuthResult.RIGHT
+    assert checker.check(header("j\N{LATIN SMALL LETTER O WITH DIAERESIS}rg", "a:b:"), users) is AuthResult.VALID
 
 
-def test_what_is_no_credentials_costs_no_comparison() -> None:
+def test_invalid_header_is_not_compared() -> None:
     compare = Counting()
-    judge = PasswordChecker(compare=compare)
+    checker = PasswordChecker(compare=compare)
     for value in (None, "", "Basic", "Basic !", "Bearer x", "Basic " + "A" * 5000, header("a", "p" * 73)):
-        assert judge.verdict(value, USERS) is AuthResult.WRONG
+        assert checker.check(value, USERS) is AuthResult.INVALID
     assert compare.compared == []
-    assert passwords.MAX_PASSWORD == 72
+    assert passwords.MAX_PASSWORD_BYTES == 72
 
 
-def test_what_was_not_asked_for_longest_is_forgotten_first() -> None:
+def test_full_cache_evicts_the_least_recently_used() -> None:
     compare = Counting()
-    judge = PasswordChecker(compare=compare)
-    users = {f"user {number}".encode(): str(number).encode() for number in range(CACHED + 1)}
+    checker = PasswordChecker(compare=compare)
+    users = {f"user {number}".encode(): str(number).encode() for number in range(MAX_CACHED + 1)}
 
-    def ask(number: int) -> None:
-        assert judge.verdict(header(f"user {number}", str(number)), users) is AuthResult.RIGHT
+    def check(number: int) -> None:
+        assert checker.check(header(f"user {number}", str(number)), users) is AuthResult.VALID
 
-    for number in (*range(CACHED), 0, CACHED):
-        ask(number)
+    for number in (*range(MAX_CACHED), 0, MAX_CACHED):
+        check(number)
     compare.compared.clear()
-    for number in (0, CACHED):
-        ask(number)
+    for number in (0, MAX_CACHED):
+        check(number)
     assert compare.compared == []
-    ask(1)
+    check(1)
     assert compare.compared == [(b"1", b"1")]
 
 
-def test_the_longest_password_that_bcrypt_reads_to_its_end_is_compared() -> None:
-    longest = "p" * passwords.MAX_PASSWORD
+def test_longest_password_is_compared() -> None:
+    longest = "p" * passwords.MAX_PASSWORD_BYTES
     assert (
-        PasswordChecker(compare=Counting()).verdict(header("alice", longest), {b"alice": longest.encode()})
-        is AuthResult.RIGHT
+        PasswordChecker(compare=Counting()).check(header("alice", longest), {b"alice": longest.encode()})
+        is AuthResult.VALID
     )
 
 
 @pytest.mark.parametrize("noise", ["!", " ", "\n", "-", "_"])
-def test_base64_with_anything_else_in_it_is_no_credentials(noise: str) -> None:
+def test_base64_with_other_characters_is_invalid(noise: str) -> None:
     compare = Counting()
     right = header("alice", "a")
-    assert PasswordChecker(compare=compare).verdict(f"{right[:-2]}{noise}{right[-2:]}", USERS) is AuthResult.WRONG
+    assert PasswordChecker(compare=compare).check(f"{right[:-2]}{noise}{right[-2:]}", USERS) is AuthResult.INVALID
     assert compare.compared == []
 
 
-def test_a_password_that_was_right_waits_for_nobody_however_many_guess() -> None:
-    go_on = Event()
-    go_on.set()
-    begun: list[bytes] = []
+def test_cached_password_does_not_wait_for_guesses() -> None:
+    released = Event()
+    released.set()
+    started: list[bytes] = []
 
     def slow(password: bytes, _hashed: bytes) -> bool:
-        begun.append(password)
-        return go_on.wait(10) and password == b"a"
+        started.append(password)
+        return released.wait(10) and password == b"a"
 
-    judge = PasswordChecker(compare=slow)
-    assert judge.verdict(header("alice", "a"), USERS) is AuthResult.RIGHT
-    go_on.clear()
-    verdicts: list[AuthResult] = []
+    checker = PasswordChecker(compare=slow)
+    assert checker.check(header("alice", "a"), USERS) is AuthResult.VALID
+    released.clear()
+    results: list[AuthResult] = []
     guesses = [
-        Thread(target=lambda: verdicts.append(judge.verdict(header("bob", "x"), USERS))) for _ in range(WAITING + 2)
+        Thread(target=lambda: results.append(checker.check(header("bob", "x"), USERS))) for _ in range(MAX_WAITING + 2)
     ]
     for thread in guesses:
         thread.start()
-    assert eventually(lambda: verdicts == [AuthResult.BUSY])  # every place is taken
-    assert judge.verdict(header("alice", "a"), USERS) is AuthResult.RIGHT
-    assert begun == [b"a", b"x"]
-    go_on.set()
+    assert eventually(lambda: results == [AuthResult.BUSY])  # every slot is taken
+    assert checker.check(header("alice", "a"), USERS) is AuthResult.VALID
+    assert started == [b"a", b"x"]
+    released.set()
     for thread in guesses:
         thread.join(10)
-    assert verdicts[1:] == [AuthResult.WRONG] * (WAITING + 1)
+    assert results[1:] == [AuthResult.INVALID] * (MAX_WAITING + 1)

@@ -6,198 +6,195 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import pytest
 
 from exporter.web.response_memory import ResponseLimits, ResponseMemoryLimit
 from tests.fakes import ManualClock, eventually
 
-ROOM = ResponseLimits(total=1000, always=2, small=10, patience=1.0, letting_go=60.0)
+LIMITS = ResponseLimits(1000, min_bodies=2, uncounted_bytes=10, min_seconds=1.0, evict_seconds=60.0)
 
 
 def body(size: int) -> bytes:
-    """One of its own, which equal ones are not."""
+    """A new object, even if it equals another."""
     return bytes(bytearray(size))
 
 
-def nothing() -> None:
-    """What is called in vain."""
+class Clients:
+    """Clients by name, each with a response in flight until it is aborted or done."""
 
-
-class Site:
-    """Who holds room, each until it is given up or let go."""
-
-    def __init__(self, room: ResponseLimits = ROOM) -> None:
+    def __init__(self, limits: ResponseLimits = LIMITS) -> None:
         self.clock = ManualClock()
-        self.outbox = ResponseMemoryLimit(self.clock, room)
-        self.given_up: list[str] = []
+        self.memory = ResponseMemoryLimit(self.clock, limits)
+        self.aborted: list[str] = []
         self._stacks: dict[str, ExitStack] = {}
 
-    def asks(self, name: str, answer: bytes, *, lets_go: bool = True) -> bool:
-        """Whether there is room for an answer; who `lets_go` does so as soon as told."""
+    def request(self, name: str, response: bytes, *, ends_on_abort: bool = True) -> bool:
+        """Reserve memory for a response and return whether that was possible."""
         stack = ExitStack()
 
-        def give_up() -> None:
-            self.given_up.append(name)
-            if lets_go:
+        def abort() -> None:
+            self.aborted.append(name)
+            if ends_on_abort:
                 threading.Thread(target=stack.close).start()
 
-        granted = stack.enter_context(self.outbox.room_for(answer, give_up))
+        reserved = stack.enter_context(self.memory.reserve(response, abort))
         self._stacks[name] = stack
-        return granted
+        return reserved
 
-    def is_done(self, name: str) -> None:
+    def finish(self, name: str) -> None:
         self._stacks.pop(name).close()
 
 
 @contextmanager
-def waiting(site: Site, name: str, answer: bytes) -> Iterator[Callable[[], bool]]:
-    """Ask in a thread, which waits within the context; gives what comes of it."""
+def waiting(clients: Clients, name: str, response: bytes) -> Iterator[Callable[[], bool]]:
+    """Make a request that waits within the context; yields a function that returns its result."""
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(site.asks, name, answer)
-        assert eventually(lambda: bool(site.given_up))
-        yield lambda: asked.result(10)
+        result = pool.submit(clients.request, name, response)
+        assert eventually(lambda: bool(clients.aborted))
+        yield lambda: result.result(10)
 
 
-def test_what_is_small_is_always_sent() -> None:
-    site = Site(ResponseLimits(total=0, always=1, small=10))
-    assert site.asks("a", body(11))
-    assert all(site.asks(f"small {number}", body(10)) for number in range(5))
-    assert not site.asks("b", body(11))
+def test_small_body_is_not_counted() -> None:
+    clients = Clients(ResponseLimits(total_bytes=0, min_bodies=1, uncounted_bytes=10))
+    assert clients.request("a", body(11))
+    assert all(clients.request(f"small {number}", body(10)) for number in range(5))
+    assert not clients.request("b", body(11))
 
 
-def test_there_is_room_up_to_the_total_and_again_when_an_answer_was_sent() -> None:
-    site = Site()
-    assert [site.asks(name, body(250)) for name in "abcde"] == [True, True, True, True, False]
-    site.is_done("e")
-    assert not site.asks("f", body(11))
-    site.is_done("b")
-    assert not site.asks("g", body(251))
-    assert site.asks("h", body(250))
-    assert site.given_up == []
+def test_total_is_enforced_until_a_response_was_sent() -> None:
+    clients = Clients()
+    assert [clients.request(name, body(250)) for name in "abcde"] == [True, True, True, True, False]
+    clients.finish("e")
+    assert not clients.request("f", body(11))
+    clients.finish("b")
+    assert not clients.request("g", body(251))
+    assert clients.request("h", body(250))
+    assert clients.aborted == []
 
 
-def test_a_few_are_sent_however_large() -> None:
-    site = Site()
-    assert [site.asks(name, body(5000)) for name in "abc"] == [True, True, False]
-    site.is_done("a")
-    assert site.asks("d", body(5000))
+def test_min_bodies_may_have_any_size() -> None:
+    clients = Clients()
+    assert [clients.request(name, body(5000)) for name in "abc"] == [True, True, False]
+    clients.finish("a")
+    assert clients.request("d", body(5000))
 
 
-def test_an_answer_that_several_read_counts_once_and_until_the_last_has_it() -> None:
-    site, shared = Site(), body(900)
-    assert site.asks("a", shared)
-    assert site.asks("b", body(100))
-    assert all(site.asks(name, shared) for name in "cd")
+def test_shared_body_counts_once_until_the_last_client_is_done() -> None:
+    clients, shared = Clients(), body(900)
+    assert clients.request("a", shared)
+    assert clients.request("b", body(100))
+    assert all(clients.request(name, shared) for name in "cd")
     for name in "ac":
-        site.is_done(name)
-    assert not site.asks("e", body(11))
-    site.is_done("d")
-    assert site.asks("f", body(900))
+        clients.finish(name)
+    assert not clients.request("e", body(11))
+    clients.finish("d")
+    assert clients.request("f", body(900))
 
 
-def test_answers_that_are_equal_and_not_the_same_count_each() -> None:
-    site = Site()
-    assert [site.asks(name, body(400)) for name in "abc"] == [True, True, False]
+def test_equal_bodies_count_separately() -> None:
+    clients = Clients()
+    assert [clients.request(name, body(400)) for name in "abc"] == [True, True, False]
 
 
-def test_who_reads_too_slowly_makes_room_the_oldest_first_and_no_more_than_needed() -> None:
-    site = Site()
+def test_oldest_bodies_are_evicted_no_more_than_needed() -> None:
+    clients = Clients()
     for name in "abcd":
-        assert site.asks(name, body(250))
-        site.clock.advance(0.25)
-    site.clock.advance(0.5)  # of a: 1.5 s, of b: 1.25 s, of c: 1 s
+        assert clients.request(name, body(250))
+        clients.clock.advance(0.25)
+    clients.clock.advance(0.5)  # of a: 1.5 s, of b: 1.25 s, of c: 1 s
     started = time.monotonic()
-    assert site.asks("e", body(400))
-    assert time.monotonic() - started < ROOM.letting_go / 2, "no longer than they take to end"
-    assert site.given_up == ["a", "b"]
+    assert clients.request("e", body(400))
+    assert time.monotonic() - started < LIMITS.evict_seconds / 2, "returns as soon as they have ended"
+    assert clients.aborted == ["a", "b"]
 
 
-def test_nobody_is_given_up_before_the_time_nor_where_it_would_not_do() -> None:
-    site = Site()
-    assert site.asks("a", body(250))
-    site.clock.advance(0.75)
-    assert all(site.asks(name, body(250)) for name in "bcd")
-    assert not site.asks("e", body(250))
-    site.clock.advance(0.25)
+def test_nothing_is_evicted_early_or_in_vain() -> None:
+    clients = Clients()
+    assert clients.request("a", body(250))
+    clients.clock.advance(0.75)
+    assert all(clients.request(name, body(250)) for name in "bcd")
+    assert not clients.request("e", body(250))
+    clients.clock.advance(0.25)
     started = time.monotonic()
-    assert not site.asks("f", body(500)), "b to d are young"
-    assert time.monotonic() - started < ROOM.letting_go / 2, "at once"
-    assert site.given_up == []
-    assert site.asks("g", body(250))
-    assert site.given_up == ["a"]
+    assert not clients.request("f", body(500)), "b to d are young"
+    assert time.monotonic() - started < LIMITS.evict_seconds / 2, "returns at once"
+    assert clients.aborted == []
+    assert clients.request("g", body(250))
+    assert clients.aborted == ["a"]
 
 
-def test_everybody_who_reads_the_answer_that_has_to_go_is_given_up_by_the_last_who_joined() -> None:
-    site, shared = Site(), body(900)
-    assert site.asks("a", shared)
-    assert site.asks("b", body(11))
-    site.clock.advance(0.5)
-    assert site.asks("c", shared)
-    site.clock.advance(0.5)
-    assert site.asks("d", body(80))
-    assert not site.asks("e", body(900)), "c joined half a second ago"
-    site.clock.advance(0.5)
-    assert site.asks("f", body(200))
-    assert sorted(site.given_up) == ["a", "b", "c"]
+def test_shared_body_ages_from_its_last_client() -> None:
+    clients, shared = Clients(), body(900)
+    assert clients.request("a", shared)
+    assert clients.request("b", body(11))
+    clients.clock.advance(0.5)
+    assert clients.request("c", shared)
+    clients.clock.advance(0.5)
+    assert clients.request("d", body(80))
+    assert not clients.request("e", body(900)), "c joined half a second ago"
+    clients.clock.advance(0.5)
+    assert clients.request("f", body(200))
+    assert sorted(clients.aborted) == ["a", "b", "c"]
 
 
-def test_who_does_not_let_go_is_waited_for_and_not_for_ever() -> None:
-    site = Site(ResponseLimits(total=1000, always=1, small=10, patience=0.0, letting_go=0.1))
-    assert site.asks("a", body(1000), lets_go=False)
-    assert not site.asks("b", body(1000))
-    assert site.given_up == ["a"]
+def test_response_that_does_not_end_is_not_waited_for_forever() -> None:
+    clients = Clients(replace(LIMITS, min_bodies=1, min_seconds=0.0, evict_seconds=0.1))
+    assert clients.request("a", body(1000), ends_on_abort=False)
+    assert not clients.request("b", body(1000))
+    assert clients.aborted == ["a"]
 
 
-def test_who_waits_gets_the_room_when_it_is_let_go() -> None:
-    site = Site(ResponseLimits(total=1000, always=1, small=10, patience=0.0, letting_go=60.0))
-    assert site.asks("a", body(1000), lets_go=False)
-    with waiting(site, "c", body(1000)) as outcome:
-        site.is_done("a")
-        assert outcome()
+def test_waiting_body_gets_the_freed_memory() -> None:
+    clients = Clients(replace(LIMITS, min_bodies=1, min_seconds=0.0))
+    assert clients.request("a", body(1000), ends_on_abort=False)
+    with waiting(clients, "c", body(1000)) as result:
+        clients.finish("a")
+        assert result()
 
 
-def test_one_at_a_time_waits_and_gets_the_room_that_it_waited_for() -> None:
-    site = Site(ResponseLimits(total=1000, always=1, small=10, patience=0.0, letting_go=60.0))
+def test_only_one_body_waits_and_keeps_the_freed_memory() -> None:
+    clients = Clients(replace(LIMITS, min_bodies=1, min_seconds=0.0))
     first, second = body(600), body(400)
-    assert site.asks("a", first, lets_go=False)
-    assert site.asks("b", second, lets_go=False)
-    with waiting(site, "c", body(500)) as outcome:
-        assert not site.asks("d", body(500)), "c waits"
-        assert site.given_up == ["a"]
-        assert site.asks("e", second), "what is there already needs no room"
-        site.is_done("a")
-        assert outcome()
+    assert clients.request("a", first, ends_on_abort=False)
+    assert clients.request("b", second, ends_on_abort=False)
+    with waiting(clients, "c", body(500)) as result:
+        assert not clients.request("d", body(500)), "c is waiting"
+        assert clients.aborted == ["a"]
+        assert clients.request("e", second), "already counted"
+        clients.finish("a")
+        assert result()
     for name in "be":
-        site.is_done(name)
-    assert site.asks("f", body(500)), "nobody waits any more"
+        clients.finish(name)
+    assert clients.request("f", body(500)), "none is waiting"
 
 
-def test_room_is_given_back_when_sending_fails() -> None:
-    site = Site(ResponseLimits(total=1000, always=1, small=10))
-    with pytest.raises(BrokenPipeError), site.outbox.room_for(body(1000), nothing):
+def test_memory_is_released_if_sending_fails() -> None:
+    clients = Clients(replace(LIMITS, min_bodies=1))
+    with pytest.raises(BrokenPipeError), clients.memory.reserve(body(1000), lambda: None):
         raise BrokenPipeError
-    assert site.asks("a", body(1000))
+    assert clients.request("a", body(1000))
 
 
-@pytest.mark.parametrize("granted", [True, False])
-def test_nothing_is_kept_of_an_answer_once_it_was_sent_or_refused(granted: bool) -> None:
-    site = Site(ResponseLimits(total=1000, always=1, small=10))
-    assert granted or site.asks("other", body(1000))
-    answer = body(1000)
-    before = sys.getrefcount(answer)
-    with site.outbox.room_for(answer, nothing) as outcome:
-        assert outcome is granted
-    assert sys.getrefcount(answer) == before
+@pytest.mark.parametrize("reserved", [True, False])
+def test_body_is_not_referenced_after_the_context(reserved: bool) -> None:
+    clients = Clients(replace(LIMITS, min_bodies=1))
+    assert reserved or clients.request("other", body(1000))
+    response = body(1000)
+    before = sys.getrefcount(response)
+    with clients.memory.reserve(response, lambda: None) as result:
+        assert result is reserved
+    assert sys.getrefcount(response) == before
 
 
-def test_who_shares_the_answer_that_is_waited_for_waits_with_it() -> None:
-    site = Site(ResponseLimits(total=1000, always=1, small=10, patience=1.0, letting_go=60.0))
-    assert site.asks("slow", body(900), lets_go=False)
-    site.clock.advance(2)
+def test_client_of_a_waiting_body_waits_with_it() -> None:
+    clients = Clients(replace(LIMITS, min_bodies=1))
+    assert clients.request("slow", body(900), ends_on_abort=False)
+    clients.clock.advance(2)
     page = body(900)
-    with waiting(site, "one", page) as one, ThreadPoolExecutor(1) as pool:
-        other = pool.submit(site.asks, "other", page)
+    with waiting(clients, "one", page) as one, ThreadPoolExecutor(1) as pool:
+        other = pool.submit(clients.request, "other", page)
         assert not eventually(other.done, within=0.2)
-        site.is_done("slow")
+        clients.finish("slow")
         assert (one(), other.result(10)) == (True, True)

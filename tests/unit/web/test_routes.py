@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from threading import Event
@@ -8,112 +7,91 @@ from threading import Event
 import pytest
 
 from exporter.collect.snapshot import PoolView
-from exporter.web.messages import Request, Response, Route, dispatch, text
-from exporter.web.routes import Probes, all_routes, probe_routes
+from exporter.web.messages import Request, Response, Route, dispatch
+from exporter.web.routes import metrics_routes, probe_routes, reload_routes
 from tests.unit.metrics.builders import device, exposition, user, view
 
-WELL = Probes(liveness=lambda: None, readiness=lambda: None)
-STATUS = {"/": Route(lambda _: text(HTTPStatus.OK, "the status page"))}
-SICK = Probes(liveness=lambda: "no sign of life", readiness=lambda: "no configuration yet")
+HEALTHY = probe_routes(lambda: None, lambda: None)
+UNHEALTHY = probe_routes(lambda: "scheduler is stalled", lambda: "no configuration yet")
 
 
 def _views() -> list[PoolView]:
     return [view(user("alice", device("k1")))]
 
 
-def _routes(
-    probes: Probes = WELL, *, telemetry_path: str = "/metrics", reload: Callable[[], str | None] | None = None
-) -> dict[str, Route]:
-    return all_routes(probes, exposition(_views), STATUS, telemetry_path=telemetry_path, reload=reload)
+def _metrics(path: str = "/metrics") -> dict[str, Route]:
+    return metrics_routes(path, exposition(_views))
 
 
 def _ask(routes: dict[str, Route], path: str, method: str = "GET", **headers: str) -> Response:
     return dispatch(routes, Request(method, path, headers={name.replace("_", "-"): headers[name] for name in headers}))
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
-def test_pages_answer_get_and_head_only(path: str) -> None:
-    assert _ask(_routes(), path).status is HTTPStatus.OK
-    assert _ask(_routes(), path, "HEAD").status is HTTPStatus.OK
-    refused = _ask(_routes(), path, "POST")
+@pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/-/ready"])
+def test_route_allows_get_and_head_only(path: str) -> None:
+    routes = {**HEALTHY, **_metrics()}
+    assert _ask(routes, path).status is HTTPStatus.OK
+    assert _ask(routes, path, "HEAD").status is HTTPStatus.OK
+    refused = _ask(routes, path, "POST")
     assert refused.status is HTTPStatus.METHOD_NOT_ALLOWED
     assert ("Allow", "GET, HEAD") in refused.headers
 
 
 @pytest.mark.parametrize("path", ["/metrics/", "/favicon.ico", "/-/", "//metrics", "/Metrics", "*"])
-def test_everything_else_is_not_found(path: str) -> None:
-    assert _ask(_routes(), path).status is HTTPStatus.NOT_FOUND
+def test_other_path_is_not_found(path: str) -> None:
+    assert _ask({**HEALTHY, **_metrics()}, path).status is HTTPStatus.NOT_FOUND
 
 
-def test_probes_give_the_reason() -> None:
-    routes = probe_routes(SICK)
-    assert set(routes) == {"/-/healthy", "/-/ready"}
-    healthy, ready = _ask(routes, "/-/healthy"), _ask(routes, "/-/ready")
-    assert (healthy.status, healthy.body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"no sign of life\n")
+def test_probe_returns_503_with_the_reason() -> None:
+    healthy, ready = _ask(UNHEALTHY, "/-/healthy"), _ask(UNHEALTHY, "/-/ready")
+    assert (healthy.status, healthy.body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"scheduler is stalled\n")
     assert (ready.status, ready.body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"no configuration yet\n")
 
 
-def test_reload_needs_the_lifecycle_flag() -> None:
-    refused = _ask(_routes(), "/-/reload", "POST")
+def test_reload_without_lifecycle_flag_is_forbidden() -> None:
+    refused = _ask(reload_routes(None), "/-/reload", "POST")
     assert refused.status is HTTPStatus.FORBIDDEN
-    assert refused.body == b"reloading over HTTP is off: --web.enable-lifecycle is not given\n"
+    assert refused.body == b"Lifecycle API is not enabled. Start with --web.enable-lifecycle.\n"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
-def test_reload_takes_post_and_put_only(method: str) -> None:
-    refused = _ask(_routes(reload=lambda: None), "/-/reload", method)
+def test_reload_allows_post_and_put_only(method: str) -> None:
+    refused = _ask(reload_routes(lambda: None), "/-/reload", method)
     assert refused.status is HTTPStatus.METHOD_NOT_ALLOWED
     assert ("Allow", "POST, PUT") in refused.headers
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_reload_answers_with_the_outcome(method: str) -> None:
-    assert _ask(_routes(reload=lambda: None), "/-/reload", method).status is HTTPStatus.OK
-    failed = _ask(_routes(reload=lambda: "pools: expected a list"), "/-/reload", method)
+def test_reload_returns_the_outcome(method: str) -> None:
+    assert _ask(reload_routes(lambda: None), "/-/reload", method).status is HTTPStatus.OK
+    failed = _ask(reload_routes(lambda: "pools: expected a list"), "/-/reload", method)
     assert failed.status is HTTPStatus.INTERNAL_SERVER_ERROR
-    assert b"pools: expected a list" in failed.body
+    assert failed.body == b"configuration reload failed: pools: expected a list\n"
 
 
-def test_metrics_negotiate_format_and_coding() -> None:
-    page = _ask(_routes(), "/metrics", accept="application/openmetrics-text", accept_encoding="gzip")
+def test_metrics_negotiate_format_and_encoding() -> None:
+    page = _ask(_metrics(), "/metrics", accept="application/openmetrics-text", accept_encoding="gzip")
     assert page.content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert ("Content-Encoding", "gzip") in page.headers
     assert ("Vary", "Accept, Accept-Encoding") in page.headers
-    assert _ask(_routes(), "/metrics").content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert _ask(_metrics(), "/metrics").content_type == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_too_many_scrapes_at_once_are_told_to_come_back() -> None:
-    begun, go_on = Event(), Event()
+def test_scrapes_beyond_the_limit_get_503() -> None:
+    started, released = Event(), Event()
 
     def slow_views() -> list[PoolView]:
-        begun.set()
-        go_on.wait(10)
+        started.set()
+        released.wait(10)
         return _views()
 
-    routes = all_routes(
-        WELL,
-        exposition(slow_views),
-        STATUS,
-        telemetry_path="/metrics",
-        reload=None,
-        max_scrapes=1,
-    )
+    routes = metrics_routes("/metrics", exposition(slow_views), max_scrapes=1)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(_ask, routes, "/metrics")
-        assert begun.wait(10)
+        assert started.wait(10)
         second = _ask(routes, "/metrics")
-        go_on.set()
+        released.set()
         assert first.result(10).status is HTTPStatus.OK
     assert second.status is HTTPStatus.SERVICE_UNAVAILABLE
     assert ("Retry-After", "1") in second.headers
     assert _ask(routes, "/metrics").status is HTTPStatus.OK
-
-
-def test_metrics_on_the_root_take_the_place_of_the_status_page() -> None:
-    assert _ask(_routes(telemetry_path="/"), "/").content_type.startswith("text/plain")
-
-
-@pytest.mark.parametrize("path", ["/-/healthy", "metrics", "", "/metrics?x"])
-def test_a_telemetry_path_that_cannot_be_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="expected a path such as /metrics"):
-        _routes(telemetry_path=path)

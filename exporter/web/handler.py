@@ -1,0 +1,75 @@
+"""Request handler: access check, route, response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+import structlog
+
+from exporter.config.web.settings import WebSettings
+from exporter.web.access import Authenticator
+from exporter.web.messages import Request, Response, Routes, dispatch, text
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class RequestHandler:
+    """Rejects or answers requests. Thread-safe.
+
+    An unexpected error is logged, reported to `on_error` and answered with 500. `on_response` receives the status code
+    of each response.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        authenticator: Authenticator,
+        *,
+        web_settings: Callable[[], WebSettings] = WebSettings,
+        on_error: Callable[[], None],
+        on_response: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Create a handler; `web_settings` returns the active web configuration."""
+        self._routes = routes
+        self._authenticator = authenticator
+        self._web_settings = web_settings
+        self._on_error = on_error
+        self.on_response = on_response
+        self._last_settings = web_settings()
+
+    def settings(self) -> WebSettings:
+        """Return the active web configuration; after an unexpected error, the one that was active before."""
+        try:
+            self._last_settings = self._web_settings()
+        except Exception:
+            self._on_error()
+            log.exception("reading the web configuration failed")
+        return self._last_settings
+
+    def reject(self, request: Request, settings: WebSettings) -> Response | None:
+        """Return the response to a request that is rejected, or None if the request is allowed.
+
+        The response is the same whether the path exists or not.
+        """
+        # dispatch() looks up the same string: a path that is written differently is never public.
+        route = self._routes.get(request.path)
+        if route is not None and route.public:
+            return None
+        try:
+            return self._authenticator.reject(request, settings)
+        except Exception:
+            log.exception("request failed", path=request.path)
+            return self._internal_error()
+
+    def respond(self, request: Request) -> Response:
+        """Return the response to a request that is allowed."""
+        try:
+            return dispatch(self._routes, request)
+        except Exception:
+            log.exception("request failed", path=request.path)
+            return self._internal_error()
+
+    def _internal_error(self) -> Response:
+        self._on_error()
+        return text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
