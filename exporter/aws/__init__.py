@@ -1,1 +1,1 @@
-"""Cognito as this program sees it; the only importer of boto3 and botocore."""
+"""Access to AWS. No other package imports boto3 and botocore."""

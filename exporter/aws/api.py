@@ -1,7 +1,6 @@
-"""The operations of AWS that this program uses, as one narrow Protocol.
+"""Interface to AWS: one method per request.
 
-Every method is exactly one request: pagination, retries and pacing are built on top of it, so that
-each attempt can be counted, limited and repeated on its own. Every failure is an
+Pagination, retries and rate limiting are built on top, so that each attempt is counted and limited. All methods raise
 `exporter.errors.AwsError`.
 """
 
@@ -18,11 +17,11 @@ from exporter.observers import RequestCounts, RequestObserver
 T = TypeVar("T")
 
 PAGE_SIZE = 60
-"""The largest page that ListUserPools, ListUsers, ListUsersInGroup and AdminListDevices give."""
+"""Maximum page size of ListUserPools, ListUsers, ListUsersInGroup and AdminListDevices."""
 
 
 class Operation(StrEnum):
-    """The value of the label `operation`: AWS's own names."""
+    """Values of the label `operation`: the names of AWS."""
 
     DESCRIBE_USER_POOL = "DescribeUserPool"
     LIST_USER_POOLS = "ListUserPools"
@@ -35,7 +34,7 @@ class Operation(StrEnum):
 
 
 class Category(StrEnum):
-    """AWS's quota categories; a quota is shared by all callers of one account and Region."""
+    """Quota categories of AWS. All callers of one account and Region share a quota."""
 
     USER_RESOURCE_READ = "UserResourceRead"
     USER_LIST = "UserList"
@@ -49,121 +48,125 @@ DEFAULT_QUOTAS: dict[Category, float] = {
     Category.USER_POOL_READ: 15,
     Category.USER_POOL_RESOURCE_READ: 20,
 }
-"""Requests per second that AWS grants by default. Source: "Quotas in Amazon Cognito"."""
+"""Default quotas of AWS in requests per second. Source: "Quotas in Amazon Cognito"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing; it may be empty and still carry a token for the next."""
+    """Page of a listing. An empty page can have a token for the next page."""
 
     items: tuple[T, ...]
     token: str | None
 
 
-class CognitoApi(Protocol):
-    """One account and Region of Cognito; safe to call from many threads."""
+class AccountApi(Protocol):
+    """Account-level requests, which are rare."""
+
+    def account_id(self) -> str:
+        """Return the account id of the credentials (GetCallerIdentity)."""
+        ...
+
+    def provisioned_quota(self, category: Category) -> float:
+        """Return the account's quota in requests per second (GetProvisionedLimit).
+
+        AWS allows one such request per second. Raises `Denied` if IAM does not allow it.
+        """
+        ...
+
+
+class CognitoApi(AccountApi, Protocol):
+    """Cognito in one account and Region. Thread-safe."""
 
     def prepare(self, operation: Operation) -> None:
-        """Have ready what a request needs before it can leave, such as credentials that are still good.
+        """Prepare to send a request without delay, for example by refreshing the credentials.
 
-        Called before a request waits for its turn: a turn taken must be used at once. Raises
-        `CredentialsFault`.
+        Called before the request waits for the rate limiter, because a request must be sent as soon as it is admitted.
+        Raises `CredentialsFault`.
         """
         ...
 
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
         """Describe a pool.
 
-        Raises `ResourceNotFound` when there is no such pool.
+        Raises `ResourceNotFound` if the pool does not exist.
         """
         ...
 
     def list_user_pools(self, *, token: str | None) -> Page[ListedPool]:
-        """One page of the pools, unordered."""
+        """Return a page of the pools, in no particular order."""
         ...
 
     def pool_tags(self, pool_arn: str) -> Mapping[str, str]:
-        """The tags of a pool, by ListTagsForResource.
+        """Return the tags of a pool (ListTagsForResource).
 
-        Raises `ResourceNotFound` when there is no such pool.
+        Raises `ResourceNotFound` if the pool does not exist.
         """
         ...
 
     def list_users(self, pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
-        """One page of the pool's users, unordered; `user_filter` is AWS's Filter expression."""
+        """Return a page of the pool's users, in no particular order; `user_filter` is a filter expression of AWS."""
         ...
 
     def list_users_in_group(self, pool_id: str, group: str, *, token: str | None) -> Page[ListedUser]:
-        """One page of a group's users.
+        """Return a page of the users in a group.
 
-        Raises `ResourceNotFound` when the pool or the group does not exist.
+        Raises `ResourceNotFound` if the pool or the group does not exist.
         """
         ...
 
     def admin_list_devices(
         self, pool_id: str, username: str, *, token: str | None, attributes: frozenset[str]
     ) -> Page[Device]:
-        """One page of a user's devices, keeping only the given device attributes.
+        """Return a page of a user's devices with only the given device attributes.
 
-        Raises `UserNotFound` when the user is gone, `ResourceNotFound` when the user or the pool is,
-        `TrackingOff` when the pool does not remember devices.
-        """
-        ...
-
-    def account_id(self) -> str:
-        """The account of the credentials in use, by GetCallerIdentity."""
-        ...
-
-    def provisioned_quota(self, category: Category) -> float:
-        """Requests per second that AWS grants the account in a category, by GetProvisionedLimit.
-
-        AWS allows one such request per second. Raises `Denied` where IAM does not permit it.
+        Raises `UserNotFound` if the user does not exist, `ResourceNotFound` if the user or the pool does not exist, and
+        `TrackingOff` if the pool does not remember devices.
         """
         ...
 
 
 class PoolReader(Protocol):
-    """One pool as a sweep reads it: every call is one request that waits for its turn before it leaves.
+    """Access of a sweep to one pool. Each method makes one rate-limited request.
 
-    Every call raises `exporter.errors.AwsError`, or `exporter.errors.Cancelled` when the sweep was told to
-    stop while the call waited.
+    All methods raise `exporter.errors.AwsError`, or `exporter.errors.Cancelled` if the sweep was canceled during the
+    wait for the rate limiter.
     """
 
     def describe(self) -> PoolDescription:
-        """As `CognitoApi.describe_user_pool`."""
+        """Call `CognitoApi.describe_user_pool`."""
         ...
 
     def users(self, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
-        """As `CognitoApi.list_users`."""
+        """Call `CognitoApi.list_users`."""
         ...
 
     def users_in_group(self, group: str, *, token: str | None) -> Page[ListedUser]:
-        """As `CognitoApi.list_users_in_group`."""
+        """Call `CognitoApi.list_users_in_group`."""
         ...
 
     def devices(self, username: str, *, token: str | None, on_send: Callable[[], None]) -> Page[Device]:
-        """As `CognitoApi.admin_list_devices`; `on_send` is called once the request's turn has come."""
+        """Call `CognitoApi.admin_list_devices`; `on_send` is called when the rate limiter has admitted the request."""
         ...
 
     def request_counts(self) -> RequestCounts:
-        """What this reader has asked so far."""
+        """Return the number of requests made so far."""
         ...
 
     def add_observer(self, observer: RequestObserver) -> None:
-        """Tell this observer too, from now on and of this reader's requests only."""
+        """Notify another observer of the requests of this reader."""
         ...
 
 
 class PoolDirectory(Protocol):
-    """The pools of one account and Region as a rule looks for them: every request waits for its turn before it leaves.
+    """Access of discovery to the pools of one account and Region. Each method makes one rate-limited request.
 
-    Every call raises as those of `PoolReader`.
+    All methods raise the errors of `PoolReader`.
     """
 
     def pools(self, *, token: str | None) -> Page[ListedPool]:
-        """As `CognitoApi.list_user_pools`."""
+        """Call `CognitoApi.list_user_pools`."""
         ...
 
     def tags(self, pool_id: str) -> Mapping[str, str]:
-        """The tags of a pool; where nothing has named the account yet, the pool is described before, for its ARN."""
+        """Return the tags of a pool. Describes the pool first if the account id, which its ARN needs, is unknown."""
         ...

@@ -1,7 +1,7 @@
-"""Credentials of assumed roles, and what is asked of STS for them.
+"""Credentials of assumed roles.
 
-All roles of a Region are assumed through one client: one for each of them would take more memory than everything else
-that is kept of an account.
+All roles of a Region are assumed through one STS client: a client per role would take more memory than everything else
+of an account.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from botocore.credentials import (
 )
 from botocore.session import Session as BotocoreSession
 
-from exporter.aws.api import CognitoApi
+from exporter.aws.api import AccountApi
 from exporter.aws.boto_client import SendTracker
 from exporter.aws.error_mapping import from_exception
 from exporter.aws.lean.client import LeanCognito
-from exporter.aws.response_limit import limit_response_size
 from exporter.clock import Clock
 from exporter.errors import Reason
 
@@ -33,25 +32,30 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 ASSUME_ROLE = "AssumeRole"
-"""The value of the label `operation`; nothing that a sweep asks, so that it is none of `exporter.aws.api.Operation`."""
+"""Value of the label `operation`. Not in `exporter.aws.api.Operation`, because no method of `CognitoApi` makes it."""
 
 _METHOD = "assume-role"
 
-OnAssumeRole = Callable[[float, Reason | None, bool], None]
-"""One AssumeRole ended: the seconds that it took, why it failed or None, and whether it left the process."""
+
+class OnAssumeRole(Protocol):
+    """Callback for each AssumeRole request."""
+
+    def __call__(self, seconds: float, reason: Reason | None, *, attempted: bool) -> None:
+        """Handle a request that took `seconds`; `attempted` is False if it was not sent."""
+        ...
 
 
 @runtime_checkable
 class AssumesRole(Protocol):
-    """A `CognitoApi` that assumes a role for what it asks."""
+    """`CognitoApi` that assumes a role."""
 
-    def tell_of_role(self, heard: OnAssumeRole) -> None:
-        """Tell of each AssumeRole from now on."""
+    def on_assume_role(self, callback: OnAssumeRole) -> None:
+        """Call `callback` for each AssumeRole request from now on."""
         ...
 
 
 class LeanCognitoByRole(LeanCognito):
-    """A `LeanCognito` with the credentials of a role."""
+    """`LeanCognito` with the credentials of a role."""
 
     def __init__(
         self,
@@ -60,96 +64,93 @@ class LeanCognitoByRole(LeanCognito):
         ca_bundle: str | None,
         role: Role,
         *,
-        plain: CognitoApi,
+        account: AccountApi,
         clock: Clock,
     ) -> None:
-        """As `LeanCognito`; the credentials are those that `role` has made."""
-        super().__init__(cognito, credentials, ca_bundle, plain=plain, clock=clock)
+        """Send requests as `LeanCognito`; `role` has created the credentials."""
+        super().__init__(cognito, credentials, ca_bundle, account=account, clock=clock)
         self._role = role
 
-    def tell_of_role(self, heard: OnAssumeRole) -> None:
-        """Tell of each AssumeRole from now on."""
-        self._role.heard = heard
+    def on_assume_role(self, callback: OnAssumeRole) -> None:
+        """Call `callback` for each AssumeRole request from now on."""
+        self._role.callback = callback
 
 
 class StsClient:
-    """AssumeRole in one Region, for any role; safe to use from many threads."""
+    """Client for AssumeRole requests in one Region. Thread-safe."""
 
     def __init__(self, make_sts: Callable[[], STSClient]) -> None:
-        """`make_sts` is called once, when the first role is assumed."""
+        """Call `make_sts` once, when the first role is assumed."""
         self._make_sts = make_sts
         self._lock = threading.Lock()
         self._sts: STSClient | None = None
-        self._departures = SendTracker()
+        self._tracker = SendTracker()
 
-    def assume_role(self, wanted: dict[str, Any]) -> Any:
-        """One AssumeRole; raises what boto3 raises."""
-        self._departures.reset()
-        return self._client().assume_role(**wanted)
-
-    def on_send(self) -> bool:
-        """Whether what this thread asked last has left the process."""
-        return self._departures.seen()
-
-    def _client(self) -> STSClient:
+    def assume_role(self, parameters: dict[str, Any]) -> Any:
+        """Make an AssumeRole request. Raises errors of boto3."""
+        self._tracker.reset()
         with self._lock:
             if self._sts is None:
                 sts = self._make_sts()
-                self._departures.watch(sts)
-                limit_response_size(sts)
+                self._tracker.watch(sts)
                 self._sts = sts
-            return self._sts
+        return self._sts.assume_role(**parameters)
+
+    @property
+    def sent(self) -> bool:
+        """True if the last request of this thread was sent."""
+        return self._tracker.sent
 
 
 class Role:
-    """One role, assumed when it is first needed and again before its credentials expire."""
+    """IAM role that is assumed on first use, and again before its credentials expire."""
 
-    def __init__(self, arn: str, external_id: str | None, exchange: StsClient, clock: Clock) -> None:
-        """Nothing is asked yet."""
+    def __init__(self, arn: str, external_id: str | None, sts: StsClient, clock: Clock) -> None:
         self._arn = arn
         self._external_id = external_id
-        self._exchange = exchange
+        self._sts = sts
         self._clock = clock
-        self.heard: OnAssumeRole = _nobody
-        """Who is told."""
+        self.callback: OnAssumeRole | None = None
+        """Called for each AssumeRole request."""
 
     def credentials(self, source: Credentials) -> Credentials:
-        """Those of the role; `source` may assume it, and has made the client of the exchange."""
+        """Return the credentials of the role; `source` are the credentials of the STS client."""
         extra = {"RoleSessionName": "cognito-device-exporter"}
         if self._external_id is not None:
             extra["ExternalId"] = self._external_id
         fetcher = AssumeRoleCredentialFetcher(
-            client_creator=lambda *_, **__: self,  # type: ignore[arg-type] # of a client it uses `assume_role`
+            client_creator=lambda *_, **__: self,  # type: ignore[arg-type] # it only calls `assume_role`
             source_credentials=source,
             role_arn=self._arn,
             extra_args=extra,
         )
         return DeferredRefreshableCredentials(method=_METHOD, refresh_using=fetcher.fetch_credentials)
 
-    def assume_role(self, **wanted: Any) -> Any:
-        """What botocore's fetcher asks of a client for STS."""
+    def assume_role(self, **parameters: Any) -> Any:
+        """Make an AssumeRole request; called by botocore's credential fetcher in place of an STS client."""
         started = self._clock.monotonic()
         reason: Reason | None = None
         try:
-            return self._exchange.assume_role(wanted)
+            return self._sts.assume_role(parameters)
         except Exception as error:
             reason = from_exception(ASSUME_ROLE, error).reason
             raise
         finally:
-            self.heard(self._clock.monotonic() - started, reason, self._exchange.on_send())
+            if self.callback is not None:
+                self.callback(self._clock.monotonic() - started, reason, attempted=self._sts.sent)
 
 
-def session_with(credentials: Credentials, like: boto3.Session) -> boto3.Session:
-    """A session with other credentials that shares what `like` has loaded from disk."""
-    source = like._session  # noqa: SLF001 - boto3 gives no other way to its loader
+def session_with(credentials: Credentials, base: boto3.Session) -> boto3.Session:
+    """Return a session with other credentials that shares the service models that `base` has loaded."""
+    source = base._session  # noqa: SLF001 - boto3 has no public access to its loader
     session = BotocoreSession()
     session.register_component("data_loader", source.get_component("data_loader"))
-    session.register_component("credential_provider", CredentialResolver(providers=[_Given(credentials)]))
+    session.register_component("credential_provider", CredentialResolver(providers=[_StaticProvider(credentials)]))
     return boto3.Session(botocore_session=session)
 
 
-class _Given(CredentialProvider):
-    """Credentials that are there already."""
+class _StaticProvider(CredentialProvider):
+    """Provider of existing credentials."""
 
     METHOD = _METHOD
     CANONICAL_NAME = "AssumeRole"
@@ -160,7 +161,3 @@ class _Given(CredentialProvider):
 
     def load(self) -> Credentials:
         return self._credentials
-
-
-def _nobody(_seconds: float, _reason: Reason | None, _attempted: bool) -> None:  # noqa: FBT001 - as `OnAssumeRole`
-    """Nobody listens yet."""

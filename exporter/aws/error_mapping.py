@@ -1,6 +1,8 @@
-"""What AWS answers and what the libraries raise, as this program's errors."""
+"""Mapping of AWS error codes and library exceptions to `exporter.errors`."""
 
 from __future__ import annotations
+
+from http import HTTPStatus
 
 import urllib3.exceptions as http
 from botocore import exceptions as boto
@@ -76,13 +78,13 @@ _BY_TYPE: tuple[tuple[type[Exception], type[AwsError]], ...] = (
     (boto.ReadTimeoutError, CallTimeout),
     (boto.HTTPClientError, ConnectionFailed),
     (boto.ConnectionError, ConnectionFailed),
-    (http.NewConnectionError, ConnectionFailed),  # which urllib3 counts among its time-outs
+    (http.NewConnectionError, ConnectionFailed),  # a subclass of TimeoutError in urllib3
     (http.TimeoutError, CallTimeout),
     (http.HTTPError, ConnectionFailed),
     (boto.ParamValidationError, InvalidRequest),
     (boto.UnknownEndpointError, InvalidRequest),
     (boto.EndpointProviderError, InvalidRequest),
-    # What botocore's parser raises when a field has a type that it does not expect.
+    # Raised by botocore's parser for a field of an unexpected type.
     (AttributeError, Malformed),
     (LookupError, Malformed),
     (TypeError, Malformed),
@@ -90,50 +92,45 @@ _BY_TYPE: tuple[tuple[type[Exception], type[AwsError]], ...] = (
     (OverflowError, Malformed),
     (RecursionError, Malformed),
 )
-"""The first that matches; HTTPClientError and urllib3's HTTPError are the bases of all that happens on the wire."""
+"""The first match applies; HTTPClientError and urllib3's HTTPError are the bases of all transport errors."""
 
-_HTTP_THROTTLED = 429
-_HTTP_SERVER_ERROR = 500
-_CODE_LENGTH = 80
+_MAX_CODE_LENGTH = 80
 
 
 def from_exception(operation: str, error: Exception) -> AwsError:
-    """The error of ours that says the same, naming AWS's code and nothing that a user typed."""
+    """Return the error for an exception, with the error code of AWS and no user data."""
     if isinstance(error, boto.ClientError):
-        return _from_answer(operation, error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        # The request that failed may be another one, such as AssumeRole.
+        name = operation if error.operation_name == operation else f"{operation} ({error.operation_name})"
+        return from_response(name, error.response.get("Error", {}).get("Code", ""), status)
     if isinstance(error, ResponseParserError):
-        return Malformed(operation, "the answer cannot be parsed")
-    for kind, ours in _BY_TYPE:
-        if isinstance(error, kind):
-            return ours(operation, type(error).__name__)
+        return Malformed(operation, "the response cannot be parsed")
+    for exception_type, aws_error in _BY_TYPE:
+        if isinstance(error, exception_type):
+            return aws_error(operation, type(error).__name__)
     return UnexpectedFailure(operation, type(error).__name__)
 
 
 def unattempted(error: AwsError) -> AwsError:
-    """Return the error, marked as one of a call for which no request left the process."""
+    """Return the error, marked as raised before a request was sent."""
     error.attempted = False
     return error
 
 
 def from_response(operation: str, code: object, status: int) -> AwsError:
-    """What an answer with this error code and HTTP status means; the code is whatever stood in its place."""
-    known = _printable(code)
-    if known in _BY_CODE:
-        return _BY_CODE[known](operation, known)
-    if status == _HTTP_THROTTLED:
-        return Throttled(operation, known or "HTTP 429")
-    if status >= _HTTP_SERVER_ERROR:
-        return ServerError(operation, known or f"HTTP {status}")
-    return UnexpectedFailure(operation, known or f"HTTP {status}")
+    """Return the error for a response with this status and error code, which may be of any type."""
+    text = _safe_code(code)
+    if text in _BY_CODE:
+        return _BY_CODE[text](operation, text)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Throttled(operation, text or "HTTP 429")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ServerError(operation, text or f"HTTP {status}")
+    return UnexpectedFailure(operation, text or f"HTTP {status}")
 
 
-def _from_answer(operation: str, error: boto.ClientError) -> AwsError:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    asked = operation if error.operation_name == operation else f"{operation} ({error.operation_name})"
-    return from_response(asked, error.response.get("Error", {}).get("Code", ""), status)
-
-
-def _printable(code: object) -> str:
-    """AWS's codes are short words; anything else was not sent by AWS."""
-    text = str(code)[:_CODE_LENGTH]
+def _safe_code(code: object) -> str:
+    """Return the error code if it has the form of AWS codes, else an empty string."""
+    text = str(code)[:_MAX_CODE_LENGTH]
     return text if text.replace(".", "").isalnum() else ""

@@ -9,7 +9,8 @@ from typing import TextIO
 import click
 
 from exporter.aws.permissions import AccessNeed, rule_access_needs
-from exporter.aws.sessions import ApiFactory, AwsApis
+from exporter.aws.sessions import AwsApis
+from exporter.aws.targets import ApiFactory
 from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import FAIRNESS_KEY
 from exporter.collect.pool_search import DiscoveryResult, assign_pools, find_pools

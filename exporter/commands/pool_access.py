@@ -11,7 +11,7 @@ import click
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, CognitoApi
 from exporter.aws.rate.limiters import RateLimiters, Rates
-from exporter.aws.sessions import ApiFactory, TargetClients
+from exporter.aws.targets import ApiFactory, TargetClients
 from exporter.clock import Clock
 from exporter.config.settings import Share, TargetSettings
 from exporter.observers import NullObserver

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from exporter.aws.sessions import TargetClients
+from exporter.aws.targets import TargetClients
 from exporter.collect.discovery import Discovery, DiscoveryPlan
 from exporter.collect.pool_search import DiscoveryCompleteness
 from exporter.collect.pools import PoolManager

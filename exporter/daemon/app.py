@@ -14,7 +14,8 @@ import structlog
 
 import exporter
 from exporter.aws.rate.limiters import RateLimiters
-from exporter.aws.sessions import ApiFactory, AwsApis, TargetClients
+from exporter.aws.sessions import AwsApis
+from exporter.aws.targets import ApiFactory, TargetClients
 from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import Discovery

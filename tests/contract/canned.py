@@ -1,4 +1,4 @@
-"""A server on loopback that gives every request the same answer, byte for byte, and counts what arrives."""
+"""Server on loopback that sends the same response to every request, and records the requests."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import Any
 
 
 class CannedServer(ThreadingHTTPServer):
-    """Answers with `status` and `body`; with `stalled`, not before it is closed."""
+    """Sends `status` and `body`; if `stalled`, only when it is closed."""
 
     daemon_threads = True
 
     def __init__(self, body: bytes, status: int = 200, *, stalled: bool = False, length: int | None = None) -> None:
-        """`length` is the Content-Length that is told, where it is not the true one."""
+        """Send `length` as Content-Length instead of the length of the body."""
         super().__init__(("127.0.0.1", 0), _Handler)
         self.body = body
         self.status = status
         self.length = len(body) if length is None else length
-        self.arrived = 0
+        self.requests: list[bytes] = []
+        """Bodies of the requests."""
         self.go_on = threading.Event()
         if not stalled:
             self.go_on.set()
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
@@ -35,8 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: CannedServer
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.arrived += 1
+        self.server.requests.append(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.go_on.wait()
         self.send_response_only(self.server.status)
         self.send_header("Content-Length", str(self.server.length))
@@ -44,10 +44,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle_one_request(self) -> None:
-        """A client that lost patience is no error of the server."""
+        """Ignore a connection that the client has closed."""
         try:
             super().handle_one_request()
         except ConnectionError:
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
 def answering(
     body: bytes, status: int = 200, *, stalled: bool = False, length: int | None = None
 ) -> Iterator[CannedServer]:
-    """A server that answers so."""
+    """Run a server with this response."""
     server = CannedServer(body, status, stalled=stalled, length=length)
     serving = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     serving.start()

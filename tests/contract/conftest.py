@@ -1,4 +1,4 @@
-"""Runs each test of the suite once per implementation."""
+"""Fixtures that run each test once per implementation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def shared_world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 @pytest.fixture
 def world(shared_world: World) -> World:
-    """Pools of other tests stand in it too, as they do in an account."""
+    """World that also contains the pools of other tests."""
     shared_world.cut_pages(PAGE_SIZE)
     return shared_world
 

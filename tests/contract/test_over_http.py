@@ -1,4 +1,4 @@
-"""What every implementation of `CognitoApi` over HTTP does when something goes wrong on the way."""
+"""Errors that every implementation of `CognitoApi` over HTTP raises."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def pool_id(emulator: Emulator) -> str:
 
 
 def failed(kind: type[AwsError], ask: Callable[[], object]) -> AwsError:
-    """The error; a subclass would have another verdict or label."""
+    """Return the error, which must be of exactly this class: a subclass can have another action or label."""
     with pytest.raises(kind) as caught:
         ask()
     assert type(caught.value) is kind
@@ -77,7 +77,7 @@ def failed(kind: type[AwsError], ask: Callable[[], object]) -> AwsError:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_one_call_is_one_attempt_whatever_happens(
+def test_call_makes_one_attempt_for_each_fault(
     api_over: ApiOver, emulator: Emulator, pool_id: str, fault: Fault
 ) -> None:
     api = api_over(emulator.url)
@@ -93,16 +93,16 @@ def test_one_call_is_one_attempt_whatever_happens(
         call(api, pool_id)
 
 
-def test_an_answer_that_does_not_come_is_a_timeout_after_one_attempt(api_over: ApiOver) -> None:
+def test_missing_response_is_a_timeout_after_one_attempt(api_over: ApiOver) -> None:
     with answering(b"{}", stalled=True) as server:
         api = api_over(server.url, read_timeout=0.1)
         for number, call in enumerate(CALLS.values(), 1):
             error = failed(CallTimeout, partial(call, api, POOL))
-            assert server.arrived == number
+            assert len(server.requests) == number
             assert error.attempted
 
 
-def test_nobody_listens(api_over: ApiOver) -> None:
+def test_refused_connection_is_a_connection_failure(api_over: ApiOver) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and never listens
         api = api_over(f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -111,25 +111,25 @@ def test_nobody_listens(api_over: ApiOver) -> None:
 
 
 BROKEN = {
-    "cut off": b'{"Devices": [{"DeviceKey": "eu-we',
-    "cut off before the first byte": b"",
+    "truncated": b'{"Devices": [{"DeviceKey": "eu-we',
+    "empty": b"",
     "a list": b"[]",
     "a string": b'"Devices"',
     "null": b"null",
     "invalid UTF-8": b'{"Devices": [{"DeviceKey": "\xff\xfe"}]}',
-    "a page of a proxy": b"<html><body>Please log in</body></html>",
+    "page of a proxy": b"<html><body>Please log in</body></html>",
     "nested too deep": b"[" * 100_000,
 }
 
 
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
-def test_what_is_no_json_object_is_malformed_and_never_an_empty_page(api_over: ApiOver, body: bytes) -> None:
+def test_body_other_than_a_json_object_is_malformed(api_over: ApiOver, body: bytes) -> None:
     with answering(body) as server:
         api = api_over(server.url)
-        asked = [call for operation, call in CALLS.items() if operation != Operation.GET_CALLER_IDENTITY]
-        for number, call in enumerate(asked, 1):
+        calls = [call for operation, call in CALLS.items() if operation != Operation.GET_CALLER_IDENTITY]
+        for number, call in enumerate(calls, 1):
             failed(Malformed, partial(call, api, POOL))
-            assert server.arrived == number
+            assert len(server.requests) == number
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_is_no_json_object_is_malformed_and_never_an_empty_page(api_over: A
         b"<A><GetCallerIdentityResult><Account>me</Account></GetCallerIdentityResult></A>",
     ],
 )
-def test_an_answer_of_sts_without_an_account_is_malformed(api_over: ApiOver, body: bytes) -> None:
+def test_sts_response_without_an_account_is_malformed(api_over: ApiOver, body: bytes) -> None:
     with answering(body) as server:
         failed(Malformed, lambda: api_over(server.url).account_id())
 
@@ -172,24 +172,24 @@ def test_an_answer_of_sts_without_an_account_is_malformed(api_over: ApiOver, bod
         (Operation.DESCRIBE_USER_POOL, {"UserPool": {"EstimatedNumberOfUsers": "many"}}),
     ],
 )
-def test_a_field_of_a_wrong_type_spoils_the_answer(api_over: ApiOver, operation: Operation, content: object) -> None:
+def test_field_of_a_wrong_type_is_malformed(api_over: ApiOver, operation: Operation, content: object) -> None:
     with answering(json.dumps(content).encode()) as server:
         failed(Malformed, lambda: CALLS[operation](api_over(server.url), POOL))
 
 
-def test_a_date_beyond_all_calendars_spoils_the_answer(api_over: ApiOver) -> None:
+def test_timestamp_out_of_range_is_retryable(api_over: ApiOver) -> None:
     with answering(b'{"Devices": [{"DeviceCreateDate": 1e300}]}') as server:
-        # Whether a library trips over it first is its own affair.
+        # botocore may fail on it first.
         with pytest.raises((Malformed, UnexpectedFailure)) as caught:
             DEVICES(api_over(server.url), POOL)
         assert caught.value.action is ErrorAction.RETRY
 
 
-def test_a_connection_that_breaks_in_mid_answer_gives_no_page(api_over: ApiOver) -> None:
+def test_broken_connection_during_response_is_an_error(api_over: ApiOver) -> None:
     with answering(b'{"Devices": [], "Pag', length=1000) as server:
         with pytest.raises((Malformed, ConnectionFailed)):
             DEVICES(api_over(server.url), POOL)
-        assert server.arrived == 1
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -203,16 +203,16 @@ def test_a_connection_that_breaks_in_mid_answer_gives_no_page(api_over: ApiOver)
         (400, b'{"__type": "SomethingNewException", "message": "x"}', UnexpectedFailure),
     ],
 )
-def test_an_error_that_is_told_in_an_unusual_way(
+def test_unusual_error_response_maps_to_error(
     api_over: ApiOver, status: int, body: bytes, kind: type[AwsError]
 ) -> None:
     with answering(body, status) as server:
         failed(kind, lambda: DEVICES(api_over(server.url), POOL))
-        assert server.arrived == 1
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("code", ["InvalidParameterException", "AccessDeniedException", f"{NAME} {ARN}"])
-def test_the_text_of_an_error_holds_no_user_name_and_no_arn(api_over: ApiOver, code: str) -> None:
+def test_error_text_has_no_user_name_and_no_arn(api_over: ApiOver, code: str) -> None:
     content = {"__type": code, "message": f"{NAME} is not authorized on {ARN}"}
     with answering(json.dumps(content).encode(), 400) as server:
         kinds = {"InvalidParameterException": InvalidRequest, "AccessDeniedException": Denied}

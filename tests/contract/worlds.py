@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 
 from exporter.aws.api import CognitoApi
-from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.boto_client import ONE_ATTEMPT
 from exporter.aws.lean.client import LeanCognito
 from exporter.clock import SystemClock
 from exporter.emulator import ANY_OPERATION, DeviceMix, Emulator, Paging
@@ -23,6 +23,7 @@ from exporter.emulator.devices import DeviceRecord, devices_of
 from exporter.emulator.seed import FEDERATED
 from exporter.emulator.world import World as MotoWorld
 from exporter.model import Device
+from tests.contract.boto_cognito import BotoCognito
 from tests.fakes import ACCOUNT, FakeCognito, FakePool
 
 REGION = "eu-west-1"
@@ -139,10 +140,10 @@ def lean_api(url: str, *, read_timeout: float = READ_TIMEOUT) -> CognitoApi:
     cognito = _session().client(
         "cognito-idp", endpoint_url=url, config=ONE_ATTEMPT.merge(Config(read_timeout=read_timeout))
     )
-    plain = boto3_api(url, read_timeout=read_timeout)
+    account = boto3_api(url, read_timeout=read_timeout)
     credentials = _session().get_credentials()
     assert credentials is not None
-    return LeanCognito(cognito, credentials, None, plain=plain, clock=SystemClock())
+    return LeanCognito(cognito, credentials, None, account=account, clock=SystemClock())
 
 
 @contextmanager

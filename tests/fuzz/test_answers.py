@@ -15,15 +15,15 @@ from botocore.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.aws import model_mapping as parse
 from exporter.aws.api import Category, Page
-from exporter.aws.boto_client import ONE_ATTEMPT, BotoCognito
+from exporter.aws.boto_client import ONE_ATTEMPT
 from exporter.aws.error_mapping import from_response
-from exporter.aws.lean import responses as answers
-from exporter.aws.lean.transport import MAX_BODY_BYTES, ResponseTooLong, Transport, _Incoming
+from exporter.aws.lean import responses
+from exporter.aws.lean.transport import MAX_BODY_BYTES, ResponseTooLong, Transport, _ResponseReader
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Malformed
 from exporter.model import Device, ListedUser, PoolDescription
+from tests.contract.boto_cognito import BotoCognito
 
 POOL = "eu-west-1_AbCdEfGhI"
 WANTED = frozenset({"device_name", "last_ip_used"})
@@ -106,7 +106,7 @@ def damaged(content: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(cuts, min_size=1, max_size=4).map(apply)
 
 
-LONG = "x" * (parse.MAX_TEXT + 1)
+LONG = "x" * (responses.MAX_TEXT + 1)
 TEXTS = st.none() | st.text(max_size=10) | st.just(LONG)
 DATES = st.none() | st.integers(0, 2_000_000_000) | st.sampled_from([-62_135_596_801, 253_402_300_800, 1e300])
 
@@ -175,10 +175,10 @@ BY_BOTO: dict[str, Callable[[], object]] = {
     "quota": lambda: BOTO.api.provisioned_quota(Category.USER_LIST),
 }
 LEAN: dict[str, Callable[[bytes], object]] = {
-    "pool": lambda body: answers.pool_description(POOL, body),
-    "users": answers.users_page,
-    "members": answers.members_page,
-    "devices": lambda body: answers.devices_page(body, attributes=WANTED),
+    "pool": lambda body: responses.pool_description(POOL, body),
+    "users": responses.users_page,
+    "members": responses.members_page,
+    "devices": lambda body: responses.devices_page(body, attributes=WANTED),
 }
 
 
@@ -228,7 +228,7 @@ def test_any_body_over_boto_is_a_value_or_an_error_of_ours(ask: Callable[[], obj
 def test_any_refusal_is_an_error_that_says_no_more_than_a_short_word(
     body: bytes, header: str | None, status: int
 ) -> None:
-    error = from_response("ListUsers", answers.error_code(body, header), status)
+    error = from_response("ListUsers", responses.error_code(body, header), status)
     assert isinstance(error, AwsError)
     code = str(error).removeprefix("ListUsers: ")
     assert code.startswith("HTTP ") or (code.replace(".", "").isalnum() and len(code) <= 80)
@@ -264,7 +264,7 @@ def test_any_bytes_on_the_wire_are_an_answer_or_a_failed_connection(
     whole = first + b"".join(pieces)
     if size == 1:
         whole = whole[:2000]
-    incoming = _Incoming()
+    incoming = _ResponseReader()
     try:
         _TRANSPORT._exchange(_Wire(whole, size), b"", incoming)  # type: ignore[arg-type] # what is used of a connection
     except (http.HTTPError, ResponseTooLong):
@@ -301,22 +301,22 @@ class _Wire:
 def assert_within_bounds(value: object) -> None:
     match value:
         case Page(items=items, token=token):
-            assert len(items) <= parse.MAX_ITEMS
+            assert len(items) <= responses.MAX_ITEMS
             assert token is None or token
             for item in items:
                 assert_within_bounds(item)
         case ListedUser(name=name):
-            assert 1 <= len(name) <= parse.MAX_TEXT
+            assert 1 <= len(name) <= responses.MAX_TEXT
         case Device():
             texts = (value.key, value.status, *(text for _, text in value.attributes))
-            assert all(len(text) <= parse.MAX_TEXT for text in texts)
+            assert all(len(text) <= responses.MAX_TEXT for text in texts)
             assert {name for name, _ in value.attributes} <= WANTED
             for moment in (value.created_ms, value.modified_ms, value.authenticated_ms):
-                assert moment is None or parse.EARLIEST_SECONDS <= moment / 1000 <= parse.LATEST_SECONDS
+                assert moment is None or responses.EARLIEST_SECONDS <= moment / 1000 <= responses.LATEST_SECONDS
         case PoolDescription():
-            assert len(value.name) <= parse.MAX_TEXT
+            assert len(value.name) <= responses.MAX_TEXT
             assert value.account_id is None or len(value.account_id) == 12
-            assert value.estimated_users is None or 0 <= value.estimated_users <= parse.MAX_NUMBER
+            assert value.estimated_users is None or 0 <= value.estimated_users <= responses.MAX_COUNT
         case str():
             assert len(value) == 12
             assert value.isdigit()
@@ -336,7 +336,7 @@ def assert_said(value: object, content: dict[str, Any]) -> None:
                 if isinstance(item, ListedUser):
                     assert item.name == raw["Username"]
                 else:
-                    assert item.key == parse.bounded(raw.get("DeviceKey") or "")
+                    assert item.key == responses.shorten(raw.get("DeviceKey") or "")
                     assert (item.created_ms is None) == (raw.get("DeviceCreateDate") is None)
         case PoolDescription():
-            assert value.name == parse.bounded(content["UserPool"].get("Name") or "")
+            assert value.name == responses.shorten(content["UserPool"].get("Name") or "")

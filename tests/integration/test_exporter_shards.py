@@ -78,7 +78,7 @@ def test_where_the_quota_may_not_be_read_the_documented_default_counts(
         page = exporter.after_first_sweep(pool_id)
     assert quota(page, "rate_limit_configured_requests_per_second")["UserResourceRead"] == pytest.approx(10)
     assert quota(page, "quota_provisioned")["UserResourceRead"] == 0
-    (line,) = log.events("the provisioned quota cannot be read; taking the rate as a share of AWS's documented default")
+    (line,) = log.events("cannot read provisioned quota; using the default quota")
     assert (line["category"], line["error"]) == ("UserResourceRead", "GetProvisionedLimit: AccessDeniedException")
 
 

@@ -1,1 +1,1 @@
-"""AWS client for the calls of a sweep, without the per-call cost of boto3."""
+"""Cognito client without the cost of boto3 per request."""

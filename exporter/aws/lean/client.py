@@ -1,7 +1,7 @@
-"""The operations of a sweep, without boto3's cost per call.
+"""Cognito client for the requests of sweeps and discovery, without the cost of boto3 per request.
 
-boto3 says where to send what and finds the credentials; signing, HTTP and parsing are done here, at a
-fraction of its cost (docs/decisions/0008-lean-client.md). What a client is asked once goes through boto3.
+boto3 provides the endpoint, the headers and the credentials. Signing, HTTP and parsing are done here, with a fraction
+of the CPU time (docs/decisions/0008-lean-client.md). Rare requests are made through boto3.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
-from exporter.aws.api import PAGE_SIZE, Category, CognitoApi, Operation, Page
+from exporter.aws.api import PAGE_SIZE, AccountApi, Category, Operation, Page
 from exporter.aws.error_mapping import from_exception, from_response, unattempted
-from exporter.aws.lean import responses as answers
+from exporter.aws.lean import responses
 from exporter.aws.lean.request_template import capture_templates
 from exporter.aws.lean.sigv4 import Signer
 from exporter.aws.lean.transport import HttpResponse, ResponseTooLong, Transport
@@ -26,7 +26,7 @@ from exporter.model import Device, ListedPool, ListedUser, PoolDescription
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
 
-_SKEW_CODES = frozenset(
+_CLOCK_SKEW_CODES = frozenset(
     {
         "InvalidSignatureException",
         "RequestExpired",
@@ -35,14 +35,14 @@ _SKEW_CODES = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-"""What AWS answers to a signature whose time is wrong; two of them mean other faults too."""
+"""Error codes for a signature with a wrong time. Two of them have other causes too."""
 
-_SKEW_SECONDS = 240.0
-"""AWS accepts five minutes; a server whose Date is nearer than this did not refuse because of the time."""
+_MIN_SKEW_SECONDS = 240.0
+"""Smallest difference between the clocks that is corrected. AWS accepts five minutes."""
 
 
 class LeanCognito:
-    """`exporter.aws.api.CognitoApi` without boto3 in the calls, but with credentials and settings of a boto3 client."""
+    """`exporter.aws.api.CognitoApi` that uses boto3 only for settings, credentials and rare requests."""
 
     def __init__(
         self,
@@ -50,116 +50,117 @@ class LeanCognito:
         credentials: Credentials,
         ca_bundle: str | None,
         *,
-        plain: CognitoApi,
+        account: AccountApi,
         clock: Clock,
     ) -> None:
-        """Send what `cognito` would send; `plain` answers what is seldom asked.
+        """Send requests as `cognito` would send them; `account` makes the account-level requests.
 
-        `credentials` and `ca_bundle` are those of the session that made the client. Raises what botocore
-        raises when there is no endpoint for the client's settings or no readable CA bundle.
+        `credentials` and `ca_bundle` belong to the session of `cognito`. Raises errors of botocore if there is no
+        endpoint for the settings of the client, or if the CA bundle cannot be read.
         """
-        requests = capture_templates(cognito)
-        self._signers = {operation: Signer(prototype) for operation, prototype in requests.items()}
-        self._transport = Transport(requests[Operation.ADMIN_LIST_DEVICES].url, cognito.meta.config, ca_bundle, clock)
+        templates = capture_templates(cognito)
+        self._signers = {operation: Signer(template) for operation, template in templates.items()}
+        self._transport = Transport(templates[Operation.ADMIN_LIST_DEVICES].url, cognito.meta.config, ca_bundle, clock)
         self._credentials = credentials
-        self._plain = plain
-        self._time = _ServerTime(clock)
+        self._account = account
+        self._server_time = _ServerTime(clock)
 
     def prepare(self, operation: Operation) -> None:
-        """Renew the credentials if they are about to expire."""
+        """Refresh the credentials if they are about to expire."""
         self._current_credentials(operation)
 
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
-        """One DescribeUserPool."""
-        return answers.pool_description(pool_id, self._ask(Operation.DESCRIBE_USER_POOL, {"UserPoolId": pool_id}))
+        """Make a DescribeUserPool request."""
+        return responses.pool_description(pool_id, self._request(Operation.DESCRIBE_USER_POOL, UserPoolId=pool_id))
 
     def list_user_pools(self, *, token: str | None) -> Page[ListedPool]:
-        """One page of ListUserPools."""
-        wanted: dict[str, Any] = {"MaxResults": PAGE_SIZE}
-        if token is not None:
-            wanted["NextToken"] = token
-        return answers.pools_page(self._ask(Operation.LIST_USER_POOLS, wanted))
+        """Request a page of ListUserPools."""
+        return responses.pools_page(self._request(Operation.LIST_USER_POOLS, MaxResults=PAGE_SIZE, NextToken=token))
 
     def pool_tags(self, pool_arn: str) -> Mapping[str, str]:
-        """One ListTagsForResource."""
-        return answers.pool_tags(self._ask(Operation.LIST_TAGS_FOR_RESOURCE, {"ResourceArn": pool_arn}))
+        """Make a ListTagsForResource request."""
+        return responses.pool_tags(self._request(Operation.LIST_TAGS_FOR_RESOURCE, ResourceArn=pool_arn))
 
     def list_users(self, pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
-        """One page of ListUsers, asking for no attribute but `sub`: the rest is personal data."""
-        wanted: dict[str, Any] = {"UserPoolId": pool_id, "Limit": PAGE_SIZE, "AttributesToGet": ["sub"]}
-        if user_filter is not None:
-            wanted["Filter"] = user_filter
-        if token is not None:
-            wanted["PaginationToken"] = token
-        return answers.users_page(self._ask(Operation.LIST_USERS, wanted))
+        """Request a page of ListUsers. The only requested attribute is `sub`, because the others are personal data."""
+        body = self._request(
+            Operation.LIST_USERS,
+            UserPoolId=pool_id,
+            Limit=PAGE_SIZE,
+            AttributesToGet=["sub"],
+            Filter=user_filter,
+            PaginationToken=token,
+        )
+        return responses.users_page(body)
 
     def list_users_in_group(self, pool_id: str, group: str, *, token: str | None) -> Page[ListedUser]:
-        """One page of ListUsersInGroup."""
-        wanted: dict[str, Any] = {"UserPoolId": pool_id, "GroupName": group, "Limit": PAGE_SIZE}
-        if token is not None:
-            wanted["NextToken"] = token
-        return answers.members_page(self._ask(Operation.LIST_USERS_IN_GROUP, wanted))
+        """Request a page of ListUsersInGroup."""
+        body = self._request(
+            Operation.LIST_USERS_IN_GROUP, UserPoolId=pool_id, GroupName=group, Limit=PAGE_SIZE, NextToken=token
+        )
+        return responses.members_page(body)
 
     def admin_list_devices(
         self, pool_id: str, username: str, *, token: str | None, attributes: frozenset[str]
     ) -> Page[Device]:
-        """One page of AdminListDevices."""
-        wanted: dict[str, Any] = {"UserPoolId": pool_id, "Username": username, "Limit": PAGE_SIZE}
-        if token is not None:
-            wanted["PaginationToken"] = token
-        return answers.devices_page(self._ask(Operation.ADMIN_LIST_DEVICES, wanted), attributes=attributes)
+        """Request a page of AdminListDevices."""
+        body = self._request(
+            Operation.ADMIN_LIST_DEVICES, UserPoolId=pool_id, Username=username, Limit=PAGE_SIZE, PaginationToken=token
+        )
+        return responses.devices_page(body, attributes=attributes)
 
     def account_id(self) -> str:
-        """One GetCallerIdentity, through boto3."""
-        return self._plain.account_id()
+        """Make a GetCallerIdentity request through boto3."""
+        return self._account.account_id()
 
     def provisioned_quota(self, category: Category) -> float:
-        """One GetProvisionedLimit, through boto3."""
-        return self._plain.provisioned_quota(category)
+        """Make a GetProvisionedLimit request through boto3."""
+        return self._account.provisioned_quota(category)
 
-    def _ask(self, operation: Operation, wanted: dict[str, Any]) -> bytes:
-        """The body of a successful answer."""
-        body = json.dumps(wanted).encode()
-        headers = self._signers[operation].headers(body, self._current_credentials(operation), self._time.now())
+    def _request(self, operation: Operation, **parameters: Any) -> bytes:
+        """Make a request with the parameters that are not None, and return the body of the response."""
+        body = json.dumps({name: value for name, value in parameters.items() if value is not None}).encode()
+        credentials = self._current_credentials(operation)
+        headers = self._signers[operation].headers(body, credentials, self._server_time.now())
         try:
-            answer = self._transport.post(headers, body)
+            response = self._transport.post(headers, body)
         except ResponseTooLong as error:
             raise Malformed(operation, "the body is too long") from error
         except Exception as error:
             raise from_exception(operation, error) from error
-        if answer.status >= 300:
-            raise self._refused(operation, answer)
-        return answer.body
+        if response.status >= 300:
+            raise self._error(operation, response)
+        return response.body
 
     def _current_credentials(self, operation: Operation) -> ReadOnlyCredentials:
         try:
-            return self._credentials.get_frozen_credentials()  # renews them when they are about to expire
+            return self._credentials.get_frozen_credentials()  # refreshes them if they are about to expire
         except Exception as error:
             raise unattempted(from_exception(operation, error)) from error
 
-    def _refused(self, operation: Operation, answer: HttpResponse) -> AwsError:
-        code = answers.error_code(answer.body, answer.headers.get("x-amzn-errortype"))
-        if code in _SKEW_CODES:
-            self._time.learn(answer.headers.get("date"))
-        return from_response(operation, code, answer.status)
+    def _error(self, operation: Operation, response: HttpResponse) -> AwsError:
+        code = responses.error_code(response.body, response.headers.get("x-amzn-errortype"))
+        if code in _CLOCK_SKEW_CODES:
+            self._server_time.adjust(response.headers.get("date"))
+        return from_response(operation, code, response.status)
 
 
 class _ServerTime:
-    """The time to sign with: the machine's, unless AWS has refused it and said another."""
+    """Wall clock for signatures, corrected after AWS has rejected a signature because of its time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ahead = 0.0
-        """Seconds by which the server is ahead of the machine."""
+        self._skew = 0.0
+        """Seconds by which the server is ahead of this machine."""
 
     def now(self) -> float:
-        """Wall time in seconds."""
-        return self._clock.wall() + self._ahead
+        """Return the seconds since the Unix epoch."""
+        return self._clock.wall() + self._skew
 
-    def learn(self, date: str | None) -> None:
-        """A signature was refused by an answer with this Date header."""
+    def adjust(self, date: str | None) -> None:
+        """Adopt the time of the server, given the Date header of a response that rejected a signature."""
         try:
-            ahead = parsedate_to_datetime(date or "").timestamp() - self._clock.wall()
-        except ValueError:  # no date, or none that can be read
+            skew = parsedate_to_datetime(date or "").timestamp() - self._clock.wall()
+        except ValueError:  # the header is missing or invalid
             return
-        self._ahead = ahead if abs(ahead) >= _SKEW_SECONDS else 0.0
+        self._skew = skew if abs(skew) >= _MIN_SKEW_SECONDS else 0.0

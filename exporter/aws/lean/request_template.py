@@ -1,8 +1,7 @@
-"""What botocore would send: address, headers and signing scope of an operation, learnt from botocore itself.
+"""Requests as botocore builds them: URL, headers and signing scope per operation.
 
-A boto3 client is asked to make a request and stopped before it is signed and sent. So FIPS, dual-stack,
-`AWS_ENDPOINT_URL`, the user agent and whatever else botocore derives from its many settings are as boto3
-users expect them, and no rule of botocore's is repeated here.
+A boto3 client builds a request and is stopped before it signs and sends it. FIPS, dual-stack, `AWS_ENDPOINT_URL`, the
+user agent and all other settings therefore work as in boto3, without a copy of its rules.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ _ANY_ARN = "arn:aws:cognito-idp:any"
 
 @dataclass(frozen=True, slots=True)
 class RequestTemplate:
-    """A request without body and signature."""
+    """Request without body and signature."""
 
     url: str
     headers: Mapping[str, str]
     service: str
-    """The service's name in a signature."""
+    """Name of the service in signatures."""
     region: str
-    """The Region in a signature."""
+    """Region in signatures."""
 
 
 def capture_templates(cognito: CognitoIdentityProviderClient) -> dict[Operation, RequestTemplate]:
-    """The requests of all that sweeps and rules ask; nothing leaves the process.
+    """Return the request templates of the operations that sweeps and discovery use. Sends nothing.
 
-    Raises what botocore raises when there is no endpoint for the client's settings.
+    Raises errors of botocore if there is no endpoint for the settings of the client.
     """
     calls: dict[Operation, Callable[[], object]] = {
         Operation.DESCRIBE_USER_POOL: lambda: cognito.describe_user_pool(UserPoolId=_ANY),
@@ -49,22 +48,23 @@ def capture_templates(cognito: CognitoIdentityProviderClient) -> dict[Operation,
         Operation.LIST_USERS: lambda: cognito.list_users(UserPoolId=_ANY),
         Operation.LIST_USERS_IN_GROUP: lambda: cognito.list_users_in_group(UserPoolId=_ANY, GroupName=_ANY),
     }
-    return {operation: _stopped(cognito, call) for operation, call in calls.items()}
+    return {operation: _capture(cognito, call) for operation, call in calls.items()}
 
 
-def _stopped(cognito: CognitoIdentityProviderClient, call: Callable[[], object]) -> RequestTemplate:
-    found: list[RequestTemplate] = []
+def _capture(cognito: CognitoIdentityProviderClient, call: Callable[[], object]) -> RequestTemplate:
+    captured: list[RequestTemplate] = []
 
     def stop(*, params: Mapping[str, Any], request_signer: Any, **_: Any) -> Any:
         url = params["url"]
-        found.append(
+        captured.append(
             RequestTemplate(url, dict(params["headers"]), request_signer.signing_name, request_signer.region_name)
         )
-        return AWSResponse(url, 200, HTTPHeaders(), None), {}  # taken for the answer: nothing is signed or sent
+        # botocore takes a returned response as that of the request, and neither signs nor sends it.
+        return AWSResponse(url, 200, HTTPHeaders(), None), {}
 
     cognito.meta.events.register_last(_BEFORE_CALL, stop)
     try:
         call()
     finally:
         cognito.meta.events.unregister(_BEFORE_CALL, stop)
-    return found[0]
+    return captured[0]

@@ -1,7 +1,7 @@
-"""One POST over a kept connection: one call is one request, without retries and redirects.
+"""HTTP POST over pooled connections, without retries and redirects.
 
-The connections are urllib3's (`exporter.aws.lean.connection_pool`); the answers are parsed by httptools, which is
-Node.js's parser, llhttp.
+The connections are those of urllib3 (`exporter.aws.lean.connection_pool`). Responses are parsed by httptools, which
+wraps llhttp, the parser of Node.js.
 """
 
 from __future__ import annotations
@@ -18,70 +18,70 @@ from exporter.aws.lean.connection_pool import ConnectionPool
 from exporter.clock import Clock
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Far beyond the largest page; more than that is no answer of Cognito, and must not fill the memory."""
+"""Limit of the length of a response, far above the largest page. Bounds the memory that a response can take."""
 
-_RECEIVED_BYTES = 65_536
+_RECV_BYTES = 65_536
 _FIRST_FINAL_STATUS = 200
 
 
 class ResponseTooLong(Exception):
-    """An answer is longer than `MAX_BODY_BYTES`."""
+    """The response is longer than `MAX_BODY_BYTES`."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An HTTP answer, read to its end."""
+    """HTTP response, completely read."""
 
     status: int
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Headers with names in lower case."""
     body: bytes = field(repr=False)
 
 
 class Transport:
-    """Connections to one URL; safe to use from many threads."""
+    """HTTP client for one URL. Thread-safe."""
 
     def __init__(self, url: str, config: Any, ca_bundle: str | None, clock: Clock) -> None:
-        """Connect as the boto3 client of this `botocore.config.Config` would; `ca_bundle` is boto3's setting.
+        """Connect as a boto3 client with this `botocore.config.Config`; `ca_bundle` is the setting of boto3.
 
-        The read timeout is the time until an answer begins, and then until it has come whole. Raises botocore's
-        `SSLError` when the CA bundle cannot be read.
+        The read timeout applies to the start of the response, and again to the rest of it. Raises botocore's `SSLError`
+        if the CA bundle cannot be read.
         """
         self._clock = clock
         self._read_timeout: float = config.read_timeout
         self._connections = ConnectionPool(url, config, ca_bundle)
-        own = {"accept-encoding": "identity", **self._connections.headers}
-        self._start = f"POST {self._connections.target} HTTP/1.1\r\n{_lines(own)}"
+        constant = {"accept-encoding": "identity", **self._connections.headers}
+        self._start = f"POST {self._connections.request_target} HTTP/1.1\r\n{_header_lines(constant)}"
 
     def post(self, headers: Mapping[str, str], body: bytes) -> HttpResponse:
-        """Send one request and read the answer; the headers are all but Content-Length and Accept-Encoding.
+        """Send a request with these headers, plus Content-Length and Accept-Encoding, and return the response.
 
-        Raises urllib3's `HTTPError`, `ResponseTooLong`, or `ValueError` when a header cannot be sent.
+        Raises urllib3's `HTTPError`, `ResponseTooLong`, or `ValueError` if a header is invalid.
         """
-        head = f"{self._start}{_lines(headers)}content-length: {len(body)}\r\n\r\n".encode("latin-1")
-        connection = self._connections.take()
-        answer = _Incoming()
+        head = f"{self._start}{_header_lines(headers)}content-length: {len(body)}\r\n\r\n".encode("latin-1")
+        connection = self._connections.acquire()
+        reader = _ResponseReader()
         try:
-            self._exchange(connection, head + body, answer)
+            self._exchange(connection, head + body, reader)
         finally:
-            if answer.complete and answer.keep_alive:
-                self._connections.give_back(connection)
+            if reader.complete and reader.keep_alive:
+                self._connections.release(connection)
             else:
                 connection.close()
-        return HttpResponse(answer.status, answer.headers, b"".join(answer.parts))
+        return HttpResponse(reader.status, reader.headers, b"".join(reader.parts))
 
-    def _exchange(self, connection: HTTPConnection, request: bytes, answer: _Incoming) -> None:
+    def _exchange(self, connection: HTTPConnection, request: bytes, reader: _ResponseReader) -> None:
         try:
             connection.sock.sendall(request)
-            answer.read(connection, self._clock, self._read_timeout)
+            reader.read(connection, self._clock, self._read_timeout)
         except TimeoutError as error:
-            raise http.ReadTimeoutError(self._connections.pool, None, "Read timed out.") from error
+            raise http.ReadTimeoutError(self._connections.urllib3_pool, None, "Read timed out.") from error
         except (OSError, HttpParserError, HttpParserUpgrade) as error:
             raise http.ProtocolError("Connection aborted.", error) from error
 
 
-class _Incoming:
-    """What httptools has read of an answer; it calls the methods `on_...`."""
+class _ResponseReader:
+    """Reads one response. httptools calls the `on_...` methods."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -92,47 +92,47 @@ class _Incoming:
         self._received = 0
         self._parser = HttpResponseParser(self)
 
-    def read(self, connection: HTTPConnection, clock: Clock, seconds: float) -> None:
-        """Receive until the answer is complete, for so many seconds after its first piece at most.
+    def read(self, connection: HTTPConnection, clock: Clock, timeout: float) -> None:
+        """Receive until the response is complete, at most `timeout` seconds after its first data.
 
-        The connection's own timeout is for one piece: a server that sends a byte now and then would never meet it.
+        The timeout of the socket applies to each `recv`, so a server that sends slowly would never reach it.
         """
         try:
             self._receive(connection)
             if not self.complete:
-                deadline = clock.monotonic() + seconds
+                deadline = clock.monotonic() + timeout
                 while not self.complete:
                     left = deadline - clock.monotonic()
                     if left <= 0:
                         raise TimeoutError
                     connection.sock.settimeout(left)
                     self._receive(connection)
-                connection.sock.settimeout(seconds)
+                connection.sock.settimeout(timeout)
         finally:
-            del self._parser  # the two hold each other, and would hold the body until the next garbage collection
+            del self._parser  # breaks a reference cycle that would keep the body until the next garbage collection
 
     def _receive(self, connection: HTTPConnection) -> None:
-        data = connection.sock.recv(_RECEIVED_BYTES)
+        data = connection.sock.recv(_RECV_BYTES)
         if not data:
-            self._end()
+            self._end_of_stream()
             return
         self._received += len(data)
-        if self._received > MAX_BODY_BYTES:  # headers count too: nothing else bounds them
+        if self._received > MAX_BODY_BYTES:  # includes the headers, which have no limit of their own
             raise ResponseTooLong
         self._parser.feed_data(data)
 
-    def _end(self) -> None:
-        """The server has closed the connection: that ends an answer that does not tell its length."""
-        told = "content-length" in self.headers or "transfer-encoding" in self.headers
-        if self.status < _FIRST_FINAL_STATUS or told:
-            raise ConnectionResetError("closed in mid-answer")
+    def _end_of_stream(self) -> None:
+        """Complete the response if its end is marked by the end of the connection."""
+        has_length = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self.status < _FIRST_FINAL_STATUS or has_length:
+            raise ConnectionResetError("connection closed before the end of the response")
         self.complete = True
 
     def on_message_begin(self) -> None:
         if self.complete:
             self.complete = False
-            raise ValueError("an answer to no request")
-        self.headers = {}  # those of a 100 Continue
+            raise ValueError("a response without a request")
+        self.headers = {}  # discards those of a 100 Continue
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -148,8 +148,8 @@ class _Incoming:
         self.complete = self.status >= _FIRST_FINAL_STATUS
 
 
-def _lines(headers: Mapping[str, str]) -> str:
+def _header_lines(headers: Mapping[str, str]) -> str:
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if not text.count("\r") == text.count("\n") == len(headers):
-        raise ValueError("a header holds a line break")
+        raise ValueError("a header contains a line break")
     return text

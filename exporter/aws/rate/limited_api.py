@@ -1,4 +1,4 @@
-"""Puts the rate budget and the observer around the API: nothing reaches AWS by another way."""
+"""API clients with rate limiting and metrics. Sweeps and discovery make all requests through them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 
 class Account(Protocol):
-    """One account and Region: whose quota a call spends."""
+    """Account and Region whose quota requests count against."""
 
     @property
     def target(self) -> Target:
-        """The account id, as far as it is known now, and the Region."""
+        """Account and Region; the account id is `UNKNOWN_ACCOUNT` until it is determined."""
         ...
 
     def limiter(self, category: Category) -> RateLimiter:
-        """The budget that every caller of this account and Region shares."""
+        """Return the rate limiter of a category, shared by all callers of this account and Region."""
         ...
 
     def set_account_id(self, account_id: str) -> None:
-        """An answer has told the account id."""
+        """Set the account id unless it is known."""
         ...
 
 
@@ -45,18 +45,18 @@ class CompositeObserver:
     def request_finished(
         self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
     ) -> None:
-        """Tell both."""
+        """Notify both."""
         self.first.request_finished(target, operation, seconds, reason, attempted=attempted)
         self.second.request_finished(target, operation, seconds, reason, attempted=attempted)
 
     def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
-        """Tell both."""
+        """Notify both."""
         self.first.rate_limit_waited(target, category, seconds)
         self.second.rate_limit_waited(target, category, seconds)
 
 
 class RateLimitedApi:
-    """Makes requests of one account and Region, in turns with all others there."""
+    """Makes requests to one account and Region, rate limited together with all other callers."""
 
     def __init__(
         self,
@@ -67,9 +67,9 @@ class RateLimitedApi:
         clock: Clock,
         cancelled: Callable[[], bool],
     ) -> None:
-        """Who names the same `fairness_key` has equal turns with who names another."""
+        """Wait for the rate limiter with `fairness_key`: keys are served round-robin."""
         self._api = api
-        self._turn = fairness_key
+        self._fairness_key = fairness_key
         self._account = account
         self._observer = observer
         self._clock = clock
@@ -79,76 +79,73 @@ class RateLimitedApi:
         self._throttled = 0
 
     def add_observer(self, observer: RequestObserver) -> None:
-        """Tell this observer of every request, beside the one given at first."""
+        """Notify another observer of all requests."""
         self._observer = CompositeObserver(self._observer, observer)
 
     def request_counts(self) -> RequestCounts:
-        """Calls made, and how many of them were throttled."""
+        """Return the number of requests made, and of those that were throttled."""
         with self._counting:
             return RequestCounts(self._calls, self._throttled)
 
-    def _described(self, pool_id: str) -> PoolDescription:
-        """One DescribeUserPool; its answer may be the first to name the account."""
+    def _describe(self, pool_id: str) -> PoolDescription:
+        """Make a DescribeUserPool request. Its response may be the first with the account id."""
 
-        def ask() -> PoolDescription:
+        def call() -> PoolDescription:
             description = self._api.describe_user_pool(pool_id)
             if description.account_id is not None:
-                # Within the request, so that it is counted under the account that it has named.
+                # Set within the request, so that it is counted under this account id.
                 self._account.set_account_id(description.account_id)
             return description
 
-        return self._paced(Category.USER_POOL_READ, Operation.DESCRIBE_USER_POOL, ask)
+        return self._request(Category.USER_POOL_READ, Operation.DESCRIBE_USER_POOL, call)
 
-    def _paced(self, category: Category, operation: Operation, ask: Callable[[], T]) -> T:
-        self._prepare(operation)
-        limiter = self._account.limiter(category)
-        waited = limiter.acquire(self._turn, self._cancelled)
-        self._observer.rate_limit_waited(self._account.target, category, waited)
-        with self._counting:
-            self._calls += 1
-        try:
-            return observed(self._account, self._observer, self._clock, operation, ask)
-        except Throttled:
-            limiter.throttled()
-            with self._counting:
-                self._throttled += 1
-            raise
-
-    def _prepare(self, operation: Operation) -> None:
+    def _request(self, category: Category, operation: Operation, call: Callable[[], T]) -> T:
         try:
             self._api.prepare(operation)
         except AwsError as error:
             self._observer.request_finished(self._account.target, operation, 0.0, error.reason, attempted=False)
             raise
+        limiter = self._account.limiter(category)
+        waited = limiter.acquire(self._fairness_key, self._cancelled)
+        self._observer.rate_limit_waited(self._account.target, category, waited)
+        with self._counting:
+            self._calls += 1
+        try:
+            return observed(self._account, self._observer, self._clock, operation, call)
+        except Throttled:
+            limiter.on_throttle()
+            with self._counting:
+                self._throttled += 1
+            raise
 
 
 class PoolLister(RateLimitedApi):
-    """`exporter.aws.api.PoolDirectory` over any `CognitoApi`."""
+    """Rate-limited `exporter.aws.api.PoolDirectory`."""
 
     def pools(self, *, token: str | None) -> Page[ListedPool]:
-        """One ListUserPools."""
-        return self._paced(
+        """Request a page of ListUserPools."""
+        return self._request(
             Category.USER_POOL_READ, Operation.LIST_USER_POOLS, lambda: self._api.list_user_pools(token=token)
         )
 
     def tags(self, pool_id: str) -> Mapping[str, str]:
-        """One ListTagsForResource."""
+        """Make a ListTagsForResource request."""
         arn = pool_arn(self._account.target.region, self._account_id(pool_id), pool_id)
-        return self._paced(
+        return self._request(
             Category.USER_POOL_RESOURCE_READ, Operation.LIST_TAGS_FOR_RESOURCE, lambda: self._api.pool_tags(arn)
         )
 
     def _account_id(self, pool_id: str) -> str:
         account_id: str | None = self._account.target.account_id
         if account_id == UNKNOWN_ACCOUNT:
-            account_id = self._described(pool_id).account_id
+            account_id = self._describe(pool_id).account_id
         if account_id is None:
-            raise Malformed(Operation.DESCRIBE_USER_POOL, "no account id in the answer")
+            raise Malformed(Operation.DESCRIBE_USER_POOL, "the response has no account id")
         return account_id
 
 
 class PoolClient(RateLimitedApi):
-    """`exporter.aws.api.PoolReader` over any `CognitoApi`."""
+    """Rate-limited `exporter.aws.api.PoolReader`."""
 
     def __init__(
         self,
@@ -161,39 +158,39 @@ class PoolClient(RateLimitedApi):
         *,
         attributes: frozenset[str],
     ) -> None:
-        """Read one pool; of a device's attributes only `attributes` are kept."""
+        """Read one pool. Devices have only the given attributes."""
         super().__init__(api, pool_id, account, observer, clock, cancelled)
         self._pool_id = pool_id
         self._attributes = attributes
 
     def describe(self) -> PoolDescription:
-        """One DescribeUserPool."""
-        return self._described(self._pool_id)
+        """Make a DescribeUserPool request."""
+        return self._describe(self._pool_id)
 
     def users(self, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
-        """One ListUsers."""
-        return self._paced(
+        """Request a page of ListUsers."""
+        return self._request(
             Category.USER_LIST,
             Operation.LIST_USERS,
             lambda: self._api.list_users(self._pool_id, user_filter=user_filter, token=token),
         )
 
     def users_in_group(self, group: str, *, token: str | None) -> Page[ListedUser]:
-        """One ListUsersInGroup."""
-        return self._paced(
+        """Request a page of ListUsersInGroup."""
+        return self._request(
             Category.USER_LIST,
             Operation.LIST_USERS_IN_GROUP,
             lambda: self._api.list_users_in_group(self._pool_id, group, token=token),
         )
 
     def devices(self, username: str, *, token: str | None, on_send: Callable[[], None]) -> Page[Device]:
-        """One AdminListDevices."""
+        """Request a page of AdminListDevices."""
 
-        def ask() -> Page[Device]:
+        def call() -> Page[Device]:
             on_send()
             return self._api.admin_list_devices(self._pool_id, username, token=token, attributes=self._attributes)
 
-        return self._paced(Category.USER_RESOURCE_READ, Operation.ADMIN_LIST_DEVICES, ask)
+        return self._request(Category.USER_RESOURCE_READ, Operation.ADMIN_LIST_DEVICES, call)
 
 
 def observed(
@@ -201,14 +198,14 @@ def observed(
     observer: RequestObserver,
     clock: Clock,
     operation: Operation,
-    ask: Callable[[], T],
+    call: Callable[[], T],
 ) -> T:
-    """Make one request and tell the observer how it went."""
+    """Make a request and report its duration and result to the observer."""
     started = clock.monotonic()
     reason: Reason | None = None
     attempted = True
     try:
-        return ask()
+        return call()
     except AwsError as error:
         reason, attempted = error.reason, error.attempted
         raise

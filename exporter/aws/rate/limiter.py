@@ -1,9 +1,8 @@
-"""The rate budget: how many requests may leave per second for one account, Region and quota category.
+"""Rate limiter for one account, Region and quota category.
 
-Amazon pools a quota over every caller of the account, so what this program takes it takes from the
-sign-ups of production. The promises, in this order: never more than the configured rate in any
-one-second window; every pool that waits gets the same share; a throttle answer lowers the rate at once,
-and calm restores it slowly.
+AWS shares a quota between all callers of an account, so each request of the exporter leaves less for production
+sign-ins. Guarantees: never more than the configured rate in any one-second window; waiting pools get equal shares; a
+throttled request lowers the rate at once, and it recovers gradually.
 """
 
 from __future__ import annotations
@@ -16,39 +15,39 @@ from exporter.clock import Clock
 from exporter.errors import Cancelled
 
 MAX_LATE_SECONDS = 0.005
-"""Seconds by which a turn may be taken late and the next still keep its own time.
+"""Delay with which a slot can be used without moving the following slots.
 
-A turn taken later than that moves all that follow: turns are lost rather than caught up in a burst.
+A longer delay moves them: missed slots are lost instead of used in a burst.
 """
 
 SPACING_MARGIN = 0.013
-"""Share of the rate given up, so that late turns and jitter on the wire still fit one second.
+"""Fraction of the rate that is not used, so that late slots and network jitter still fit one second.
 
-Turns stand (1 + SLACK) / rate apart. Rate + 1 turns then span 1 + SLACK seconds; LATENESS of that may be
-lost to a late first turn, the rest to differences in the time that two requests take to arrive.
+Slots are (1 + SPACING_MARGIN) / rate seconds apart, so rate + 1 slots span 1 + SPACING_MARGIN seconds. The first slot
+can be late by MAX_LATE_SECONDS of that; the rest covers different network latencies of two requests.
 """
 
 BACKOFF_FACTOR = 0.7
-"""A throttled second multiplies the rate by this."""
+"""Factor for the rate after throttling."""
 
-FLOOR_SHARE = 0.1
-"""The rate never falls below this share of the configured one: something must notice that calm returned."""
+MIN_RATE_FRACTION = 0.1
+"""Lower limit of the rate, as a fraction of the configured rate. Some requests are needed to detect recovery."""
 
-CALM_SECONDS = 1.0
-"""The rate falls at most once in so long, and does not recover for so long after a throttle answer: answers to
-requests sent before the change say nothing about the new rate."""
+COOLDOWN_SECONDS = 1.0
+"""Minimum time between two reductions, and between throttling and recovery. Responses to requests that were sent before
+a reduction say nothing about the new rate."""
 
-RECOVERY_SHARE = 0.05
-"""Share of the configured rate regained per second of calm: ten to a hundred per cent in 18 seconds."""
+RECOVERY_FRACTION = 0.05
+"""Fraction of the configured rate that is regained per second: from 10 % to 100 % in 18 seconds."""
 
 CANCEL_CHECK_SECONDS = 0.2
 
 METER_SECONDS = 5.0
-"""The rate in use is counted over so long."""
+"""Window over which the used rate is measured."""
 
 
 class RateLimiter:
-    """Lets one request go at a time; safe to use from many threads."""
+    """Rate limiter that admits one request per slot. Thread-safe."""
 
     def __init__(self, rate: float, clock: Clock) -> None:
         """Allow `rate` requests per second."""
@@ -57,7 +56,8 @@ class RateLimiter:
         self._queue = _FairQueue(self._lock)
         self._configured = rate
         self._current = rate
-        self._next_turn = float("-inf")
+        self.next_slot = float("-inf")
+        """Time of the next slot in monotonic seconds."""
         self._throttled_at = float("-inf")
         self._lowered_at = float("-inf")
         self._adjusted_at = clock.monotonic()
@@ -65,110 +65,108 @@ class RateLimiter:
 
     @property
     def configured(self) -> float:
-        """Requests per second that the configuration allows."""
+        """Configured rate in requests per second."""
         return self._configured
 
     @property
     def current(self) -> float:
-        """Requests per second at the moment: lower than configured after throttling."""
+        """Current rate in requests per second; lower than the configured rate after throttling."""
         with self._lock:
-            return self._recovered(self._clock.monotonic())
+            return self._recover(self._clock.monotonic())
 
     @property
     def used(self) -> float:
-        """Requests per second that took their turn in the last METER_SECONDS."""
+        """Admitted requests per second over the last METER_SECONDS."""
         with self._lock:
             return self._meter.rate(self._clock.monotonic())
 
     def configure(self, rate: float) -> None:
-        """Allow another rate from now on; how far throttling has lowered it stays in proportion."""
+        """Change the configured rate. The current rate keeps its proportion to it."""
         with self._lock:
-            self._current = self._recovered(self._clock.monotonic()) * rate / self._configured
+            self._current = self._recover(self._clock.monotonic()) * rate / self._configured
             self._configured = rate
 
     def acquire(self, key: str, cancelled: Callable[[], bool]) -> float:
-        """Wait for a turn and return the seconds waited; keys that wait get turns in equal numbers.
+        """Wait for a slot and return the time waited in seconds. Keys are served round-robin.
 
-        Raises `Cancelled` soon after `cancelled` says so.
+        Raises `Cancelled` within CANCEL_CHECK_SECONDS after `cancelled` returns true.
         """
         arrived = self._clock.monotonic()
         with self._lock:
             waiter = self._queue.join(key)
             try:
-                now = self._wait_for_turn(waiter, cancelled)
-                self._take_turn(now)
+                now = self._wait_for_slot(waiter, cancelled)
+                slot = self.next_slot if now - self.next_slot <= MAX_LATE_SECONDS else now
+                self.next_slot = slot + (1 + SPACING_MARGIN) / self._recover(now)
+                self._meter.count(now)
             finally:
                 self._queue.leave(waiter)
         return now - arrived
 
-    def throttled(self) -> None:
-        """AWS has refused a request of this category because of its rate."""
+    def on_throttle(self) -> None:
+        """Lower the rate after AWS has throttled a request."""
         with self._lock:
             now = self._clock.monotonic()
-            current = self._recovered(now)
-            if now - self._lowered_at >= CALM_SECONDS:
-                self._current = max(current * BACKOFF_FACTOR, self._configured * FLOOR_SHARE)
+            current = self._recover(now)
+            if now - self._lowered_at >= COOLDOWN_SECONDS:
+                self._current = max(current * BACKOFF_FACTOR, self._configured * MIN_RATE_FRACTION)
                 self._lowered_at = now
             self._throttled_at = self._adjusted_at = now
 
-    def _wait_for_turn(self, waiter: _Waiter, cancelled: Callable[[], bool]) -> float:
+    def _wait_for_slot(self, waiter: _Waiter, cancelled: Callable[[], bool]) -> float:
         while True:
             if cancelled():
-                raise Cancelled("told to stop while waiting for the rate budget")
+                raise Cancelled("canceled while waiting for the rate limiter")
             now = self._clock.monotonic()
             if not self._queue.is_first(waiter):
                 waiter.wake.wait(CANCEL_CHECK_SECONDS)
-            elif now < self._next_turn:
-                waiter.wake.wait(min(self._next_turn - now, CANCEL_CHECK_SECONDS))
+            elif now < self.next_slot:
+                waiter.wake.wait(min(self.next_slot - now, CANCEL_CHECK_SECONDS))
             else:
                 return now
 
-    def _take_turn(self, now: float) -> None:
-        due = self._next_turn if now - self._next_turn <= MAX_LATE_SECONDS else now
-        self._next_turn = due + (1 + SPACING_MARGIN) / self._recovered(now)
-        self._meter.count(now)
-
-    def _recovered(self, now: float) -> float:
-        calm_since = max(self._adjusted_at, self._throttled_at + CALM_SECONDS)
-        if now > calm_since:
-            regained = self._configured * RECOVERY_SHARE * (now - calm_since)
+    def _recover(self, now: float) -> float:
+        """Update and return the current rate."""
+        recovering_since = max(self._adjusted_at, self._throttled_at + COOLDOWN_SECONDS)
+        if now > recovering_since:
+            regained = self._configured * RECOVERY_FRACTION * (now - recovering_since)
             self._current = min(self._configured, self._current + regained)
             self._adjusted_at = now
         return self._current
 
 
 class _Meter:
-    """How many turns were taken lately, from two counts: of the stretch under way, and of the one before.
+    """Counts events in the current and in the previous window.
 
-    The older one counts for the part of it that still lies within the last METER_SECONDS.
+    The previous count is weighted with the part of its window that is within the last METER_SECONDS.
     """
 
-    __slots__ = ("_before", "_began", "_count")
+    __slots__ = ("_count", "_previous", "_started")
 
     def __init__(self, now: float) -> None:
-        self._began = now
-        self._before = 0
+        self._started = now
+        self._previous = 0
         self._count = 0
 
     def count(self, now: float) -> None:
-        self._move_on(now)
+        self._advance(now)
         self._count += 1
 
     def rate(self, now: float) -> float:
-        self._move_on(now)
-        part = 1 - (now - self._began) / METER_SECONDS
-        return (self._before * part + self._count) / METER_SECONDS
+        self._advance(now)
+        weight = 1 - (now - self._started) / METER_SECONDS
+        return (self._previous * weight + self._count) / METER_SECONDS
 
-    def _move_on(self, now: float) -> None:
-        stretches = int((now - self._began) / METER_SECONDS)
-        if stretches:
-            self._before = self._count if stretches == 1 else 0
+    def _advance(self, now: float) -> None:
+        windows = int((now - self._started) / METER_SECONDS)
+        if windows:
+            self._previous = self._count if windows == 1 else 0
             self._count = 0
-            self._began += stretches * METER_SECONDS
+            self._started += windows * METER_SECONDS
 
 
 class _Waiter:
-    """One thread that waits for its turn."""
+    """Thread that waits for a slot."""
 
     __slots__ = ("key", "wake")
 
@@ -178,7 +176,7 @@ class _Waiter:
 
 
 class _FairQueue:
-    """Waiters in turns of their keys, first come first served within a key; the caller holds the lock."""
+    """Queue that serves keys round-robin, and the waiters of a key in order of arrival. The caller holds the lock."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
@@ -197,11 +195,11 @@ class _FairQueue:
         return self._keys[0] == waiter.key and self._waiters[waiter.key][0] is waiter
 
     def leave(self, waiter: _Waiter) -> None:
-        """Take the waiter out, wherever it stands, and wake the one who is first now."""
-        of_key = self._waiters[waiter.key]
+        """Remove a waiter from any position, and wake the first waiter."""
+        waiters = self._waiters[waiter.key]
         was_first = self.is_first(waiter)
-        of_key.remove(waiter)
-        if not of_key:
+        waiters.remove(waiter)
+        if not waiters:
             del self._waiters[waiter.key]
             self._keys.remove(waiter.key)
         elif was_first:

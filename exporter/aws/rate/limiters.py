@@ -1,4 +1,4 @@
-"""The rate budgets of every account and Region in use, and the quotas that they are shares of."""
+"""Rate limiters of all accounts and Regions, and their quotas."""
 
 from __future__ import annotations
 
@@ -13,99 +13,99 @@ from exporter.config.settings import Share
 from exporter.observers import Target
 
 Rates = Mapping[str, float | Share]
-"""By quota category: requests per second for the whole deployment, or a share of what AWS grants."""
+"""Rate per quota category: requests per second over all shards, or a share of the quota."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimiterState:
-    """One rate budget as it is now, in requests per second."""
+    """State of a rate limiter. Rates are in requests per second."""
 
     target: Target
     category: Category
     configured: float
     current: float
     quota: float
-    """What AWS grants all callers together."""
+    """Quota of the account."""
     provisioned: bool
-    """Whether AWS has told the quota; else it is the documented default."""
+    """True if the quota was read from AWS, false if it is the documented default."""
     used: float = 0.0
-    """What was asked of AWS in the last seconds."""
+    """Recent rate of requests."""
 
 
 @dataclass(slots=True)
-class _OfTarget:
-    """The budgets of one account and Region, and how many connections spend them."""
+class _TargetLimiters:
+    """Rate limiters of one account and Region."""
 
     rate_limiters: dict[Category, RateLimiter]
     quotas: dict[Category, float] = field(default_factory=dict)
-    """As AWS has told them."""
-    connections: int = 0
+    """Quotas that were read from AWS."""
+    clients: int = 0
+    """Number of clients that use the rate limiters."""
 
 
 class RateLimiters:
-    """One budget per account, Region and category; shared by all pools in them."""
+    """Rate limiters per account, Region and category."""
 
     def __init__(self, rates: Rates, clock: Clock, *, shards: int = 1) -> None:
-        """Each of `shards` processes takes an equal part of the rates."""
+        """Divide the rates equally between `shards` processes."""
         self._rates = dict(rates)
         self._clock = clock
         self._shards = shards
         self._lock = threading.Lock()
-        self._targets: dict[Target, _OfTarget] = {}
+        self._targets: dict[Target, _TargetLimiters] = {}
 
     def use(self, target: Target) -> Mapping[Category, RateLimiter]:
-        """One more connection spends this target's quota: its budgets, which all of them share."""
+        """Add a client to a target and return the rate limiters, which all clients of the target share."""
         with self._lock:
             if target not in self._targets:
                 rate_limiters = {c: RateLimiter(self._rate(c, DEFAULT_QUOTAS[c]), self._clock) for c in Category}
-                self._targets[target] = _OfTarget(rate_limiters)
-            self._targets[target].connections += 1
+                self._targets[target] = _TargetLimiters(rate_limiters)
+            self._targets[target].clients += 1
             return self._targets[target].rate_limiters
 
     def rename(self, unknown: Target, known: Target) -> Mapping[Category, RateLimiter]:
-        """The account of a connection became known: its budgets from now on.
+        """Move a client to the target with the account id, and return the rate limiters.
 
-        They go on as they were, with who waits in them and what AWS has told, unless the account has budgets
-        already or another unnamed connection goes on with these.
+        The rate limiters are kept, with their state, waiting requests and quotas, unless the account has rate limiters
+        already or another client still uses these.
         """
         with self._lock:
-            alone = self._targets[unknown].connections == 1
-            if alone and known not in self._targets:
+            if self._targets[unknown].clients == 1 and known not in self._targets:
                 self._targets[known] = self._targets.pop(unknown)
                 return self._targets[known].rate_limiters
         self.release(unknown)
         return self.use(known)
 
     def release(self, target: Target) -> None:
-        """One connection less; the budgets go with the last."""
+        """Remove a client, and the rate limiters with the last client."""
         with self._lock:
-            self._targets[target].connections -= 1
-            if not self._targets[target].connections:
+            self._targets[target].clients -= 1
+            if not self._targets[target].clients:
                 del self._targets[target]
 
     def shared_categories(self) -> tuple[Category, ...]:
-        """The categories whose rate is a share of the quota, so that the quota must be known."""
+        """Return the categories whose rate is a share of the quota."""
         return tuple(category for category in Category if isinstance(self._rates[category], Share))
 
     def set_quota(self, target: Target, category: Category, quota: float) -> None:
-        """AWS has told how many requests per second it grants; a rate that is a share of them follows."""
+        """Set the quota of an account in requests per second, and update a rate that is a share of it."""
         with self._lock:
-            of_target = self._targets.get(target)
-            if of_target is not None:
-                of_target.quotas[category] = quota
-                of_target.rate_limiters[category].configure(self._rate(category, quota))
+            entry = self._targets.get(target)
+            if entry is not None:
+                entry.quotas[category] = quota
+                entry.rate_limiters[category].configure(self._rate(category, quota))
 
     def configure(self, rates: Rates) -> None:
-        """Use other rates from now on."""
+        """Apply other rates."""
         with self._lock:
             self._rates = dict(rates)
-            for of_target in self._targets.values():
-                for category, limiter in of_target.rate_limiters.items():
-                    quota = of_target.quotas.get(category, DEFAULT_QUOTAS[category])
+            for entry in self._targets.values():
+                for category, limiter in entry.rate_limiters.items():
+                    quota = entry.quotas.get(category, DEFAULT_QUOTAS[category])
                     limiter.configure(self._rate(category, quota))
 
     def states(self) -> tuple[RateLimiterState, ...]:
-        """Every budget as it is now."""
+        """Return the state of all rate limiters."""
         with self._lock:
             known = [(target, dict(one.rate_limiters), dict(one.quotas)) for target, one in self._targets.items()]
         return tuple(

@@ -8,7 +8,8 @@ from typing import TextIO
 import click
 
 from exporter.aws.permissions import AccessNeed, access_needs
-from exporter.aws.sessions import ApiFactory, AwsApis
+from exporter.aws.sessions import AwsApis
+from exporter.aws.targets import ApiFactory
 from exporter.clock import Clock, SystemClock
 from exporter.commands.check.preflight import Finding, PoolAccess, fault_of_target, preflight
 from exporter.commands.discovery import resolve_discovery

@@ -13,7 +13,8 @@ import click
 
 from exporter.aws.api import Category, Operation
 from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS
-from exporter.aws.sessions import ApiFactory, AwsApis
+from exporter.aws.sessions import AwsApis
+from exporter.aws.targets import ApiFactory
 from exporter.clock import Clock, SystemClock
 from exporter.commands.check.preflight import no_such_pool
 from exporter.commands.discovery import resolve_discovery

@@ -9,7 +9,8 @@ from typing import BinaryIO, TextIO
 
 import click
 
-from exporter.aws.sessions import ApiFactory, AwsApis
+from exporter.aws.sessions import AwsApis
+from exporter.aws.targets import ApiFactory
 from exporter.clock import Clock, SystemClock
 from exporter.commands.discovery import resolve_discovery
 from exporter.commands.identify import label_identity

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exporter.aws.model_mapping import MAX_TEXT
+from exporter.aws.lean.responses import MAX_TEXT
 from tests.acceptance.faults.watch import becomes
 from tests.harness import FAST_RETRIES, Log, Page, Program, config, pool, serving, serving_program
 from tests.integration.lean_server import Reply, Request, aws

@@ -8,34 +8,34 @@ from exporter.aws.error_mapping import from_exception
 from exporter.errors import ErrorAction, Reason
 
 
-def answer(code: str, status: int = 400, operation: str = "AdminListDevices") -> boto.ClientError:
+def client_error(code: str, status: int = 400, operation: str = "AdminListDevices") -> boto.ClientError:
     message = "User: arn:aws:iam::123456789012:user/alice is not authorized"
     response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return boto.ClientError(response, operation)  # type: ignore[arg-type] # less metadata than AWS sends
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "reason", "verdict"),
+    ("code", "status", "reason", "action"),
     [
         ("TooManyRequestsException", 400, Reason.THROTTLED, ErrorAction.RETRY),
         ("ThrottlingException", 400, Reason.THROTTLED, ErrorAction.RETRY),
-        ("Unheard", 429, Reason.THROTTLED, ErrorAction.RETRY),
+        ("Unknown", 429, Reason.THROTTLED, ErrorAction.RETRY),
         ("AccessDeniedException", 400, Reason.DENIED, ErrorAction.STOP_POOL),
         ("NotAuthorizedException", 400, Reason.DENIED, ErrorAction.STOP_POOL),
         ("ExpiredTokenException", 400, Reason.CREDENTIALS, ErrorAction.RETRY),
         ("UnrecognizedClientException", 400, Reason.CREDENTIALS, ErrorAction.RETRY),
         ("InternalErrorException", 500, Reason.SERVER_ERROR, ErrorAction.RETRY),
-        ("Unheard", 503, Reason.SERVER_ERROR, ErrorAction.RETRY),
+        ("Unknown", 503, Reason.SERVER_ERROR, ErrorAction.RETRY),
         ("", 500, Reason.SERVER_ERROR, ErrorAction.RETRY),
         ("InvalidParameterException", 400, Reason.INVALID_REQUEST, ErrorAction.SKIP_USER),
         ("InvalidUserPoolConfigurationException", 400, Reason.TRACKING_OFF, ErrorAction.STOP_POOL),
         ("UserNotFoundException", 400, Reason.NOT_FOUND, ErrorAction.SKIP_USER),
         ("ResourceNotFoundException", 400, Reason.NOT_FOUND, ErrorAction.STOP_POOL),
-        ("Unheard", 400, Reason.OTHER, ErrorAction.RETRY),
+        ("Unknown", 400, Reason.OTHER, ErrorAction.RETRY),
     ],
 )
-def test_what_aws_answers(code: str, status: int, reason: Reason, action: ErrorAction) -> None:
-    error = from_exception("AdminListDevices", answer(code, status))
+def test_error_code_maps_to_reason_and_action(code: str, status: int, reason: Reason, action: ErrorAction) -> None:
+    error = from_exception("AdminListDevices", client_error(code, status))
     assert (error.reason, error.action) == (reason, action)
 
 
@@ -57,21 +57,23 @@ def test_what_aws_answers(code: str, status: int, reason: Reason, action: ErrorA
         (MemoryError(), Reason.OTHER),
     ],
 )
-def test_what_botocore_raises(raised: Exception, reason: Reason) -> None:
+def test_library_exception_maps_to_reason(raised: Exception, reason: Reason) -> None:
     assert from_exception("ListUsers", raised).reason is reason
 
 
-def test_the_text_names_operation_and_code_and_nothing_of_the_message() -> None:
-    assert str(from_exception("AdminListDevices", answer("AccessDeniedException"))) == (
+def test_error_text_has_operation_and_code_but_no_message() -> None:
+    assert str(from_exception("AdminListDevices", client_error("AccessDeniedException"))) == (
         "AdminListDevices: AccessDeniedException"
     )
 
 
-def test_a_role_that_cannot_be_assumed_is_named_as_such() -> None:
-    error = from_exception("ListUsers", answer("AccessDenied", 403, operation="AssumeRole"))
+def test_error_of_assume_role_names_both_operations() -> None:
+    error = from_exception("ListUsers", client_error("AccessDenied", 403, operation="AssumeRole"))
     assert str(error) == "ListUsers (AssumeRole): AccessDenied"
     assert error.reason is Reason.DENIED
 
 
-def test_a_code_that_aws_did_not_write_is_not_repeated() -> None:
-    assert str(from_exception("ListUsers", answer('x\n"evil', 500, operation="ListUsers"))) == "ListUsers: HTTP 500"
+def test_error_code_of_another_form_is_not_repeated() -> None:
+    assert (
+        str(from_exception("ListUsers", client_error('x\n"evil', 500, operation="ListUsers"))) == "ListUsers: HTTP 500"
+    )

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, CognitoApi
 from exporter.aws.rate.limiters import RateLimiters
-from exporter.aws.sessions import TargetClients
+from exporter.aws.targets import TargetClients
 from exporter.collect.discovery import Discovery
 from exporter.collect.pool_search import DiscoveryCompleteness
 from exporter.collect.pools import PoolManager

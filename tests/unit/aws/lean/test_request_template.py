@@ -1,4 +1,4 @@
-"""What is learnt from botocore, held against what botocore really sends."""
+"""Request templates, compared with the requests that botocore sends."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def client(region: str = "eu-west-1", **options: Any) -> Any:
 
 
 def sent(cognito: Any, operation: Operation) -> AWSPreparedRequest:
-    """The request that botocore makes, caught before it is sent."""
+    """Return the request that botocore makes, stopped before it is sent."""
     caught: list[AWSPreparedRequest] = []
 
     def catch(request: AWSPreparedRequest, **_: Any) -> Any:
         caught.append(request)
         response = AWSResponse(request.url, 200, HTTPHeaders(), None)
-        response._content = b"{}"  # type: ignore[attr-defined] # botocore's place for a body that was read
+        response._content = b"{}"  # type: ignore[attr-defined] # attribute of botocore for a body that was read
         return response
 
     cognito.meta.events.register("before-send", catch)
-    method, wanted = CALLS[operation]
-    getattr(cognito, method)(**wanted)
+    method, parameters = CALLS[operation]
+    getattr(cognito, method)(**parameters)
     cognito.meta.events.unregister("before-send", catch)
     return caught[0]
 
@@ -56,28 +56,28 @@ def sent(cognito: Any, operation: Operation) -> AWSPreparedRequest:
         ("cn-north-1", {}),
     ],
 )
-def test_address_headers_and_scope_are_those_of_boto3(region: str, options: dict[str, Any]) -> None:
+def test_template_has_url_headers_and_scope_of_boto3(region: str, options: dict[str, Any]) -> None:
     cognito = client(region, **options)
-    for operation, found in capture_templates(cognito).items():
-        really = sent(cognito, operation)
-        assert found.url == really.url
-        for name, value in found.headers.items():
-            assert really.headers[name] in {value, value.encode()}, name
-        assert {"X-Amz-Target", "Content-Type", "User-Agent"} <= found.headers.keys()
-        assert f"/{found.region}/{found.service}/aws4_request".encode() in really.headers["Authorization"]
+    for operation, template in capture_templates(cognito).items():
+        request = sent(cognito, operation)
+        assert template.url == request.url
+        for name, value in template.headers.items():
+            assert request.headers[name] in {value, value.encode()}, name
+        assert {"X-Amz-Target", "Content-Type", "User-Agent"} <= template.headers.keys()
+        assert f"/{template.region}/{template.service}/aws4_request".encode() in request.headers["Authorization"]
 
 
-def test_every_operation_has_a_prototype() -> None:
+def test_each_operation_has_a_template() -> None:
     assert capture_templates(client()).keys() == CALLS.keys()
 
 
-def test_the_user_agent_names_this_program_beside_botocore() -> None:
+def test_user_agent_names_the_exporter_and_botocore() -> None:
     agent = capture_templates(client())[Operation.LIST_USERS].headers["User-Agent"]
     assert "Botocore" in agent
     assert "cognito-device-exporter/1" in agent
 
 
-def test_nothing_is_sent_and_the_client_works_as_before() -> None:
+def test_capture_sends_nothing_and_does_not_change_the_client() -> None:
     cognito = client()
     requests: list[Any] = []
     cognito.meta.events.register("before-send", lambda **event: requests.append(event))

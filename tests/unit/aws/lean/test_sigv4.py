@@ -1,4 +1,4 @@
-"""The signature, held against botocore's own signer."""
+"""Signatures, compared with those of botocore."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size
 
 
 def by_botocore(url: str, body: bytes, credentials: ReadOnlyCredentials, region: str) -> tuple[str, float]:
-    """The Authorization header, and the moment that botocore took for it."""
+    """Return the Authorization header, and the time that botocore used for it."""
     request = AWSRequest("POST", url, headers=HEADERS, data=body)
     SigV4Auth(credentials, "cognito-idp", region).add_auth(request)
-    moment = datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return request.headers["Authorization"], timegm(moment.utctimetuple())
+    timestamp = datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return request.headers["Authorization"], timegm(timestamp.utctimetuple())
 
 
 @given(
@@ -50,25 +50,25 @@ def by_botocore(url: str, body: bytes, credentials: ReadOnlyCredentials, region:
     st.none() | PRINTABLE,
     st.sampled_from(["eu-west-1", "us-gov-west-1", "aws-global"]),
 )
-def test_the_signature_is_the_one_that_botocore_makes(
+def test_signature_equals_that_of_botocore(
     url: str, body: bytes, key: str, secret: str, token: str | None, region: str
 ) -> None:
     credentials = ReadOnlyCredentials(key, secret, token)
-    expected, moment = by_botocore(url, body, credentials, region)
-    headers = Signer(RequestTemplate(url, HEADERS, "cognito-idp", region)).headers(body, credentials, moment + 0.7)
+    expected, timestamp = by_botocore(url, body, credentials, region)
+    headers = Signer(RequestTemplate(url, HEADERS, "cognito-idp", region)).headers(body, credentials, timestamp + 0.7)
     assert headers["authorization"] == expected
     assert headers.get("x-amz-security-token") == token
 
 
-def test_the_key_follows_the_day_and_the_secret() -> None:
-    prototype = RequestTemplate(URL, HEADERS, "cognito-idp", "eu-west-1")
-    signer = Signer(prototype)
+def test_signing_key_changes_with_day_and_secret() -> None:
+    template = RequestTemplate(URL, HEADERS, "cognito-idp", "eu-west-1")
+    signer = Signer(template)
     for secret, now in (("one", 1e9), ("two", 1e9), ("two", 1e9 + 86_400), ("one", 1e9)):
         credentials = ReadOnlyCredentials("AKIA", secret, None)
-        assert signer.headers(b"{}", credentials, now) == Signer(prototype).headers(b"{}", credentials, now)
+        assert signer.headers(b"{}", credentials, now) == Signer(template).headers(b"{}", credentials, now)
 
 
-def test_the_user_agent_which_a_proxy_may_change_is_sent_unsigned() -> None:
+def test_user_agent_is_sent_unsigned() -> None:
     signer = Signer(RequestTemplate(URL, HEADERS, "cognito-idp", "eu-west-1"))
     headers = signer.headers(b"{}", ReadOnlyCredentials("AKIA", "s", None), 1e9)
     assert headers["user-agent"] == "Boto3/1 two spaces"

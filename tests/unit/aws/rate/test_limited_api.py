@@ -20,12 +20,12 @@ FIREFOX = Device("key", attributes=(("device_name", "Firefox"), ("last_ip_used",
 
 
 def nothing() -> None:
-    """The request departs, and nobody minds."""
+    """Do nothing."""
 
 
-Ask = Callable[[PoolReader], object]
+Call = Callable[[PoolReader], object]
 
-METHODS: tuple[tuple[Ask, Operation, Category], ...] = (
+METHODS: tuple[tuple[Call, Operation, Category], ...] = (
     (lambda reader: reader.describe(), Operation.DESCRIBE_USER_POOL, Category.USER_POOL_READ),
     (lambda reader: reader.users(user_filter=None, token=None), Operation.LIST_USERS, Category.USER_LIST),
     (lambda reader: reader.users_in_group("staff", token=None), Operation.LIST_USERS_IN_GROUP, Category.USER_LIST),
@@ -35,11 +35,11 @@ METHODS: tuple[tuple[Ask, Operation, Category], ...] = (
         Category.USER_RESOURCE_READ,
     ),
 )
-EVERY_METHOD = pytest.mark.parametrize(("ask", "operation", "category"), METHODS)
+EVERY_METHOD = pytest.mark.parametrize(("call", "operation", "category"), METHODS)
 
 
-class Counting(RateLimiter):
-    """A budget that remembers who took turns."""
+class RecordingLimiter(RateLimiter):
+    """Rate limiter that records the keys of admitted requests."""
 
     def __init__(self) -> None:
         super().__init__(10_000, SystemClock())
@@ -51,26 +51,26 @@ class Counting(RateLimiter):
         return waited
 
 
-class CountingAccount(FakeAccount):
-    """An account with a counting budget per category."""
+class RecordingAccount(FakeAccount):
+    """Account with a recording rate limiter per category."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.counting: Mapping[Category, Counting] = {category: Counting() for category in Category}
+        self.recording: Mapping[Category, RecordingLimiter] = {category: RecordingLimiter() for category in Category}
 
-    def limiter(self, category: Category) -> Counting:
-        return self.counting[category]
+    def limiter(self, category: Category) -> RecordingLimiter:
+        return self.recording[category]
 
-    def turns(self) -> dict[Category, list[str]]:
-        return {category: limiter.keys for category, limiter in self.counting.items() if limiter.keys}
+    def admitted(self) -> dict[Category, list[str]]:
+        return {category: limiter.keys for category, limiter in self.recording.items() if limiter.keys}
 
 
 class Read:
-    """A reader over the fake, and everything around it."""
+    """Reader over the fake, with its collaborators."""
 
     def __init__(self, *attributes: str) -> None:
         self.api = FakeCognito({POOL: FakePool(users={"ann": (FIREFOX,)}, groups={"staff": ["ann"]})})
-        self.account = CountingAccount()
+        self.account = RecordingAccount()
         self.observer = RecordingObserver()
         self.stopped = threading.Event()
         self.reader = PoolClient(
@@ -88,14 +88,12 @@ class Read:
 
 
 @EVERY_METHOD
-def test_a_call_takes_one_turn_of_its_category_and_is_told_once(
-    ask: Ask, operation: Operation, category: Category
-) -> None:
+def test_request_is_admitted_and_reported_once(call: Call, operation: Operation, category: Category) -> None:
     read = Read()
-    ask(read.reader)
-    assert read.account.turns() == {category: [POOL]}
+    call(read.reader)
+    assert read.account.admitted() == {category: [POOL]}
     assert read.api.calls == {operation: 1}
-    # A description names the account, and is already counted under that name.
+    # A description contains the account id, and is counted under it.
     account = ACCOUNT if operation is Operation.DESCRIBE_USER_POOL else "unknown"
     assert read.observer.heard == {
         ("waited", "unknown", category): 1,
@@ -106,20 +104,20 @@ def test_a_call_takes_one_turn_of_its_category_and_is_told_once(
 
 @EVERY_METHOD
 @pytest.mark.parametrize("kind", [Throttled, ServerError, Denied])
-def test_a_call_that_fails_is_told_once_with_its_reason(
-    ask: Ask, operation: Operation, category: Category, kind: type[AwsError]
+def test_failed_request_is_reported_once_with_its_reason(
+    call: Call, operation: Operation, category: Category, kind: type[AwsError]
 ) -> None:
     read = Read()
     read.fail(kind(operation, "Code"))
     with pytest.raises(kind):
-        ask(read.reader)
+        call(read.reader)
     assert read.observer.heard["request", "unknown", operation, kind.reason, "True"] == 1
     assert read.observer.heard.total() == 2
-    assert read.account.turns() == {category: [POOL]}
+    assert read.account.admitted() == {category: [POOL]}
     assert read.reader.request_counts() == RequestCounts(calls=1, throttled=int(kind is Throttled))
 
 
-def test_a_call_that_never_left_is_told_as_such() -> None:
+def test_request_that_was_not_sent_is_reported_as_such() -> None:
     read = Read()
     error = CredentialsFault(Operation.LIST_USERS, "NoCredentialsError")
     error.attempted = False
@@ -130,65 +128,63 @@ def test_a_call_that_never_left_is_told_as_such() -> None:
 
 
 @EVERY_METHOD
-def test_a_throttle_answer_lowers_the_budget_of_its_category_and_no_other(
-    ask: Ask, operation: Operation, category: Category
-) -> None:
+def test_throttling_lowers_the_rate_of_its_category_only(call: Call, operation: Operation, category: Category) -> None:
     read = Read()
     read.fail(Throttled(operation, "TooManyRequestsException"))
     with pytest.raises(Throttled):
-        ask(read.reader)
-    lowered = {c for c, limiter in read.account.counting.items() if limiter.current <= 10_000 * BACKOFF_FACTOR}
+        call(read.reader)
+    lowered = {c for c, limiter in read.account.recording.items() if limiter.current <= 10_000 * BACKOFF_FACTOR}
     assert lowered == {category}
 
 
 @EVERY_METHOD
-def test_told_to_stop_before_its_turn_a_call_is_not_made(ask: Ask, operation: Operation, category: Category) -> None:
+def test_canceled_request_is_not_made(call: Call, operation: Operation, category: Category) -> None:
     read = Read()
     read.stopped.set()
     with pytest.raises(Cancelled):
-        ask(read.reader)
+        call(read.reader)
     assert read.api.calls[operation] == 0
     assert read.observer.heard.total() == 0
-    assert read.account.counting[category].keys == []
+    assert read.account.recording[category].keys == []
     assert read.reader.request_counts() == RequestCounts(calls=0, throttled=0)
 
 
-def test_a_request_departs_once_its_turn_has_come_and_not_before() -> None:
+def test_on_send_is_not_called_before_admission() -> None:
     api = FakeCognito({POOL: FakePool(users={"ann": ()})})
     account = FakeAccount(rate=0.5)
     account.limiter(Category.USER_RESOURCE_READ).acquire("another pool", lambda: False)
     stopped, on_send = threading.Event(), threading.Event()
     reader = PoolClient(api, POOL, account, RecordingObserver(), SystemClock(), stopped.is_set, attributes=frozenset())
 
-    def ask() -> None:
+    def read_devices() -> None:
         with pytest.raises(Cancelled):
             reader.devices("ann", token=None, on_send=on_send.set)
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    line = account.limiter(Category.USER_RESOURCE_READ)._queue._keys
-    assert eventually(lambda: POOL in line)
+    thread = threading.Thread(target=read_devices)
+    thread.start()
+    queue = account.limiter(Category.USER_RESOURCE_READ)._queue._keys
+    assert eventually(lambda: POOL in queue)
     assert not on_send.is_set()
     stopped.set()
-    asking.join(5)
+    thread.join(5)
     assert not on_send.is_set()
     assert api.calls.total() == 0
 
 
-def test_the_request_departs_before_the_answer_comes() -> None:
+def test_on_send_is_called_before_the_request() -> None:
     read = Read()
     order = itertools.count()
-    moments: dict[str, int] = {}
+    events: dict[str, int] = {}
 
-    def note(_operation: Operation, _subject: str) -> None:
-        moments["asked"] = next(order)
+    def record(_operation: Operation, _subject: str) -> None:
+        events["request"] = next(order)
 
-    read.api.fault = note
-    read.reader.devices("ann", token=None, on_send=lambda: moments.update(on_send=next(order)))
-    assert moments == {"departed": 0, "asked": 1}
+    read.api.fault = record
+    read.reader.devices("ann", token=None, on_send=lambda: events.update(on_send=next(order)))
+    assert events == {"on_send": 0, "request": 1}
 
 
-def test_a_description_names_the_account_of_all_later_calls() -> None:
+def test_description_sets_the_account_of_later_requests() -> None:
     read = Read()
     read.reader.describe()
     assert read.account.target == Target(ACCOUNT, "eu-west-1")
@@ -196,14 +192,14 @@ def test_a_description_names_the_account_of_all_later_calls() -> None:
     assert read.observer.heard["request", ACCOUNT, "ListUsers", "None", "True"] == 1
 
 
-def test_of_the_attributes_of_devices_only_those_asked_for_are_kept() -> None:
+def test_devices_have_only_the_wanted_attributes() -> None:
     (device,) = Read("device_name").reader.devices("ann", token=None, on_send=nothing).items
     assert device.attributes == (("device_name", "Firefox"),)
 
 
-def test_what_was_asked_is_added_up_over_threads() -> None:
+def test_request_counts_are_summed_over_threads() -> None:
     read = Read()
-    threads = [threading.Thread(target=lambda: [ask(read.reader) for ask, *_ in METHODS]) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: [call(read.reader) for call, *_ in METHODS]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

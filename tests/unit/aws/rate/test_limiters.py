@@ -19,101 +19,101 @@ def rate_limiters(shards: int = 1, **changed: float | Share) -> RateLimiters:
     return RateLimiters(rates, SystemClock(), shards=shards)
 
 
-def configured(of: RateLimiters, category: Category) -> tuple[float, float, bool]:
-    (state,) = (state for state in of.states() if state.category is category)
+def configured(limiters: RateLimiters, category: Category) -> tuple[float, float, bool]:
+    (state,) = (state for state in limiters.states() if state.category is category)
     return state.configured, state.quota, state.provisioned
 
 
-def test_a_share_is_of_the_documented_default_until_aws_tells_the_quota() -> None:
-    some = rate_limiters(UserResourceRead=Share(0.2))
-    some.use(TARGET)
-    assert configured(some, READ) == (0.2 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
-    some.set_quota(TARGET, READ, 400)
-    assert configured(some, READ) == (80, 400, True)
+def test_share_uses_the_default_quota_until_it_is_known() -> None:
+    limiters = rate_limiters(UserResourceRead=Share(0.2))
+    limiters.use(TARGET)
+    assert configured(limiters, READ) == (0.2 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
+    limiters.set_quota(TARGET, READ, 400)
+    assert configured(limiters, READ) == (80, 400, True)
 
 
-def test_a_plain_rate_does_not_follow_the_quota() -> None:
-    some = rate_limiters()
-    some.use(TARGET)
-    some.set_quota(TARGET, READ, 400)
-    assert configured(some, READ) == (5, 400, True)
+def test_absolute_rate_does_not_follow_the_quota() -> None:
+    limiters = rate_limiters()
+    limiters.use(TARGET)
+    limiters.set_quota(TARGET, READ, 400)
+    assert configured(limiters, READ) == (5, 400, True)
 
 
-def test_only_categories_whose_rate_is_a_share_need_their_quota() -> None:
+def test_shared_categories_are_those_with_a_share() -> None:
     assert rate_limiters(UserList=Share(0.5)).shared_categories() == (LIST,)
     assert rate_limiters().shared_categories() == ()
 
 
-def test_each_shard_takes_its_part_of_rates_and_of_shares() -> None:
-    some = rate_limiters(4, UserResourceRead=Share(0.2))
-    some.use(TARGET)
-    some.set_quota(TARGET, READ, 400)
-    assert configured(some, READ)[0] == 20
-    assert configured(some, LIST)[0] == pytest.approx(5 / 4)
+def test_rates_and_shares_are_divided_between_shards() -> None:
+    limiters = rate_limiters(4, UserResourceRead=Share(0.2))
+    limiters.use(TARGET)
+    limiters.set_quota(TARGET, READ, 400)
+    assert configured(limiters, READ)[0] == 20
+    assert configured(limiters, LIST)[0] == pytest.approx(5 / 4)
 
 
-def test_other_rates_keep_the_quota_that_was_told() -> None:
-    some = rate_limiters(UserResourceRead=Share(0.2))
-    some.use(TARGET)
-    some.set_quota(TARGET, READ, 400)
-    some.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
-    assert configured(some, READ)[0] == 200
-    assert configured(some, LIST)[0] == 7
+def test_configure_keeps_known_quotas() -> None:
+    limiters = rate_limiters(UserResourceRead=Share(0.2))
+    limiters.use(TARGET)
+    limiters.set_quota(TARGET, READ, 400)
+    limiters.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
+    assert configured(limiters, READ)[0] == 200
+    assert configured(limiters, LIST)[0] == 7
 
 
-def test_budgets_go_with_the_last_connection() -> None:
-    some = rate_limiters()
-    assert some.use(TARGET) is some.use(TARGET)
-    some.release(TARGET)
-    assert some.states()
-    some.release(TARGET)
-    assert not some.states()
-    some.set_quota(TARGET, READ, 400)
-    assert not some.states()
+def test_limiters_are_removed_with_the_last_client() -> None:
+    limiters = rate_limiters()
+    assert limiters.use(TARGET) is limiters.use(TARGET)
+    limiters.release(TARGET)
+    assert limiters.states()
+    limiters.release(TARGET)
+    assert not limiters.states()
+    limiters.set_quota(TARGET, READ, 400)
+    assert not limiters.states()
 
 
-def test_an_account_that_gets_its_name_keeps_its_budgets_and_what_aws_told() -> None:
-    some = rate_limiters(UserResourceRead=Share(0.2))
-    unnamed = Target("unknown", "eu-west-1")
-    before = some.use(unnamed)
-    some.set_quota(unnamed, READ, 400)
-    assert some.rename(unnamed, TARGET) is before
-    assert configured(some, READ) == (80, 400, True)
-    assert {state.target for state in some.states()} == {TARGET}
+def test_rename_keeps_limiters_and_quotas() -> None:
+    limiters = rate_limiters(UserResourceRead=Share(0.2))
+    unknown = Target("unknown", "eu-west-1")
+    before = limiters.use(unknown)
+    limiters.set_quota(unknown, READ, 400)
+    assert limiters.rename(unknown, TARGET) is before
+    assert configured(limiters, READ) == (80, 400, True)
+    assert {state.target for state in limiters.states()} == {TARGET}
 
 
-def test_an_account_that_turns_out_to_be_known_shares_its_budgets() -> None:
-    some = rate_limiters()
-    known = some.use(TARGET)
-    unnamed = Target("unknown", "eu-west-1")
-    some.use(unnamed)
-    assert some.rename(unnamed, TARGET) is known
-    assert {state.target for state in some.states()} == {TARGET}
+def test_rename_to_a_known_account_shares_its_limiters() -> None:
+    limiters = rate_limiters()
+    known = limiters.use(TARGET)
+    unknown = Target("unknown", "eu-west-1")
+    limiters.use(unknown)
+    assert limiters.rename(unknown, TARGET) is known
+    assert {state.target for state in limiters.states()} == {TARGET}
 
 
-def test_one_of_two_unnamed_accounts_gets_budgets_of_its_own() -> None:
-    some = rate_limiters()
-    unnamed = Target("unknown", "eu-west-1")
-    shared = some.use(unnamed)
-    some.use(unnamed)
-    assert some.rename(unnamed, TARGET) is not shared
-    assert {state.target for state in some.states()} == {TARGET, unnamed}
+def test_rename_of_one_of_two_clients_creates_limiters() -> None:
+    limiters = rate_limiters()
+    unknown = Target("unknown", "eu-west-1")
+    shared = limiters.use(unknown)
+    limiters.use(unknown)
+    assert limiters.rename(unknown, TARGET) is not shared
+    assert {state.target for state in limiters.states()} == {TARGET, unknown}
 
 
-def test_other_shares_are_of_the_documented_default_until_aws_tells_the_quota() -> None:
-    some = rate_limiters()
-    some.use(TARGET)
-    some.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
-    assert configured(some, READ) == (0.5 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
+def test_configured_share_uses_the_default_quota() -> None:
+    limiters = rate_limiters()
+    limiters.use(TARGET)
+    limiters.configure({**dict.fromkeys(Category, 7.0), READ: Share(0.5)})
+    assert configured(limiters, READ) == (0.5 * DEFAULT_QUOTAS[READ], DEFAULT_QUOTAS[READ], False)
 
 
-def test_what_throttling_has_left_and_what_is_used_are_told() -> None:
+def test_states_have_current_and_used_rate() -> None:
     clock = ManualClock()
-    some = RateLimiters(dict.fromkeys(Category, 10.0), clock)
-    limiter = some.use(TARGET)[READ]
+    limiters = RateLimiters(dict.fromkeys(Category, 10.0), clock)
+    limiter = limiters.use(TARGET)[READ]
     limiter.acquire("pool", lambda: False)
-    limiter.throttled()
-    (state,) = (state for state in some.states() if state.category is READ)
+    limiter.on_throttle()
+    (state,) = (state for state in limiters.states() if state.category is READ)
     assert state.configured == 10
     assert state.current == 10 * BACKOFF_FACTOR
     assert state.used == 1 / METER_SECONDS
