@@ -1,4 +1,4 @@
-"""Pools in every state for the status page: what its tests look at, and what its pictures show."""
+"""Pools in every state, for the tests and screenshots of the status page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exporter.model import Mfa, PoolDescription, PoolState, RememberedStatus, Tr
 from exporter.observers import Target
 from exporter.options import ListenAddress
 from exporter.shard import UNSHARDED
-from exporter.status.report import Sources
+from exporter.status.report import StatusReporter
 from exporter.status.routes import status_routes
 from exporter.web.access import Authenticator
 from exporter.web.handler import RequestHandler
@@ -35,12 +35,12 @@ _REASONS = {
     PoolState.FAILING: Reason.SERVER_ERROR,
 }
 
-_NOBODY = ActivityIndex(array("q"), (), (), 0)
+_NO_ACTIVITY = ActivityIndex(array("q"), (), (), 0)
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A rule of discovery in one Region at one moment."""
+class Rule:
+    """State of a discovery rule in one Region."""
 
     rule: str
     region: str
@@ -51,16 +51,16 @@ class Looked:
 
 
 RULES = (
-    Looked("0", "eu-west-1", 3, up=True, last_success=NOW - 190),
-    Looked("0", "us-east-1", 2, up=False, last_success=NOW - 7_300, reason=Reason.DENIED),
-    Looked("1", "eu-central-1", 0, up=False, last_success=None),
+    Rule("0", "eu-west-1", 3, up=True, last_success=NOW - 190),
+    Rule("0", "us-east-1", 2, up=False, last_success=NOW - 7_300, reason=Reason.DENIED),
+    Rule("1", "eu-central-1", 0, up=False, last_success=None),
 )
-"""A rule that fails in one of two Regions, and one that has not looked yet."""
+"""A rule that fails in one of two Regions, and one that has not run yet."""
 
 
 @dataclass(frozen=True)
-class Spent:
-    """A rate budget at one moment."""
+class RateLimit:
+    """State of a rate limiter."""
 
     target: Target
     category: str
@@ -71,14 +71,14 @@ class Spent:
     provisioned: bool = False
 
 
-def counted(users: int, remembered: int, not_remembered: int = 0) -> PoolData:
-    """The numbers of a pool, without its users."""
+def pool_data(users: int, remembered: int, not_remembered: int = 0) -> PoolData:
+    """Data of a pool without users."""
     return PoolData(
         users=users,
         devices={RememberedStatus.REMEMBERED: remembered, RememberedStatus.NOT_REMEMBERED: not_remembered},
         date_sources={},
         devices_per_user={},
-        activity=dict.fromkeys(RememberedStatus, _NOBODY),
+        activity=dict.fromkeys(RememberedStatus, _NO_ACTIVITY),
         oldest_ms=None,
         newest_ms=None,
         detail_counts=DetailCounts(0, 0, 0, 0, 0, 0),
@@ -86,10 +86,10 @@ def counted(users: int, remembered: int, not_remembered: int = 0) -> PoolData:
     )
 
 
-def seen_pool(
+def pool_view(
     pool_id: str, name: str | None, state: PoolState = PoolState.OK, *, account: str = ACCOUNT, **known: Any
 ) -> PoolView:
-    """A pool as a sweep has left it; `known` are fields of `PoolView`."""
+    """A pool after a sweep; `known` are fields of `PoolView`."""
     tracking = Tracking.OFF if state is PoolState.TRACKING_OFF else Tracking.ALWAYS
     description = None
     if name is not None:
@@ -104,7 +104,7 @@ def seen_pool(
 
 
 def every_state() -> list[PoolView]:
-    """Pools in each of the six states, one of them overdue, two being swept."""
+    """Pools in each of the six states, one of them overdue, two with a sweep in progress."""
     secretive = replace(
         pool_settings("us-east-1_pArtnErs9"),
         target=TargetSettings(
@@ -116,64 +116,64 @@ def every_state() -> list[PoolView]:
         users=UserSelection(usernames=("secret-alice", "secret-bob")),
     )
     return [
-        seen_pool(
+        pool_view(
             "eu-west-1_sHopPr0d1",
             "shop-prod",
-            data=counted(12_480, 18_222, 2_110),
+            data=pool_data(12_480, 18_222, 2_110),
             progress=SweepProgress(4_243, 12_480, 822.0),
             last_sweep_seconds=1_252.0,
             last_success=NOW - 2_900,
         ),
-        seen_pool(
+        pool_view(
             "eu-west-1_wOrkf0rce",
             "workforce",
-            data=counted(318, 402, 61),
+            data=pool_data(318, 402, 61),
             last_sweep_seconds=33.0,
             last_success=NOW - 754,
         ),
-        seen_pool(
+        pool_view(
             "eu-west-1_cUst0mers",
             "customers",
-            data=counted(203_118, 288_410, 19_871),
+            data=pool_data(203_118, 288_410, 19_871),
             progress=SweepProgress(181_902, 203_118, 2_140.0),
             last_sweep_seconds=20_900.0,
             last_success=NOW - 21_400,
             users_not_read=17,
         ),
-        seen_pool("eu-west-1_lEgacyApp", "legacy-app", PoolState.TRACKING_OFF, last_success=NOW - 300),
-        seen_pool(
+        pool_view("eu-west-1_lEgacyApp", "legacy-app", PoolState.TRACKING_OFF, last_success=NOW - 300),
+        pool_view(
             "us-east-1_pArtnErs9",
             "partners",
             PoolState.DENIED,
             account=OTHER_ACCOUNT,
             settings=secretive,
-            data=counted(2, 3),
+            data=pool_data(2, 3),
             last_sweep_seconds=0.4,
             last_success=NOW - 90_000,
             last_failure=SweepFailure(Reason.DENIED, NOW - 190),
         ),
-        seen_pool(
+        pool_view(
             "us-east-1_mObileApp",
             "mobile",
             PoolState.FAILING,
-            data=counted(41_007, 66_310, 940),
+            data=pool_data(41_007, 66_310, 940),
             last_sweep_seconds=61.0,
             last_success=NOW - 8_100,
             last_failure=SweepFailure(Reason.TIMEOUT, NOW - 34),
         ),
-        seen_pool(
+        pool_view(
             "us-east-1_dEleted00",
             None,
             PoolState.MISSING,
             last_sweep_seconds=0.2,
             last_failure=SweepFailure(Reason.NOT_FOUND, NOW - 1_200),
         ),
-        seen_pool("us-east-1_bRandNew1", "brand-new", PoolState.UNREAD, progress=SweepProgress(310, 5_200, 489.0)),
+        pool_view("us-east-1_bRandNew1", "brand-new", PoolState.UNREAD, progress=SweepProgress(310, 5_200, 489.0)),
     ]
 
 
-def many(pools: int, seed: int = 0) -> list[PoolView]:
-    """A fleet most of whose pools are well."""
+def many_pools(pools: int, seed: int = 0) -> list[PoolView]:
+    """Pools, most of them healthy."""
     random = Random(seed)
     states = [state for state in PoolState if state is not PoolState.OK]
     made = []
@@ -183,11 +183,11 @@ def many(pools: int, seed: int = 0) -> list[PoolView]:
         users = random.randrange(20, 40_000)
         sweeping = state is PoolState.OK and random.random() < 0.1
         made.append(
-            seen_pool(
+            pool_view(
                 f"eu-central-1_{number:09d}",
                 None if state is PoolState.MISSING else f"{random.choice(('shop', 'forum', 'staff'))}-{number:03d}",
                 state,
-                data=counted(users, users * 3 // 2) if state in {PoolState.OK, PoolState.FAILING} else None,
+                data=pool_data(users, users * 3 // 2) if state in {PoolState.OK, PoolState.FAILING} else None,
                 progress=SweepProgress(users // 3, users, users / 10) if sweeping else None,
                 last_sweep_seconds=users / 10,
                 last_success=None if state is PoolState.MISSING else NOW - random.randrange(30, 4_000),
@@ -197,36 +197,38 @@ def many(pools: int, seed: int = 0) -> list[PoolView]:
     return made
 
 
-def budgets(*targets: Target) -> list[Spent]:
-    """The budgets of some accounts and Regions, one of them throttled."""
-    found = []
+def rate_limits(*targets: Target) -> list[RateLimit]:
+    """Rate limits of some accounts and Regions, one of them throttled."""
+    limits = []
     for target in targets or (Target(ACCOUNT, "eu-west-1"), Target(OTHER_ACCOUNT, "us-east-1")):
         busy = target.account_id == ACCOUNT
-        found += [
-            Spent(target, CATEGORIES[0], used=9.8 if busy else 4.8, current=10.0 if busy else 4.9),
-            Spent(target, CATEGORIES[1], configured=5, current=5, used=0.4 if busy else 0.0),
-            Spent(target, CATEGORIES[2], configured=2, current=2, used=0.2 if busy else 0.0),
-            Spent(target, CATEGORIES[3], configured=2, current=2),
+        limits += [
+            RateLimit(target, CATEGORIES[0], used=9.8 if busy else 4.8, current=10.0 if busy else 4.9),
+            RateLimit(target, CATEGORIES[1], configured=5, current=5, used=0.4 if busy else 0.0),
+            RateLimit(target, CATEGORIES[2], configured=2, current=2, used=0.2 if busy else 0.0),
+            RateLimit(target, CATEGORIES[3], configured=2, current=2),
         ]
-    return found
+    return limits
 
 
-def sources(views: Sequence[PoolView], clock: ManualClock | None = None, *, rules: Sequence[Looked] = ()) -> Sources:
-    """Who tells of these pools; some failures are counted, and the configuration was loaded three hours ago."""
-    own = SelfMetrics(version="1.2.3")
-    own.configuration_loaded(successful=True, now=NOW - 3 * 3600)
+def reporter(
+    views: Sequence[PoolView], clock: ManualClock | None = None, *, rules: Sequence[Rule] = ()
+) -> StatusReporter:
+    """A reporter of these pools, with some failures counted and a configuration loaded three hours ago."""
+    self_metrics = SelfMetrics(version="1.2.3")
+    self_metrics.configuration_loaded(successful=True, now=NOW - 3 * 3600)
     for view in views:
-        own.pool_added(view.settings.id)
+        self_metrics.pool_added(view.settings.id)
         if view.last_failure is not None:
-            own.sweep_finished(view.settings.id, view.last_failure.reason)
+            self_metrics.sweep_finished(view.settings.id, view.last_failure.reason)
         for _ in range(view.users_not_read):
-            own.user_read_failed(view.settings.id, Reason.THROTTLED)
-    return Sources(
-        settings=lambda: configured(tuple(view.settings for view in views)),
-        views=lambda: views,
-        next_sweeps=lambda: {view.settings.id: NOW + _until(view) for view in views},
-        budgets=lambda: budgets(*{Target(ACCOUNT, view.settings.region) for view in views if len(views) > 50}),
-        own=own,
+            self_metrics.user_read_failed(view.settings.id, Reason.THROTTLED)
+    return StatusReporter(
+        settings=lambda: settings_for(tuple(view.settings for view in views)),
+        pools=lambda: views,
+        next_sweeps=lambda: {view.settings.id: NOW + _next_sweep_in(view) for view in views},
+        rate_limits=lambda: rate_limits(*{Target(ACCOUNT, view.settings.region) for view in views if len(views) > 50}),
+        self_metrics=self_metrics,
         clock=clock or ManualClock(NOW),
         version="1.2.3",
         revision="4f2c1d7",
@@ -236,26 +238,26 @@ def sources(views: Sequence[PoolView], clock: ManualClock | None = None, *, rule
     )
 
 
-def configured(pools: tuple[PoolSettings, ...]) -> Settings:
+def settings_for(pools: tuple[PoolSettings, ...]) -> Settings:
     """A configuration of these pools."""
     rates: dict[str, float | Share] = {"UserResourceRead": Share(0.2), "UserList": 5, "UserPoolRead": 2}
     return Settings(pools, Limits({**rates, "UserPoolResourceRead": 2}, series=10_000))
 
 
 @contextmanager
-def served(told: Sources) -> Iterator[str]:
-    """The status page and its JSON on a port of loopback; where they are."""
+def served(status: StatusReporter) -> Iterator[str]:
+    """Serve the status page and its JSON on loopback; yields the base URL."""
     failures: list[None] = []
-    routes = status_routes(told, telemetry_path="/metrics")
-    handler = RequestHandler(routes, Authenticator(told.clock), on_error=lambda: failures.append(None))
-    server = WebServer([ListenAddress("127.0.0.1", 0)], handler, told.clock)
+    routes = status_routes(status, telemetry_path="/metrics")
+    handler = RequestHandler(routes, Authenticator(status.clock), on_error=lambda: failures.append(None))
+    server = WebServer([ListenAddress("127.0.0.1", 0)], handler, status.clock)
     server.start()
     try:
         yield f"http://{server.bound[0]}"
     finally:
         server.stop()
-        assert not failures, "a page failed in a way nobody foresaw"
+        assert not failures, "unexpected error"
 
 
-def _until(view: PoolView) -> float:
+def _next_sweep_in(view: PoolView) -> float:
     return 26.0 if view.state is PoolState.FAILING else 2_846.0

@@ -1,4 +1,4 @@
-"""Takes the pictures of the status page that the documentation shows: `python -m tools.status_pictures`."""
+"""Screenshots of the status page for the documentation: `python -m tools.status_pictures`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.acceptance.browser import chromium
-from tests.status_scenes import every_state, many, served, sources
+from tests.status_scenes import every_state, many_pools, reporter, served
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -14,8 +14,8 @@ Scheme = Literal["light", "dark"]
 
 
 def main() -> None:
-    """Write every picture."""
-    with served(sources(every_state())) as states, served(sources(many(200))) as fleet:
+    """Write all screenshots."""
+    with served(reporter(every_state())) as states, served(reporter(many_pools(200))) as fleet:
         _take("status-light", states, 1120, 1100, "light")
         _take("status-dark", states, 1120, 1100, "dark")
         _take("status-phone", states, 390, 840, "light")

@@ -30,7 +30,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.options import ListenAddress, ServeOptions
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
-from exporter.status.report import Sources
+from exporter.status.report import StatusReporter
 from exporter.status.routes import status_routes
 from exporter.tracing.start import NoTracing, Tracing, start_tracing
 from exporter.web.access import Authenticator
@@ -169,12 +169,25 @@ class App:
             rules=self._discovery.states,
             generation=lambda: self._active_config.generation,
         )
+        status_reporter = StatusReporter(
+            settings=lambda: self._active_config.settings,
+            pools=self._pool_manager.views,
+            next_sweeps=self._pool_manager.next_sweeps,
+            rate_limits=self._rate_limiters.states,
+            self_metrics=self._own,
+            clock=self._clock,
+            version=exporter.__version__,
+            revision=revision(),
+            shard=self._options.shard,
+            started=self._clock.wall(),
+            rules=self._discovery.states,
+        )
         telemetry_path = self._options.telemetry_path
         reload = partial(self._reloader.reload, "request") if self._options.enable_lifecycle else None
         routes = {
             **probes,
             **reload_routes(reload),
-            **status_routes(self._status_sources(), telemetry_path=telemetry_path),
+            **status_routes(status_reporter, telemetry_path=telemetry_path),
             **metrics_routes(telemetry_path, exposition),
         }
         handler = partial(
@@ -191,21 +204,6 @@ class App:
         if probe_address is not None:
             servers.append(WebServer([probe_address], handler(probes), clock=self._clock))
         return servers
-
-    def _status_sources(self) -> Sources:
-        return Sources(
-            settings=lambda: self._active_config.settings,
-            views=self._pool_manager.views,
-            next_sweeps=self._pool_manager.next_sweeps,
-            budgets=self._rate_limiters.states,
-            own=self._own,
-            clock=self._clock,
-            version=exporter.__version__,
-            revision=revision(),
-            shard=self._options.shard,
-            started=self._clock.wall(),
-            rules=self._discovery.states,
-        )
 
     def _stalled_reason(self) -> str | None:
         return self._pool_manager.stalled_reason() or self._discovery.stalled_reason()

@@ -175,14 +175,15 @@ class SelfMetrics:
         old = {own.ACCOUNT: unknown.account_id, own.REGION: unknown.region}
         new = {own.ACCOUNT: known.account_id, own.REGION: known.region}
         for metric in _OF_TARGET:
-            for sample in self._samples(metric):
+            for sample in self.samples(metric):
                 if sample.value and old.items() <= sample.labels.items():
                     self._of(metric).labels(**{**sample.labels, **new}).inc(sample.value)
 
-    def _samples(self, metric: SelfMetric) -> list[Sample]:
-        """Return the samples of a counter without its `_created` samples."""
-        (family,) = self._of(metric).collect()
-        return [sample for sample in family.samples if sample.name == metric.spec.name]
+    def samples(self, metric: SelfMetric) -> list[Sample]:
+        """Return the samples of a counter or gauge, without the `_created` samples."""
+        name = metric.spec.name
+        (family,) = (self._counters.get(name) or self._gauges[name]).collect()
+        return [sample for sample in family.samples if sample.name == name]
 
     def _shown(self, target: Target) -> Target:
         """Return the target whose labels are used. A target not added before is added, so that no request is lost."""

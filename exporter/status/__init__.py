@@ -1,1 +1,1 @@
-"""The status page and its JSON document."""
+"""Status page and its JSON document."""

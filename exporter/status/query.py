@@ -1,4 +1,4 @@
-"""What a visitor of the status page has chosen, as it stands in the query: which pools, and how often it loads anew."""
+"""Query parameters of the status page: filter and refresh interval."""
 
 from __future__ import annotations
 
@@ -9,70 +9,59 @@ from urllib.parse import urlencode
 from exporter.model import PoolState
 from exporter.status.document import Pool
 
-REFRESH_SECONDS = (5, 10, 60)
-DEFAULT_REFRESH_SECONDS = 10
+DEFAULT_REFRESH, NO_REFRESH = "10", "off"
+
+REFRESH_CHOICES = ("5", DEFAULT_REFRESH, "60", NO_REFRESH)
+"""Values of `?refresh=`, in seconds."""
 
 ATTENTION, OVERDUE = "attention", "overdue"
 
-CHOICES = (ATTENTION, *(state.value for state in PoolState), OVERDUE)
-"""What `?state=` takes; several are one or the other."""
-
-_OFF = "off"
+FILTERS = (ATTENTION, *(state.value for state in PoolState), OVERDUE)
+"""Values of `?state=`; with several, a pool has to match one of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What was chosen; nothing, unless told."""
+class PageQuery:
+    """Validated query of the status page."""
 
-    states: tuple[str, ...] = ()
-    """Of CHOICES; none is every pool."""
-    refresh_seconds: int | None = DEFAULT_REFRESH_SECONDS
-    """None: the page stays as it is."""
+    filters: tuple[str, ...] = ()
+    """Values of `FILTERS`; none for all pools."""
+    refresh: str = DEFAULT_REFRESH
+    """Value of `REFRESH_CHOICES`."""
 
     def shows(self, pool: Pool) -> bool:
-        """Whether the pool is among those chosen."""
-        return not self.states or any(belongs(pool, choice) for choice in self.states)
+        """Return whether the pool matches the filters."""
+        return not self.filters or any(matches(pool, name) for name in self.filters)
 
-    def address(self) -> str:
-        """The query that chooses this, relative to the page."""
-        chosen = [("state", state) for state in self.states]
-        if self.refresh_seconds != DEFAULT_REFRESH_SECONDS:
-            chosen.append(("refresh", _written(self.refresh_seconds)))
-        return f"?{urlencode(chosen)}" if chosen else "."
+    def href(self) -> str:
+        """Return the URL with this query, relative to the page."""
+        parameters = [("state", name) for name in self.filters]
+        if self.refresh != DEFAULT_REFRESH:
+            parameters.append(("refresh", self.refresh))
+        return f"?{urlencode(parameters)}" if parameters else "."
 
 
 def needs_attention(pool: Pool) -> bool:
-    """Whether somebody should look at the pool."""
+    """Return whether an operator should look at the pool."""
     return pool.state.is_down or pool.overdue or bool(pool.users_not_read)
 
 
-def belongs(pool: Pool, choice: str) -> bool:
-    """Whether the pool is what one of CHOICES means."""
-    if choice == ATTENTION:
+def matches(pool: Pool, name: str) -> bool:
+    """Return whether the pool matches one of `FILTERS`."""
+    if name == ATTENTION:
         return needs_attention(pool)
-    return pool.overdue if choice == OVERDUE else pool.state == choice
+    return pool.overdue if name == OVERDUE else pool.state == name
 
 
-def parse_view(query: Mapping[str, Sequence[str]]) -> View:
-    """What the query chooses; parameters of others are passed over.
+def parse_query(parameters: Mapping[str, Sequence[str]]) -> PageQuery:
+    """Parse the query; unknown parameters are ignored.
 
-    Raises `ValueError`, whose text says what was expected.
+    Raises `ValueError`, whose text says which values are valid.
     """
-    states = tuple(query.get("state", ()))
-    for state in states:
-        if state not in CHOICES:
-            raise ValueError(f"state: expected one of {', '.join(CHOICES)}")
-    return View(tuple(dict.fromkeys(states)), _refresh(query.get("refresh", ())))
-
-
-def _refresh(values: Sequence[str]) -> int | None:
-    if not values:
-        return DEFAULT_REFRESH_SECONDS
-    choices = {_written(seconds): seconds for seconds in (*REFRESH_SECONDS, None)}
-    if values[-1] not in choices:
-        raise ValueError(f"refresh: expected one of {', '.join(choices)}")
-    return choices[values[-1]]
-
-
-def _written(seconds: int | None) -> str:
-    return _OFF if seconds is None else str(seconds)
+    filters = tuple(dict.fromkeys(parameters.get("state", ())))
+    if not set(filters) <= set(FILTERS):
+        raise ValueError(f"state: expected one of {', '.join(FILTERS)}")
+    refresh = (parameters.get("refresh") or (DEFAULT_REFRESH,))[-1]
+    if refresh not in REFRESH_CHOICES:
+        raise ValueError(f"refresh: expected one of {', '.join(REFRESH_CHOICES)}")
+    return PageQuery(filters, refresh)

@@ -1,4 +1,4 @@
-"""The status of exporter and pools as a pure function of what others have published, and the time."""
+"""Status report, built from published snapshots and the current time."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from exporter.clock import Clock
 from exporter.collect.snapshot import PoolData, PoolView, SweepFailure, SweepProgress
 from exporter.config import settings as config
 from exporter.errors import Reason
-from exporter.metrics import self_specs as own_metrics
+from exporter.metrics import self_specs
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.spec import RateLimitView, RuleView, SelfMetric
 from exporter.metrics.text import clean
 from exporter.model import PoolState, RememberedStatus
 from exporter.shard import Shard
-from exporter.status import document as status
+from exporter.status import document
 
 OVERDUE_INTERVALS = 1.5
 """As in the alert CognitoDeviceSweepFailing."""
 
 _STATES = tuple(PoolState)
-_NOT_OVERDUE = frozenset({PoolState.MISSING, PoolState.DENIED})
+_NEVER_OVERDUE = frozenset({PoolState.MISSING, PoolState.DENIED})
 
 
-class Budget(RateLimitView, Protocol):
-    """A rate budget as it stands now."""
+class RateLimitUsage(RateLimitView, Protocol):
+    """Current state and use of a rate limiter."""
 
     @property
     def used(self) -> float:
@@ -38,151 +38,159 @@ class Budget(RateLimitView, Protocol):
         ...
 
 
-class Rule(RuleView, Protocol):
-    """A rule of discovery in one Region as it stands now."""
+class RuleStatus(RuleView, Protocol):
+    """Current state of a discovery rule in one Region, and the reason for it."""
 
     @property
     def reason(self) -> Reason | None:
-        """Why the last look did not see everything; None when it did, and before the first."""
+        """Why the last run could not list every pool; None if it did, and before the first run."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """Who knows what stands in the status; asked anew each time."""
+class StatusReporter:
+    """Builds status reports. The callables return what is currently published."""
 
     settings: Callable[[], config.Settings]
-    views: Callable[[], Sequence[PoolView]]
+    pools: Callable[[], Sequence[PoolView]]
     next_sweeps: Callable[[], Mapping[str, float]]
-    """By pool: wall time in seconds."""
-    budgets: Callable[[], Iterable[Budget]]
-    own: SelfMetrics
+    """Wall time in seconds by pool."""
+    rate_limits: Callable[[], Iterable[RateLimitUsage]]
+    self_metrics: SelfMetrics
     clock: Clock
     version: str
     revision: str
     shard: Shard
     started: float
     """Wall time in seconds."""
-    rules: Callable[[], Sequence[Rule]] = tuple
+    rules: Callable[[], Sequence[RuleStatus]] = tuple
     """In the order of the configuration."""
 
-    def report(self) -> status.Status:
-        """The status now."""
+    def report(self) -> document.Status:
+        """Return the current status."""
         now = self.clock.wall()
-        counted = _Counted(self.own)
-        due = self.next_sweeps()
-        pools = [_pool(view, counted, due.get(view.settings.id), now) for view in self.views()]
-        pools.sort(key=_worst_first)
-        rules = sorted(map(_rule, self.rules()), key=lambda one: (one.up, one.reason is None))
-        return status.Status(
-            schema_version=status.SCHEMA_VERSION,
-            generated=moment(now),
-            build=status.Build(version=self.version, revision=self.revision, python_version=platform.python_version()),
-            process=self._process(counted, now),
-            configuration=_configuration(self.settings(), counted),
+        next_sweeps = self.next_sweeps()
+        sweep_failures = self._failures_by_pool(self_specs.SWEEP_FAILURES)
+        user_failures = self._failures_by_pool(self_specs.USER_READ_FAILURES)
+        pools = [
+            _pool(
+                view,
+                next_sweeps.get(view.settings.id),
+                document.Failures(sweeps=sweep_failures[view.settings.id], users=user_failures[view.settings.id]),
+                now,
+            )
+            for view in self.pools()
+        ]
+        pools.sort(key=_severity)
+        rules = sorted(map(_rule, self.rules()), key=lambda rule: (rule.up, rule.reason is None))
+        limits = sorted(
+            map(_rate_limit, self.rate_limits()), key=lambda limit: (limit.aws_account_id, limit.aws_region)
+        )
+        return document.Status(
+            schema_version=document.SCHEMA_VERSION,
+            generated=_timestamp(now),
+            build=document.Build(
+                version=self.version, revision=self.revision, python_version=platform.python_version()
+            ),
+            process=self._process(now),
+            configuration=self._configuration(),
             summary=_summary(pools, rules),
             pools=pools,
             discovery=rules,
-            budgets=sorted(map(_budget, self.budgets()), key=lambda one: (one.aws_account_id, one.aws_region)),
+            budgets=limits,
         )
 
-    def _process(self, counted: _Counted, now: float) -> status.Process:
-        return status.Process(
-            started=moment(self.started),
+    def _process(self, now: float) -> document.Process:
+        return document.Process(
+            started=_timestamp(self.started),
             uptime_seconds=round(max(0.0, now - self.started), 3),
             shard_ordinal=self.shard.ordinal,
             shards=self.shard.count,
-            identity_exposed=bool(counted.total(own_metrics.IDENTITY_EXPOSED)),
-            unexpected_failures=int(counted.total(own_metrics.UNEXPECTED_FAILURES)),
-            state_errors=int(counted.total(own_metrics.STATE_ERRORS)),
+            identity_exposed=bool(self._total(self_specs.IDENTITY_EXPOSED)),
+            unexpected_failures=int(self._total(self_specs.UNEXPECTED_FAILURES)),
+            state_errors=int(self._total(self_specs.STATE_ERRORS)),
         )
 
+    def _configuration(self) -> document.Configuration:
+        settings = self.settings()
+        return document.Configuration(
+            last_reload_successful=bool(self._total(self_specs.RELOAD_SUCCESSFUL)),
+            loaded=_timestamp(self._total(self_specs.RELOAD_SUCCESS_TIMESTAMP)),
+            series_limit=settings.limits.series,
+            state_file=settings.state_path is not None,
+            rates=[_rate(category, rate) for category, rate in settings.limits.rate.items()],
+        )
 
-class _Counted:
-    """What the exporter has counted about itself, read once."""
+    def _total(self, metric: SelfMetric) -> float:
+        return sum(sample.value for sample in self.self_metrics.samples(metric))
 
-    def __init__(self, own: SelfMetrics) -> None:
-        self._collectors = dict(own.collectors)
-        self._sweeps = self._by_pool(own_metrics.SWEEP_FAILURES)
-        self._users = self._by_pool(own_metrics.USER_READ_FAILURES)
-
-    def total(self, metric: SelfMetric) -> float:
-        """The sum over all samples."""
-        return sum(value for _, value in self._samples(metric))
-
-    def failures(self, pool_id: str) -> status.Failures:
-        """Those of one pool."""
-        return status.Failures(sweeps=self._sweeps.get(pool_id, {}), users=self._users.get(pool_id, {}))
-
-    def _by_pool(self, metric: SelfMetric) -> dict[str, dict[Reason, int]]:
-        found: dict[str, dict[Reason, int]] = defaultdict(dict)
-        for labels, value in self._samples(metric):
-            if value:
-                found[labels[POOL]][Reason(labels["reason"])] = int(value)
-        return found
-
-    def _samples(self, metric: SelfMetric) -> Iterable[tuple[Mapping[str, str], float]]:
-        name = metric.spec.name
-        for family in self._collectors[name].collect():
-            for sample in family.samples:
-                if sample.name == name:  # and not when it was created
-                    yield sample.labels, sample.value
+    def _failures_by_pool(self, metric: SelfMetric) -> defaultdict[str, dict[Reason, int]]:
+        failures: defaultdict[str, dict[Reason, int]] = defaultdict(dict)
+        for sample in self.self_metrics.samples(metric):
+            if sample.value:
+                failures[sample.labels[POOL]][Reason(sample.labels["reason"])] = int(sample.value)
+        return failures
 
 
-def moment(seconds: float) -> datetime:
-    """Wall time in seconds as a date, in whole milliseconds: nothing here is known more exactly."""
+def _timestamp(seconds: float) -> datetime:
+    """Convert wall time in seconds to a UTC time in whole milliseconds."""
     return datetime.fromtimestamp(round(seconds, 3), UTC)
 
 
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else moment(seconds)
+def _optional_timestamp(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _timestamp(seconds)
 
 
-def _worst_first(pool: status.Pool) -> tuple[int, bool, bool, str, str]:
+def _severity(pool: document.Pool) -> tuple[int, bool, bool, str, str]:
+    """Return the sort key of a pool; the most severe sorts first."""
     return _STATES.index(pool.state), not pool.overdue, not pool.users_not_read, pool.name or "", pool.id
 
 
-def _pool(view: PoolView, counted: _Counted, due: float | None, now: float) -> status.Pool:
-    seen, failure = view.description, view.last_failure
-    return status.Pool(
+def _pool(view: PoolView, next_sweep: float | None, failures: document.Failures, now: float) -> document.Pool:
+    description, failure = view.description, view.last_failure
+    return document.Pool(
         id=view.settings.id,
-        name=None if seen is None else clean(seen.name),
-        aws_account_id=None if seen is None else seen.account_id,
+        name=None if description is None else clean(description.name),
+        aws_account_id=None if description is None else description.account_id,
         aws_region=view.settings.region,
         state=view.state,
         overdue=_is_overdue(view, now),
-        device_tracking=None if seen is None else seen.tracking,
-        mfa=None if seen is None else seen.mfa,
-        mfa_bypass=None if seen is None else seen.mfa_bypass,
-        estimated_users=None if seen is None else seen.estimated_users,
+        device_tracking=None if description is None else description.tracking,
+        mfa=None if description is None else description.mfa,
+        mfa_bypass=None if description is None else description.mfa_bypass,
+        estimated_users=None if description is None else description.estimated_users,
         users=None if view.data is None else view.data.users,
         devices=None if view.data is None else _devices(view.data),
         sweep=None if view.progress is None else _sweep(view.progress),
-        next_sweep=_moment(due),
+        next_sweep=_optional_timestamp(next_sweep),
         last_sweep_duration_seconds=None if view.last_sweep_seconds is None else round(view.last_sweep_seconds, 3),
-        last_sweep_success=_moment(view.last_success),
-        oldest_observation=_moment(view.oldest_observation),
+        last_sweep_success=_optional_timestamp(view.last_success),
+        oldest_observation=_optional_timestamp(view.oldest_observation),
         last_failure=None if failure is None else _failure(failure),
         users_not_read=view.users_not_read,
-        failures_since_start=counted.failures(view.settings.id),
+        failures_since_start=failures,
         settings=_pool_settings(view.settings),
     )
 
 
+def _failure(failure: SweepFailure) -> document.Failure:
+    return document.Failure(reason=failure.reason, time=_timestamp(failure.moment))
+
+
 def _is_overdue(view: PoolView, now: float) -> bool:
-    if view.last_success is None or view.state in _NOT_OVERDUE:
+    if view.last_success is None or view.state in _NEVER_OVERDUE:
         return False
     return now - view.last_success > OVERDUE_INTERVALS * view.settings.refresh_interval
 
 
-def _devices(data: PoolData) -> status.Devices:
-    counts = {state.value: data.devices.get(state, 0) for state in RememberedStatus}
-    return status.Devices(total=sum(counts.values()), **counts)
+def _devices(data: PoolData) -> document.Devices:
+    counts = {status.value: data.devices.get(status, 0) for status in RememberedStatus}
+    return document.Devices(total=sum(counts.values()), **counts)
 
 
-def _sweep(progress: SweepProgress) -> status.Sweep:
+def _sweep(progress: SweepProgress) -> document.Sweep:
     done, expected, remaining = progress.users_done, progress.users_expected, progress.remaining_seconds
-    return status.Sweep(
+    return document.Sweep(
         users_done=done,
         users_expected=expected,
         progress_ratio=None if expected is None else round(min(1.0, done / max(1, expected)), 4),
@@ -190,12 +198,8 @@ def _sweep(progress: SweepProgress) -> status.Sweep:
     )
 
 
-def _failure(failure: SweepFailure) -> status.Failure:
-    return status.Failure(reason=failure.reason, time=moment(failure.moment))
-
-
-def _pool_settings(settings: config.PoolSettings) -> status.PoolSettings:
-    return status.PoolSettings(
+def _pool_settings(settings: config.PoolSettings) -> document.PoolSettings:
+    return document.PoolSettings(
         refresh_interval_seconds=settings.refresh_interval,
         max_staleness_seconds=settings.max_staleness,
         stale_after=[threshold.label for threshold in settings.stale_after],
@@ -210,46 +214,49 @@ def _pool_settings(settings: config.PoolSettings) -> status.PoolSettings:
     )
 
 
-def _selection(users: config.UserSelection) -> status.Selection:
+def _selection(users: config.UserSelection) -> document.Selection:
     if users.usernames is not None:
-        return status.Selection(kind="usernames", count=len(users.usernames))
+        return document.Selection(kind="usernames", count=len(users.usernames))
     if users.groups is not None:
-        return status.Selection(kind="groups", count=len(users.groups))
-    return status.Selection(kind="everyone" if users.is_everyone else "filter", count=None)
+        return document.Selection(kind="groups", count=len(users.groups))
+    return document.Selection(kind="everyone" if users.is_everyone else "filter", count=None)
 
 
-def _configuration(settings: config.Settings, counted: _Counted) -> status.Configuration:
-    return status.Configuration(
-        last_reload_successful=bool(counted.total(own_metrics.RELOAD_SUCCESSFUL)),
-        loaded=moment(counted.total(own_metrics.RELOAD_SUCCESS_TIMESTAMP)),
-        series_limit=settings.limits.series,
-        state_file=settings.state_path is not None,
-        rates=[_rate(category, rate) for category, rate in settings.limits.rate.items()],
-    )
-
-
-def _rate(category: str, rate: float | config.Share) -> status.Rate:
+def _rate(category: str, rate: float | config.Share) -> document.Rate:
     if isinstance(rate, config.Share):
-        return status.Rate(category=category, requests_per_second=None, quota_share_ratio=rate.fraction)
-    return status.Rate(category=category, requests_per_second=rate, quota_share_ratio=None)
+        return document.Rate(category=category, requests_per_second=None, quota_share_ratio=rate.fraction)
+    return document.Rate(category=category, requests_per_second=rate, quota_share_ratio=None)
 
 
-def _rule(rule: Rule) -> status.Rule:
-    return status.Rule(
+def _rule(rule: RuleStatus) -> document.DiscoveryRule:
+    return document.DiscoveryRule(
         index=int(rule.rule),
         aws_region=rule.region,
         pools=rule.pools,
         up=rule.up,
-        last_success=_moment(rule.last_success),
+        last_success=_optional_timestamp(rule.last_success),
         reason=rule.reason,
     )
 
 
-def _summary(pools: Sequence[status.Pool], rules: Sequence[status.Rule]) -> status.Summary:
+def _rate_limit(limit: RateLimitUsage) -> document.RateLimit:
+    return document.RateLimit(
+        aws_account_id=limit.target.account_id,
+        aws_region=limit.target.region,
+        category=str(limit.category),
+        used_requests_per_second=round(limit.used, 3),
+        current_requests_per_second=round(limit.current, 3),
+        configured_requests_per_second=round(limit.configured, 3),
+        quota_requests_per_second=limit.quota,
+        quota_provisioned=limit.provisioned,
+    )
+
+
+def _summary(pools: Sequence[document.Pool], rules: Sequence[document.DiscoveryRule]) -> document.Summary:
     by_state = dict.fromkeys(_STATES, 0)
     for pool in pools:
         by_state[pool.state] += 1
-    return status.Summary(
+    return document.Summary(
         pools=len(pools),
         pools_by_state=by_state,
         pools_overdue=sum(pool.overdue for pool in pools),
@@ -258,17 +265,4 @@ def _summary(pools: Sequence[status.Pool], rules: Sequence[status.Rule]) -> stat
         discovery_rules_failing=len({rule.index for rule in rules if rule.reason is not None}),
         users=sum(pool.users or 0 for pool in pools),
         devices=sum(pool.devices.total for pool in pools if pool.devices is not None),
-    )
-
-
-def _budget(budget: Budget) -> status.Budget:
-    return status.Budget(
-        aws_account_id=budget.target.account_id,
-        aws_region=budget.target.region,
-        category=str(budget.category),
-        used_requests_per_second=round(budget.used, 3),
-        current_requests_per_second=round(budget.current, 3),
-        configured_requests_per_second=round(budget.configured, 3),
-        quota_requests_per_second=budget.quota,
-        quota_provisioned=budget.provisioned,
     )

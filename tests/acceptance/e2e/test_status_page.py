@@ -19,7 +19,7 @@ from exporter.status.document import schema
 from tests.acceptance.browser import chromium
 from tests.fakes import ManualClock
 from tests.harness import FAST, FAST_RETRIES, Log, config, serving, shown
-from tests.status_scenes import NOW, RULES, every_state, many, seen_pool, served, sources
+from tests.status_scenes import NOW, RULES, every_state, many_pools, pool_view, reporter, served
 from tests.unit.config.web.strict_schema import strict
 
 UNKNOWN = "eu-west-1_NoSuchOne"
@@ -119,7 +119,7 @@ def test_every_state_and_a_sweep_that_moves_without_a_script(
 def test_loading_anew_keeps_what_was_chosen_and_where_one_was(browser: Browser) -> None:
     clock = ManualClock(NOW)
     with (
-        served(sources(many(200), clock)) as url,
+        served(reporter(many_pools(200), clock)) as url,
         visiting(browser, f"{url}/?state=ok&refresh=5") as page,
     ):
         page.evaluate("scrollTo(0, 1500)")
@@ -132,7 +132,7 @@ def test_loading_anew_keeps_what_was_chosen_and_where_one_was(browser: Browser) 
 
 
 def test_whoever_turns_refreshing_off_is_left_alone(browser: Browser) -> None:
-    with served(sources(every_state())) as url, visiting(browser, f"{url}/?state=failing") as page:
+    with served(reporter(every_state())) as url, visiting(browser, f"{url}/?state=failing") as page:
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "5 s"
         page.get_by_role("link", name="off", exact=True).click()
@@ -146,9 +146,9 @@ def test_whoever_turns_refreshing_off_is_left_alone(browser: Browser) -> None:
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Browser, size: tuple[int, int], scheme: Scheme) -> None:
-    told = sources(every_state(), rules=RULES)
-    told.own.identity_exposed(exposed=True)
-    with served(told) as url, visiting(browser, f"{url}/", size, scheme) as page:
+    status = reporter(every_state(), rules=RULES)
+    status.self_metrics.identity_exposed(exposed=True)
+    with served(status) as url, visiting(browser, f"{url}/", size, scheme) as page:
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         assert found.response["passes"]
@@ -157,7 +157,7 @@ def test_axe_finds_nothing(browser: Browser, size: tuple[int, int], scheme: Sche
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_light_and_dark_are_what_the_visitor_prefers(browser: Browser, *, script: bool) -> None:
     colours = set()
-    with served(sources(every_state())) as url:
+    with served(reporter(every_state())) as url:
         for scheme in ("light", "dark"):
             with visiting(browser, url, scheme=scheme, script=script) as page:
                 body = page.locator("body")
@@ -166,8 +166,8 @@ def test_light_and_dark_are_what_the_visitor_prefers(browser: Browser, *, script
 
 
 def test_a_phone_shows_cards_and_nothing_beside_the_screen(browser: Browser) -> None:
-    unbroken = seen_pool("eu-west-1_" + "x" * 45, "n" * 128, last_success=NOW)
-    with served(sources([*every_state(), unbroken, *many(60)], rules=RULES)) as url:
+    unbroken = pool_view("eu-west-1_" + "x" * 45, "n" * 128, last_success=NOW)
+    with served(reporter([*every_state(), unbroken, *many_pools(60)], rules=RULES)) as url:
         with visiting(browser, url, PHONE) as page:
             assert not is_scrolled_sideways(page)
             card = page.locator("tr:has([id='us-east-1_mObileApp'])")
@@ -181,8 +181,8 @@ def test_a_phone_shows_cards_and_nothing_beside_the_screen(browser: Browser) -> 
 
 
 def test_of_two_hundred_pools_those_in_trouble_are_a_click_away(browser: Browser) -> None:
-    views = many(200)
-    with served(sources(views)) as url, visiting(browser, url, script=False) as page:
+    views = many_pools(200)
+    with served(reporter(views)) as url, visiting(browser, url, script=False) as page:
         assert page.locator(".pools tbody tr").count() == 200
         bad = page.get_by_role("link", name="needs attention")
         expected = int(bad.locator("b").inner_text())
@@ -196,7 +196,7 @@ def test_the_page_asks_for_nothing_but_itself(browser: Browser) -> None:
     context = browser.new_context()
     asked: list[str] = []
     try:
-        with served(sources(every_state())) as url:
+        with served(reporter(every_state())) as url:
             page = context.new_page()
             page.on("request", lambda request: asked.append(request.url))
             page.goto(f"{url}/?refresh=off", wait_until="networkidle")

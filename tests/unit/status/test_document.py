@@ -1,4 +1,4 @@
-"""The status as JSON: its documented schema, its times and units, and where its numbers come from."""
+"""JSON document of the status."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from exporter.errors import Reason
 from exporter.model import PoolState
 from exporter.shard import Shard
 from exporter.status.document import schema
-from exporter.status.report import Sources
+from exporter.status.report import StatusReporter
 from exporter.status.routes import status_routes
 from exporter.web.messages import Request, dispatch
-from tests.status_scenes import NOW, RULES, every_state, many, seen_pool, sources
+from tests.status_scenes import NOW, RULES, every_state, many_pools, pool_view, reporter
 from tests.unit.config.web.strict_schema import strict
 
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "status.schema.json"
 
 
-def status(told: Sources) -> dict[str, Any]:
-    answer = dispatch(status_routes(told, telemetry_path="/metrics"), Request("GET", "/api/v1/status"))
-    assert (answer.status, answer.content_type) == (HTTPStatus.OK, "application/json")
-    document: dict[str, Any] = json.loads(answer.body)
+def status(of: StatusReporter) -> dict[str, Any]:
+    response = dispatch(status_routes(of, telemetry_path="/metrics"), Request("GET", "/api/v1/status"))
+    assert (response.status, response.content_type) == (HTTPStatus.OK, "application/json")
+    document: dict[str, Any] = json.loads(response.body)
     return document
 
 
@@ -37,19 +37,19 @@ def pool(document: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def test_the_documented_schema_is_the_one_of_the_code() -> None:
+def test_documented_schema_matches_the_code() -> None:
     assert json.loads(DOCUMENTED.read_text(encoding="utf-8")) == schema(), "run `make docs`"
 
 
-def test_the_schema_itself_is_valid_and_describes_every_field_of_an_answer() -> None:
+def test_schema_is_valid_and_complete() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
-    for views in ([], every_state(), many(200)):
-        jsonschema.Draft202012Validator(strict(schema())).validate(status(sources(views)))
-        jsonschema.Draft202012Validator(strict(schema())).validate(status(sources(views, rules=RULES)))
+    for views in ([], every_state(), many_pools(200)):
+        jsonschema.Draft202012Validator(strict(schema())).validate(status(reporter(views)))
+        jsonschema.Draft202012Validator(strict(schema())).validate(status(reporter(views, rules=RULES)))
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "change",
     [
         lambda document: document.pop("build"),
         lambda document: document["pools"][0].update(state="dead"),
@@ -58,15 +58,15 @@ def test_the_schema_itself_is_valid_and_describes_every_field_of_an_answer() -> 
         lambda document: document["pools"][0].update(usernames=["alice"]),
     ],
 )
-def test_what_the_schema_does_not_allow_is_noticed(spoil: Any) -> None:
-    document = status(sources(every_state()))
-    spoil(document)
+def test_schema_rejects_an_invalid_document(change: Any) -> None:
+    document = status(reporter(every_state()))
+    change(document)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(strict(schema())).validate(document)
 
 
-def test_times_are_rfc_3339_in_utc() -> None:
-    document = status(sources(every_state()))
+def test_timestamps_are_rfc_3339_in_utc() -> None:
+    document = status(reporter(every_state()))
     assert document["generated"] == "2026-11-18T11:06:40Z"
     assert document["configuration"]["loaded"] == "2026-11-18T08:06:40Z"
     mobile = pool(document, "mobile")
@@ -79,8 +79,8 @@ def test_times_are_rfc_3339_in_utc() -> None:
         assert datetime.fromisoformat(written).timestamp() == seconds
 
 
-def test_a_pool_under_way() -> None:
-    shop = pool(status(sources(every_state())), "shop-prod")
+def test_pool_with_sweep_in_progress() -> None:
+    shop = pool(status(reporter(every_state())), "shop-prod")
     assert shop["sweep"] == {
         "users_done": 4243,
         "users_expected": 12480,
@@ -91,8 +91,8 @@ def test_a_pool_under_way() -> None:
     assert not shop["overdue"]
 
 
-def test_failures_by_reason_and_nothing_that_aws_says() -> None:
-    document = status(sources(every_state()))
+def test_failures_have_reasons_only() -> None:
+    document = status(reporter(every_state()))
     assert pool(document, "partners")["last_failure"]["reason"] == "denied"
     assert pool(document, "partners")["failures_since_start"] == {"sweeps": {"denied": 1}, "users": {}}
     customers = pool(document, "customers")
@@ -100,15 +100,15 @@ def test_failures_by_reason_and_nothing_that_aws_says() -> None:
     assert customers["failures_since_start"] == {"sweeps": {}, "users": {"throttled": 17}}
 
 
-def test_settings_are_told_without_names_roles_and_addresses() -> None:
-    told = pool(status(sources(every_state())), "partners")["settings"]
-    assert told["users"] == {"kind": "usernames", "count": 2}
-    assert (told["assumes_role"], told["custom_endpoint"]) == (True, True)
-    assert told["refresh_interval_seconds"] == 3600
+def test_settings_omit_names_roles_and_addresses() -> None:
+    settings = pool(status(reporter(every_state())), "partners")["settings"]
+    assert settings["users"] == {"kind": "usernames", "count": 2}
+    assert (settings["assumes_role"], settings["custom_endpoint"]) == (True, True)
+    assert settings["refresh_interval_seconds"] == 3600
 
 
-def test_the_summary_counts_every_state() -> None:
-    summary = status(sources(every_state()))["summary"]
+def test_summary_counts_every_state() -> None:
+    summary = status(reporter(every_state()))["summary"]
     assert summary["pools_by_state"] == {
         "missing": 1,
         "denied": 1,
@@ -134,26 +134,26 @@ def test_the_summary_counts_every_state() -> None:
         (PoolState.UNREAD, None, False),
     ],
 )
-def test_overdue_is_what_the_alert_means_by_it(state: PoolState, age: int | None, *, overdue: bool) -> None:
+def test_overdue_matches_the_alert(state: PoolState, age: int | None, *, overdue: bool) -> None:
     success = None if age is None else NOW - age
-    (told,) = status(sources([seen_pool("eu-west-1_a", "a", state, last_success=success)]))["pools"]
-    assert told["overdue"] is overdue
+    (found,) = status(reporter([pool_view("eu-west-1_a", "a", state, last_success=success)]))["pools"]
+    assert found["overdue"] is overdue
 
 
-def test_pools_stand_in_order_of_state_then_overdue_then_name() -> None:
+def test_pools_are_sorted_by_severity_then_name() -> None:
     views = [
-        seen_pool("eu-west-1_1", "b", last_success=NOW),
-        seen_pool("eu-west-1_2", "a", last_success=NOW),
-        seen_pool("eu-west-1_3", "late", last_success=NOW - 9_000),
-        seen_pool("eu-west-1_4", "some not read", last_success=NOW, users_not_read=2),
-        seen_pool("eu-west-1_5", "failing", PoolState.FAILING),
+        pool_view("eu-west-1_1", "b", last_success=NOW),
+        pool_view("eu-west-1_2", "a", last_success=NOW),
+        pool_view("eu-west-1_3", "late", last_success=NOW - 9_000),
+        pool_view("eu-west-1_4", "some not read", last_success=NOW, users_not_read=2),
+        pool_view("eu-west-1_5", "failing", PoolState.FAILING),
     ]
-    told = [one["name"] for one in status(sources(views))["pools"]]
-    assert told == ["failing", "late", "some not read", "a", "b"]
+    names = [one["name"] for one in status(reporter(views))["pools"]]
+    assert names == ["failing", "late", "some not read", "a", "b"]
 
 
-def test_budgets_tell_what_is_used_of_what_is_allowed() -> None:
-    budgets = status(sources(every_state()))["budgets"]
+def test_budgets_have_use_and_limits() -> None:
+    budgets = status(reporter(every_state()))["budgets"]
     assert len(budgets) == 8
     assert budgets[4] == {
         "aws_account_id": "210987654321",
@@ -167,13 +167,13 @@ def test_budgets_tell_what_is_used_of_what_is_allowed() -> None:
     }
 
 
-def test_the_process_tells_of_itself() -> None:
-    told = sources(every_state())
-    told.own.unexpected_error("sweep")
-    told.own.unexpected_error("web")
-    told.own.state_failed()
-    told.own.configuration_loaded(successful=False, now=NOW)
-    document = status(told)
+def test_process_reports_errors_and_build() -> None:
+    of = reporter(every_state())
+    of.self_metrics.unexpected_error("sweep")
+    of.self_metrics.unexpected_error("web")
+    of.self_metrics.state_failed()
+    of.self_metrics.configuration_loaded(successful=False, now=NOW)
+    document = status(of)
     process = document["process"]
     assert process["uptime_seconds"] == 3 * 86_400
     assert (process["shard_ordinal"], process["shards"]) == (Shard(0, 1).ordinal, 1)
@@ -188,17 +188,17 @@ def test_the_process_tells_of_itself() -> None:
     }
 
 
-def test_every_reason_can_be_told() -> None:
-    told = sources(every_state())
+def test_every_reason_is_reported() -> None:
+    of = reporter(every_state())
     for reason in Reason:
-        told.own.user_read_failed("eu-west-1_wOrkf0rce", reason)
-    failures = pool(status(told), "workforce")["failures_since_start"]["users"]
+        of.self_metrics.user_read_failed("eu-west-1_wOrkf0rce", reason)
+    failures = pool(status(of), "workforce")["failures_since_start"]["users"]
     assert failures == dict.fromkeys((reason.value for reason in Reason), 1)
 
 
-def test_rules_stand_worst_first_and_each_counts_once_however_many_regions_it_has() -> None:
-    assert status(sources(every_state()))["discovery"] == []
-    document = status(sources(every_state(), rules=RULES))
+def test_rules_are_sorted_and_count_once_over_regions() -> None:
+    assert status(reporter(every_state()))["discovery"] == []
+    document = status(reporter(every_state(), rules=RULES))
     assert document["discovery"] == [
         {
             "index": 0,
