@@ -1,4 +1,4 @@
-"""What every implementation of `exporter.aws.api.CognitoApi` does, over HTTP or in memory."""
+"""Behavior of all implementations of `exporter.aws.api.CognitoApi`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ODD_NAMES = ('quo"te', "back\\slash", "line\nbreak", "tab\t", "sp ace", "Ünïc�
 
 
 def plain(device: Device) -> Device:
-    """The device as it is read when no attribute is asked for."""
+    """Return the device without attributes."""
     return replace(device, attributes=())
 
 
@@ -42,7 +42,7 @@ def devices(number: int) -> tuple[Device, ...]:
 
 
 def all_pages(fetch: Callable[[str | None], Page[T]], *, most: int = 100) -> list[tuple[T, ...]]:
-    """Every page of a listing."""
+    """Return all pages of a listing."""
     pages = [fetch(None)]
     while pages[-1].token is not None:
         assert len(pages) < most
@@ -51,7 +51,7 @@ def all_pages(fetch: Callable[[str | None], Page[T]], *, most: int = 100) -> lis
 
 
 def listed(world: World, pool_id: str, user_filter: str | None = None) -> list[str]:
-    """The names of all users of a filter."""
+    """Return the names of all users that match a filter."""
     pages = all_pages(lambda token: world.api.list_users(pool_id, user_filter=user_filter, token=token))
     return [user.name for page in pages for user in page]
 
@@ -63,7 +63,7 @@ def devices_page(world: World, pool_id: str, username: str, token: str | None = 
 @pytest.mark.parametrize("mfa", Mfa)
 @pytest.mark.parametrize("tracking", Tracking)
 @pytest.mark.parametrize("challenge", [True, False])
-def test_a_pool_in_every_mode_of_tracking_and_mfa(world: World, tracking: Tracking, mfa: Mfa, challenge: bool) -> None:
+def test_describe_pool_in_each_mode(world: World, tracking: Tracking, mfa: Mfa, challenge: bool) -> None:
     pool_id = world.add(FakePool("shop", tracking, mfa, challenge, users={"ann": (), "bob": ()}))
     assert world.api.describe_user_pool(pool_id) == PoolDescription(
         pool_id=pool_id,
@@ -78,7 +78,7 @@ def test_a_pool_in_every_mode_of_tracking_and_mfa(world: World, tracking: Tracki
 
 
 def listed_pools(world: World) -> list[tuple[ListedPool, ...]]:
-    """The pages of all pools, those of other tests included."""
+    """Return the pages of all pools, including those of other tests."""
     return all_pages(lambda token: world.api.list_user_pools(token=token), most=1000)
 
 
@@ -86,7 +86,7 @@ def arn(pool_id: str) -> str:
     return f"arn:aws:cognito-idp:{REGION}:{ACCOUNT}:userpool/{pool_id}"
 
 
-def test_the_pools_of_the_account_and_region_in_pages_of_sixty(world: World) -> None:
+def test_list_pools_returns_pages_of_sixty(world: World) -> None:
     pools = {ListedPool(world.add(FakePool(f"pool {number}")), f"pool {number}") for number in range(PAGE_SIZE + 1)}
     pages = listed_pools(world)
     everyone = [pool for page in pages for pool in page]
@@ -95,7 +95,7 @@ def test_the_pools_of_the_account_and_region_in_pages_of_sixty(world: World) -> 
     assert {len(page) for page in pages[:-1]} == {PAGE_SIZE}
 
 
-def test_short_and_empty_pages_of_pools(world: World) -> None:
+def test_list_pools_continues_after_short_and_empty_pages(world: World) -> None:
     pools = {ListedPool(world.add(FakePool(f"few {number}")), f"few {number}") for number in range(3)}
     world.cut_pages(2, blank=True)
     pages = listed_pools(world)
@@ -103,7 +103,7 @@ def test_short_and_empty_pages_of_pools(world: World) -> None:
     assert {len(page) for page in pages[:-1]} == {0, 2}
 
 
-def test_the_tags_of_a_pool(world: World) -> None:
+def test_pool_tags_are_returned(world: World) -> None:
     tagged = world.add(FakePool("shop", tags={"team": "identity", "empty": "", "Ünïcödé": "名前"}))
     bare = world.add(FakePool("bank"))
     assert world.api.pool_tags(arn(tagged)) == {"team": "identity", "empty": "", "Ünïcödé": "名前"}
@@ -112,13 +112,13 @@ def test_the_tags_of_a_pool(world: World) -> None:
         world.api.pool_tags(arn(NO_POOL))
 
 
-def test_every_user_and_who_of_them_is_federated(world: World) -> None:
+def test_list_users_marks_federated_users(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": (), "google_bob": ()}, federated={"google_bob"}))
     page = world.api.list_users(pool_id, user_filter=None, token=None)
     assert page == Page((ListedUser("ann"), ListedUser("google_bob", federated=True)), None)
 
 
-def test_a_pool_without_users(world: World) -> None:
+def test_list_users_of_an_empty_pool_is_empty(world: World) -> None:
     pool_id = world.add(FakePool())
     assert world.api.list_users(pool_id, user_filter=None, token=None) == Page((), None)
 
@@ -134,19 +134,19 @@ def test_a_pool_without_users(world: World) -> None:
         ('username = "quo\\"te"', ['quo"te']),
     ],
 )
-def test_a_filter(world: World, user_filter: str, names: list[str]) -> None:
+def test_list_users_applies_the_filter(world: World, user_filter: str, names: list[str]) -> None:
     pool_id = world.add(FakePool(users=dict.fromkeys(("ann", "anna", "bob", 'quo"te'), ())))
     assert listed(world, pool_id, user_filter) == names
 
 
 @pytest.mark.parametrize("user_filter", ["ann", 'custom:team = "a"', "username = ann"])
-def test_what_is_no_filter(world: World, user_filter: str) -> None:
+def test_list_users_rejects_an_invalid_filter(world: World, user_filter: str) -> None:
     pool_id = world.add(FakePool(users={"ann": ()}))
     with pytest.raises(InvalidRequest):
         listed(world, pool_id, user_filter)
 
 
-def test_the_members_of_a_group(world: World) -> None:
+def test_list_users_in_group_returns_members(world: World) -> None:
     users: dict[str, tuple[Device, ...]] = dict.fromkeys(("ann", "bob", "google_carl"), ())
     groups = {"staff": ["bob", "google_carl"], "empty": []}
     pool_id = world.add(FakePool(users=users, groups=groups, federated={"google_carl"}))
@@ -156,7 +156,7 @@ def test_the_members_of_a_group(world: World) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE, 150])
-def test_users_come_in_pages_of_sixty(world: World, size: int) -> None:
+def test_list_users_returns_pages_of_sixty(world: World, size: int) -> None:
     names = [f"user-{i}" for i in range(size)]
     pool_id = world.add(FakePool(users=dict.fromkeys(names, ()), groups={"all": names}))
     expected = [min(PAGE_SIZE, size - start) for start in range(0, max(size, 1), PAGE_SIZE)]
@@ -168,7 +168,7 @@ def test_users_come_in_pages_of_sixty(world: World, size: int) -> None:
 
 
 @pytest.mark.parametrize("blank", [False, True])
-def test_short_and_empty_pages_lead_to_the_end(world: World, blank: bool) -> None:
+def test_list_users_continues_after_short_and_empty_pages(world: World, blank: bool) -> None:
     names = [f"user-{i}" for i in range(7)]
     pool_id = world.add(FakePool(users={**dict.fromkeys(names, ()), "rich": devices(5)}, groups={"all": names}))
     world.cut_pages(3, blank=blank)
@@ -179,7 +179,7 @@ def test_short_and_empty_pages_lead_to_the_end(world: World, blank: bool) -> Non
     assert [len(page) for page in owned] == ([0, 3, 0, 2] if blank else [3, 2])
 
 
-def test_a_user_with_several_pages_of_devices(world: World) -> None:
+def test_list_devices_returns_several_pages(world: World) -> None:
     owned = devices(2 * PAGE_SIZE + 5)
     pool_id = world.add(FakePool(users={"rich": owned}))
     pages = all_pages(lambda token: devices_page(world, pool_id, "rich", token))
@@ -187,20 +187,20 @@ def test_a_user_with_several_pages_of_devices(world: World) -> None:
     assert tuple(device for page in pages for device in page) == owned
 
 
-def test_a_device_to_the_millisecond(world: World) -> None:
+def test_device_timestamps_have_milliseconds(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": (PHONE,), "bob": ()}))
     assert devices_page(world, pool_id, "ann") == Page((plain(PHONE),), None)
     assert devices_page(world, pool_id, "bob") == Page((), None)
 
 
-def test_a_device_of_which_little_is_known(world: World) -> None:
+def test_device_without_optional_fields_is_returned(world: World) -> None:
     bare = Device(f"{REGION}_bare", RememberedStatus.UNKNOWN, "valid", None, None, None)
     unused = Device(f"{REGION}_unused", RememberedStatus.REMEMBERED, "invalid", 1_700_000_000_001, None, None)
     pool_id = world.add(FakePool(users={"ann": (bare, unused)}))
     assert devices_page(world, pool_id, "ann").items == (bare, unused)
 
 
-def test_attributes_are_kept_only_when_asked_for(world: World) -> None:
+def test_devices_have_only_wanted_attributes(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": (PHONE,)}))
     (asked,) = devices_page(world, pool_id, "ann", None, "device_name", "no_such_attribute").items
     assert asked.attributes == (("device_name", "Firefox"),)
@@ -209,7 +209,7 @@ def test_attributes_are_kept_only_when_asked_for(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_a_name_goes_there_and_back_unchanged(world: World, name: str) -> None:
+def test_user_name_is_passed_unchanged(world: World, name: str) -> None:
     pool_id = world.add(FakePool(users={"other": (), name: (PHONE,)}))
     assert listed(world, pool_id) == ["other", name]
     assert devices_page(world, pool_id, name).items == (plain(PHONE),)
@@ -232,37 +232,37 @@ def refused(kind: type[AwsError], ask: Callable[[], object]) -> AwsError:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_an_unknown_pool(world: World, number: int) -> None:
+def test_unknown_pool_is_not_found(world: World, number: int) -> None:
     error = refused(ResourceNotFound, asked_of_all(world, NO_POOL)[number])
     assert error.attempted
 
 
-def test_an_unknown_group(world: World) -> None:
+def test_unknown_group_is_not_found(world: World) -> None:
     pool_id = world.add(FakePool())
     error = refused(ResourceNotFound, lambda: world.api.list_users_in_group(pool_id, "nobody", token=None))
     assert error.operation == "ListUsersInGroup"
 
 
-def test_an_unknown_user(world: World) -> None:
+def test_unknown_user_is_not_found(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": ()}))
     error = refused(UserNotFound, lambda: devices_page(world, pool_id, "zoe"))
     assert "zoe" not in str(error)
 
 
-def test_tracking_off_is_not_the_same_as_no_devices(world: World) -> None:
+def test_tracking_off_differs_from_no_devices(world: World) -> None:
     pool_id = world.add(FakePool(tracking=Tracking.OFF, users={"ann": ()}))
     assert listed(world, pool_id) == ["ann"]
     refused(TrackingOff, lambda: devices_page(world, pool_id, "ann"))
 
 
-def test_a_token_that_nobody_gave(world: World) -> None:
+def test_unknown_token_is_invalid(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": (PHONE,)}, groups={"staff": ["ann"]}))
     refused(InvalidRequest, lambda: world.api.list_users(pool_id, user_filter=None, token="bogus"))
     refused(InvalidRequest, lambda: world.api.list_users_in_group(pool_id, "staff", token="bogus"))
     refused(InvalidRequest, lambda: devices_page(world, pool_id, "ann", "bogus"))
 
 
-def test_a_token_is_good_for_its_own_question_only(world: World) -> None:
+def test_token_is_valid_for_its_own_listing_only(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": devices(2), "anna": devices(2)}))
     world.cut_pages(1)
     of_users = world.api.list_users(pool_id, user_filter='username ^= "a"', token=None).token
@@ -271,10 +271,10 @@ def test_a_token_is_good_for_its_own_question_only(world: World) -> None:
     refused(InvalidRequest, lambda: devices_page(world, pool_id, "anna", of_devices))
 
 
-def test_the_account(world: World) -> None:
+def test_account_id_is_returned(world: World) -> None:
     assert world.api.account_id() == ACCOUNT
 
 
 @pytest.mark.parametrize("category", Category)
-def test_the_quota_of_a_category(world: World, category: Category) -> None:
+def test_provisioned_quota_is_returned(world: World, category: Category) -> None:
     assert world.api.provisioned_quota(category) == DEFAULT_QUOTAS[category]

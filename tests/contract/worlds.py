@@ -1,6 +1,6 @@
-"""Every implementation of `CognitoApi`, each with a world of pools that it looks at.
+"""Implementations of `CognitoApi`, each with a world of pools.
 
-A new implementation over HTTP is one more line in `OVER_HTTP`: the whole suite then runs against it too.
+The suite runs for each implementation in `IMPLEMENTATIONS` and `OVER_HTTP`.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ READ_TIMEOUT = 10.0
 
 
 class World(Protocol):
-    """Where a test puts pools, and the API that reads them."""
+    """Pools of a test, and the API that reads them."""
 
     @property
     def api(self) -> CognitoApi:
-        """The implementation under test."""
+        """Implementation under test."""
         ...
 
     def add(self, pool: FakePool) -> str:
-        """Make a pool with these users, devices and groups; its id."""
+        """Add a pool with users, devices and groups, and return its id."""
         ...
 
     def cut_pages(self, longest: int, *, blank: bool = False) -> None:
-        """Let no page hold more items; `blank` puts an empty page with a token before each."""
+        """Limit the length of pages; `blank` inserts an empty page before each."""
         ...
 
 
 class FakeWorld:
-    """The fake of the unit tests."""
+    """World of the fake."""
 
     def __init__(self) -> None:
         self.api = FakeCognito()
@@ -64,7 +64,7 @@ class FakeWorld:
 
 
 class EmulatedWorld:
-    """The emulator, asked over real HTTP."""
+    """World of the emulator, over HTTP."""
 
     def __init__(self, emulator: Emulator, api: CognitoApi) -> None:
         self.emulator = emulator
@@ -116,10 +116,10 @@ def _record(device: Device) -> DeviceRecord:
 
 
 class ApiOver(Protocol):
-    """Makes an implementation whose Cognito and STS are at a URL, with the credentials of `ACCOUNT`."""
+    """Factory of an implementation that uses Cognito and STS at a URL, with the credentials of `ACCOUNT`."""
 
     def __call__(self, url: str, *, read_timeout: float = READ_TIMEOUT) -> CognitoApi:
-        """The implementation; `read_timeout` is in seconds."""
+        """Return the implementation; `read_timeout` is in seconds."""
         ...
 
 
@@ -129,14 +129,14 @@ def _session() -> boto3.Session:
 
 
 def boto3_api(url: str, *, read_timeout: float = READ_TIMEOUT) -> CognitoApi:
-    """The implementation over boto3, with parameter validation on."""
+    """Return the reference implementation over boto3, with parameter validation."""
     config = ONE_ATTEMPT.merge(Config(parameter_validation=True, read_timeout=read_timeout))
     cognito = _session().client("cognito-idp", endpoint_url=url, config=config)
     return BotoCognito(lambda: cognito, lambda: _session().client("sts", endpoint_url=url, config=config))
 
 
 def lean_api(url: str, *, read_timeout: float = READ_TIMEOUT) -> CognitoApi:
-    """The implementation over urllib3, which takes its settings from a boto3 client."""
+    """Return the lean client."""
     cognito = _session().client(
         "cognito-idp", endpoint_url=url, config=ONE_ATTEMPT.merge(Config(read_timeout=read_timeout))
     )
@@ -148,14 +148,14 @@ def lean_api(url: str, *, read_timeout: float = READ_TIMEOUT) -> CognitoApi:
 
 @contextmanager
 def emulated(make_api: ApiOver) -> Iterator[EmulatedWorld]:
-    """An implementation over HTTP, looking at an emulator of its own."""
+    """Run an emulator for an implementation over HTTP."""
     with Emulator() as emulator:
         yield EmulatedWorld(emulator, make_api(emulator.url))
 
 
 @contextmanager
 def in_memory() -> Iterator[FakeWorld]:
-    """The fake."""
+    """Provide the fake."""
     yield FakeWorld()
 
 

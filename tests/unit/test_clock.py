@@ -5,11 +5,11 @@ import time
 from exporter.clock import SystemClock
 
 
-def test_the_wall_is_the_machines() -> None:
+def test_wall_clock_is_that_of_the_system() -> None:
     before = time.time()
     assert before <= SystemClock().wall() <= time.time()
 
 
-def test_monotonic_time_is_one_for_all_clocks_of_the_process() -> None:
+def test_monotonic_clock_is_shared_by_all_instances() -> None:
     moments = [time.monotonic(), SystemClock().monotonic(), SystemClock().monotonic(), time.monotonic()]
     assert moments == sorted(moments)

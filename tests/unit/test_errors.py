@@ -7,15 +7,15 @@ import pytest
 from exporter import errors
 from exporter.errors import AwsError, ConfigError, ErrorAction, ExporterError, Reason
 
-KINDS = [
+AWS_ERRORS = [
     kind
     for kind in vars(errors).values()
     if inspect.isclass(kind) and issubclass(kind, AwsError) and kind is not AwsError
 ]
 
 
-def test_what_each_failure_means() -> None:
-    assert {kind.__name__: (kind.reason.value, kind.action) for kind in KINDS} == {
+def test_aws_errors_have_reason_and_action() -> None:
+    assert {kind.__name__: (kind.reason.value, kind.action) for kind in AWS_ERRORS} == {
         "Throttled": ("throttled", ErrorAction.RETRY),
         "Denied": ("denied", ErrorAction.STOP_POOL),
         "CredentialsFault": ("credentials", ErrorAction.RETRY),
@@ -32,12 +32,12 @@ def test_what_each_failure_means() -> None:
     }
 
 
-def test_every_reason_of_the_closed_list_has_an_error() -> None:
-    assert {kind.reason for kind in KINDS} == set(Reason)
+def test_each_reason_has_an_error() -> None:
+    assert {kind.reason for kind in AWS_ERRORS} == set(Reason)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_failed_call_names_operation_and_code_and_left_the_process_unless_said_otherwise(
+@pytest.mark.parametrize("kind", AWS_ERRORS)
+def test_aws_error_has_operation_and_code_and_is_attempted(
     kind: type[AwsError],
 ) -> None:
     error = kind("ListUsers", "SomeException")
@@ -49,24 +49,24 @@ def test_a_failed_call_names_operation_and_code_and_left_the_process_unless_said
     )
 
 
-def test_a_call_that_did_not_leave_says_so_for_itself_only() -> None:
+def test_attempted_is_set_per_error() -> None:
     error = errors.CredentialsFault("ListUsers", "NoCredentialsError")
     error.attempted = False
     assert errors.CredentialsFault("ListUsers", "NoCredentialsError").attempted
 
 
-def test_a_wrong_configuration_tells_every_fault_on_a_line_of_its_own() -> None:
+def test_config_error_has_one_problem_per_line() -> None:
     error = ConfigError(["config.yaml:1: first", "config.yaml:2: second"])
     assert str(error) == "config.yaml:1: first\nconfig.yaml:2: second"
     assert error.problems == ("config.yaml:1: first", "config.yaml:2: second")
 
 
-def test_every_error_of_ours_is_one_of_ours() -> None:
-    ours = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
-    assert all(issubclass(kind, ExporterError) for kind in ours)
+def test_all_errors_derive_from_exporter_error() -> None:
+    found = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
+    assert all(issubclass(kind, ExporterError) for kind in found)
 
 
-def test_a_wrong_configuration_is_told_in_utf_8_whatever_its_file_is_called() -> None:
+def test_config_error_escapes_bytes_that_are_not_utf_8() -> None:
     error = ConfigError(["d\udcff/config.yaml: Ü", "b"])
     assert error.problems == ("d\\udcff/config.yaml: Ü", "b")
     assert str(error) == "d\\udcff/config.yaml: Ü\nb"

@@ -18,33 +18,33 @@ from exporter.model import DateSource, Device, ListedUser, PoolState, region_of
         (None, None, None, DateSource.NONE),
     ],
 )
-def test_a_device_is_as_old_as_its_last_authentication_or_its_creation(
+def test_device_is_active_since_authentication_or_creation(
     authenticated: int | None, created: int | None, active: int | None, source: DateSource
 ) -> None:
     device = Device("key", authenticated_ms=authenticated, created_ms=created, modified_ms=99)
     assert (device.active_ms, device.date_source) == (active, source)
 
 
-def test_a_change_of_status_says_nothing_about_a_devices_age() -> None:
+def test_modification_does_not_change_the_activity() -> None:
     assert Device("key", modified_ms=99).active_ms is None
 
 
 @pytest.mark.parametrize(
     ("pool_id", "region"), [("eu-west-1_AbCdEfGhI", "eu-west-1"), ("us-gov-west-1_x_y", "us-gov-west-1")]
 )
-def test_the_region_stands_in_the_pool_id(pool_id: str, region: str) -> None:
+def test_region_is_read_from_the_pool_id(pool_id: str, region: str) -> None:
     assert region_of(pool_id) == region
 
 
-def test_what_is_personal_shows_in_no_traceback() -> None:
+def test_repr_has_no_personal_data() -> None:
     assert "mary" not in repr(ListedUser("mary"))
     assert "192.0.2.1" not in repr(Device("key", attributes=(("last_ip_used", "192.0.2.1"),)))
 
 
-def test_values_do_not_change() -> None:
+def test_values_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         ListedUser("mary").federated = True  # type: ignore[misc] # wrong on purpose
 
 
-def test_the_states_stand_in_the_order_in_which_they_apply() -> None:
+def test_pool_states_are_in_order_of_precedence() -> None:
     assert [state.value for state in PoolState] == ["missing", "denied", "failing", "tracking_off", "unread", "ok"]

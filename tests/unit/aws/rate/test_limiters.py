@@ -4,7 +4,7 @@ import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category
 from exporter.aws.rate.limiter import BACKOFF_FACTOR, METER_SECONDS
-from exporter.aws.rate.limiters import RateLimiters, Rates
+from exporter.aws.rate.limiters import RateLimiters, RateLimiterState, Rates
 from exporter.clock import SystemClock
 from exporter.config.settings import Share
 from exporter.observers import Target
@@ -117,3 +117,17 @@ def test_states_have_current_and_used_rate() -> None:
     assert state.configured == 10
     assert state.current == 10 * BACKOFF_FACTOR
     assert state.used == 1 / METER_SECONDS
+
+
+def test_configure_applies_to_existing_and_new_limiters() -> None:
+    limiters = rate_limiters()
+    ohio = Target("123456789012", "us-east-2")
+    existing = limiters.use(TARGET)
+    limiters.configure({**dict.fromkeys(Category, 5.0), LIST: 7.0})
+    assert limiters.use(ohio)[LIST].configured == existing[LIST].configured == 7
+    assert set(limiters.states()) == {
+        RateLimiterState(target, category, rate, rate, DEFAULT_QUOTAS[category], provisioned=False)
+        for target in (TARGET, ohio)
+        for category in Category
+        for rate in [7.0 if category is LIST else 5.0]
+    }
