@@ -43,7 +43,7 @@ class RuleStatus(RuleView, Protocol):
 
     @property
     def reason(self) -> Reason | None:
-        """Why the last run could not list every pool; None if it did, and before the first run."""
+        """Reason why the last run could not list every pool; None if it did, and before the first run."""
         ...
 
 

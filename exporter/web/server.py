@@ -192,7 +192,7 @@ def listen(address: ListenAddress) -> socket.socket:
     except socket.gaierror as error:
         raise OSError(f"cannot listen on {address}: {error.strerror}") from error
     except OSError as error:
-        # create_server() adds the address to strerror once more.
+        # create_server() adds the address to strerror again.
         reason = error.strerror if error.errno is None else os.strerror(error.errno)
         raise OSError(f"cannot listen on {address}: {reason or error}") from error
     except UnicodeError as error:  # from the IDNA codec, before the resolver is called
