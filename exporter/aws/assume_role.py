@@ -20,15 +20,12 @@ from botocore.credentials import (
 )
 from botocore.session import Session as BotocoreSession
 
-from exporter.aws.api import AccountApi
 from exporter.aws.boto_client import SendTracker
 from exporter.aws.error_mapping import from_exception
-from exporter.aws.lean.client import LeanCognito
 from exporter.clock import Clock
 from exporter.errors import Reason
 
 if TYPE_CHECKING:
-    from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
     from mypy_boto3_sts import STSClient
 
 ASSUME_ROLE = "AssumeRole"
@@ -47,33 +44,11 @@ class OnAssumeRole(Protocol):
 
 @runtime_checkable
 class AssumesRole(Protocol):
-    """`CognitoApi` that assumes a role."""
+    """`CognitoApi` that may assume a role."""
 
     def on_assume_role(self, callback: OnAssumeRole) -> None:
         """Call `callback` for each AssumeRole request from now on."""
         ...
-
-
-class LeanCognitoByRole(LeanCognito):
-    """`LeanCognito` with the credentials of a role."""
-
-    def __init__(
-        self,
-        cognito: CognitoIdentityProviderClient,
-        credentials: Credentials,
-        ca_bundle: str | None,
-        role: Role,
-        *,
-        account: AccountApi,
-        clock: Clock,
-    ) -> None:
-        """Send requests as `LeanCognito`; `role` has created the credentials."""
-        super().__init__(cognito, credentials, ca_bundle, account=account, clock=clock)
-        self._role = role
-
-    def on_assume_role(self, callback: OnAssumeRole) -> None:
-        """Call `callback` for each AssumeRole request from now on."""
-        self._role.callback = callback
 
 
 class StsClient:

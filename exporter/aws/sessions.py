@@ -14,7 +14,7 @@ from botocore.exceptions import NoCredentialsError
 
 import exporter
 from exporter.aws.api import CognitoApi
-from exporter.aws.assume_role import LeanCognitoByRole, Role, StsClient, session_with
+from exporter.aws.assume_role import Role, StsClient, session_with
 from exporter.aws.boto_client import ONE_ATTEMPT, AccountClient, limit_response_size
 from exporter.aws.error_mapping import from_exception, unattempted
 from exporter.aws.lean.client import LeanCognito
@@ -77,9 +77,7 @@ class AwsApis:
             lambda: self._cognito(session_with(role_credentials, session), settings, endpoint.config),
             lambda: self._sts(session_with(role_credentials, session), settings, endpoint.config),
         )
-        return LeanCognitoByRole(
-            endpoint.cognito, role_credentials, ca_bundle, role, account=account, clock=self._clock
-        )
+        return LeanCognito(endpoint.cognito, role_credentials, ca_bundle, account=account, clock=self._clock, role=role)
 
     def _endpoint(self, session: boto3.Session, settings: TargetSettings) -> _Endpoint:
         key = replace(settings, role_arn=None, external_id=None)

@@ -146,7 +146,7 @@ class TargetClient:
                 # Set within the request, so that it is counted under the account id that it returns.
                 observed(
                     self,
-                    self,
+                    [self],
                     self._clock,
                     Operation.GET_CALLER_IDENTITY,
                     lambda: self.set_account_id(api.account_id()),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
 from exporter.aws.api import PAGE_SIZE, AccountApi, Category, Operation, Page
+from exporter.aws.assume_role import OnAssumeRole, Role
 from exporter.aws.error_mapping import from_exception, from_response, unattempted
 from exporter.aws.lean import responses
 from exporter.aws.lean.request_template import capture_templates
@@ -52,18 +53,26 @@ class LeanCognito:
         *,
         account: AccountApi,
         clock: Clock,
+        role: Role | None = None,
     ) -> None:
         """Send requests as `cognito` would send them; `account` makes the account-level requests.
 
-        `credentials` and `ca_bundle` belong to the session of `cognito`. Raises errors of botocore if there is no
-        endpoint for the settings of the client, or if the CA bundle cannot be read.
+        `credentials` are those of the session of `cognito`, or of `role`; `ca_bundle` is the setting of the session.
+        Raises errors of botocore if there is no endpoint for the settings of the client, or if the CA bundle cannot be
+        read.
         """
         templates = capture_templates(cognito)
         self._signers = {operation: Signer(template) for operation, template in templates.items()}
         self._transport = Transport(templates[Operation.ADMIN_LIST_DEVICES].url, cognito.meta.config, ca_bundle, clock)
         self._credentials = credentials
         self._account = account
+        self._role = role
         self._server_time = _ServerTime(clock)
+
+    def on_assume_role(self, callback: OnAssumeRole) -> None:
+        """Call `callback` for each AssumeRole request from now on."""
+        if self._role is not None:
+            self._role.callback = callback
 
     def prepare(self, operation: Operation) -> None:
         """Refresh the credentials if they are about to expire."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from exporter.aws.api import Category, CognitoApi, Operation, Page
@@ -35,26 +34,6 @@ class Account(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CompositeObserver:
-    """Observer that notifies two others, in order."""
-
-    first: RequestObserver
-    second: RequestObserver
-
-    def request_finished(
-        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
-    ) -> None:
-        """Notify both."""
-        self.first.request_finished(target, operation, seconds, reason, attempted=attempted)
-        self.second.request_finished(target, operation, seconds, reason, attempted=attempted)
-
-    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
-        """Notify both."""
-        self.first.rate_limit_waited(target, category, seconds)
-        self.second.rate_limit_waited(target, category, seconds)
-
-
 class RateLimitedApi:
     """Makes requests to one account and Region, rate limited together with all other callers."""
 
@@ -71,20 +50,20 @@ class RateLimitedApi:
         self._api = api
         self._fairness_key = fairness_key
         self._account = account
-        self._observer = observer
+        self._observers = [observer]
         self._clock = clock
         self._cancelled = cancelled
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
         self._calls = 0
         self._throttled = 0
 
     def add_observer(self, observer: RequestObserver) -> None:
         """Notify another observer of all requests."""
-        self._observer = CompositeObserver(self._observer, observer)
+        self._observers.append(observer)
 
     def request_counts(self) -> RequestCounts:
         """Return the number of requests made, and of those that were throttled."""
-        with self._counting:
+        with self._lock:
             return RequestCounts(self._calls, self._throttled)
 
     def _describe(self, pool_id: str) -> PoolDescription:
@@ -103,18 +82,20 @@ class RateLimitedApi:
         try:
             self._api.prepare(operation)
         except AwsError as error:
-            self._observer.request_finished(self._account.target, operation, 0.0, error.reason, attempted=False)
+            for observer in self._observers:
+                observer.request_finished(self._account.target, operation, 0.0, error.reason, attempted=False)
             raise
         limiter = self._account.limiter(category)
         waited = limiter.acquire(self._fairness_key, self._cancelled)
-        self._observer.rate_limit_waited(self._account.target, category, waited)
-        with self._counting:
+        for observer in self._observers:
+            observer.rate_limit_waited(self._account.target, category, waited)
+        with self._lock:
             self._calls += 1
         try:
-            return observed(self._account, self._observer, self._clock, operation, call)
+            return observed(self._account, self._observers, self._clock, operation, call)
         except Throttled:
             limiter.on_throttle()
-            with self._counting:
+            with self._lock:
                 self._throttled += 1
             raise
 
@@ -195,12 +176,12 @@ class PoolClient(RateLimitedApi):
 
 def observed(
     account: Account,
-    observer: RequestObserver,
+    observers: Sequence[RequestObserver],
     clock: Clock,
     operation: Operation,
     call: Callable[[], T],
 ) -> T:
-    """Make a request and report its duration and result to the observer."""
+    """Make a request and report its duration and result to the observers."""
     started = clock.monotonic()
     reason: Reason | None = None
     attempted = True
@@ -210,4 +191,6 @@ def observed(
         reason, attempted = error.reason, error.attempted
         raise
     finally:
-        observer.request_finished(account.target, operation, clock.monotonic() - started, reason, attempted=attempted)
+        seconds = clock.monotonic() - started
+        for observer in observers:
+            observer.request_finished(account.target, operation, seconds, reason, attempted=attempted)

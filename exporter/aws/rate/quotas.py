@@ -67,7 +67,7 @@ class QuotaPoller:
             if stop.is_set():
                 raise Cancelled("the quotas are no longer needed")
             operation = Operation.GET_PROVISIONED_LIMIT
-            return observed(consumer, consumer, self._clock, operation, lambda: api.provisioned_quota(category))
+            return observed(consumer, [consumer], self._clock, operation, lambda: api.provisioned_quota(category))
 
         retry = QUOTA_RETRIES.retrier(QUOTA_RETRIES.attempts, partial(self._wait, stop))
         try:
