@@ -20,9 +20,9 @@ from exporter.commands.demo.prometheus import prometheus_beside
 from exporter.commands.healthcheck import check_health, health_address
 from exporter.commands.identify import labels
 from exporter.commands.one_shot import check_aws_command, plan_command, report_command
+from exporter.config.crosscheck import require_shared_keys
 from exporter.config.load import load_settings
 from exporter.config.settings import Settings
-from exporter.config.sharding import require_shared_keys
 from exporter.errors import ConfigError, ExporterError
 from exporter.flags import CONFIG_FLAGS, FILE, SERVE_FLAGS, serve_options, value_of, with_flags
 from exporter.logging_setup import configure_logging

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from exporter.config.duration import parse_duration
+from exporter.config.values import parse_duration
 from exporter.logging_setup import LogFormat, LogLevel
 from exporter.options import (
     DEFAULT_PORT,

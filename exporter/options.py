@@ -1,4 +1,4 @@
-"""What the flags say: where to listen, what to serve, how to log, which share of the users to read."""
+"""Options of the daemon, and parsers of their flags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_PORT = 10617
 
 _LAST_PORT = 65535
 _PORT_DIGITS = 5
-"""Python does not make a number of any length."""
+"""Maximum number of digits of a port: Python does not convert numbers of any length."""
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|")
 _TELEMETRY_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -25,7 +25,7 @@ _POD_ORDINAL = re.compile("-([0-9]{1,9})$")
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """A TCP address as Go writes it; an empty host is every interface, port 0 any free port."""
+    """TCP address as in Go; an empty host is every interface, and port 0 any free port."""
 
     host: str
     port: int
@@ -36,7 +36,7 @@ class ListenAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
+        """Whether the address is reachable only from this machine."""
         if self.host == "localhost":
             return True
         try:
@@ -47,18 +47,18 @@ class ListenAddress:
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """The flags of a serving process."""
+    """Options of the daemon."""
 
     config_file: Path
     listen_addresses: tuple[ListenAddress, ...] = (ListenAddress("", DEFAULT_PORT),)
     probe_listen_address: ListenAddress | None = None
-    """Where only the two probe paths are served, in plain HTTP."""
+    """Address that serves only the two probe paths, in plain HTTP."""
     auto_reload_interval: float = 0.0
-    """Seconds between two looks at the content of the configuration file; 0 looks at none."""
+    """Seconds between two checks of the configuration file for changes; 0 disables them."""
     enable_lifecycle: bool = False
-    """Whether POST /-/reload is allowed."""
+    """Whether POST /-/reload is enabled."""
     web_config_file: Path | None = None
-    """What protects the pages: TLS, users, headers; in the format of Prometheus's exporter-toolkit."""
+    """TLS, users and headers, in the format of Prometheus' exporter-toolkit."""
     telemetry_path: str = "/metrics"
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.LOGFMT
@@ -66,15 +66,15 @@ class ServeOptions:
 
 
 def parse_listen_address(text: str) -> ListenAddress:
-    """`:10617`, `127.0.0.1:10617` or `[::1]:0`.
+    """Parse `:10617`, `127.0.0.1:10617` or `[::1]:0`.
 
-    Raises `ValueError`, whose text says what is wrong and what was expected.
+    Raises `ValueError` with a message for the operator.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch("[0-9]+", port):
         raise ValueError(f"{text!r} has no port, expected HOST:PORT or :PORT with a port from 0 to 65535")
     if len(port) > _PORT_DIGITS or int(port) > _LAST_PORT:
-        raise ValueError(f"{text!r} has a port out of range, expected one from 1 to 65535, or 0 for any that is free")
+        raise ValueError(f"{text!r} has a port out of range, expected one from 1 to 65535, or 0 for any free port")
     if host.startswith("[") and host.endswith("]"):
         return ListenAddress(_ipv6(host[1:-1], text), int(port))
     if not _HOST.fullmatch(host):
@@ -83,28 +83,28 @@ def parse_listen_address(text: str) -> ListenAddress:
 
 
 def parse_telemetry_path(text: str) -> str:
-    """A path for the metrics that no other page uses.
+    """Parse a path for the metrics, which no other page may use.
 
-    Raises `ValueError`, whose text says what is wrong and what was expected.
+    Raises `ValueError` with a message for the operator.
     """
     if not _TELEMETRY_PATH.fullmatch(text):
-        raise ValueError(f"{text!r} is no path of a page, expected one such as /metrics")
+        raise ValueError(f"{text!r} is not a valid path, expected one such as /metrics")
     if f"{text}/".startswith(_RESERVED):
-        raise ValueError(f"{text!r} is taken, expected a path that is not below /-/ or /api/")
+        raise ValueError(f"{text!r} is reserved, expected a path that is not below /-/ or /api/")
     return text
 
 
 def parse_shard(text: str, host_name: str) -> Shard:
-    """`0/3`, or `auto/3` for the ordinal that a StatefulSet gives its pod: `name-2` is 2.
+    """Parse `0/3`, or `auto/3` for the ordinal of a pod in a StatefulSet: `name-2` is 2.
 
-    Raises `ValueError`, whose text says what is wrong and what was expected.
+    Raises `ValueError` with a message for the operator.
     """
     match = _SHARD.fullmatch(text)
     if not match:
-        raise ValueError(f"{text!r} is no shard, expected I/N such as 0/3, or auto/3 in a pod of a StatefulSet")
+        raise ValueError(f"{text!r} is not a shard, expected I/N such as 0/3, or auto/3 in a pod of a StatefulSet")
     ordinal, count = match[1], int(match[2])
     if not count:
-        raise ValueError(f"{text!r} splits into no shards, expected at least 1")
+        raise ValueError(f"{text!r} has a shard count of 0, expected at least 1")
     origin = ""
     if ordinal == "auto":
         ordinal = _ordinal_of_pod(host_name, text)
@@ -115,11 +115,11 @@ def parse_shard(text: str, host_name: str) -> Shard:
 
 
 def _ordinal_of_pod(host_name: str, text: str) -> str:
-    # A pod may be set to have its whole domain name for a host name.
+    # The host name of a pod can be its fully qualified domain name.
     match = _POD_ORDINAL.search(host_name.partition(".")[0])
     if not match:
         raise ValueError(
-            f"{text!r} finds no ordinal in the host name {host_name!r}, expected one that a StatefulSet gives, such as "
+            f"{text!r} requires an ordinal in the host name {host_name!r}, expected a pod of a StatefulSet such as "
             "exporter-0"
         )
     return match[1]

@@ -1,4 +1,4 @@
-"""Standard output, to which commands print what they were asked for: it may be closed, or be full."""
+"""Errors of standard output, which may be closed or full."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from exporter.errors import ExporterError
 
 
 class StdoutClosed(ExporterError):
-    """There is no standard output."""
+    """Standard output is closed."""
 
 
 def require_stdout(wanted: str) -> None:
-    """Raise `StdoutClosed` where nobody would see what is `wanted`."""
-    if sys.stdout is None:  # as Python has it for a process that was started without one
+    """Raise `StdoutClosed` if the command cannot print its output, which is called `wanted`."""
+    if sys.stdout is None:  # the process was started without one
         raise StdoutClosed(f"standard output is closed, expected somewhere to print {wanted}")
 
 
 @contextmanager
 def writing_to_stdout() -> Iterator[None]:
-    """Name standard output in the `OSError` of a write to it; a `BrokenPipeError` stays what it is."""
+    """Name standard output in the `OSError` of a write to it, except in a `BrokenPipeError`."""
     try:
         yield
-    except BrokenPipeError:  # nobody reads any more: no fault of the output
+    except BrokenPipeError:  # the reader has stopped: not an error of the output
         raise
     except OSError as error:
         raise OSError(f"standard output cannot be written: {error.strerror or error}") from error

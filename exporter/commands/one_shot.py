@@ -8,9 +8,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from exporter.config.duration import parse_duration
 from exporter.config.load import load_settings
 from exporter.config.settings import IdentityMode, Settings
+from exporter.config.values import parse_duration
 from exporter.flags import CONFIG_FLAGS, SHARD_FLAGS, value_of, with_flags
 from exporter.logging_setup import LogFormat, LogLevel, configure_logging
 from exporter.stdout import require_stdout

@@ -1,74 +1,94 @@
-"""The checks that look at several keys at once, or at a file that a key names."""
+"""Checks that involve several keys, or a file that a key names."""
 
 from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from exporter.config.overlay import Overlay, PoolOverlay, RuleOverlay
 from exporter.config.problems import KeyPath, Problem, shown_path
-from exporter.config.schema import Users
+from exporter.config.resolve import Overlay
+from exporter.config.schema import Defaults, Pool, Users
+from exporter.config.settings import Detail, IdentityMode, Settings
+from exporter.config.validation import Validated
+from exporter.errors import ConfigError
 from exporter.files import same_file
 from exporter.identity import read_key
+from exporter.shard import Shard
 
 _STATE_PATH: KeyPath = ("state", "path")
 _SELECTION_DEPTH = len(("pools", 0, "users"))
 
 
-def crosscheck(
-    pools: list[PoolOverlay],
-    rules: list[RuleOverlay],
-    state_path: Path | None,
-    file: Path,
-    bad: frozenset[KeyPath],
-) -> list[Problem]:
-    """Every fault of this kind in a configuration file, once each.
+def crosscheck(valid: Validated, state_path: Path | None, file: Path) -> list[Problem]:
+    """Return the problems of the configuration in `file`, each once.
 
-    Keys in `bad` were reported already, so nothing is concluded from them.
+    Keys that are already reported as invalid are ignored.
     """
-    base = file.parent
-    both: list[Overlay] = [*pools, *rules]
-    found = [*_pools_twice(pools), *_state_usable(state_path), *_state_apart(state_path, file, both)]
-    keeps_key = state_path is not None or any(key[:1] == _STATE_PATH[:1] for key in bad)
-    bad_selections = {key[:_SELECTION_DEPTH] for key in bad}
-    for pool in pools:
-        found += _users(pool, bad_selections)
-    for layered in both:
-        found += _assumed_role(layered, bad)
-        found += _endpoint(layered, bad)
+    invalid = valid.invalid_keys
+    problems = [*_duplicate_pools(valid.pools), *_state_path(state_path, file, valid)]
+    keeps_key = state_path is not None or any(key[:1] == _STATE_PATH[:1] for key in invalid)
+    invalid_selections = {key[:_SELECTION_DEPTH] for key in invalid}
+    for pool in valid.pools:
+        problems += _users(pool, invalid_selections)
+    for overlay in valid.overlays:
+        problems += _assumed_role(overlay, invalid)
+        problems += _endpoint(overlay, invalid)
         if not keeps_key:
-            found += _key_needed(layered, bad)
-        found += _key_usable(layered, base)
-    return list(dict.fromkeys(found))
+            problems += _missing_key(overlay, invalid)
+        problems += _key_file(overlay, file.parent)
+    return list(dict.fromkeys(problems))
 
 
-def files_checked(pools: list[PoolOverlay], rules: list[RuleOverlay], state_path: Path | None, base: Path) -> set[Path]:
-    """The files whose content, mode or being there decides whether there is a fault."""
-    both: list[Overlay] = [*pools, *rules]
-    names = {layered.effective.identity_key_file for layered in both}
-    files = {base / name for name in names if name is not None}
+def required_files(valid: Validated, state_path: Path | None, base: Path) -> set[Path]:
+    """Return the files whose content, mode or existence can cause a problem."""
+    files = _key_files(valid, base)
     if state_path is not None:
-        # Of the state file, whose content is of no weight here and changes all the time, only what is in its way.
+        # Not the state file: its content changes all the time, and causes no problem.
         files |= {state_path.parent} | ({state_path} if _is_directory(state_path) else set())
     return files
 
 
-def _pools_twice(pools: list[PoolOverlay]) -> Iterator[Problem]:
+def require_shared_keys(settings: Settings, shard: Shard) -> None:
+    """Check that all shards give a user the same label: the key next to the state file differs between shards.
+
+    Raises `ConfigError` with an error for each pool and rule that needs `identity_key_file`.
+    """
+    if shard.count == 1:
+        return
+    problems = [
+        f"{pool.id or 'discovery'}: --shard {shard} with identity hmac and detail {pool.detail} needs a key that all "
+        "shards share, expected identity_key_file"
+        for pool in settings.all_pool_settings
+        if pool.identity is IdentityMode.HMAC and pool.identity_key_file is None and pool.detail is not Detail.POOL
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def require_separate_state_file(settings: Settings, file: Path, web_files: Iterable[Path]) -> None:
+    """Check that the state file of the configuration in `file` is not a file of the web configuration.
+
+    An invalid state file is moved aside. Raises `ConfigError`.
+    """
+    state = settings.state_path
+    if state is not None and any(same_file(state, other) for other in web_files):
+        raise ConfigError([f"{file}: state.path: a file of the web configuration, expected a separate file"])
+
+
+def _duplicate_pools(pools: list[Overlay[Pool]]) -> Iterator[Problem]:
     first: dict[str, int] = {}
-    for layered in pools:
-        earlier = first.setdefault(layered.own.id, layered.index)
-        if earlier != layered.index:
-            yield Problem(
-                layered.path("id"), f"the pool stands twice, expected it once (found first as pools[{earlier}])"
-            )
+    for pool in pools:
+        earlier = first.setdefault(pool.explicit.id, pool.index)
+        if earlier != pool.index:
+            yield Problem(pool.path("id"), f"duplicate pool id, first defined in pools[{earlier}]")
 
 
-def _users(layered: PoolOverlay, bad_selections: Collection[KeyPath]) -> Iterator[Problem]:
-    users = layered.own.users
-    path = layered.path("users")
-    if users is None or path in bad_selections:
+def _users(pool: Overlay[Pool], invalid_selections: Collection[KeyPath]) -> Iterator[Problem]:
+    users = pool.explicit.users
+    path = pool.path("users")
+    if users is None or path in invalid_selections:
         return
     used = [name for name in Users.model_fields if getattr(users, name) is not None]
     if len(used) != 1:
@@ -77,80 +97,76 @@ def _users(layered: PoolOverlay, bad_selections: Collection[KeyPath]) -> Iterato
         yield Problem(path, f"{problem}, expected exactly one of usernames, groups and filter (found {found})")
 
 
-def _assumed_role(layered: Overlay, bad: frozenset[KeyPath]) -> Iterator[Problem]:
+def _assumed_role(overlay: Overlay[Defaults], invalid: frozenset[KeyPath]) -> Iterator[Problem]:
     keys = ("external_id", "role_arn")
-    options = layered.effective
-    if options.external_id is not None and options.role_arn is None and not _any_bad(layered, keys, bad):
-        yield Problem(layered.site(*keys), "an external id without a role, expected role_arn beside it")
+    options = overlay.effective
+    if options.external_id is not None and options.role_arn is None and not _any_invalid(overlay, keys, invalid):
+        yield Problem(overlay.blame_path(*keys), "external id without a role, expected role_arn")
 
 
-def _endpoint(layered: Overlay, bad: frozenset[KeyPath]) -> Iterator[Problem]:
-    options = layered.effective
+def _endpoint(overlay: Overlay[Defaults], invalid: frozenset[KeyPath]) -> Iterator[Problem]:
+    options = overlay.effective
     if options.endpoint_url is None:
         return
     for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
         keys = ("endpoint_url", name)
-        if getattr(options, name) and not _any_bad(layered, keys, bad):
+        if getattr(options, name) and not _any_invalid(overlay, keys, invalid):
             yield Problem(
-                layered.site(*keys),
-                f"together with {name}, expected only one of them (AWS's own library would ignore it)",
+                overlay.blame_path(*keys),
+                f"endpoint_url and {name} conflict, expected only one of them",
             )
 
 
-def _key_needed(layered: Overlay, bad: frozenset[KeyPath]) -> Iterator[Problem]:
+def _missing_key(overlay: Overlay[Defaults], invalid: frozenset[KeyPath]) -> Iterator[Problem]:
     keys = ("identity_key_file", "detail", "identity")
-    options = layered.effective
+    options = overlay.effective
     keyless = options.identity == "hmac" and options.identity_key_file is None
-    if keyless and options.detail != "pool" and not _any_bad(layered, keys, bad):
+    if keyless and options.detail != "pool" and not _any_invalid(overlay, keys, invalid):
         yield Problem(
-            layered.site(*keys),
-            f"identity hmac with detail {options.detail} needs a key, expected identity_key_file or state.path",
+            overlay.blame_path(*keys),
+            f"identity hmac with detail {options.detail} requires a key, expected identity_key_file or state.path",
         )
 
 
-def _key_usable(layered: Overlay, base: Path) -> Iterator[Problem]:
-    name = layered.effective.identity_key_file
+def _key_file(overlay: Overlay[Defaults], base: Path) -> Iterator[Problem]:
+    name = overlay.effective.identity_key_file
     if name is None:
         return
-    problem = _key_problem(base / name)
-    if problem:
-        yield Problem(layered.site("identity_key_file"), f"the key file cannot be used: {problem}")
-
-
-def _key_problem(path: Path) -> str | None:
+    path = overlay.blame_path("identity_key_file")
     try:
-        read_key(path)
+        read_key(base / name)
     except OSError as error:
-        return f"expected a readable file (found: {error.strerror})"
+        yield Problem(path, f"cannot use key file: expected a readable file (found: {error.strerror})")
     except ValueError as error:
-        return str(error)
-    return None
+        yield Problem(path, f"cannot use key file: {error}")
 
 
-def _state_usable(path: Path | None) -> Iterator[Problem]:
-    """Only what is a slip of the pen: a file that cannot be opened stops no exporter."""
+def _state_path(path: Path | None, file: Path, valid: Validated) -> Iterator[Problem]:
+    """Yield problems of an obviously wrong path: the exporter also runs with a state file that cannot be opened.
+
+    The state must not replace another file: a file that is not a state file is moved aside, and a key that was replaced
+    would be public.
+    """
     if path is None:
         return
     if _is_directory(path):
         yield Problem(_STATE_PATH, "a directory, expected the path of a file")
     elif _is_directory(path.parent) is False:
         found = json.dumps(shown_path(path.parent))
-        yield Problem(_STATE_PATH, f"no directory for the file, expected an existing directory (found none at {found})")
-
-
-def _state_apart(path: Path | None, file: Path, layered: list[Overlay]) -> Iterator[Problem]:
-    """A file that is no state is set aside, and a state takes its place: that may be a key, then known to everybody."""
-    if path is None:
-        return
+        yield Problem(_STATE_PATH, f"directory not found, expected an existing directory (found none at {found})")
     if same_file(path, file):
-        yield Problem(_STATE_PATH, "the configuration itself, expected a file of its own")
-    names = {one.effective.identity_key_file for one in layered}
-    if any(same_file(path, file.parent / name) for name in names if name is not None):
-        yield Problem(_STATE_PATH, "an identity key, expected a file of its own")
+        yield Problem(_STATE_PATH, "the configuration file itself, expected a separate file")
+    if any(same_file(path, key) for key in _key_files(valid, file.parent)):
+        yield Problem(_STATE_PATH, "an identity key, expected a separate file")
+
+
+def _key_files(valid: Validated, base: Path) -> set[Path]:
+    names = {overlay.effective.identity_key_file for overlay in valid.overlays}
+    return {base / name for name in names if name is not None}
 
 
 def _is_directory(path: Path) -> bool | None:
-    """None where the system does not tell."""
+    """Return None if the system does not allow to find out."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -159,5 +175,5 @@ def _is_directory(path: Path) -> bool | None:
         return None
 
 
-def _any_bad(layered: Overlay, names: tuple[str, ...], bad: frozenset[KeyPath]) -> bool:
-    return any(layered.path(name) in bad or ("defaults", name) in bad for name in names)
+def _any_invalid(overlay: Overlay[Defaults], names: tuple[str, ...], invalid: frozenset[KeyPath]) -> bool:
+    return any(overlay.path(name) in invalid or ("defaults", name) in invalid for name in names)

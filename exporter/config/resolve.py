@@ -1,12 +1,14 @@
-"""The wire models → frozen settings, with the defaults filled in."""
+"""Conversion of the validated models into frozen settings, with the defaults filled in."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from exporter.config import schema as wire
-from exporter.config.duration import canonical_duration, parse_duration
-from exporter.config.overlay import Overlay, PoolOverlay, RuleOverlay
+from exporter.config import schema
+from exporter.config.problems import KeyPath
 from exporter.config.settings import (
     TEMPLATE_ID,
     Detail,
@@ -15,45 +17,84 @@ from exporter.config.settings import (
     PoolSettings,
     RuleSettings,
     Search,
-    Share,
     TargetSettings,
-    Threshold,
     UserSelection,
 )
-from exporter.config.share import parse_share
 from exporter.model import region_of
 
-_LEAST_DEFAULT_STALENESS = 24 * 3600.0
-_DEFAULT_STALENESS_IN_INTERVALS = 3
+T_co = TypeVar("T_co", bound=schema.Defaults, covariant=True)
+
+_MIN_DEFAULT_STALENESS_SECONDS = 24 * 3600.0
+_DEFAULT_STALENESS_INTERVALS = 3
 
 
-def resolve_pool(layered: PoolOverlay, base: Path) -> PoolSettings:
-    """One pool, complete; relative paths start at `base`."""
-    return _pool(layered, base, layered.own.id, region_of(layered.own.id), _selection(layered.own.users))
+@dataclass(frozen=True)
+class Overlay(Generic[T_co]):
+    """One pool or rule of the file, over the defaults."""
+
+    section: str
+    """Key of the list that the pool or rule is in."""
+    index: int
+    explicit: T_co
+    """Keys of the pool or rule itself."""
+    defaults: schema.Defaults
+
+    @cached_property
+    def effective(self) -> schema.Defaults:
+        """The defaults, overridden by the explicit keys, including those that are null."""
+        names = self.explicit.model_fields_set & schema.Defaults.model_fields.keys()
+        return self.defaults.model_copy(update={name: getattr(self.explicit, name) for name in names})
+
+    def path(self, name: str) -> KeyPath:
+        """Return the path of an explicit key."""
+        return (self.section, self.index, name)
+
+    def blame_path(self, *names: str) -> KeyPath:
+        """Return the path to report for a problem of several keys: the first that is explicit, else in the defaults."""
+        for name in names:
+            if name in self.explicit.model_fields_set:
+                return self.path(name)
+        for name in names:
+            if name in self.defaults.model_fields_set:
+                return ("defaults", name)
+        return (self.section, self.index)
 
 
-def resolve_rule(layered: RuleOverlay, base: Path) -> RuleSettings:
-    """One rule, complete; relative paths start at `base`."""
-    rule = layered.own
-    tags = tuple(sorted((rule.tags or {}).items()))
-    return RuleSettings(
-        searches=tuple(Search(_target(region, layered.effective), rule.name, tags) for region in rule.regions),
-        interval=_seconds(rule.interval),
-        template=_pool(layered, base, TEMPLATE_ID, "", UserSelection()),
+def resolve_pool(pool: Overlay[schema.Pool], base: Path) -> PoolSettings:
+    """Return the settings of a pool; relative paths start at `base`."""
+    users = pool.explicit.users
+    return _pool(
+        pool.effective,
+        base,
+        pool_id=pool.explicit.id,
+        region=region_of(pool.explicit.id),
+        users=UserSelection()
+        if users is None
+        else UserSelection(_tuple(users.usernames), _tuple(users.groups), users.filter),
     )
 
 
-def _pool(layered: Overlay, base: Path, pool_id: str, region: str, users: UserSelection) -> PoolSettings:
-    options = layered.effective
-    interval = _seconds(options.refresh_interval)
+def resolve_rule(rule: Overlay[schema.Rule], base: Path) -> RuleSettings:
+    """Return the settings of a discovery rule; relative paths start at `base`."""
+    explicit, options = rule.explicit, rule.effective
+    tags = tuple(sorted((explicit.tags or {}).items()))
+    return RuleSettings(
+        searches=tuple(Search(_target(region, options), explicit.name, tags) for region in explicit.regions),
+        interval=explicit.interval,
+        template=_pool(options, base, pool_id=TEMPLATE_ID, region="", users=UserSelection()),
+    )
+
+
+def _pool(options: schema.Defaults, base: Path, *, pool_id: str, region: str, users: UserSelection) -> PoolSettings:
+    default_staleness = max(_MIN_DEFAULT_STALENESS_SECONDS, _DEFAULT_STALENESS_INTERVALS * options.refresh_interval)
     key_file = options.identity_key_file
     return PoolSettings(
         id=pool_id,
         target=_target(region, options),
         users=users,
-        refresh_interval=interval,
-        max_staleness=_max_staleness(options.max_staleness, interval),
-        stale_after=_thresholds(options.stale_after),
+        refresh_interval=options.refresh_interval,
+        max_staleness=default_staleness if options.max_staleness is None else options.max_staleness,
+        stale_after=tuple(sorted(options.stale_after, key=lambda threshold: threshold.seconds)),
         detail=Detail(options.detail),
         identity=IdentityMode(options.identity),
         identity_key_file=None if key_file is None else base / key_file,
@@ -63,27 +104,22 @@ def _pool(layered: Overlay, base: Path, pool_id: str, region: str, users: UserSe
     )
 
 
-def resolve_limits(limits: wire.Limits | None) -> Limits:
-    """The limits, complete."""
-    limits = limits or wire.Limits()
-    return Limits(rate=_rates(limits.rate or wire.Rates()), series=limits.series)
+def resolve_limits(limits: schema.Limits | None) -> Limits:
+    """Return the limits, with their defaults."""
+    limits = limits or schema.Limits()
+    rates = limits.rate or schema.Rates()
+    return Limits(
+        rate={info.alias or name: getattr(rates, name) for name, info in schema.Rates.model_fields.items()},
+        series=limits.series,
+    )
 
 
-def resolve_state(state: wire.State | None, base: Path) -> Path | None:
-    """The state file, if there is to be one; a relative path starts at `base`."""
+def resolve_state(state: schema.State | None, base: Path) -> Path | None:
+    """Return the path of the state file, if configured; a relative path starts at `base`."""
     return None if state is None or state.path is None else base / state.path
 
 
-def _rates(written: wire.Rates) -> dict[str, float | Share]:
-    fields = wire.Rates.model_fields.items()
-    return {info.alias or name: _rate(getattr(written, name)) for name, info in fields}
-
-
-def _rate(written: float | str) -> float | Share:
-    return Share(parse_share(written)) if isinstance(written, str) else float(written)
-
-
-def _target(region: str, options: wire.Defaults) -> TargetSettings:
+def _target(region: str, options: schema.Defaults) -> TargetSettings:
     return TargetSettings(
         region=region,
         role_arn=options.role_arn,
@@ -94,27 +130,5 @@ def _target(region: str, options: wire.Defaults) -> TargetSettings:
     )
 
 
-def _selection(users: wire.Users | None) -> UserSelection:
-    if users is None:
-        return UserSelection()
-    return UserSelection(
-        usernames=None if users.usernames is None else tuple(users.usernames),
-        groups=None if users.groups is None else tuple(users.groups),
-        filter=users.filter,
-    )
-
-
-def _thresholds(durations: list[str]) -> tuple[Threshold, ...]:
-    """From the shortest to the longest, in whatever order they are written."""
-    ages = sorted(parse_duration(duration) for duration in durations)
-    return tuple(Threshold(age // 1000, canonical_duration(age)) for age in ages)
-
-
-def _max_staleness(written: str | None, interval: float) -> float:
-    if written is not None:
-        return _seconds(written)
-    return max(_LEAST_DEFAULT_STALENESS, _DEFAULT_STALENESS_IN_INTERVALS * interval)
-
-
-def _seconds(duration: str) -> float:
-    return parse_duration(duration) / 1000
+def _tuple(names: list[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)

@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic.fields import FieldInfo
 
 from exporter.config import validators as checks
+from exporter.config.settings import Share, Threshold
 
-Duration = Annotated[str, AfterValidator(checks.duration)]
-Interval = Annotated[str, AfterValidator(checks.interval)]
-Threshold = Annotated[str, AfterValidator(checks.threshold)]
-Thresholds = Annotated[list[Threshold], AfterValidator(checks.not_empty), AfterValidator(checks.thresholds)]
+Duration = Annotated[float, BeforeValidator(checks.duration)]
+Interval = Annotated[float, BeforeValidator(checks.interval)]
+Thresholds = Annotated[
+    list[Annotated[Threshold, PlainValidator(checks.threshold)]],
+    AfterValidator(checks.not_empty),
+    AfterValidator(checks.thresholds),
+]
 Text = Annotated[str, AfterValidator(checks.not_blank)]
 Names = Annotated[list[Text], AfterValidator(checks.not_empty), AfterValidator(checks.distinct)]
 FilePath = Annotated[str, AfterValidator(checks.file_path)]
-Rate = Annotated[float | str, PlainValidator(checks.rate)]
+Rate = Annotated[float | Share, PlainValidator(checks.rate)]
 Regions = Annotated[
     list[Annotated[str, AfterValidator(checks.region)]],
     AfterValidator(checks.not_empty),
@@ -36,7 +40,13 @@ _RATE = f'a number from {checks.LEAST_RATE}, or a share of the quota from {check
 
 def key(default: Any, expected: str, description: str, alias: str | None = None) -> Any:
     """Return the field of one key: its default (`...` if required), its expected values, its meaning."""
-    return Field(default, alias=alias, description=description, json_schema_extra={"expected": expected})
+    return Field(
+        default,
+        alias=alias,
+        description=description,
+        validate_default=default is not None,
+        json_schema_extra={"expected": expected},
+    )
 
 
 class Strict(BaseModel):
@@ -175,7 +185,7 @@ class Rule(Defaults):
         "a regular expression of Python such as ^prod-, or null",
         "Pattern of the pool name. It matches anywhere unless anchored by `^` and `$`. null matches every name.",
     )
-    tags: Annotated[dict[Text, str], AfterValidator(checks.not_empty_mapping)] | None = key(
+    tags: Annotated[dict[Text, str], AfterValidator(checks.not_empty)] | None = key(
         None,
         "at least one tag as text with its value as text, such as {team: identity}, or null",
         "Tags that the pool must have, each with exactly this value. Only pools with a matching name are checked.",

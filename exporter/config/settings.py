@@ -1,4 +1,4 @@
-"""The configuration as the rest of the program sees it: complete, checked and frozen."""
+"""Settings of the exporter: the configuration, complete, checked and frozen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.model import region_of
 
 
 class Detail(StrEnum):
-    """The finest series exported."""
+    """Granularity of the exported series."""
 
     POOL = "pool"
     USER = "user"
@@ -20,7 +20,7 @@ class Detail(StrEnum):
 
 
 class IdentityMode(StrEnum):
-    """What the label `user` holds."""
+    """Value of the label `user`."""
 
     HMAC = "hmac"
     RAW = "raw"
@@ -28,7 +28,7 @@ class IdentityMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UserSelection:
-    """Which users of a pool are read; at most one field is set, none means every user."""
+    """Selection of the users of a pool; at most one field is set, and none selects every user."""
 
     usernames: tuple[str, ...] | None = field(default=None, repr=False)
     groups: tuple[str, ...] | None = None
@@ -42,7 +42,7 @@ class UserSelection:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """An age in seconds beyond which a device counts as stale, and its canonical label (`30d`)."""
+    """Age in seconds beyond which a device is stale, with its canonical label (`30d`)."""
 
     seconds: int
     label: str
@@ -50,20 +50,20 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
-    """How to reach one account and Region."""
+    """Account and Region, and the way to reach them."""
 
     region: str
     role_arn: str | None = None
     external_id: str | None = field(default=None, repr=False)
     endpoint_url: str | None = None
     use_fips_endpoint: bool | None = None
-    """None leaves the choice to boto3's own configuration."""
+    """None leaves the choice to the configuration of boto3."""
     use_dualstack_endpoint: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """One pool, with the defaults filled in; durations in seconds."""
+    """Settings of a pool, with the defaults filled in; durations in seconds."""
 
     id: str
     target: TargetSettings
@@ -80,51 +80,51 @@ class PoolSettings:
 
     @property
     def region(self) -> str:
-        """The Region that the pool's id names."""
+        """Region in the pool's id."""
         return region_of(self.id)
 
 
 TEMPLATE_ID = ""
-"""Stands for the pool id where there is none yet."""
+"""Pool id of a rule's template."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which pools of one account and Region a rule stands for."""
+    """Filter by which a rule discovers pools in one account and Region."""
 
     target: TargetSettings
     name: str | None
-    """A regular expression, searched in the pool's name; None is every name."""
+    """Regular expression that must match somewhere in the pool's name; None matches every name."""
     tags: tuple[tuple[str, str], ...]
-    """What the pool must be tagged with."""
+    """Tags that the pool must have."""
 
     def fits_name(self, name: str) -> bool:
-        """Whether a pool of this name may be one of them."""
+        """Return whether a pool name matches."""
         return self.name is None or re.search(self.name, name) is not None
 
     def fits_tags(self, tags: Mapping[str, str]) -> bool:
-        """Whether a pool with these tags may be one of them."""
+        """Return whether the tags of a pool match."""
         return all(tags.get(key) == value for key, value in self.tags)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSettings:
-    """A rule that finds pools, with the defaults filled in; durations in seconds."""
+    """Settings of a discovery rule, with the defaults filled in; durations in seconds."""
 
     searches: tuple[Search, ...]
     """One per Region."""
     interval: float
     template: PoolSettings
-    """What each of its pools is like, but for id and Region."""
+    """Settings of each discovered pool, except for id and target."""
 
     def pool(self, pool_id: str, target: TargetSettings) -> PoolSettings:
-        """The settings of a pool that it has found."""
+        """Return the settings of a discovered pool."""
         return replace(self.template, id=pool_id, target=target)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A rate as a part of the provisioned quota."""
+    """Rate as a share of the provisioned quota."""
 
     fraction: float
     """Above 0 and at most 1."""
@@ -132,31 +132,38 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the exporter may use, and the most user and device series exposed."""
+    """Limits of requests, and of user and device series."""
 
     rate: dict[str, float | Share]
-    """By AWS quota category: requests per second, or a share of what AWS grants."""
+    """By AWS quota category: requests per second, or a share of the quota."""
     series: int
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole configuration."""
+    """Configuration of the exporter."""
 
     pools: tuple[PoolSettings, ...]
     limits: Limits
     state_path: Path | None = None
-    """The file from which a restart resumes; None begins from nothing."""
+    """State file from which a restart resumes; None starts from scratch."""
     discovery: tuple[RuleSettings, ...] = ()
-    """In the order in which they take precedence; `pools` comes before all of them."""
+    """In order of precedence; `pools` takes precedence over all of them."""
 
     @property
     def all_pool_settings(self) -> tuple[PoolSettings, ...]:
-        """The pools, and what those are like that a rule may find."""
+        """Settings of the pools, and of those that the rules discover."""
         return (*self.pools, *(rule.template for rule in self.discovery))
 
     @property
+    def exposes_raw_names(self) -> bool:
+        """Whether some pool exports user names as they are."""
+        return any(
+            pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in self.all_pool_settings
+        )
+
+    @property
     def targets(self) -> frozenset[TargetSettings]:
-        """Every account and Region that pools are read from or looked for in."""
+        """Every account and Region in which pools are read or discovered."""
         searched = (search.target for rule in self.discovery for search in rule.searches)
         return frozenset((*(pool.target for pool in self.pools), *searched))

@@ -1,4 +1,4 @@
-"""Plain values → the wire models, with every fault of type and value, each in the words of its key."""
+"""Validation of each key of a document by pydantic, with errors in the words of the key."""
 
 from __future__ import annotations
 
@@ -12,87 +12,72 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from exporter.config.problems import KeyPath, Problem
-from exporter.config.schema import Defaults, Pool, Root, Rule, expected_of, fields_of, model_in
+from exporter.config.resolve import Overlay
+from exporter.config.schema import Defaults, Limits, Pool, Root, Rule, State, expected_of, fields_of, model_in
 from exporter.config.yaml_document import Document
 
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What could be read of the configuration, for the checks that look at several keys at once.
-
-    `root` lacks every key that is at fault; it is None when no pool and no rule is left. `pools` and `rules` tell where
-    each of those of `root` stands in the file.
-    """
-
-    root: Root | None
-    pools: tuple[int, ...]
-    rules: tuple[int, ...]
-    faults: tuple[Problem, ...]
-
-
 _REQUIRED = {"pools": "id", "discovery": "regions"}
-"""The lists of the file that hold mappings, each with the key that these cannot do without."""
+"""Required key of the mappings in each list."""
 
-_EXPECT_SCALAR = frozenset({"string_type", "int_type", "bool_type", "wrong_type"})
-"""Errors of pydantic's and ours for a value of another type than the scalar that was expected.
+_SCALAR_ERRORS = frozenset({"string_type", "int_type", "bool_type", "wrong_type"})
+"""Error types for a wrong value in the place of a scalar.
 
-What stands in the place of a mapping or a list is never shown: it may be a file of another kind, such as a key, or a
-line of a password file.
+A wrong value in the place of a mapping or a list is never shown: the file may be a key or a password file.
 """
 
 
-def check_document(document: Document) -> Checked:
-    """Validate the whole document."""
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The valid part of a configuration, for checks that involve several keys: all of it if there are no problems."""
+
+    pools: list[Overlay[Pool]]
+    rules: list[Overlay[Rule]]
+    limits: Limits
+    state: State
+    problems: tuple[Problem, ...] = ()
+    invalid_keys: frozenset[KeyPath] = frozenset()
+
+    @property
+    def overlays(self) -> list[Overlay[Pool] | Overlay[Rule]]:
+        """Pools and rules."""
+        return [*self.pools, *self.rules]
+
+
+def validate(document: Document) -> Validated:
+    """Validate the configuration file, key by key."""
+    values = document.values
+    problems = [*_no_pools(values)]
     try:
-        root = Root.model_validate(document.values)
+        Root.model_validate(values)
     except ValidationError as error:
-        faults = (*_nothing_to_read(document), *faults_of(document, error, Root))
-        return _without_faulty(document, [fault.path for fault in faults], faults)
-    faults = tuple(_nothing_to_read(document))
-    if faults:
-        return Checked(None, (), (), faults)
-    pools, rules = (tuple(range(len(found or ()))) for found in (root.pools, root.discovery))
-    return Checked(root, pools, rules, ())
+        problems += problems_of(document, error, Root)
+    invalid_keys = frozenset(reported_key(problem.path) for problem in problems)
+    valid = _without(invalid_keys, values, ()) if isinstance(values, dict) else {}
+    defaults = Defaults.model_validate(valid.get("defaults") or {})
+    return Validated(
+        pools=[
+            Overlay("pools", index, Pool.model_validate(item), defaults) for index, item in _complete(valid, "pools")
+        ],
+        rules=[
+            Overlay("discovery", index, Rule.model_validate(item), defaults)
+            for index, item in _complete(valid, "discovery")
+        ],
+        limits=Limits.model_validate(valid.get("limits") or {}),
+        state=State.model_validate(valid.get("state") or {}),
+        problems=tuple(problems),
+        invalid_keys=invalid_keys,
+    )
 
 
-def _nothing_to_read(document: Document) -> Iterator[Problem]:
-    values = document.values
+def _no_pools(values: object) -> Iterator[Problem]:
     if isinstance(values, dict) and values.get("pools") is None and values.get("discovery") is None:
-        yield Problem(("pools",), "missing, expected a list of at least one pool, or discovery in its place")
-
-
-def _without_faulty(document: Document, paths: list[KeyPath], faults: tuple[Problem, ...]) -> Checked:
-    """What is left when every key at fault is taken out."""
-    values = document.values
-    if not isinstance(values, dict):
-        return Checked(None, (), (), faults)
-    bad_keys = {reported_key(path) for path in paths}
-    kept = {section: _usable(values, section, bad_keys) for section in _REQUIRED}
-    if not any(kept.values()):
-        return Checked(None, (), (), faults)
-    pruned = _pruned(values, (), bad_keys)
-    for section, indexes in kept.items():
-        items = _pruned(values.get(section), (section,), bad_keys)
-        pruned[section] = [items[index] for index in indexes] or None
-    return Checked(Root.model_validate(pruned), tuple(kept["pools"]), tuple(kept["discovery"]), faults)
-
-
-def _usable(values: dict[str, Any], section: str, bad_keys: set[KeyPath]) -> list[int]:
-    """Where the mappings of a list stand that have what they need."""
-    items, required = values.get(section), _REQUIRED[section]
-    if not isinstance(items, list):
-        return []
-    return [
-        index
-        for index, item in enumerate(items)
-        if isinstance(item, dict) and required in item and (section, index, required) not in bad_keys
-    ]
+        yield Problem(("pools",), "missing, expected a list of at least one pool, or discovery")
 
 
 def reported_key(path: KeyPath) -> KeyPath:
-    """The path up to its last key: a list with a bad item is bad as a whole, but for those of pools and rules.
+    """Return the path up to its last key: an invalid item invalidates its list, except in `pools` and `discovery`.
 
-    So are tags, which are no keys of ours.
+    A tag of a rule, which is not a key of the schema, invalidates `tags`.
     """
     if path[:1] == ("discovery",):
         path = path[:3]
@@ -101,48 +86,48 @@ def reported_key(path: KeyPath) -> KeyPath:
     return path
 
 
-def _pruned(value: Any, path: KeyPath, bad: set[KeyPath]) -> Any:
+def _without(invalid_keys: frozenset[KeyPath], value: Any, path: KeyPath) -> Any:
     if isinstance(value, dict):
-        return {key: _pruned(item, (*path, key), bad) for key, item in value.items() if (*path, key) not in bad}
+        kept = {key: item for key, item in value.items() if (*path, key) not in invalid_keys}
+        return {key: _without(invalid_keys, item, (*path, key)) for key, item in kept.items()}
     if isinstance(value, list):
-        return [_pruned(item, (*path, index), bad) for index, item in enumerate(value)]
+        return [_without(invalid_keys, item, (*path, index)) for index, item in enumerate(value)]
     return value
 
 
-def faults_of(document: Document, error: ValidationError, root: type[BaseModel]) -> tuple[Problem, ...]:
-    """What pydantic found in a document of which `root` is the whole, each in the words of its key."""
-    errors = error.errors(include_url=False, include_input=False)
-    return tuple(_fault(document, details, root) for details in errors)
+def _complete(values: dict[str, Any], section: str) -> list[tuple[int, Any]]:
+    """Return the items of a list that have their required key, with their indexes."""
+    items = enumerate(values.get(section) or ())
+    return [(index, item) for index, item in items if isinstance(item, dict) and _REQUIRED[section] in item]
 
 
-def _fault(document: Document, details: ErrorDetails, root: type[BaseModel]) -> Problem:
+def problems_of(document: Document, error: ValidationError, root: type[BaseModel]) -> list[Problem]:
+    """Return the errors of pydantic for a document, whose model is `root`, in the words of their keys."""
+    return [_problem(document, details, root) for details in error.errors(include_url=False, include_input=False)]
+
+
+def _problem(document: Document, details: ErrorDetails, root: type[BaseModel]) -> Problem:
     path = details["loc"]
-    found, kind, scalar = _found(document, path)
+    place = document.places.get(path)
     match details["type"]:
         case "extra_forbidden":
             return Problem(path, f"unknown key, expected {_known_keys(path, root)}")
         case "missing":
             return Problem(path, f"missing, expected {_expected(path, root)}")
         case "check":
-            problem, shown = details["ctx"]["problem"], found if scalar else ""
+            problem, found = details["ctx"]["problem"], place and place.is_scalar and place.shown
         case "literal_error":
-            problem, shown = "unknown value", found
-        case error if error in _EXPECT_SCALAR:
-            problem, shown = "wrong type", found
+            problem, found = "unknown value", place and place.shown
+        case error if error in _SCALAR_ERRORS:
+            problem, found = "wrong type", place and place.shown
         case _:
-            problem, shown = "wrong type", kind
+            problem, found = "wrong type", place and place.kind
     text = f"{problem}, expected {_expected(path, root)}"
-    return Problem(path, f"{text} (found {shown})" if shown else text)
-
-
-def _found(document: Document, path: KeyPath) -> tuple[str, str, bool]:
-    """What stands at a path, with and without its value, and whether it is a scalar; blank where nothing does."""
-    place = document.place(path)
-    return (place.found, place.kind, place.scalar) if place else ("", "", False)
+    return Problem(path, f"{text} (found {found})" if found else text)
 
 
 def _expected(path: KeyPath, root: type[BaseModel]) -> str:
-    """In words, what the key at a path expects; for an item of a list, what the list expects."""
+    """Return the expected values of the key at a path, or of the list that the path leads into."""
     if not path:
         return "a mapping with the key pools" if root is Root else "a mapping"
     if len(path) == 2 and path[0] in _REQUIRED:
@@ -162,13 +147,13 @@ def _field(path: KeyPath, root: type[BaseModel]) -> FieldInfo | None:
 
 
 def _known_keys(path: KeyPath, root: type[BaseModel]) -> str:
-    """The keys that may stand where an unknown one was found, or the one that was probably meant."""
+    """Return the keys that are allowed in the place of an unknown one."""
     parent = _field(path[:-1], root)
     model = model_in(parent.annotation) if parent else root
     known = list(fields_of(model)) if model else []
-    layered = model in {Pool, Rule}
-    own = [name for name in known if not layered or name not in fields_of(Defaults)]
-    also = " or a key of defaults" if layered else ""
+    has_defaults = model in {Pool, Rule}
+    own = [name for name in known if not has_defaults or name not in fields_of(Defaults)]
+    also = " or a key of defaults" if has_defaults else ""
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
-    hint = f"; perhaps {close[0]} was meant" if close else ""
+    hint = f"; did you mean {close[0]}?" if close else ""
     return f"one of {', '.join(own)}{also}{hint}"

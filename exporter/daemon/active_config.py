@@ -1,4 +1,4 @@
-"""The configuration in force: which pools are swept, how they are reached, within which limits."""
+"""Active configuration: the pools that are swept, the clients and limits that are used, the web configuration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -13,77 +14,92 @@ from exporter.aws.targets import TargetClients
 from exporter.collect.discovery import Discovery, DiscoveryPlan
 from exporter.collect.pool_search import DiscoveryCompleteness
 from exporter.collect.pools import PoolManager
+from exporter.config.crosscheck import require_shared_keys
 from exporter.config.load import load_settings
 from exporter.config.problems import shown_path
 from exporter.config.settings import PoolSettings, Settings
-from exporter.config.sharding import require_shared_keys
+from exporter.config.web.load import load_web_settings
+from exporter.config.web.settings import WebSettings
 from exporter.errors import ConfigError
-from exporter.shard import Shard
+from exporter.options import ServeOptions
 
-STOP_PATIENCE = 2.0
-"""Seconds that a stop waits for a configuration that is just being put in force."""
+STOP_TIMEOUT_SECONDS = 2.0
+"""Time that `ActiveConfig.stop` waits for a configuration that is being applied."""
 
 log = structlog.get_logger()
 
-Applied = Callable[[Settings], None]
+
+class ExposureMetric(Protocol):
+    """Metric that reports whether raw user names are exposed."""
+
+    def identity_exposed(self, *, exposed: bool) -> None:
+        """Set the metric."""
+        ...
 
 
 class ActiveConfig:
-    """Puts one configuration in the place of another, whole or not at all; whoever changes the pools does it here."""
+    """Applies a configuration atomically. All changes to the pool set go through here."""
 
     def __init__(
         self,
         settings: Settings,
-        fleet: PoolManager,
+        web: WebSettings,
+        options: ServeOptions,
+        pool_manager: PoolManager,
         discovery: Discovery,
-        connections: TargetClients,
-        *,
-        shard: Shard,
-        applied: Applied,
+        clients: TargetClients,
+        metrics: ExposureMetric,
     ) -> None:
-        """Put the first one in force; `applied` hears of this and every later one.
+        """Apply the first configuration.
 
         Raises `ConfigError` as `apply` does.
         """
-        self._pool_manager = fleet
+        self._options = options
+        self._pool_manager = pool_manager
         self._discovery = discovery
-        self._connections = connections
-        self._shard = shard
-        self._applied = applied
+        self._clients = clients
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._stopped = False
         self._settings = settings
+        self._web = web
         self._swept: tuple[tuple[PoolSettings, ...], DiscoveryCompleteness] | None = None
-        self._edition = 0
+        self._generation = 0
+        self._exposed = False
         with self._lock:
             self._activate(settings)
 
     @property
     def settings(self) -> Settings:
-        """The configuration in force."""
+        """Active settings."""
         return self._settings
 
     @property
+    def web(self) -> WebSettings:
+        """Active web configuration."""
+        return self._web
+
+    @property
     def generation(self) -> int:
-        """Rises when other pools or settings have come into force, before whoever asked for them hears of it."""
-        return self._edition
+        """Number that increases with each change of pools or settings, before the call that makes it returns."""
+        return self._generation
 
     def check(self, settings: Settings) -> None:
-        """Make sure that a running process can take these settings.
+        """Check that the running process can apply these settings.
 
-        Raises `ConfigError` when it cannot.
+        Raises `ConfigError` if it cannot.
         """
-        require_shared_keys(settings, self._shard)
+        require_shared_keys(settings, self._options.shard)
         ours, other = self._settings.state_path, settings.state_path
         if other != ours:
             expected, found = ("null" if path is None else shown_path(path) for path in (ours, other))
             raise ConfigError([f"state.path: cannot change without a restart, expected {expected} (found {found})"])
 
     def apply(self, settings: Settings) -> None:
-        """Put other settings in the place of those in force.
+        """Replace the active settings.
 
-        Raises `ConfigError` before anything has changed when an identity key cannot be used any more, or the
-        process is about to end.
+        Raises `ConfigError`, before anything has changed, if an identity key is no longer usable or the process is
+        stopping.
         """
         with self._lock:
             if self._stopped:
@@ -91,20 +107,26 @@ class ActiveConfig:
             self.check(settings)
             self._activate(settings)
 
-    def rediscovered(self) -> None:
-        """A rule has looked for pools: sweep those that it stands for now.
+    def apply_web(self, web: WebSettings) -> None:
+        """Replace the active web configuration."""
+        with self._lock:
+            self._web = web
+            self._report_exposure()
 
-        Raises `ConfigError` before anything has changed when an identity key cannot be used any more.
+    def rediscovered(self) -> None:
+        """Sweep the pools that discovery selects now.
+
+        Raises `ConfigError`, before anything has changed, if an identity key is no longer usable.
         """
         with self._lock:
             current = self._discovery.current
             if not self._stopped and self._swept != (current.pools, current.completeness):
                 self._sweep(current, self._settings)
-                self._edition += 1
+                self._generation += 1
 
     def stop(self) -> None:
-        """Take no more work, and no other configuration."""
-        if not self._lock.acquire(timeout=STOP_PATIENCE):
+        """Stop sweeps and discovery, and apply no further configuration."""
+        if not self._lock.acquire(timeout=STOP_TIMEOUT_SECONDS):
             log.warning("stopping in the middle of a reload")
             return
         try:
@@ -116,68 +138,130 @@ class ActiveConfig:
 
     def _activate(self, settings: Settings) -> None:
         before, wanted = self._settings.targets, settings.targets
-        # A sweep finds its connection whenever it begins: the old ones go last.
-        self._connections.retain(before | wanted)
-        arrangement = self._discovery.plan(settings)
+        # A sweep looks up its client when it starts, so the old clients are removed last.
+        self._clients.retain(before | wanted)
+        plan = self._discovery.plan(settings)
         try:
-            self._sweep(arrangement, settings)
+            self._sweep(plan, settings)
         except ConfigError:
-            self._connections.retain(before)
+            self._clients.retain(before)
             raise
-        self._discovery.apply(arrangement)
-        self._connections.configure(settings.limits.rate)
-        self._connections.retain(wanted)
+        self._discovery.apply(plan)
+        self._clients.configure(settings.limits.rate)
+        self._clients.retain(wanted)
         self._settings = settings
-        self._edition += 1
-        self._applied(settings)
+        self._generation += 1
+        self._report_exposure()
 
-    def _sweep(self, arrangement: DiscoveryPlan, settings: Settings) -> None:
-        pools, completeness = arrangement.pools, arrangement.completeness
+    def _sweep(self, plan: DiscoveryPlan, settings: Settings) -> None:
         try:
-            self._pool_manager.apply(pools, settings.limits.series, completeness)
+            self._pool_manager.apply(plan.pools, settings.limits.series, plan.completeness)
         except (OSError, ValueError) as error:
-            raise ConfigError([f"the key of the user labels cannot be used: {error}"]) from error
-        self._swept = pools, completeness
+            raise ConfigError([f"cannot use identity key: {error}"]) from error
+        self._swept = plan.pools, plan.completeness
+
+    def _report_exposure(self) -> None:
+        exposed = (
+            self._settings.exposes_raw_names
+            and not all(address.is_loopback for address in self._options.listen_addresses)
+            and not self._web.authenticates
+        )
+        self._metrics.identity_exposed(exposed=exposed)
+        if exposed and not self._exposed:
+            log.warning("raw user names are served without authentication beyond loopback")
+        self._exposed = exposed
 
 
-class ConfigurationFile:
-    """The file that the configuration comes from; an `exporter.daemon.reload.Source`."""
+class ConfigFile:
+    """The configuration file, as an `exporter.daemon.reload.Source`."""
 
-    def __init__(self, file: Path, in_force: ActiveConfig) -> None:
+    def __init__(self, file: Path, active: ActiveConfig) -> None:
         self._file = file
-        self._active_config = in_force
+        self._active = active
         self._needed: Collection[Path] = ()
 
-    def is_in_force(self) -> bool:
-        """Whether the file says what is in force."""
+    def is_active(self) -> bool:
+        """Return whether the file has the active settings."""
         try:
-            return load_settings(self._file) == self._active_config.settings
+            return load_settings(self._file) == self._active.settings
         except ConfigError:
             return False
 
     def files(self) -> tuple[Path, ...]:
-        """The file, the keys in force, and what the file needed when it was last read and refused."""
-        return (self._file, *sorted(_keys(self._active_config.settings).union(self._needed)))
+        """Return the file, the active key files, and the files that the last rejected configuration needs."""
+        return (self._file, *sorted(_key_files(self._active.settings).union(self._needed)))
 
     def read(self) -> Callable[[], None]:
-        """Check the file whole, and give what puts it in force.
+        """Read and check the file, and return the function that applies it.
 
-        Raises `ConfigError` with every fault.
+        Raises `ConfigError` with every error.
         """
         try:
             settings = load_settings(self._file)
         except ConfigError as error:
             self._needed = error.files
             raise
-        # Whoever puts them in force may still refuse them, or something else beside them may be refused.
-        self._needed = _keys(settings)
+        # The settings may be rejected later: by a check, when they are applied, or because of another source.
+        self._needed = _key_files(settings)
         try:
-            self._active_config.check(settings)
+            self._active.check(settings)
         except ConfigError as error:
-            raise ConfigError([f"{self._file}: {fault}" for fault in error.problems]) from None
-        return partial(self._active_config.apply, settings)
+            raise ConfigError([f"{self._file}: {problem}" for problem in error.problems]) from None
+        return partial(self._active.apply, settings)
 
 
-def _keys(settings: Settings) -> set[Path]:
-    """The key files that a configuration names."""
+class WebConfigFile:
+    """The web configuration file, as an `exporter.daemon.reload.Source`."""
+
+    def __init__(self, file: Path, active: WebSettings, apply: Callable[[WebSettings], None]) -> None:
+        """Create the source of the web configuration `active`; `apply` replaces it."""
+        self._file = file
+        self._active = active
+        self._apply = apply
+        self._files = active.files
+        self._log("web configuration loaded")
+
+    def is_active(self) -> bool:
+        """Return whether the file, with the files that it names, is the active web configuration."""
+        try:
+            return load_web_settings(self._file) == self._active
+        except ConfigError:
+            return False
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the file, and the files that it named when it was last read."""
+        return self._files
+
+    def read(self) -> Callable[[], None]:
+        """Read and check the files, and return the function that applies them.
+
+        Raises `ConfigError` with every error.
+        """
+        try:
+            settings = load_web_settings(self._file)
+        except ConfigError as error:
+            self._files = error.files
+            raise
+        self._files = settings.files
+        return partial(self._activate, settings)
+
+    def _activate(self, settings: WebSettings) -> None:
+        self._active = settings
+        self._apply(settings)
+        self._log("web configuration reloaded")
+
+    def _log(self, event: str) -> None:
+        tls = self._active.tls
+        log.info(
+            event,
+            path=str(self._file),
+            tls=tls is not None,
+            client_certificates=tls is not None and tls.requires_certificate,
+            users=len(self._active.users),
+        )
+        for warning in self._active.warnings:
+            log.warning("web configuration is doubtful", path=str(self._file), reason=warning)
+
+
+def _key_files(settings: Settings) -> set[Path]:
     return {pool.identity_key_file for pool in settings.all_pool_settings if pool.identity_key_file is not None}

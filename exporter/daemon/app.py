@@ -1,4 +1,4 @@
-"""The composition root: builds the parts, starts them in order and stops them."""
+"""Composition root of the daemon: construction, start and stop of its parts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from exporter.buildinfo import revision
 from exporter.clock import Clock, SystemClock
 from exporter.collect.discovery import Discovery
 from exporter.collect.pools import PoolManager
-from exporter.config.apart import require_state_apart
-from exporter.config.settings import Detail, IdentityMode, Settings
+from exporter.config.crosscheck import require_separate_state_file
+from exporter.config.settings import Settings
+from exporter.config.web.load import load_web_settings
 from exporter.config.web.settings import WebSettings
-from exporter.daemon.active_config import ActiveConfig, ConfigurationFile
+from exporter.daemon.active_config import ActiveConfig, ConfigFile, WebConfigFile
 from exporter.daemon.malloc import share_one_arena, trim_heap
-from exporter.daemon.reload import Reloader, Source
+from exporter.daemon.reload import Reloader
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.options import ListenAddress, ServeOptions
@@ -34,22 +35,21 @@ from exporter.status.report import StatusReporter
 from exporter.status.routes import status_routes
 from exporter.tracing.start import NoTracing, Tracing, start_tracing
 from exporter.web.access import Authenticator
-from exporter.web.config_watcher import WebConfig
 from exporter.web.handler import RequestHandler
+from exporter.web.messages import Routes
 from exporter.web.routes import metrics_routes, probe_routes, reload_routes
 from exporter.web.server import WebServer
 
 SIGNAL_CHECK_SECONDS = 0.5
-"""Python runs a signal's handler when the main thread next runs, and the system may interrupt another thread for it:
-one that waits without end would not hear of the signal."""
+"""Poll interval: handlers run only in the main thread, so it must not block forever."""
 
-STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 log = structlog.get_logger()
 
 
 class App:
-    """The whole daemon: sweeps and serves from `start` until `stop`."""
+    """The daemon: sweeps pools and serves pages from `start` until `stop`."""
 
     def __init__(
         self,
@@ -61,26 +61,27 @@ class App:
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         tracing: Tracing | None = None,
     ) -> None:
-        """Build everything; nothing runs yet.
+        """Build all parts in the order of the pipeline; nothing runs yet.
 
-        `make_api` reaches AWS through boto3 unless given; `retry_policy` says how often a failed call is asked
-        again. Raises `ConfigError` when an identity key cannot be read any more, or the web configuration is wrong.
+        `make_api` uses boto3 by default. Raises `ConfigError` if an identity key is no longer readable or the web
+        configuration is invalid.
         """
         self._options = options
         self._clock = clock or SystemClock()
         self._tracing = tracing or NoTracing()
+        web = WebSettings() if options.web_config_file is None else load_web_settings(options.web_config_file)
+        # PoolManager opens the state file, and moves it aside if it is another kind of file.
+        require_separate_state_file(settings, options.config_file, web.files)
+
         shard = options.shard
-        self._own = SelfMetrics(
+        self._metrics = SelfMetrics(
             version=exporter.__version__, revision=revision(), shards=shard.count, shard_ordinal=shard.ordinal
         )
         self._rate_limiters = RateLimiters(settings.limits.rate, self._clock, shards=shard.count)
-        self._connections = TargetClients(make_api or AwsApis(), self._rate_limiters, self._own, self._clock)
-        self._web_config = self._read_web_config()
-        if self._web_config is not None:  # before the state file is opened, which may set it aside
-            require_state_apart(settings, options.config_file, self._web_config.files())
+        clients = TargetClients(make_api or AwsApis(), self._rate_limiters, self._metrics, self._clock)
         self._pool_manager = PoolManager(
-            self._connections.reader,
-            self._own,
+            clients.reader,
+            self._metrics,
             self._clock,
             state_path=settings.state_path,
             shard=shard,
@@ -88,26 +89,33 @@ class App:
             tracer=self._tracing,
             after_sweep=trim_heap,
         )
-        self._discovery = Discovery(self._connections.directory, self._own, self._clock, retry_policy=retry_policy)
-        self._exposed = False
+        self._discovery = Discovery(clients.directory, self._metrics, self._clock, retry_policy=retry_policy)
+
         self._active_config = ActiveConfig(
-            settings, self._pool_manager, self._discovery, self._connections, shard=shard, applied=self._applied
+            settings, web, options, self._pool_manager, self._discovery, clients, self._metrics
         )
-        self._file = ConfigurationFile(options.config_file, self._active_config)
-        sources: list[Source] = [self._file] if self._web_config is None else [self._file, self._web_config]
-        self._reloader = Reloader(sources, self._own, self._clock, interval=options.auto_reload_interval)
-        self._own.configuration_loaded(successful=True, now=self._clock.wall())
+        self._config_file = ConfigFile(options.config_file, self._active_config)
+        self._web_config_file = (
+            None
+            if options.web_config_file is None
+            else WebConfigFile(options.web_config_file, web, self._active_config.apply_web)
+        )
+        self._reloader = Reloader(
+            self._config_file, self._web_config_file, self._metrics, self._clock, interval=options.auto_reload_interval
+        )
+        self._metrics.configuration_loaded(successful=True, now=self._clock.wall())
+
         self._servers = self._web_servers()
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
-        """Where the pages are really served, in the order asked for."""
+        """Addresses of the pages, with the actual ports, in the order of the options."""
         return self._servers[0].bound
 
     def start(self) -> None:
-        """Listen, then begin to sweep.
+        """Listen, then start sweeps.
 
-        Raises `OSError` when an address cannot be had.
+        Raises `OSError` if an address is unavailable.
         """
         for server in self._servers:
             server.start()
@@ -117,17 +125,18 @@ class App:
         self._discovery.start(self._active_config.rediscovered)
         self._reloader.start()
 
-    def reload_soon(self) -> None:
-        """Read the configuration again beside everything else; may be called by a signal handler."""
+    def request_reload(self) -> None:
+        """Reload the configuration in the background; safe in a signal handler."""
         self._reloader.request_reload("signal")
 
     def catch_up(self) -> None:
-        """Read the configuration again if the file says something else by now than what this was built with."""
-        if not self._file.is_in_force():
-            self._reloader.request_reload("changed during the start")
+        """Reload the configuration if its files have changed while this was built."""
+        web = self._web_config_file
+        if not (self._config_file.is_active() and (web is None or web.is_active())):
+            self._reloader.request_reload("changed during startup")
 
     def stop(self) -> None:
-        """Take no more work, and let answers under way go out for a moment."""
+        """Stop accepting work and give in-flight responses a moment to finish."""
         try:
             self._reloader.stop()
             self._active_config.stop()
@@ -136,33 +145,26 @@ class App:
                 server.stop()
             self._tracing.stop()
 
-    def _applied(self, settings: Settings) -> None:
-        exposed = (
-            shows_raw_names(settings)
-            and not all(address.is_loopback for address in self._options.listen_addresses)
-            and not (self._web_config is not None and self._web_config.in_force.authenticates)
-        )
-        self._own.identity_exposed(exposed=exposed)
-        if exposed and not self._exposed:
-            log.warning("raw user names are served without authentication beyond loopback")
-        self._exposed = exposed
-
-    def _web_config_changed(self) -> None:
-        self._applied(self._active_config.settings)
-        # A reload that was refused for what was wrong with it was refused as a whole.
-        self._reloader.request_retry("changed web configuration")
-
-    def _read_web_config(self) -> WebConfig | None:
-        file = self._options.web_config_file
-        if file is None:
-            return None
-        return WebConfig(file, self._clock, on_change=self._web_config_changed)
-
     def _web_servers(self) -> list[WebServer]:
-        probes = probe_routes(self._stalled_reason, self._unreadiness)
+        """Return the server of the pages, and that of the probe address if there is one."""
+        options = self._options
+        probes = probe_routes(self._stalled_reason, self._unready_reason)
+        handler = partial(
+            RequestHandler,
+            authenticator=Authenticator(self._clock),
+            on_error=self._web_failed,
+            on_response=self._metrics.request_answered,
+        )
+        pages = handler({**probes, **self._page_routes()}, web_settings=lambda: self._active_config.web)
+        servers = [WebServer(options.listen_addresses, pages, clock=self._clock)]
+        if options.probe_listen_address is not None:
+            servers.append(WebServer([options.probe_listen_address], handler(probes), clock=self._clock))
+        return servers
+
+    def _page_routes(self) -> Routes:
         exposition = Exposition(
             self._pool_manager.views,
-            self._own,
+            self._metrics,
             self._clock,
             series_limit=lambda: self._active_config.settings.limits.series,
             budgets=self._rate_limiters.states,
@@ -174,7 +176,7 @@ class App:
             pools=self._pool_manager.views,
             next_sweeps=self._pool_manager.next_sweeps,
             rate_limits=self._rate_limiters.states,
-            self_metrics=self._own,
+            self_metrics=self._metrics,
             clock=self._clock,
             version=exporter.__version__,
             revision=revision(),
@@ -183,42 +185,26 @@ class App:
             rules=self._discovery.states,
         )
         telemetry_path = self._options.telemetry_path
-        reload = partial(self._reloader.reload, "request") if self._options.enable_lifecycle else None
-        routes = {
-            **probes,
-            **reload_routes(reload),
+        return {
+            **reload_routes(partial(self._reloader.reload, "request") if self._options.enable_lifecycle else None),
             **status_routes(status_reporter, telemetry_path=telemetry_path),
             **metrics_routes(telemetry_path, exposition),
         }
-        handler = partial(
-            RequestHandler,
-            authenticator=Authenticator(self._clock),
-            on_error=self._web_failed,
-            on_response=self._own.request_answered,
-        )
-        web_settings = WebSettings if self._web_config is None else self._web_config.current
-        servers = [
-            WebServer(self._options.listen_addresses, handler(routes, web_settings=web_settings), clock=self._clock)
-        ]
-        probe_address = self._options.probe_listen_address
-        if probe_address is not None:
-            servers.append(WebServer([probe_address], handler(probes), clock=self._clock))
-        return servers
 
     def _stalled_reason(self) -> str | None:
         return self._pool_manager.stalled_reason() or self._discovery.stalled_reason()
 
-    def _unreadiness(self) -> str | None:
+    def _unready_reason(self) -> str | None:
         return None if self._pool_manager.is_ready() else "not every pool was contacted yet"
 
     def _web_failed(self) -> None:
-        self._own.unexpected_error("web")
+        self._metrics.unexpected_error("web")
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:
     """Run the daemon until SIGTERM or SIGINT, and return the exit code 0.
 
-    Raises `OSError` when an address cannot be had, `ConfigError` when an identity key cannot be read.
+    Raises `OSError` if an address is unavailable, `ConfigError` if an identity key cannot be read.
     """
     share_one_arena(os.environ)
     with _signals() as signals:
@@ -234,39 +220,32 @@ def serve(settings: Settings, options: ServeOptions) -> int:
         )
         app.start()
         app.catch_up()
-        while (number := _next(signals)) not in STOPS:
+        while (number := _next_signal(signals)) not in STOP_SIGNALS:
             if number is signal.SIGHUP:
-                app.reload_soon()
+                app.request_reload()
         log.info("stopping")
         app.stop()
     return 0
 
 
-def _next(signals: SimpleQueue[signal.Signals]) -> signal.Signals | None:
+def _next_signal(signals: SimpleQueue[signal.Signals]) -> signal.Signals | None:
     try:
         return signals.get(timeout=SIGNAL_CHECK_SECONDS)
     except Empty:
         return None
 
 
-def shows_raw_names(settings: Settings) -> bool:
-    """Whether some pool's user names stand on the page as they are."""
-    return any(
-        pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in settings.all_pool_settings
-    )
-
-
 @contextmanager
 def _signals() -> Iterator[SimpleQueue[signal.Signals]]:
-    """What the process is told, in order: by a queue, as a handler may interrupt itself in the middle of an event."""
-    told: SimpleQueue[signal.Signals] = SimpleQueue()
+    """Queue the signals of the process: a handler may interrupt itself, which an event does not support."""
+    received: SimpleQueue[signal.Signals] = SimpleQueue()
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        told.put(signal.Signals(number))
+    def receive(number: int, _frame: FrameType | None) -> None:
+        received.put(signal.Signals(number))
 
-    before = {number: signal.signal(number, note) for number in (*STOPS, signal.SIGHUP)}
+    before = {number: signal.signal(number, receive) for number in (*STOP_SIGNALS, signal.SIGHUP)}
     try:
-        yield told
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

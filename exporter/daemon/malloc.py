@@ -1,4 +1,4 @@
-"""How the C library keeps memory that is free (decision 0024)."""
+"""Settings of the memory allocator of glibc (decision 0024)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _M_ARENA_MAX = -8  # <malloc.h>
 
 
 def share_one_arena(environ: Mapping[str, str]) -> bool:
-    """Have all threads that are begun from now on share one arena of memory; whether they do.
+    """Make all threads that start later share one memory arena, and return whether they do.
 
-    By itself glibc gives them up to eight per core. What the environment says about it holds, and another C library
-    is left alone.
+    By default, glibc creates up to eight per core. A setting in the environment takes precedence, and other C libraries
+    are left alone.
     """
     is_set = environ.get("MALLOC_ARENA_MAX") or "glibc.malloc.arena_max" in environ.get("GLIBC_TUNABLES", "")
     if is_set or not has_arenas():
@@ -29,7 +29,7 @@ def trim_heap() -> None:
 
 
 def has_arenas() -> bool:
-    """Whether the C library is glibc, whose ways these are."""
+    """Return whether the C library is glibc."""
     return hasattr(_c_library(), "gnu_get_libc_version")
 
 

@@ -1,8 +1,9 @@
-"""Reads the configuration again: when a signal or a request asks for it, and when a file changes.
+"""Configuration reload: on a signal, on request, and when a watched file changes.
 
-A file changes with its content, and with who may read it, as others must not read a key.
+A file has changed if its content, mode or owner has: the mode and owner of a key decide whether it is accepted.
 
-Every source is read and checked whole before the first is put in force. What is refused leaves everything as it was.
+A reload reads and checks every source before it applies the first. If one is invalid, none is applied. A changed web
+configuration is also applied alone, so that a certificate is rotated while the configuration is invalid.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -21,205 +22,218 @@ from exporter.clock import Clock
 from exporter.errors import ConfigError
 from exporter.files import read_regular
 
+WEB_CHECK_SECONDS = 0.5
+"""Interval at which the files of the web configuration are checked."""
+
 SETTLE_SECONDS = 0.5
-"""Content that has changed must stay as it is for so long: a file may be seen while it is being written."""
+"""Time for which changed files must stay the same before they are read: they may still be being written."""
 
 MAX_BYTES = 1 << 20
-"""More of a file is not looked at."""
+"""Number of bytes of a file that are compared."""
 
-_WATCHED = "changed content"
-"""The cause that nobody gives: nobody waits for an answer, so the same one is not logged again."""
+WATCHED = "changed content"
+"""Cause of a reload by the file watcher. The same error is not logged again for this cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What is seen of a file: a hash of its content, None where it cannot be read, and who may read it."""
+    """State of a file by which a change is detected; all fields are None if the file does not exist."""
 
     content: bytes | None = None
+    """SHA-256 of the content; None if it cannot be read."""
     mode: int | None = None
     owner: int | None = None
 
 
 FileStates = Mapping[Path, FileState]
 
-
-class ReloadRequest(NamedTuple):
-    """Reload requested by a signal, a request or a changed file."""
-
-    cause: str
-    only_if_refused: bool
-
-
 log = structlog.get_logger()
 
 
 class Source(Protocol):
-    """Something that can be read again."""
+    """Configuration that can be read again."""
 
     def files(self) -> Collection[Path]:
-        """The files that what is in force depends on, and those with which what was refused may become right."""
+        """Return the files of the active configuration, and those that could fix a rejected one."""
         ...
 
     def read(self) -> Callable[[], None]:
-        """Read and check it whole, and give what puts it in force.
+        """Read and check the configuration, and return the function that applies it.
 
-        Raises `ConfigError` when it cannot be; of several sources only the first may still refuse when put in
-        force, before it has changed anything.
+        Raises `ConfigError` if it is invalid. Of several sources, only the function of the first may raise
+        `ConfigError`, before it changes anything.
         """
         ...
 
 
 class Listener(Protocol):
-    """Hears how attempts went."""
+    """Observer of reloads."""
 
     def configuration_loaded(self, *, successful: bool, now: float) -> None:
-        """An attempt to load the configuration ended at wall time `now`, in seconds."""
+        """Record an attempt to load the configuration that ended at wall time `now`, in seconds."""
         ...
 
     def unexpected_error(self, component: str) -> None:
-        """What nobody foresaw has happened."""
+        """Record an unexpected error."""
         ...
 
 
 class Reloader:
-    """Reloads one at a time, and watches the files on a thread of its own."""
+    """Runs one reload at a time, and watches the files in a thread."""
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        config: Source,
+        web: Source | None,
         listener: Listener,
         clock: Clock,
         *,
         interval: float,
         settle: float = SETTLE_SECONDS,
     ) -> None:
-        """Look at the files every `interval` seconds; 0 looks at none.
+        """Create a reloader; the current content of the files is taken to be active.
 
-        Changed files are read once they stay the same for `settle` seconds. What the files hold now is taken to be
-        in force.
+        The files of `config` are checked every `interval` seconds, or never if 0; those of `web` every
+        `WEB_CHECK_SECONDS`.
         """
-        self._sources = sources
+        self._sources = [config] if web is None else [config, web]
+        self._web = web
         self._listener = listener
         self._clock = clock
         self._interval = interval
         self._settle = settle
         self._lock = threading.Lock()
-        # A queue and no event: a signal handler may interrupt itself, which only a queue's `put` allows.
-        self._orders: SimpleQueue[ReloadRequest | None] = SimpleQueue()
+        # A queue, not an event: a signal handler may interrupt itself, and only a queue's `put` is reentrant.
+        self._requests: SimpleQueue[str | None] = SimpleQueue()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="reload", daemon=True)
-        self._seen = self._file_states()
-        self._refused: str | None = None
+        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self._seen = _file_states(self._sources)
+        self._is_rejected = False  # whether the last reload of all sources was
+        self._error: str | None = None
 
     def start(self) -> None:
-        """Begin to watch, and to do what `request_reload` asks for."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no other reload."""
+        """Start no further reload."""
         self._stopping.set()
-        self._orders.put(None)
+        self._requests.put(None)
 
     def request_reload(self, cause: str) -> None:
-        """Reload soon, on the reloader's own thread; may be called by a signal handler, during a reload too."""
-        self._orders.put(ReloadRequest(cause, only_if_refused=False))
-
-    def request_retry(self, cause: str) -> None:
-        """As `request_reload`, unless all that was asked for is in force by then."""
-        self._orders.put(ReloadRequest(cause, only_if_refused=True))
+        """Reload soon, in the reloader's thread; safe in a signal handler, and during a reload."""
+        self._requests.put(cause)
 
     def reload(self, cause: str) -> str | None:
-        """Reload now; None when what was read is in force, else the reason why all stays as it was."""
+        """Reload now; return None, or the error for which the active configuration is kept."""
         with self._lock:
-            return self._attempt(cause, self._file_states())
+            return self._reload(self._sources, cause, _file_states(self._sources))
 
     def check_files(self) -> None:
-        """Reload when the files are others than at the last attempt."""
-        if self._file_states() == self._seen:
-            return
-        sights = self._settled()
-        with self._lock:
-            if sights is not None and sights != self._seen:
-                self._attempt(_WATCHED, sights)
+        """Reload if a file has changed since the last attempt."""
+        self._check(self._sources)
 
-    def _work(self) -> None:
+    def check_web_files(self) -> None:
+        """Reload the web configuration if one of its files has changed since the last attempt."""
+        if self._web is not None:
+            self._check([self._web])
+
+    def _run(self) -> None:
+        tick = self._interval if self._web is None else WEB_CHECK_SECONDS
+        checked = self._clock.monotonic()
         while not self._stopping.is_set():
             try:
-                order = self._orders.get(timeout=self._interval or None)
+                cause = self._requests.get(timeout=tick or None)
             except Empty:
-                self.check_files()
+                self.check_web_files()
+                if self._interval and self._clock.monotonic() - checked >= self._interval:
+                    self.check_files()
+                    checked = self._clock.monotonic()
             else:
-                if order is not None:
-                    self._handle(order)
+                if cause is not None:
+                    self.reload(cause)
 
-    def _handle(self, order: ReloadRequest) -> None:
+    def _check(self, sources: Sequence[Source]) -> None:
+        if not self._has_changed(_file_states(sources)):
+            return
+        states = self._settled_states(sources)
         with self._lock:
-            if self._refused is not None or not order.only_if_refused:
-                self._attempt(order.cause, self._file_states())
+            if states is None or not self._has_changed(states):
+                return
+            error = self._reload(sources, WATCHED, states)
+            if error is None and self._is_rejected:
+                # The web configuration that is now fixed may have been the only reason.
+                self._reload(self._sources, WATCHED, _file_states(self._sources))
 
-    def _attempt(self, cause: str, sights: FileStates) -> str | None:
-        reason = self._try_reload(cause)
-        if reason is None:
-            # Files that are named from now on were read as they are now, the others at least as they were before.
-            sights = {file: sights.get(file, sight) for file, sight in self._file_states().items()}
-        # What was refused may need files that nobody looked at before it was read: to the watch they are a change.
-        self._seen, self._refused = sights, reason
-        self._listener.configuration_loaded(successful=reason is None, now=self._clock.wall())
-        return reason
+    def _has_changed(self, states: FileStates) -> bool:
+        return any(self._seen.get(file) != state for file, state in states.items())
 
-    def _try_reload(self, cause: str) -> str | None:
-        reason = None
-        try:
-            for put_in_force in self._all_read():
-                put_in_force()
-        except ConfigError as error:
-            reason = str(error)
-            if cause != _WATCHED or reason != self._refused:
-                log.error("the configuration stays as it was", cause=cause, error=reason)
-        except Exception:
-            reason = "an unexpected failure, which the log describes"
-            self._listener.unexpected_error("reload")
-            log.exception("reloading failed unexpectedly", cause=cause)
-        else:
-            log.info("configuration reloaded", cause=cause)
-        return reason
-
-    def _all_read(self) -> list[Callable[[], None]]:
-        """What puts each source in force; raises `ConfigError` with the faults of all."""
-        read: list[Callable[[], None]] = []
-        faults: list[str] = []
-        for source in self._sources:
-            try:
-                read.append(source.read())
-            except ConfigError as error:
-                faults += error.problems
-        if faults:
-            raise ConfigError(faults)
-        return read
-
-    def _settled(self) -> FileStates | None:
-        """The files once they stay the same; None when told to stop meanwhile."""
-        sights = self._file_states()
+    def _settled_states(self, sources: Sequence[Source]) -> FileStates | None:
+        """Wait until the files stay the same; return None if the reloader stops meanwhile."""
+        states = _file_states(sources)
         while not self._stopping.wait(self._settle):
-            before, sights = sights, self._file_states()
-            if before == sights:
-                return sights
+            before, states = states, _file_states(sources)
+            if before == states:
+                return states
         return None
 
-    def _file_states(self) -> FileStates:
-        return {file: _sight(file) for source in self._sources for file in source.files()}
+    def _reload(self, sources: Sequence[Source], cause: str, states: FileStates) -> str | None:
+        """Reload `sources`, whose files had these states just before; return the error, if any."""
+        error = self._try_reload(sources, cause)
+        if error is None:
+            # Files that are named for the first time were read just now. After an error they count as changed instead:
+            # a missing file may have appeared before it was checked for the first time.
+            states = {**_file_states(sources), **states}
+        self._seen = {**self._seen, **states}
+        if sources is self._sources:
+            self._is_rejected = error is not None
+        if error is not None or not self._is_rejected:
+            self._error = error
+        self._listener.configuration_loaded(successful=error is None and not self._is_rejected, now=self._clock.wall())
+        return error
+
+    def _try_reload(self, sources: Sequence[Source], cause: str) -> str | None:
+        try:
+            for apply in _read_all(sources):
+                apply()
+        except ConfigError as error:
+            reason = str(error)
+            if cause != WATCHED or reason != self._error:
+                log.error("configuration reload failed; keeping current configuration", cause=cause, error=reason)
+            return reason
+        except Exception:
+            self._listener.unexpected_error("reload")
+            log.exception("unexpected error in configuration reload", cause=cause)
+            return "unexpected error, see the log"
+        log.info("configuration reloaded", cause=cause)
+        return None
 
 
-def _sight(file: Path) -> FileState:
-    """How a file is now, whatever links lead to it."""
+def _read_all(sources: Sequence[Source]) -> list[Callable[[], None]]:
+    """Return the functions that apply the sources; raise `ConfigError` with the errors of all of them."""
+    read: list[Callable[[], None]] = []
+    problems: list[str] = []
+    for source in sources:
+        try:
+            read.append(source.read())
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return read
+
+
+def _file_states(sources: Sequence[Source]) -> FileStates:
+    return {file: file_state(file) for source in sources for file in source.files()}
+
+
+def file_state(file: Path) -> FileState:
+    """Return the current state of a file, following links."""
     try:
         content, status = read_regular(file, MAX_BYTES)
+        return FileState(hashlib.sha256(content).digest(), status.st_mode, status.st_uid)
     except OSError:
-        return _unread(file)
-    return FileState(hashlib.sha256(content).digest(), status.st_mode, status.st_uid)
-
-
-def _unread(file: Path) -> FileState:
+        pass
     try:
         status = file.stat()
     except OSError:

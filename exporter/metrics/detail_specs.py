@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from operator import attrgetter
 
 from exporter.collect.snapshot import UserRow
-from exporter.config.attributes import attribute_label
 from exporter.config.settings import Detail, PoolSettings
+from exporter.config.values import attribute_label
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import DETAILS_WITH_USERS, DetailMetric, DocSection, ShardAggregation, Spec, ValueFormat
 from exporter.model import Device

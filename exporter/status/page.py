@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from importlib.resources import files
 
-from exporter.config.duration import canonical_duration
+from exporter.config.values import canonical_duration
 from exporter.model import PoolState
 from exporter.status import wording as words
 from exporter.status.document import Configuration, DiscoveryRule, Pool, PoolSettings, RateLimit, Status

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from exporter.config.crosscheck import require_shared_keys
 from exporter.config.load import parse_settings
 from exporter.config.settings import Settings
-from exporter.config.sharding import require_shared_keys
 from exporter.shard import Shard
 
 STATE = "/var/lib/cognito-device-exporter"

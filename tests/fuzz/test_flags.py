@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.share import parse_share
+from exporter.config.values import parse_share
 from exporter.flags import _parse_interval
 from exporter.options import parse_listen_address, parse_shard, parse_telemetry_path
 

@@ -10,7 +10,7 @@ from time import time
 import pytest
 import yaml
 
-from exporter.config.share import parse_share
+from exporter.config.values import parse_share
 from exporter.emulator.demo import ACCESS_KEY_ID, POOLS, QUOTA, RATES, DemoWorld, PoolLife
 from exporter.emulator.emulator import PoolTruth
 from exporter.model import RememberedStatus

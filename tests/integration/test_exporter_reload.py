@@ -25,7 +25,7 @@ SUCCESSFUL = "cognito_exporter_config_last_reload_successful"
 LOADED_AT = "cognito_exporter_config_last_reload_success_timestamp_seconds"
 OLDEST = "cognito_exporter_oldest_observation_timestamp_seconds"
 LAST_SUCCESS = "cognito_exporter_last_sweep_success_timestamp_seconds"
-KEEPS, RELOADED = "the configuration stays as it was", "configuration reloaded"
+KEEPS, RELOADED = "configuration reload failed; keeping current configuration", "configuration reloaded"
 
 
 class World:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.web.config_watcher import LOOK_SECONDS
-from tests.fakes import ManualClock, eventually
+from tests.fakes import eventually
 from tests.integration.web_serving import (
     MUTUAL,
     PASSWORD,
@@ -100,24 +99,23 @@ def context(directory: Path, *, cert: str | None = None) -> ssl.SSLContext:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_certificate_and_users_are_rotated_and_no_scrape_fails(tmp_path: Path, version: ssl.TLSVersion) -> None:
     write_certificate(tmp_path)
-    clock = ManualClock()
-    with guarded(tmp_path, clock=clock, tls_server_config=TLS, **USERS) as site:
+    with guarded(tmp_path, tls_server_config=TLS, **USERS) as site:
         trust = context(tmp_path)
         trust.maximum_version = version
         scrapers = [Scraper(site, trust, keep, basic()) for keep in (True, False)]
         with scraping(*scrapers) as go_on:
             assert go_on()
             write_certificate(tmp_path)
-            clock.advance(LOOK_SECONDS)
+            site.reloader.check_web_files()
             assert go_on()
             write_web(tmp_path, tls_server_config=TLS, basic_auth_users={"alice": hashed(), "bob": hashed("new")})
-            clock.advance(LOOK_SECONDS)
+            site.reloader.check_web_files()
             assert go_on()
             for scraper in scrapers:
                 scraper.authorization = basic("bob", "new")
             assert go_on()
             write_web(tmp_path, tls_server_config=TLS, basic_auth_users={"bob": hashed("new")})
-            clock.advance(LOOK_SECONDS)
+            site.reloader.check_web_files()
             assert go_on()
         for scraper in scrapers:
             assert scraper.failures == []
@@ -132,8 +130,7 @@ def test_a_certificate_and_users_are_rotated_and_no_scrape_fails(tmp_path: Path,
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_wrong_file_leaves_what_was_in_force_and_is_told_once(tmp_path: Path, keep: bool) -> None:
     write_certificate(tmp_path)
-    clock = ManualClock()
-    with guarded(tmp_path, clock=clock, tls_server_config=TLS, **USERS) as site:
+    with guarded(tmp_path, tls_server_config=TLS, **USERS) as site:
         scraper = Scraper(site, context(tmp_path), keep, basic())
         good = (tmp_path / "server.key").read_bytes()
         with capture_logs() as logs, scraping(scraper) as go_on:
@@ -141,37 +138,39 @@ def test_a_wrong_file_leaves_what_was_in_force_and_is_told_once(tmp_path: Path, 
             write_certificate(tmp_path, stem="other")
             (tmp_path / "server.key").write_bytes((tmp_path / "other.key").read_bytes())
             for _ in range(3):
-                clock.advance(LOOK_SECONDS)
+                site.reloader.check_web_files()
                 assert go_on()
             (tmp_path / "web.yml").write_text("")
             for _ in range(3):
-                clock.advance(LOOK_SECONDS)
+                site.reloader.check_web_files()
                 assert go_on()
             (tmp_path / "server.key").write_bytes(good)
             write_web(tmp_path, tls_server_config=TLS, **USERS)
-            clock.advance(LOOK_SECONDS)
+            site.reloader.check_web_files()
             assert go_on()
         assert scraper.failures == []
         assert len(scraper.serials) == 1
         errors = [entry["error"] for entry in logs if entry["log_level"] == "error"]
         assert len(errors) == 2
         assert "web.yml:" in errors[0]
-        assert "tls_server_config.key_file: not the key of the certificate" in errors[0]
+        assert "tls_server_config.key_file: key does not match the certificate" in errors[0]
         assert "empty, expected a mapping" in errors[1]
-        assert [entry["event"] for entry in logs if entry["log_level"] == "info"] == ["web configuration read again"]
+        assert [entry["event"] for entry in logs if entry["log_level"] == "info"] == [
+            "web configuration reloaded",
+            "configuration reloaded",
+        ]
 
 
 def test_a_file_that_is_named_and_comes_later_is_found(tmp_path: Path) -> None:
     write_certificate(tmp_path)
-    clock = ManualClock()
-    with guarded(tmp_path, clock=clock, tls_server_config=TLS) as site:
+    with guarded(tmp_path, tls_server_config=TLS) as site:
         write_web(tmp_path, tls_server_config={"cert_file": "late.crt", "key_file": "late.key"})
-        before = site.config.current().tls
-        clock.advance(LOOK_SECONDS)
-        assert site.config.current().tls == before
+        before = site.active.settings.tls
+        site.reloader.check_web_files()
+        assert site.active.settings.tls == before
         write_certificate(tmp_path, stem="late")
-        clock.advance(LOOK_SECONDS)
-        assert site.config.current().tls != before
+        site.reloader.check_web_files()
+        assert site.active.settings.tls != before
 
 
 def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_changes(tmp_path: Path) -> None:
@@ -182,15 +181,14 @@ def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_change
     (secret / "..data").symlink_to("..first")
     for name in ("server.crt", "server.key", "ca.crt"):
         (secret / name).symlink_to(Path("..data") / name)
-    clock = ManualClock()
     web = {"cert_file": "secret/server.crt", "key_file": "secret/server.key"}
-    with guarded(tmp_path, clock=clock, tls_server_config=web) as site:
+    with guarded(tmp_path, tls_server_config=web) as site:
         scraper = Scraper(site, context(secret), keep=True)
         with scraping(scraper) as go_on:
             assert go_on()
             (secret / "..next").symlink_to("..second")
             (secret / "..next").replace(secret / "..data")
-            clock.advance(LOOK_SECONDS)
+            site.reloader.check_web_files()
             assert go_on()
         assert (scraper.failures, len(scraper.serials)) == ([], 2)
 
@@ -198,13 +196,12 @@ def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_change
 def test_a_connection_whose_client_would_not_be_admitted_any_more_is_closed_unanswered(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     write_certificate(tmp_path, "scraper.example", stem="client")
-    clock = ManualClock()
-    with guarded(tmp_path, clock=clock, tls_server_config=MUTUAL) as site:
+    with guarded(tmp_path, tls_server_config=MUTUAL) as site:
         client = http.client.HTTPSConnection(*site.address, timeout=10, context=context(tmp_path, cert="client"))
         client.request("GET", "/metrics")
         assert client.getresponse().read() == SECRET
         write_web(tmp_path, tls_server_config={**MUTUAL, "client_allowed_sans": ["other.example"]})
-        clock.advance(LOOK_SECONDS)
+        site.reloader.check_web_files()
         client.request("GET", "/metrics")
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             client.getresponse()
@@ -213,13 +210,12 @@ def test_a_connection_whose_client_would_not_be_admitted_any_more_is_closed_unan
 
 def test_a_plain_connection_does_not_outlive_the_day_when_certificates_are_asked_for(tmp_path: Path) -> None:
     write_certificate(tmp_path)
-    clock = ManualClock()
-    with guarded(tmp_path, clock=clock) as site:
+    with guarded(tmp_path) as site:
         client = http.client.HTTPConnection(*site.address, timeout=10)
         client.request("GET", "/metrics")
         assert client.getresponse().read() == SECRET
         write_web(tmp_path, tls_server_config=MUTUAL)
-        clock.advance(LOOK_SECONDS)
+        site.reloader.check_web_files()
         client.request("GET", "/metrics")
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             client.getresponse()
@@ -232,15 +228,14 @@ def test_a_client_ca_is_rotated(tmp_path: Path) -> None:
     next_ca = (tmp_path / "ca.crt").read_bytes()
     write_certificate(tmp_path, "scraper.example", stem="client")
     write_certificate(tmp_path)
-    clock = ManualClock()
-    with guarded(tmp_path, clock=clock, tls_server_config=MUTUAL) as site:
+    with guarded(tmp_path, tls_server_config=MUTUAL) as site:
         ours = context(tmp_path, cert="client")
         theirs = context(tmp_path, cert="next")
         before, after = Scraper(site, ours, keep=False), Scraper(site, theirs, keep=False)
         with scraping(before) as go_on:
             assert go_on()
         (tmp_path / "ca.crt").write_bytes(next_ca)
-        clock.advance(LOOK_SECONDS)
+        site.reloader.check_web_files()
         with scraping(after) as go_on:
             assert go_on()
         assert (before.failures, after.failures) == ([], [])
@@ -251,7 +246,7 @@ def test_a_client_ca_is_rotated(tmp_path: Path) -> None:
 
 
 def test_with_the_real_clock_a_change_is_in_force_two_seconds_later(tmp_path: Path) -> None:
-    with guarded(tmp_path, **USERS) as site:
+    with guarded(tmp_path, watch=True, **USERS) as site:
         request = f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: {basic('bob', PASSWORD)}\r\n\r\n".encode()
         write_web(tmp_path, basic_auth_users={"bob": hashed()})
         assert site.raw(request).startswith(b"HTTP/1.1 401 ")

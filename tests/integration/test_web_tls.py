@@ -19,10 +19,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from structlog.testing import capture_logs
 
 from exporter.commands.healthcheck import Unhealthy, check_health
-from exporter.web.config_watcher import LOOK_SECONDS
 from exporter.web.connection import ConnectionLimits
 from exporter.web.response_memory import ResponseLimits
-from tests.fakes import ManualClock, eventually
+from tests.fakes import eventually
 from tests.integration.web_serving import (
     LARGE,
     MUTUAL,
@@ -226,13 +225,12 @@ def test_a_session_from_before_is_held_to_what_is_asked_of_clients_now(directory
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     context.load_cert_chain(directory / "client.crt", directory / "client.key")
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    clock = ManualClock()
-    with guarded(directory, clock=clock, tls_server_config=MUTUAL) as site:
+    with guarded(directory, tls_server_config=MUTUAL) as site:
         session = resumed(site, context, None, answered=True)
         session = resumed(site, context, session, answered=True)
         allowed = {**MUTUAL, "client_allowed_sans": ["other.example"]}
         write_web(directory, tls_server_config=allowed)
-        clock.advance(LOOK_SECONDS)
+        site.reloader.check_web_files()
         resumed(site, context, session, answered=False)
 
 
@@ -384,7 +382,7 @@ def test_a_certificate_that_has_expired_is_served_and_warned_of(tmp_path: Path) 
     with capture_logs() as logs, guarded(tmp_path, tls_server_config=TLS) as site:
         assert fetch(site.url(), "--insecure").status == 200
     (warning,) = [entry for entry in logs if entry["log_level"] == "warning"]
-    assert warning["reason"] == "clients will not accept the certificate: certificate has expired"
+    assert warning["reason"] == "clients reject the certificate: certificate has expired"
 
 
 def test_rsa_keys_serve_too(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import ssl
 import warnings
 from argparse import ArgumentParser, Namespace
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,10 +21,13 @@ import bcrypt
 import trustme
 import yaml
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import SystemClock
+from exporter.config.web.load import load_web_settings
+from exporter.config.web.settings import WebSettings
+from exporter.daemon.active_config import WebConfigFile
+from exporter.daemon.reload import SETTLE_SECONDS, Reloader
 from exporter.options import ListenAddress
 from exporter.web.access import Authenticator
-from exporter.web.config_watcher import WebConfig
 from exporter.web.connection import ConnectionLimits
 from exporter.web.handler import RequestHandler
 from exporter.web.messages import Response, Route, text
@@ -77,12 +80,39 @@ MUTUAL: dict[str, Any] = {**TLS, "client_auth_type": "RequireAndVerifyClientCert
 USERS: dict[str, Any] = {"basic_auth_users": {"alice": hashed()}}
 
 
+class ActiveWeb:
+    """The active web configuration of a server without a daemon."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        self.settings = settings
+
+    def apply(self, settings: WebSettings) -> None:
+        self.settings = settings
+
+
+class NoConfig:
+    """A configuration without files, and a listener that ignores reloads."""
+
+    def files(self) -> tuple[Path, ...]:
+        return ()
+
+    def read(self) -> Callable[[], None]:
+        return lambda: None
+
+    def configuration_loaded(self, *, successful: bool, now: float) -> None:
+        pass
+
+    def unexpected_error(self, component: str) -> None:
+        raise AssertionError(component)
+
+
 @dataclass
 class Guarded:
     """A server that is up."""
 
     server: WebServer
-    config: WebConfig
+    active: ActiveWeb
+    reloader: Reloader
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -107,14 +137,19 @@ class Guarded:
 def guarded(
     directory: Path,
     *,
-    clock: Clock | None = None,
+    watch: bool = False,
     limits: ConnectionLimits = QUICK,
     max_connections: int = 20,
     authenticator: Authenticator | None = None,
     **sections: Any,
 ) -> Iterator[Guarded]:
-    """A server whose file, beside certificates that are there already, has these sections; `clock` is the file's."""
-    config = WebConfig(write_web(directory, **sections), clock or SystemClock())
+    """A server whose file has these sections; with `watch`, a thread checks the file for changes."""
+    path = write_web(directory, **sections)
+    active = ActiveWeb(load_web_settings(path))
+    source = WebConfigFile(path, active.settings, active.apply)
+    no_config = NoConfig()
+    settle = SETTLE_SECONDS if watch else 0.0
+    reloader = Reloader(no_config, source, no_config, SystemClock(), interval=0, settle=settle)
     routes = {
         "/metrics": Route(lambda _: Response(HTTPStatus.OK, SECRET)),
         "/-/reload": Route(lambda _: Response(HTTPStatus.OK, SECRET), methods=("POST",)),
@@ -130,7 +165,7 @@ def guarded(
         RequestHandler(
             routes,
             authenticator or Authenticator(SystemClock()),
-            web_settings=config.current,
+            web_settings=lambda: active.settings,
             on_error=lambda: failures.append("failed"),
         ),
         SystemClock(),
@@ -138,9 +173,12 @@ def guarded(
         max_connections=max_connections,
     )
     server.start()
+    if watch:
+        reloader.start()
     try:
-        yield Guarded(server, config, failures)
+        yield Guarded(server, active, reloader, failures)
     finally:
+        reloader.stop()
         server.stop()
 
 

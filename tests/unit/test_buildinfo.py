@@ -17,14 +17,14 @@ from exporter.buildinfo import built_revision, recorded_revision
         (None, "unknown"),
     ],
 )
-def test_the_revision_is_what_the_installer_recorded(direct_url: str | None, revision: str) -> None:
+def test_revision_is_the_one_the_installer_recorded(direct_url: str | None, revision: str) -> None:
     assert recorded_revision(direct_url) == revision
 
 
-def test_what_the_build_wrote_is_read(tmp_path: Path) -> None:
+def test_revision_written_by_the_build_is_read(tmp_path: Path) -> None:
     (tmp_path / "revision").write_text("0a1b2c\n")
     assert built_revision(tmp_path) == "0a1b2c"
 
 
-def test_a_build_that_was_told_no_revision_has_none(tmp_path: Path) -> None:
+def test_revision_not_written_by_the_build_is_empty(tmp_path: Path) -> None:
     assert built_revision(tmp_path) == ""

@@ -212,13 +212,13 @@ def test_the_variable_of_a_flag() -> None:
         (["serve", "--web.probe-listen-address=x"], "'x' has no port"),
         (
             ["--web.listen-address=127.0.0.1:99999"],
-            "'127.0.0.1:99999' has a port out of range, expected one from 1 to 65535, or 0 for any that is free",
+            "'127.0.0.1:99999' has a port out of range, expected one from 1 to 65535, or 0 for any free port",
         ),
-        (["--web.telemetry-path=/-/ready"], "'/-/ready' is taken"),
+        (["--web.telemetry-path=/-/ready"], "'/-/ready' is reserved"),
         (["--web.listen-address=:1", "--web.probe-listen-address=:1"], ":1 stands twice"),
         (["--shard", "2/2"], "'2/2' has no shard 2, expected one from 0 to 1"),
-        (["serve", "--shard=0/0"], "'0/0' splits into no shards, expected at least 1"),
-        (["--shard=two"], "'two' is no shard, expected I/N such as 0/3, or auto/3 in a pod of a StatefulSet"),
+        (["serve", "--shard=0/0"], "'0/0' has a shard count of 0, expected at least 1"),
+        (["--shard=two"], "'two' is not a shard, expected I/N such as 0/3, or auto/3 in a pod of a StatefulSet"),
         (["--config.auto-reload-interval=soon"], "'soon' is not a duration, expected one such as 30s, or 0"),
         (["--config.auto-reload-interval=99ms"], "'99ms' is too short, expected at least 100ms, or 0"),
         (["check-config"], "Missing argument 'FILE'."),
@@ -265,7 +265,7 @@ def test_a_file_that_may_not_be_read_is_said_as_one_that_is_missing(tmp_path: Pa
         "secret.yaml: cannot be read, expected a readable file (found: Permission denied)",
         "missing.yaml: cannot be read, expected a readable file (found: No such file or directory)",
         "secret.yaml: cannot be read, expected a readable file (found: Permission denied)",
-        "secret.yaml: cannot be read, expected a readable file (Permission denied)",
+        "secret.yaml: cannot be read, expected a readable file (found: Permission denied)",
     ]
     assert done.returncode == 0
 
@@ -274,7 +274,7 @@ def test_the_ordinal_of_a_shard_is_taken_from_the_name_of_this_host(config: Path
     code = main(["--config.file", str(config), "--shard=auto/1000000"], Served())
     pod = re.search("-[0-9]+$", socket.gethostname().partition(".")[0])
     assert code == (0 if pod else 2)
-    assert pod or f"no ordinal in the host name '{socket.gethostname()}'" in capsys.readouterr().err
+    assert pod or f"requires an ordinal in the host name '{socket.gethostname()}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], ["serve"]])

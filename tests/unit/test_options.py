@@ -20,7 +20,7 @@ from exporter.shard import UNSHARDED, Shard
         ("[fe80::1%eth0]:80", ListenAddress("fe80::1%eth0", 80)),
     ],
 )
-def test_an_address_is_written_as_in_go(text: str, address: ListenAddress) -> None:
+def test_listen_address_is_parsed_as_in_go(text: str, address: ListenAddress) -> None:
     assert parse_listen_address(text) == address
     assert str(address) == text
 
@@ -44,13 +44,13 @@ def test_an_address_is_written_as_in_go(text: str, address: ListenAddress) -> No
         "[x]:80",
     ],
 )
-def test_what_is_no_address_is_refused_with_what_was_expected(text: str) -> None:
+def test_listen_address_invalid_reports_what_is_expected(text: str) -> None:
     with pytest.raises(ValueError, match=r"'.*' has (no|a port out of) .*, expected "):
         parse_listen_address(text)
 
 
 @pytest.mark.parametrize("text", ["/metrics", "/a/b", "/-x", "/apis/metrics", "/metrics_v2.txt"])
-def test_metrics_may_have_a_path_of_their_own(text: str) -> None:
+def test_telemetry_path_is_accepted(text: str) -> None:
     assert parse_telemetry_path(text) == text
 
 
@@ -73,8 +73,8 @@ def test_metrics_may_have_a_path_of_their_own(text: str) -> None:
         "/api/v1",
     ],
 )
-def test_paths_of_other_pages_and_no_paths_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"'.*' is (taken|no path of a page), expected "):
+def test_telemetry_path_reserved_or_invalid_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"'.*' is (reserved|not a valid path), expected "):
         parse_telemetry_path(text)
 
 
@@ -82,7 +82,7 @@ def test_paths_of_other_pages_and_no_paths_are_refused(text: str) -> None:
     ("host", "expected"),
     [("", False), ("127.0.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("example", False)],
 )
-def test_loopback_is_recognised(host: str, expected: bool) -> None:
+def test_listen_address_is_loopback(host: str, expected: bool) -> None:
     assert ListenAddress(host, 1).is_loopback is expected
 
 
@@ -98,35 +98,35 @@ def test_loopback_is_recognised(host: str, expected: bool) -> None:
         ("auto/3", "exporter-1.exporter.monitoring.svc.cluster.local", Shard(1, 3)),
     ],
 )
-def test_a_shard_is_told_or_taken_from_the_name_of_the_pod(text: str, host_name: str, shard: Shard) -> None:
+def test_shard_is_explicit_or_from_the_pod_name(text: str, host_name: str, shard: Shard) -> None:
     assert parse_shard(text, host_name) == shard
     assert parse_shard(str(shard), host_name) == shard
 
 
 @pytest.mark.parametrize("text", ["", "1", "/", "1/", "/3", "a/3", "0/b", "-1/3", "0/-3", "+0/3", "1.0/3", "0/3/3"])
-def test_what_is_no_shard_is_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^'.*' is no shard, expected I/N such as 0/3, or auto/3 in a pod of a"):
+def test_shard_invalid_reports_what_is_expected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^'.*' is not a shard, expected I/N such as 0/3, or auto/3 in a pod of a"):
         parse_shard(text, "exporter-0")
 
 
 @pytest.mark.parametrize("text", ["AUTO/3", "0 / 3", "٣/4", f"0/{'9' * 5000}"])
-def test_a_shard_is_written_in_one_way(text: str) -> None:
-    with pytest.raises(ValueError, match="is no shard"):
+def test_shard_in_another_form_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a shard"):
         parse_shard(text, "exporter-0")
 
 
 @pytest.mark.parametrize("text", ["0/0", "auto/0", "1/00"])
-def test_there_is_at_least_one_shard(text: str) -> None:
-    with pytest.raises(ValueError, match=rf"^'{text}' splits into no shards, expected at least 1$"):
+def test_shard_count_zero_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=rf"^'{text}' has a shard count of 0, expected at least 1$"):
         parse_shard(text, "exporter-0")
 
 
-def test_an_ordinal_beyond_the_last_shard_is_refused() -> None:
+def test_shard_ordinal_above_the_count_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"^'3/3' has no shard 3, expected one from 0 to 2$"):
         parse_shard("3/3", "exporter-0")
 
 
-def test_a_pod_beyond_the_last_shard_is_refused() -> None:
+def test_shard_of_a_pod_above_the_count_is_rejected() -> None:
     said = r"^'auto/3' has no shard 3 of the host name 'exporter-3', expected one from 0 to 2$"
     with pytest.raises(ValueError, match=said):
         parse_shard("auto/3", "exporter-3")
@@ -135,6 +135,8 @@ def test_a_pod_beyond_the_last_shard_is_refused() -> None:
 @pytest.mark.parametrize(
     "host_name", ["", "laptop", "exporter", "exporter2", "exporter-", "exporter-7d9f8-x2x4z", "2", "exporter.x-2"]
 )
-def test_a_host_that_is_no_pod_of_a_stateful_set_has_no_ordinal(host_name: str) -> None:
-    with pytest.raises(ValueError, match=rf"finds no ordinal in the host name '{host_name}', expected .*exporter-0$"):
+def test_shard_auto_outside_a_statefulset_is_rejected(host_name: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"requires an ordinal in the host name '{host_name}', expected .*exporter-0$"
+    ):
         parse_shard("auto/3", host_name)

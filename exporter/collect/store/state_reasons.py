@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from exporter.collect.snapshot import PoolView
-from exporter.config.duration import canonical_duration
+from exporter.config.values import canonical_duration
 from exporter.model import PoolState
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from exporter.aws.api import PAGE_SIZE
 from exporter.aws.rate.limiter import SPACING_MARGIN
 from exporter.commands.plan.forecast import Forecast
-from exporter.config.duration import canonical_duration
+from exporter.config.values import canonical_duration
 
 ALWAYS = (
     f"Requests are sent at the configured rate less {SPACING_MARGIN:.1%}; none is throttled or slower than that.",

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from exporter.commands.plan.assumptions import assumptions
 from exporter.commands.plan.document import users_basis
 from exporter.commands.plan.forecast import CategoryForecast, Forecast, PoolForecast
-from exporter.config.duration import canonical_duration
 from exporter.config.settings import Detail
+from exporter.config.values import canonical_duration
 
 _BASIS = {"counted": "", "estimated": "~", "at_most": "<="}
 

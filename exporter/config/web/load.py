@@ -1,31 +1,23 @@
-"""A web configuration file → `WebSettings`, or every fault in it at once."""
+"""Loading of a web configuration file, with every error reported at once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from pydantic import ValidationError
 
-from exporter.config.duration import parse_duration
-from exporter.config.load import rendered
+from exporter.config.load import UnreadableFile, read_file, read_text
 from exporter.config.problems import Problem
-from exporter.config.validation import faults_of
-from exporter.config.web.schema import HttpServer, TlsServer, WebRoot
-from exporter.config.web.settings import RateLimit, Stamp, Tls, WebSettings
-from exporter.config.web.tls import Material, TlsFault, make_tls
-from exporter.config.web.validators import CIPHERS, MAX_BCRYPT_COST, hash_problem
-from exporter.config.yaml_document import Document, YamlFault, read_document
+from exporter.config.validation import problems_of
+from exporter.config.web.schema import CIPHERS, MAX_BCRYPT_COST, RateLimits, TlsServer, WebRoot, hash_problem
+from exporter.config.web.settings import RateLimit, Tls, WebSettings
+from exporter.config.web.tls import Material, TlsError, make_tls
+from exporter.config.yaml_document import Document, read_document
 from exporter.errors import ConfigError
-from exporter.files import NotRegular, read_regular
 
-MAX_BYTES = 1 << 20
-"""No file of a web configuration is larger."""
-
-MOST_AT_ONCE = 1_000_000_000
-"""More requests than anybody sends; the pace is counted in floating point, which does not hold every number."""
+MAX_BURST = 1_000_000_000
+"""Maximum of `rate_limit.burst`: the bucket counts in floating point, which cannot hold every integer."""
 
 USERS = "basic_auth_users"
 
@@ -33,229 +25,158 @@ _SECRET_KEYS = frozenset({USERS, "cert", "key", "client_ca"})
 _A_HASH = f"a bcrypt hash such as htpasswd -nB makes, of a cost from 4 to {MAX_BCRYPT_COST}"
 
 
-class WebConfigError(ConfigError):
-    """The web configuration is wrong, which may change only when a file of `stamps` does: those that were looked for.
-
-    A stamp is from just before the file was read, and None where there was no file.
-    """
-
-    def __init__(self, faults: Collection[str], stamps: Mapping[Path, Stamp | None]) -> None:
-        super().__init__(list(faults))
-        self.stamps = MappingProxyType(stamps)
-
-
 def load_web_settings(path: Path) -> WebSettings:
-    """What a web configuration file and the files that it names ask for.
+    """Load a web configuration file and the files that it names.
 
-    Raises `WebConfigError` with every fault, each as `FILE:LINE: KEY: what is wrong, expected what`; none shows
-    a user's name, a hash or a key.
+    Raises `ConfigError` with every error, each as `FILE:LINE: KEY: problem, expected …`, none with a user name, a hash
+    or a key. Its `files` are those that were read or not found.
     """
-    files = _Files(path.parent)
+    loader = _Loader(path)
     try:
-        return _read(path, files)
+        return loader.load()
     except ConfigError as error:
-        raise WebConfigError(error.problems, files.stamps) from None
+        raise ConfigError(list(error.problems), files=dict.fromkeys(loader.files)) from None
 
 
-def _read(path: Path, files: _Files) -> WebSettings:
-    try:
-        content = files.read(path.name)
-        text = content.decode()
-        document = read_document(text, secret_keys=_SECRET_KEYS, expected="a mapping such as {} for no protection")
-    except _Unreadable as error:
-        raise ConfigError([f"{path}: {error}"]) from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path}:{line}: not text, expected UTF-8"]) from None
-    except YamlFault as fault:
-        column = "" if fault.column is None else f":{fault.column}"
-        raise ConfigError([f"{path}:{fault.line}{column}: {fault}"]) from None
-    return _Reading(document, files).settings(str(path))
+class _Loader:
+    """Loads one file and collects its problems."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._problems: list[Problem] = []
+        self._warnings: tuple[str, ...] = ()
+        self.files = [path]
 
-class _Unreadable(Exception):
-    """A file cannot be read; the text says why and what was expected."""
-
-
-@dataclass
-class _Files:
-    """Reads files beside the web configuration and remembers how they were."""
-
-    base: Path
-    stamps: dict[Path, Stamp | None] = field(default_factory=dict)
-
-    def read(self, name: str) -> bytes:
-        """The content of a file; raises `_Unreadable`."""
-        path = self.base / name
-        # What changes from now on is another content, though it may be read already.
-        self.stamps.setdefault(path, stamp_at(path))
-        try:
-            content, _ = read_regular(path, MAX_BYTES + 1)
-        except NotRegular as error:
-            raise _Unreadable(str(error)) from None
-        except OSError as error:
-            raise _Unreadable(f"cannot be read, expected a readable file ({error.strerror})") from None
-        if len(content) > MAX_BYTES:
-            raise _Unreadable("too large, expected at most 1 MiB")
-        return content
-
-
-def stamp_at(path: Path) -> Stamp | None:
-    """The stamp of the file that a path leads to; None where that cannot be told."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return Stamp(
-        modified_ns=status.st_mtime_ns,
-        size=status.st_size,
-        inode=status.st_ino,
-        device=status.st_dev,
-        mode=status.st_mode,
-        owner=status.st_uid,
-        group=status.st_gid,
-    )
-
-
-class _Reading:
-    """Goes through one document and collects faults."""
-
-    def __init__(self, document: Document, files: _Files) -> None:
-        self._document = document
-        self._files = files
-        self._faults = [_nameless(fault) for fault in document.faults]
-        self._doubts: tuple[str, ...] = ()
-
-    def settings(self, file: str) -> WebSettings:
-        """The settings; raises `ConfigError`."""
-        root = self._root()
-        tls = self._tls(root.tls_server_config) if root and root.tls_server_config else None
-        users = self._users()
-        rate_limit = self._rate_limit(root) if root else None
-        if self._faults or root is None:
-            raise ConfigError(rendered(file, self._document, self._faults))
+    def load(self) -> WebSettings:
+        """Return the settings; raise `ConfigError` if there are problems."""
+        document = read_document(
+            read_text(self._path),
+            str(self._path),
+            secret_keys=_SECRET_KEYS,
+            expected="a mapping such as {} for no protection",
+        )
+        self._problems += document.problems
+        root = self._root(document)
+        tls = self._tls(root.tls_server_config) if root.tls_server_config else None
+        users = self._users(document)
+        rate_limit = self._rate_limit(root.rate_limit) if root.rate_limit else None
+        if self._problems:
+            raise ConfigError(document.report(map(_without_user, self._problems)))
+        headers = root.http_server_config and root.http_server_config.headers
+        sent = headers.model_dump(by_alias=True) if headers else {}
         return WebSettings(
             tls=tls,
-            headers=MappingProxyType(_headers(root.http_server_config)),
+            headers=MappingProxyType({name: value for name, value in sent.items() if value}),
             users=MappingProxyType(users),
             rate_limit=rate_limit,
-            stamps=MappingProxyType(self._files.stamps),
-            doubts=self._doubts,
+            files=tuple(dict.fromkeys(self.files)),
+            warnings=self._warnings,
         )
 
-    def _root(self) -> WebRoot | None:
+    def _root(self, document: Document) -> WebRoot:
+        """Return the sections that are valid by themselves."""
+        values = document.values
         try:
-            return WebRoot.model_validate(self._document.values)
+            return WebRoot.model_validate(values)
         except ValidationError as error:
-            faults = faults_of(self._document, error, WebRoot)
-            self._faults += [_nameless(fault) for fault in faults]
-            return self._without({fault.path[0] for fault in faults if fault.path})
+            problems = problems_of(document, error, WebRoot)
+        self._problems += problems
+        invalid_sections = {problem.path[0] for problem in problems if problem.path}
+        sections = values if isinstance(values, dict) else {}
+        return WebRoot.model_validate(
+            {name: section for name, section in sections.items() if name not in invalid_sections}
+        )
 
-    def _without(self, sections: Collection[str | int]) -> WebRoot | None:
-        """The sections that have no fault, whose keys may still not go together."""
-        values = self._document.values
-        if not isinstance(values, dict):
-            return None
-        return WebRoot.model_validate({name: section for name, section in values.items() if name not in sections})
-
-    def _users(self) -> dict[bytes, bytes]:
-        values = self._document.values
+    def _users(self, document: Document) -> dict[bytes, bytes]:
+        values = document.values
         section = values.get(USERS) if isinstance(values, dict) else None
         if not isinstance(section, dict):
             return {}
         if not section:
-            self._faults.append(Problem((USERS,), "empty, expected at least one user, or the key to be absent"))
-        for place, (name, hashed) in enumerate(section.items(), start=1):
-            line = self._document.line((USERS, name))
+            self._report(USERS, text="empty, expected at least one user, or the key to be absent")
+        for number, (name, hashed) in enumerate(section.items(), start=1):
+            line = document.line((USERS, name))
             if not name or ":" in name:
-                self._faults.append(
-                    Problem((USERS,), f"the name of user {place} cannot be sent, expected one without a colon", line)
-                )
+                text = f"the name of user {number} is empty or has a colon, expected a name without a colon"
+                self._report(USERS, text=text, line=line)
             problem = hash_problem(hashed)
             if problem:
-                self._faults.append(
-                    Problem((USERS,), f"the hash of user {place} is {problem}, expected {_A_HASH}", line)
-                )
+                self._report(USERS, text=f"the hash of user {number} is {problem}, expected {_A_HASH}", line=line)
         return {name.encode(): hashed.encode() for name, hashed in section.items() if isinstance(hashed, str)}
 
-    def _rate_limit(self, root: WebRoot) -> RateLimit | None:
-        if root.rate_limit is None:
+    def _rate_limit(self, limits: RateLimits) -> RateLimit | None:
+        if not limits.interval:
             return None
-        milliseconds, burst = parse_duration(root.rate_limit.interval), root.rate_limit.burst
-        if not milliseconds:
-            return None
-        if burst < 1:
-            self._fault("burst", "lets nothing through, expected a whole number from 1", section="rate_limit")
-        if burst > MOST_AT_ONCE:
-            self._fault("burst", f"too large, expected at most {MOST_AT_ONCE}", section="rate_limit")
-        return RateLimit(milliseconds / 1000, burst)
+        if limits.burst < 1:
+            self._report("rate_limit", "burst", text="allows no request, expected a whole number from 1")
+        if limits.burst > MAX_BURST:
+            self._report("rate_limit", "burst", text=f"too large, expected at most {MAX_BURST}")
+        return RateLimit(limits.interval / 1000, limits.burst)
 
-    def _tls(self, wire: TlsServer) -> Tls | None:
-        before = len(self._faults)
-        self._cross_check(wire)
-        material = self._material(wire)
-        if material is None or len(self._faults) > before:
+    def _tls(self, config: TlsServer) -> Tls | None:
+        before = len(self._problems)
+        self._cross_check(config)
+        cert, cert_key = self._content(config, "cert", required=True)
+        private, private_key = self._content(config, "key", required=True)
+        client_ca, client_ca_key = self._content(config, "client_ca", required=False)
+        if cert is None or private is None or len(self._problems) > before:
             return None
         try:
-            tls, self._doubts = make_tls(wire, material)
-        except TlsFault as error:
-            self._faults.append(error.fault)
+            tls, self._warnings = make_tls(
+                config, Material(cert, cert_key, private, private_key, client_ca, client_ca_key)
+            )
+        except TlsError as error:
+            self._problems.append(error.problem)
             return None
         return tls
 
-    def _cross_check(self, wire: TlsServer) -> None:
-        verifies = wire.client_auth_type != "NoClientCert"
-        has_ca = wire.client_ca is not None or wire.client_ca_file is not None
+    def _cross_check(self, config: TlsServer) -> None:
+        verifies = config.client_auth_type != "NoClientCert"
+        has_ca = config.client_ca is not None or config.client_ca_file is not None
         if has_ca and not verifies:
-            self._fault("client_auth_type", "asks for no certificates, expected one that does, as there is a client CA")
+            self._report_tls(
+                "client_auth_type", "does not request certificates, expected one that does, as there is a client CA"
+            )
         if verifies and not has_ca:
-            self._fault("client_auth_type", "nothing to verify with, expected client_ca or client_ca_file")
-        if wire.client_allowed_sans is not None and not verifies:
-            self._fault("client_allowed_sans", "no certificate is asked for, expected a client_auth_type that verifies")
-        if wire.min_version > wire.max_version:
-            self._fault("min_version", f"above max_version, expected at most {wire.max_version}")
-        only_newer = wire.cipher_suites and not any(name in CIPHERS for name in wire.cipher_suites)
-        if only_newer and wire.min_version == "TLS12":
-            self._fault("cipher_suites", "none of them is for TLS12, expected one, or min_version TLS13")
+            self._report_tls("client_auth_type", "requires a client CA, expected client_ca or client_ca_file")
+        if config.client_allowed_sans is not None and not verifies:
+            self._report_tls(
+                "client_allowed_sans", "no certificate is requested, expected a client_auth_type that verifies"
+            )
+        if config.min_version > config.max_version:
+            self._report_tls("min_version", f"above max_version, expected at most {config.max_version}")
+        only_newer = config.cipher_suites and not any(name in CIPHERS for name in config.cipher_suites)
+        if only_newer and config.min_version == "TLS12":
+            self._report_tls("cipher_suites", "no cipher suite for TLS12, expected one, or min_version TLS13")
 
-    def _material(self, wire: TlsServer) -> Material | None:
-        cert, cert_key = self._content(wire, "cert", required=True)
-        private, private_key = self._content(wire, "key", required=True)
-        client_ca, client_ca_key = self._content(wire, "client_ca", required=False)
-        if cert is None or private is None:
-            return None
-        return Material(cert, cert_key, private, private_key, client_ca, client_ca_key)
-
-    def _content(self, wire: TlsServer, name: str, *, required: bool) -> tuple[bytes | None, str]:
-        """What a key holds or its file has, and which of the two it is."""
+    def _content(self, config: TlsServer, name: str, *, required: bool) -> tuple[bytes | None, str]:
+        """Return the content of `name` or of the file in `name_file`, and the key that is used."""
         in_file = f"{name}_file"
-        inline, file = getattr(wire, name), getattr(wire, in_file)
+        inline, file = getattr(config, name), getattr(config, in_file)
         if inline is not None and file is not None:
-            self._fault(name, f"not together with {in_file}, expected one of the two")
+            self._report_tls(name, f"conflicts with {in_file}, expected only one of them")
         if inline is not None:
             return inline.encode(), name
         if file is None:
             if required:
-                self._fault(in_file, f"missing, expected {in_file} or {name}")
+                self._report_tls(in_file, f"missing, expected {in_file} or {name}")
             return None, in_file
+        self.files.append(self._path.parent / file)
         try:
-            return self._files.read(file), in_file
-        except _Unreadable as error:
-            self._fault(in_file, str(error))
+            return read_file(self.files[-1]), in_file
+        except UnreadableFile as error:
+            self._report_tls(in_file, str(error))
             return None, in_file
 
-    def _fault(self, key: str, text: str, *, section: str = "tls_server_config") -> None:
-        self._faults.append(Problem((section, key), text))
+    def _report(self, *path: str, text: str, line: int | None = None) -> None:
+        self._problems.append(Problem(path, text, line))
+
+    def _report_tls(self, key: str, text: str) -> None:
+        self._report("tls_server_config", key, text=text)
 
 
-def _headers(wire: HttpServer | None) -> dict[str, str]:
-    if wire is None or wire.headers is None:
-        return {}
-    return {name: value for name, value in wire.headers.model_dump(by_alias=True).items() if value}
-
-
-def _nameless(fault: Problem) -> Problem:
-    """A fault about a user, without the user's name."""
-    if len(fault.path) > 1 and fault.path[0] == USERS:
-        return Problem((USERS,), f"a user: {fault.text}", fault.line)
-    return fault
+def _without_user(problem: Problem) -> Problem:
+    """Return a problem without the name of the user in its path."""
+    if len(problem.path) > 1 and problem.path[0] == USERS:
+        return Problem((USERS,), f"a user: {problem.text}", problem.line)
+    return problem

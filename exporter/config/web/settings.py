@@ -1,4 +1,4 @@
-"""What protects the pages, as the server uses it: frozen, checked, ready."""
+"""Web configuration as the server uses it: checked and frozen."""
 
 from __future__ import annotations
 
@@ -9,21 +9,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
-    """What tells one content of a file, and who may read it, from another without reading it."""
-
-    modified_ns: int
-    size: int
-    inode: int
-    device: int
-    mode: int
-    owner: int
-    group: int
-
-
-@dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A token bucket: a request each `interval` seconds, and `burst` of them at once."""
+    """Token bucket: one request per `interval` seconds, and up to `burst` at once."""
 
     interval: float
     burst: int
@@ -31,35 +18,35 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How connections are encrypted, and what a client must show for it."""
+    """TLS of the server, and what it requires of clients."""
 
     context: ssl.SSLContext = field(compare=False, repr=False)
     fingerprint: bytes = field(repr=False)
-    """Of everything that went into the context: equal fingerprints, equal TLS."""
+    """Digest of everything that the context is made of."""
     demands: bytes = field(repr=False)
-    """Of what is asked of a client: equal demands admit the same clients."""
+    """Digest of what is required of clients: with equal digests, the same clients are allowed."""
     requires_certificate: bool
-    """Whether only a client with a verified certificate is served."""
+    """Whether only clients with a verified certificate are served."""
     allowed_sans: frozenset[str] | None
-    """A client's certificate must have one of these names; None allows every name."""
+    """Names of which a client certificate must have at least one; None allows all names."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """The whole file; without one, nothing is asked of anybody."""
+    """Web configuration; the default is plain HTTP without authentication."""
 
     tls: Tls | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent with every answer, by their names as in the file."""
+    """Headers of every response, by their names in the file."""
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
-    """The bcrypt hash of each user; with none, nobody is asked for a password."""
+    """bcrypt hash by user name; empty if no password is required."""
     rate_limit: RateLimit | None = None
-    stamps: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False)
-    """Of every file that was read for this, from just before."""
-    doubts: tuple[str, ...] = ()
-    """What is no fault, and yet will not work for everybody: a certificate that has expired."""
+    files: tuple[Path, ...] = ()
+    """Files that were read for it."""
+    warnings: tuple[str, ...] = ()
+    """Reasons why clients may fail to connect, such as an expired certificate."""
 
     @property
     def authenticates(self) -> bool:
-        """Whether nobody reads a page without a password or a verified certificate."""
+        """Whether every client needs a password or a verified certificate."""
         return bool(self.users) or (self.tls is not None and self.tls.requires_certificate)

@@ -1,4 +1,4 @@
-"""The keys of `tls_server_config` → an SSL context that has proved to work."""
+"""SSL context of the server, tested by a handshake in memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from ipaddress import ip_address
 from tempfile import NamedTemporaryFile
 
 from exporter.config.problems import KeyPath, Problem
-from exporter.config.web.schema import TlsServer
+from exporter.config.web.schema import CIPHERS, CURVES, TlsServer
 from exporter.config.web.settings import Tls
-from exporter.config.web.validators import CIPHERS, CURVES
 
 SECTION: KeyPath = ("tls_server_config",)
 
@@ -29,24 +28,24 @@ _VERIFY = {
 _NAMES = {"TLS12": "TLS 1.2", "TLS13": "TLS 1.3"}
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_ANOTHERS_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
-"""How OpenSSL calls it; the last where the two are of different kinds."""
+_KEY_MISMATCH = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+"""Errors of OpenSSL for the key of another certificate; the last if the two are of different types."""
 
-_ROUNDS = 10
-"""A handshake is over after three."""
+_MAX_ROUNDS = 10
+"""Maximum rounds of a handshake, which takes three."""
 
 
-class TlsFault(Exception):
-    """The material does not make a working server."""
+class TlsError(Exception):
+    """The configuration does not result in a working server."""
 
     def __init__(self, key: str | None, text: str) -> None:
         super().__init__(text)
-        self.fault = Problem(SECTION if key is None else (*SECTION, key), text)
+        self.problem = Problem(SECTION if key is None else (*SECTION, key), text)
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The contents that the keys point to or hold; `*_key` is the key of the file that each stands under."""
+    """Content of certificates and keys; `*_key` is the configuration key of each."""
 
     cert: bytes
     cert_key: str
@@ -56,38 +55,38 @@ class Material:
     client_ca_key: str
 
 
-def make_tls(wire: TlsServer, material: Material) -> tuple[Tls, tuple[str, ...]]:
-    """The TLS of a server, and doubts about its certificate.
+def make_tls(config: TlsServer, material: Material) -> tuple[Tls, tuple[str, ...]]:
+    """Return the TLS of the server, and warnings about its certificate.
 
-    Raises `TlsFault`.
+    Raises `TlsError`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version, context.maximum_version = _VERSIONS[wire.min_version], _VERSIONS[wire.max_version]
+    context.minimum_version, context.maximum_version = _VERSIONS[config.min_version], _VERSIONS[config.max_version]
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # A resumed session would carry a client's proof on; scrapes come too seldom to gain by it. TLS 1.2 still resumes:
-    # without its tickets OpenSSL would keep the sessions in memory instead, and Python cannot tell it not to.
+    # A resumed session skips the client certificate, and scrapes are too rare to gain from it. TLS 1.2 still resumes:
+    # without tickets, OpenSSL would keep the sessions in memory, and Python cannot disable that.
     context.num_tickets = 0
-    _choose(context, wire)
+    _select_ciphers(context, config)
     _load_chain(context, material)
-    doubts = _try_out(context, wire, material)
-    _ask_clients(context, wire, material)
-    sans = None if wire.client_allowed_sans is None else frozenset(map(canonical_san, wire.client_allowed_sans))
-    demands = _digest(wire.client_auth_type, repr(sorted(sans) if sans else sans), material.client_ca or b"")
+    warnings = _test_handshakes(context, config, material)
+    _set_client_auth(context, config, material)
+    sans = None if config.client_allowed_sans is None else frozenset(map(canonical_san, config.client_allowed_sans))
+    demands = _digest(config.client_auth_type, repr(sorted(sans) if sans else sans), material.client_ca or b"")
     return (
         Tls(
             context,
-            fingerprint=_digest(wire.model_dump_json(), material.cert, material.private, demands),
+            fingerprint=_digest(config.model_dump_json(), material.cert, material.private, demands),
             demands=demands,
             requires_certificate=context.verify_mode is ssl.CERT_REQUIRED,
             allowed_sans=sans,
         ),
-        doubts,
+        warnings,
     )
 
 
 def canonical_san(name: str) -> str:
-    """A name as it is compared: an IP address in its shortest form, anything else as it is."""
+    """Return a name in the form that is compared: IP addresses in their shortest form, other names unchanged."""
     try:
         return str(ip_address(name.strip()))
     except ValueError:
@@ -95,7 +94,7 @@ def canonical_san(name: str) -> str:
 
 
 def certificates(text: bytes) -> list[bytes]:
-    """The blocks of PEM that hold a certificate each, found in one pass whatever else stands there."""
+    """Return the PEM blocks of certificates, found in one pass over any text."""
     found = []
     start = text.find(_BEGIN)
     while start >= 0 and (end := text.find(_END, start)) >= 0:
@@ -104,28 +103,29 @@ def certificates(text: bytes) -> list[bytes]:
     return found
 
 
-def _choose(context: ssl.SSLContext, wire: TlsServer) -> None:
-    suites = [CIPHERS[name] for name in wire.cipher_suites if name in CIPHERS]
+def _select_ciphers(context: ssl.SSLContext, config: TlsServer) -> None:
+    suites = [CIPHERS[name] for name in config.cipher_suites if name in CIPHERS]
     try:
         if suites:
             context.set_ciphers(":".join(suites))
-        if wire.curve_preferences:
-            context.set_ecdh_curve(CURVES[wire.curve_preferences[0]])
+        if config.curve_preferences:
+            context.set_ecdh_curve(CURVES[config.curve_preferences[0]])
     except (ssl.SSLError, ValueError) as error:
-        raise TlsFault(None, f"not what this OpenSSL can do: {_reason(error)}") from None
-    if not wire.prefer_server_cipher_suites:
+        raise TlsError(None, f"not supported by OpenSSL: {_reason(error)}") from None
+    if not config.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
 def _load_chain(context: ssl.SSLContext, material: Material) -> None:
     if not certificates(material.cert):
-        raise TlsFault(material.cert_key, "no certificate in it, expected PEM")
+        raise TlsError(material.cert_key, "no certificate found, expected PEM")
     if not _PRIVATE_KEY.search(material.private):
-        raise TlsFault(material.private_key, "no private key in it, expected PEM")
-    asked: list[bool] = []
+        raise TlsError(material.private_key, "no private key found, expected PEM")
+    encrypted = False
 
     def password() -> str:
-        asked.append(True)
+        nonlocal encrypted
+        encrypted = True
         return ""
 
     try:
@@ -133,52 +133,52 @@ def _load_chain(context: ssl.SSLContext, material: Material) -> None:
             cert, private = (stack.enter_context(_as_file(text)) for text in (material.cert, material.private))
             context.load_cert_chain(cert, private, password)
     except (ssl.SSLError, ValueError, OSError) as error:
-        if asked:
-            raise TlsFault(material.private_key, "encrypted, expected a key without a password") from None
-        if getattr(error, "reason", None) in _ANOTHERS_KEY:
-            raise TlsFault(material.private_key, "not the key of the certificate, expected its key") from None
-        raise TlsFault(
-            material.cert_key, f"cannot be used with its key, expected both in PEM ({_reason(error)})"
+        if encrypted:
+            raise TlsError(material.private_key, "encrypted, expected a key without a password") from None
+        if getattr(error, "reason", None) in _KEY_MISMATCH:
+            raise TlsError(material.private_key, "key does not match the certificate, expected its key") from None
+        raise TlsError(
+            material.cert_key, f"cannot use certificate and key, expected both in PEM ({_reason(error)})"
         ) from None
 
 
-def _ask_clients(context: ssl.SSLContext, wire: TlsServer, material: Material) -> None:
-    context.verify_mode = _VERIFY[wire.client_auth_type]
+def _set_client_auth(context: ssl.SSLContext, config: TlsServer, material: Material) -> None:
+    context.verify_mode = _VERIFY[config.client_auth_type]
     if material.client_ca is None:
         return
-    # As in Go, each certificate given is trusted for itself, whoever signed it.
+    # As in Go, each certificate is a trust anchor, not only self-signed ones.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     blocks = certificates(material.client_ca)
     if not blocks:
-        raise TlsFault(material.client_ca_key, "no certificate in it, expected PEM")
+        raise TlsError(material.client_ca_key, "no certificate found, expected PEM")
     try:
         context.load_verify_locations(cadata=b"\n".join(blocks).decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
-        raise TlsFault(material.client_ca_key, f"not certificates, expected PEM ({_reason(error)})") from None
+        raise TlsError(material.client_ca_key, f"invalid certificates, expected PEM ({_reason(error)})") from None
 
 
-def _try_out(server: ssl.SSLContext, wire: TlsServer, material: Material) -> tuple[str, ...]:
-    """Shake hands with ourselves in memory: what only then comes out would else come out at the first scrape.
+def _test_handshakes(server: ssl.SSLContext, config: TlsServer, material: Material) -> tuple[str, ...]:
+    """Run a handshake in memory with each version, as clients may support only one; return warnings.
 
-    Each version is tried for itself, as there are clients that speak no other.
+    Some errors of a context appear only in a handshake, otherwise at the first scrape.
     """
-    doubts: dict[str, None] = {}
-    for version in (version for version in _VERSIONS if wire.min_version <= version <= wire.max_version):
+    warnings: dict[str, None] = {}
+    for version in (version for version in _VERSIONS if config.min_version <= version <= config.max_version):
         try:
-            _shake_hands(_client(server, _VERSIONS[version], material), server)
+            _handshake(_client(server, _VERSIONS[version], material), server)
         except ssl.SSLCertVerificationError as error:
-            doubts[f"clients will not accept the certificate: {error.verify_message}"] = None
+            warnings[f"clients reject the certificate: {error.verify_message}"] = None
         except (ssl.SSLError, ValueError) as error:
-            raise TlsFault(
+            raise TlsError(
                 None,
-                f"no client could connect over {_NAMES[version]}, expected suites, a curve and versions that go with "
+                f"no client can connect with {_NAMES[version]}, expected suites, a curve and versions that match "
                 f"the certificate ({_reason(error)})",
             ) from None
-    return tuple(doubts)
+    return tuple(warnings)
 
 
 def _client(server: ssl.SSLContext, version: ssl.TLSVersion, material: Material) -> ssl.SSLContext:
-    """A client that speaks this version only, knows every suite of the server and trusts its certificate."""
+    """Return the context of a client with this version, which trusts the server and has its cipher suites."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.minimum_version = client.maximum_version = version
     client.set_ciphers(":".join(suite["name"] for suite in server.get_ciphers()))
@@ -188,10 +188,10 @@ def _client(server: ssl.SSLContext, version: ssl.TLSVersion, material: Material)
     return client
 
 
-def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def _handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         for side in sides:
             with suppress(ssl.SSLWantReadError):
                 side.do_handshake()
@@ -199,7 +199,7 @@ def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A path of content in memory: `load_cert_chain` takes nothing but paths, and a key belongs on no disk."""
+    """Return a path of content in memory: `load_cert_chain` accepts only paths, and keys stay off the disk."""
     if sys.platform != "linux":
         with NamedTemporaryFile() as file:
             file.write(content)
@@ -216,7 +216,7 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 def _reason(error: Exception) -> str:
-    """OpenSSL's word for it; it names no content."""
+    """Return OpenSSL's reason, which repeats no content."""
     return str(getattr(error, "reason", None) or type(error).__name__).lower().replace("_", " ")
 
 

@@ -37,7 +37,7 @@ def test_prometheus_scrapes_over_mutual_tls_with_password(tmp_path: Path) -> Non
                 assert shown(lambda: asked.values('sum(up{job="guarded"})') == {(): 1.0})
                 assert shown(lambda: bool(asked.query('cognito_user_pool_users{job="guarded"} == 20')))
                 write_certificate(tmp_path)
-                assert shown(lambda: len(running_program.events("web configuration read again")) >= 1)
+                assert shown(lambda: len(running_program.events("web configuration reloaded")) >= 1)
                 assert asked.values('min_over_time(up{job="guarded"}[1m])', "job") == {"guarded": 1.0}
             healthy = healthcheck(tmp_path, emulator.url, f"--web.probe-listen-address=127.0.0.1:{probe}")
             assert healthy == (0, "")

@@ -13,7 +13,7 @@ from tests.harness import Program, config, program, serving_program, shown
 from tests.truth import assert_true
 
 SUCCESSFUL = "cognito_exporter_config_last_reload_successful"
-KEEPS, RELOADED = "the configuration stays as it was", "configuration reloaded"
+KEEPS, RELOADED = "configuration reload failed; keeping current configuration", "configuration reloaded"
 
 
 def is_shown(running: Program, pool_id: str) -> bool:

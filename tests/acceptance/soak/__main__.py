@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter.config.duration import parse_duration
+from exporter.config.values import parse_duration
 from tests.acceptance.soak.findings import Findings, markdown
 from tests.acceptance.soak.run import Plan, soak
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, CognitoApi
@@ -27,15 +29,20 @@ from exporter.config.settings import (
     Settings,
     TargetSettings,
 )
-from exporter.daemon.active_config import ActiveConfig, ConfigurationFile
+from exporter.config.web.load import load_web_settings
+from exporter.config.web.settings import WebSettings
+from exporter.daemon.active_config import ActiveConfig, ConfigFile, WebConfigFile
 from exporter.errors import ConfigError
 from exporter.metrics.self_metrics import SelfMetrics
+from exporter.options import ListenAddress, ServeOptions
 from exporter.shard import UNSHARDED, Shard
 from tests.fakes import FakeCognito, FakePool, OffsetClock, eventually
 from tests.unit.collect.listed_pools import device, settings
 
 FIRST, SECOND = "eu-west-1_First", "us-east-2_Second"
+LOOPBACK, EVERYWHERE = ListenAddress("127.0.0.1", 0), ListenAddress("", 0)
 IRELAND, OHIO = TargetSettings("eu-west-1"), TargetSettings("us-east-2")
+NO_WEB, WITH_USERS = WebSettings(), WebSettings(users={b"alice": b"hash"})
 RATES: dict[str, Any] = {category.value: 1000.0 for category in Category}
 
 
@@ -48,27 +55,39 @@ def configured(*pools: PoolSettings, rates: dict[str, Any] | None = None, state:
     return Settings(pools, Limits(rates or RATES, series=100), state)
 
 
-class World:
-    """The parts that a configuration is put in force in, over the fake."""
+class Exposure:
+    """Records the exposure of raw names; while `held` is set, the report blocks."""
 
-    def __init__(self, first: Settings, shard: Shard = UNSHARDED) -> None:
+    def __init__(self) -> None:
+        self.reports: list[bool] = []
+        self.held: threading.Event | None = None
+
+    def identity_exposed(self, *, exposed: bool) -> None:
+        self.reports.append(exposed)
+        if self.held is not None:
+            assert self.held.wait(10)
+
+
+class World:
+    """The parts that a configuration is applied to, over the fake."""
+
+    def __init__(
+        self,
+        first: Settings,
+        shard: Shard = UNSHARDED,
+        web: WebSettings = NO_WEB,
+        addresses: tuple[ListenAddress, ...] = (LOOPBACK,),
+    ) -> None:
         self.clock = OffsetClock()
         self.own = SelfMetrics(version="test")
         self.api = FakeCognito({name: FakePool(users={"ann": (device("a"),)}) for name in (FIRST, SECOND)})
         self.budgets = RateLimiters(first.limits.rate, self.clock)
-        self.connections = TargetClients(self._make, self.budgets, self.own, self.clock)
-        self.fleet = PoolManager(self.connections.reader, self.own, self.clock, shard=shard)
-        self.applied: list[Settings] = []
-        self.held: threading.Event | None = None
-        self.discovery = Discovery(self.connections.directory, self.own, self.clock)
-        self.in_force = ActiveConfig(
-            first, self.fleet, self.discovery, self.connections, shard=shard, applied=self._record
-        )
-
-    def _record(self, settings: Settings) -> None:
-        self.applied.append(settings)
-        if self.held is not None:
-            assert self.held.wait(10)
+        self.clients = TargetClients(self._make, self.budgets, self.own, self.clock)
+        self.pools = PoolManager(self.clients.reader, self.own, self.clock, shard=shard)
+        self.exposure = Exposure()
+        self.discovery = Discovery(self.clients.directory, self.own, self.clock)
+        options = ServeOptions(Path("config.yaml"), addresses, shard=shard)
+        self.active = ActiveConfig(first, web, options, self.pools, self.discovery, self.clients, self.exposure)
 
     def _make(self, _target: TargetSettings) -> CognitoApi:
         return self.api
@@ -77,177 +96,175 @@ class World:
         return {state.target.region for state in self.budgets.states()}
 
     def shown(self) -> list[str]:
-        return [view.settings.id for view in self.fleet.views()]
+        return [view.settings.id for view in self.pools.views()]
 
-    def told_rows(self) -> int:
-        """Users shown of all pools."""
-        return sum(len(view.data.rows) for view in self.fleet.views() if view.data is not None)
+    def shown_users(self) -> int:
+        """Number of users shown, over all pools."""
+        return sum(len(view.data.rows) for view in self.pools.views() if view.data is not None)
 
-    def told_of(self, region: str) -> bool:
-        """Whether a metric has the Region among its labels."""
+    def has_metric_of(self, region: str) -> bool:
+        """Return whether a metric has the Region as a label."""
         return any(
             region in sample.labels.values() for family in self.own.registry.collect() for sample in family.samples
         )
 
 
-def test_the_first_and_every_other_configuration_is_in_force_and_told() -> None:
+def test_apply_replaces_pools_and_clients() -> None:
     one, two = configured(pool(FIRST)), configured(pool(SECOND))
     world = World(one)
-    assert (world.in_force.settings, world.shown(), world.regions()) == (one, [FIRST], {"eu-west-1"})
-    world.in_force.apply(two)
-    assert (world.in_force.settings, world.shown(), world.regions()) == (two, [SECOND], {"us-east-2"})
-    assert world.applied == [one, two]
+    assert (world.active.settings, world.shown(), world.regions()) == (one, [FIRST], {"eu-west-1"})
+    world.active.apply(two)
+    assert (world.active.settings, world.shown(), world.regions()) == (two, [SECOND], {"us-east-2"})
 
 
-def test_the_edition_rises_with_each_configuration_that_came_into_force_and_before_anybody_is_told(
+def test_generation_increases_with_each_applied_configuration(
     tmp_path: Path,
 ) -> None:
     one, two = configured(pool(FIRST)), configured(pool(SECOND))
     world = World(one)
-    assert world.in_force.generation == 1
-    world.held = threading.Event()
-    applying = threading.Thread(target=world.in_force.apply, args=(two,))
+    assert world.active.generation == 1
+    world.exposure.held = threading.Event()
+    applying = threading.Thread(target=world.active.apply, args=(two,))
     applying.start()
-    assert eventually(lambda: world.applied == [one, two])
-    assert world.in_force.generation == 2
-    world.held.set()
+    assert eventually(lambda: len(world.exposure.reports) == 2)
+    assert world.active.generation == 2
+    world.exposure.held.set()
     applying.join(10)
-    assert world.in_force.generation == 2
+    assert world.active.generation == 2
     with pytest.raises(ConfigError):
-        world.in_force.apply(configured(pool(FIRST, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "gone")))
-    assert world.in_force.generation == 2
+        world.active.apply(configured(pool(FIRST, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "gone")))
+    assert world.active.generation == 2
 
 
-def test_rates_hold_for_the_budgets_that_are_there_and_those_that_come() -> None:
+def test_rates_apply_to_existing_and_new_rate_limiters() -> None:
     world = World(configured(pool(FIRST)))
-    world.in_force.apply(configured(pool(FIRST), pool(SECOND), rates=RATES | {"UserList": 7.0}))
+    world.active.apply(configured(pool(FIRST), pool(SECOND), rates=RATES | {"UserList": 7.0}))
     rates = {(s.target.region, s.configured) for s in world.budgets.states() if s.category is Category.USER_LIST}
     assert rates == {("eu-west-1", 7.0), ("us-east-2", 7.0)}
 
 
-def test_what_is_refused_changes_nothing_and_leaves_every_pool_its_connection(tmp_path: Path) -> None:
+def test_rejected_configuration_changes_nothing(tmp_path: Path) -> None:
     one = configured(pool(FIRST))
     world = World(one)
-    before = world.connections.reader(pool(FIRST), lambda: False)
+    before = world.clients.reader(pool(FIRST), lambda: False)
     keyed = pool(SECOND, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "gone")
-    with pytest.raises(ConfigError, match=r"the key of the user labels cannot be used: .*No such file"):
-        world.in_force.apply(configured(keyed))
-    assert (world.in_force.settings, world.shown(), world.regions()) == (one, [FIRST], {"eu-west-1"})
-    assert not world.told_of("us-east-2")
-    assert world.connections.reader(pool(FIRST), lambda: False)._account is before._account, "the same all along"
-    assert world.fleet._pools[FIRST].sweep() is None
-    assert world.applied == [one]
+    with pytest.raises(ConfigError, match=r"cannot use identity key: .*No such file"):
+        world.active.apply(configured(keyed))
+    assert (world.active.settings, world.shown(), world.regions()) == (one, [FIRST], {"eu-west-1"})
+    assert not world.has_metric_of("us-east-2")
+    assert world.clients.reader(pool(FIRST), lambda: False)._account is before._account, "unchanged"
+    assert world.pools._pools[FIRST].sweep() is None
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "b.db"), ("a.db", None), ("a.db", "b.db")])
-def test_the_state_file_is_that_of_the_start(tmp_path: Path, before: str | None, after: str | None) -> None:
+def test_changed_state_file_is_rejected(tmp_path: Path, before: str | None, after: str | None) -> None:
     paths = [None if name is None else tmp_path / name for name in (before, after)]
     world = World(configured(pool(FIRST), state=paths[0]))
     with pytest.raises(ConfigError) as caught:
-        world.in_force.apply(configured(pool(FIRST), state=paths[1]))
+        world.active.apply(configured(pool(FIRST), state=paths[1]))
     now, then = (path or "null" for path in paths)
     assert caught.value.problems == (f"state.path: cannot change without a restart, expected {now} (found {then})",)
 
 
-def test_shards_refuse_labels_that_would_differ() -> None:
+def test_shards_without_a_shared_key_are_rejected() -> None:
     world = World(configured(pool(FIRST, detail=Detail.POOL)), Shard(0, 2))
     keyless = configured(pool(FIRST, identity=IdentityMode.HMAC), state=None)
     with pytest.raises(ConfigError, match="needs a key that all shards share"):
-        world.in_force.apply(keyless)
+        world.active.apply(keyless)
 
 
-def test_what_ends_after_its_target_was_removed_brings_no_metric_back() -> None:
+def test_request_after_removal_of_its_target_adds_no_metric() -> None:
     world = World(configured(pool(FIRST), pool(SECOND)))
-    reader = world.connections.reader(pool(SECOND), lambda: False)
+    reader = world.clients.reader(pool(SECOND), lambda: False)
     reader.describe()
-    assert world.told_of("us-east-2")
-    world.in_force.apply(configured(pool(FIRST)))
-    assert not world.told_of("us-east-2")
+    assert world.has_metric_of("us-east-2")
+    world.active.apply(configured(pool(FIRST)))
+    assert not world.has_metric_of("us-east-2")
     reader.describe()
-    assert not world.told_of("us-east-2")
-    assert world.told_of("eu-west-1")
+    assert not world.has_metric_of("us-east-2")
+    assert world.has_metric_of("eu-west-1")
 
 
-def test_a_sweep_that_begins_when_its_target_is_gone_is_no_failure() -> None:
+def test_sweep_after_removal_of_its_target_is_not_a_failure() -> None:
     world = World(configured(pool(FIRST), pool(SECOND)))
-    late = world.fleet._pools[SECOND]
-    world.in_force.apply(configured(pool(FIRST)))
-    late._cancelled = threading.Event()  # as if it had just looked
+    late = world.pools._pools[SECOND]
+    world.active.apply(configured(pool(FIRST)))
+    late._cancelled = threading.Event()  # as if it had checked just before
     with capture_logs() as logs:
         assert late.sweep() is None
     assert logs == []
 
 
-def test_after_the_stop_no_configuration_is_put_in_force() -> None:
+def test_apply_after_stop_is_rejected() -> None:
     world = World(configured(pool(FIRST)))
-    world.fleet.start()
-    world.discovery.start(world.in_force.rediscovered)
-    world.in_force.stop()
+    world.pools.start()
+    world.discovery.start(world.active.rediscovered)
+    world.active.stop()
     with pytest.raises(ConfigError, match=r"^the exporter is stopping$"):
-        world.in_force.apply(configured(pool(SECOND)))
+        world.active.apply(configured(pool(SECOND)))
 
 
-def test_a_stop_waits_for_a_configuration_only_so_long() -> None:
+def test_stop_waits_a_limited_time_for_a_reload() -> None:
     world = World(configured(pool(FIRST)))
-    world.held = threading.Event()
-    applying = threading.Thread(target=world.in_force.apply, args=(configured(pool(SECOND)),))
+    world.exposure.held = threading.Event()
+    applying = threading.Thread(target=world.active.apply, args=(configured(pool(SECOND)),))
     applying.start()
     with capture_logs() as logs:
-        world.in_force.stop()
-    world.held.set()
+        world.active.stop()
+    world.exposure.held.set()
     applying.join(10)
     assert [entry["event"] for entry in logs] == ["stopping in the middle of a reload"]
 
 
-def test_what_a_rule_has_found_is_swept_from_then_on_until_the_stop() -> None:
+def test_discovered_pools_are_swept_until_stop() -> None:
     rule = RuleSettings((Search(IRELAND, "shop", ()),), 3600.0, pool(FIRST, id=TEMPLATE_ID))
     world = World(Settings((), Limits(RATES, series=100), discovery=(rule,)))
     world.api.pools[FIRST].name = "shop"
     (place,) = world.discovery.current.places
-    completeness = [world.fleet._completeness]
+    completeness = [world.pools._completeness]
     world.discovery._run_query(place.query)
-    assert world.shown() == [], "nobody has told"
-    assert world.in_force.generation == 1
-    world.in_force.rediscovered()
-    assert world.in_force.generation == 2
+    assert world.shown() == [], "discovery is not reported yet"
+    assert world.active.generation == 1
+    world.active.rediscovered()
+    assert world.active.generation == 2
     assert world.shown() == [FIRST]
-    assert [*completeness, world.fleet._completeness] == [DiscoveryCompleteness.PENDING, DiscoveryCompleteness.SETTLED]
-    swept = world.in_force._swept
+    assert [*completeness, world.pools._completeness] == [DiscoveryCompleteness.PENDING, DiscoveryCompleteness.SETTLED]
+    swept = world.active._swept
     assert swept is not None
-    world.in_force.rediscovered()
-    assert world.in_force._swept is swept, "nothing new"
-    assert world.in_force.generation == 2
-    assert world.told_rows() == 0
-    world.fleet._pools[FIRST].sweep()
-    assert world.told_rows() == 1
-    world.fleet.start()
-    world.discovery.start(world.in_force.rediscovered)
-    world.in_force.stop()
+    world.active.rediscovered()
+    assert world.active._swept is swept, "unchanged"
+    assert world.active.generation == 2
+    assert world.shown_users() == 0
+    world.pools._pools[FIRST].sweep()
+    assert world.shown_users() == 1
+    world.pools.start()
+    world.discovery.start(world.active.rediscovered)
+    world.active.stop()
     place.query.state = replace(place.query.state, pools={})
-    world.in_force.rediscovered()
-    assert world.shown() == [FIRST], "after the stop nothing changes"
+    world.active.rediscovered()
+    assert world.shown() == [FIRST], "stopped"
 
 
 YAML = "pools:\n  - id: eu-west-1_First\n"
 
 
-def file_of(tmp_path: Path, text: str = YAML) -> tuple[World, ConfigurationFile]:
+def file_of(tmp_path: Path, text: str = YAML) -> tuple[World, ConfigFile]:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     world = World(parse_settings(text, str(path)))
-    return world, ConfigurationFile(path, world.in_force)
+    return world, ConfigFile(path, world.active)
 
 
-def test_a_file_is_read_whole_before_it_is_put_in_force(tmp_path: Path) -> None:
+def test_config_file_is_checked_before_it_is_applied(tmp_path: Path) -> None:
     world, file = file_of(tmp_path)
     (tmp_path / "config.yaml").write_text(YAML + "  - id: us-east-2_Second\n")
-    put_in_force: Callable[[], None] = file.read()
+    apply: Callable[[], None] = file.read()
     assert world.shown() == [FIRST]
-    put_in_force()
+    apply()
     assert world.shown() == [FIRST, SECOND]
 
 
-def test_what_a_running_process_cannot_take_is_told_with_the_file(tmp_path: Path) -> None:
+def test_config_file_with_another_state_file_is_rejected(tmp_path: Path) -> None:
     _world, file = file_of(tmp_path)
     path = tmp_path / "config.yaml"
     path.write_text(f"{YAML}state:\n  path: other.db\n")
@@ -257,18 +274,18 @@ def test_what_a_running_process_cannot_take_is_told_with_the_file(tmp_path: Path
     assert fault.startswith(f"{path}: state.path: cannot change without a restart, expected null (found ")
 
 
-def test_whether_a_file_says_what_is_in_force(tmp_path: Path) -> None:
+def test_config_file_is_active_if_its_settings_are_equal(tmp_path: Path) -> None:
     _, file = file_of(tmp_path)
-    assert file.is_in_force()
+    assert file.is_active()
     (tmp_path / "config.yaml").write_text(f"# the same\n{YAML}")
-    assert file.is_in_force()
+    assert file.is_active()
     (tmp_path / "config.yaml").write_text(f"{YAML}    refresh_interval: 5m\n")
-    assert not file.is_in_force()
+    assert not file.is_active()
     (tmp_path / "config.yaml").unlink()
-    assert not file.is_in_force()
+    assert not file.is_active()
 
 
-def test_while_a_file_is_refused_what_it_needs_is_among_the_files(tmp_path: Path) -> None:
+def test_files_include_those_of_a_rejected_configuration(tmp_path: Path) -> None:
     _, file = file_of(tmp_path)
     config, key, state = (tmp_path / name for name in ("config.yaml", "a.key", "states"))
     text = f"defaults: {{detail: user, identity_key_file: a.key}}\n{YAML}state: {{path: states/state.db}}\n"
@@ -289,7 +306,7 @@ def test_while_a_file_is_refused_what_it_needs_is_among_the_files(tmp_path: Path
     assert file.files() == (config, key)
 
 
-def test_a_directory_in_the_place_of_the_state_file_is_among_the_files_and_a_state_file_is_not(tmp_path: Path) -> None:
+def test_files_include_a_directory_but_not_a_state_file(tmp_path: Path) -> None:
     _, file = file_of(tmp_path)
     config, state = tmp_path / "config.yaml", tmp_path / "state.db"
     config.write_text(f"limits: 7\n{YAML}state: {{path: state.db}}\n")
@@ -302,26 +319,129 @@ def test_a_directory_in_the_place_of_the_state_file_is_among_the_files_and_a_sta
             state.unlink()
 
 
-def test_what_is_put_in_force_later_or_never_is_among_the_files_too(tmp_path: Path) -> None:
+def test_files_include_those_of_an_unapplied_configuration(tmp_path: Path) -> None:
     _, file = file_of(tmp_path)
     key = tmp_path / "a.key"
     key.touch(0o600)
     key.write_text("the key of these tests")
     (tmp_path / "config.yaml").write_text(f"{YAML}    detail: user\n    identity_key_file: a.key\n")
-    put_in_force = file.read()
+    apply = file.read()
     assert file.files() == (tmp_path / "config.yaml", key)
     key.unlink()
-    with pytest.raises(ConfigError, match="the key of the user labels cannot be used"):
-        put_in_force()
+    with pytest.raises(ConfigError, match="cannot use identity key"):
+        apply()
     assert file.files() == (tmp_path / "config.yaml", key)
 
 
-def test_the_files_are_that_of_the_configuration_and_its_keys(tmp_path: Path) -> None:
+def test_files_are_the_configuration_and_its_keys(tmp_path: Path) -> None:
     for name in ("a.key", "b.key"):
         (tmp_path / name).touch(0o600)
         (tmp_path / name).write_text("the key of these tests")
     text = f"defaults: {{identity_key_file: b.key}}\n{YAML}    identity_key_file: a.key\n  - id: us-east-2_Second\n"
     world, file = file_of(tmp_path, text)
     assert file.files() == (tmp_path / "config.yaml", tmp_path / "a.key", tmp_path / "b.key")
-    world.in_force.apply(replace(world.in_force.settings, pools=()))
+    world.active.apply(replace(world.active.settings, pools=()))
     assert file.files() == (tmp_path / "config.yaml",)
+
+
+EXPOSURE = "raw user names are served without authentication beyond loopback"
+RAW, KEYED = pool(FIRST), pool(FIRST, identity=IdentityMode.HMAC)
+
+
+@pytest.mark.parametrize(
+    ("shown", "addresses", "web", "exposed"),
+    [
+        (RAW, (EVERYWHERE,), NO_WEB, True),
+        (RAW, (LOOPBACK, EVERYWHERE), NO_WEB, True),
+        (RAW, (LOOPBACK,), NO_WEB, False),
+        (RAW, (LOOPBACK, ListenAddress("::1", 0)), NO_WEB, False),
+        (RAW, (EVERYWHERE,), WITH_USERS, False),
+        (KEYED, (EVERYWHERE,), NO_WEB, False),
+        (pool(FIRST, detail=Detail.POOL), (EVERYWHERE,), NO_WEB, False),
+    ],
+)
+def test_raw_names_without_authentication_are_reported(
+    shown: PoolSettings, addresses: tuple[ListenAddress, ...], web: WebSettings, exposed: bool
+) -> None:
+    with capture_logs() as logs:
+        world = World(configured(shown), web=web, addresses=addresses)
+    assert world.exposure.reports == [exposed]
+    assert [entry["event"] for entry in logs] == ([EXPOSURE] if exposed else [])
+
+
+def test_exposure_is_logged_when_it_starts_and_not_at_each_reload() -> None:
+    raw, keyed = configured(RAW), configured(KEYED)
+    with capture_logs() as logs:
+        world = World(raw, addresses=(EVERYWHERE,))
+        for settings_ in (raw, raw, keyed, raw, raw):
+            world.active.apply(settings_)
+    assert world.exposure.reports == [True, True, True, False, True, True]
+    assert [entry["event"] for entry in logs] == [EXPOSURE, EXPOSURE]
+
+
+def test_exposure_follows_the_web_configuration() -> None:
+    world = World(configured(RAW), web=WITH_USERS, addresses=(EVERYWHERE,))
+    world.active.apply_web(NO_WEB)
+    assert world.active.web == NO_WEB
+    world.active.apply_web(WITH_USERS)
+    assert world.exposure.reports == [False, True, False]
+
+
+HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
+
+
+def web_file(tmp_path: Path) -> tuple[Path, WebConfigFile, list[WebSettings]]:
+    path = tmp_path / "web.yml"
+    path.write_text("{}\n")
+    applied: list[WebSettings] = []
+    return path, WebConfigFile(path, load_web_settings(path), applied.append), applied
+
+
+def test_web_file_is_checked_before_it_is_applied(tmp_path: Path) -> None:
+    path, file, applied = web_file(tmp_path)
+    assert file.is_active()
+    path.write_text(f"basic_auth_users: {{alice: {HASH}}}\n")
+    assert not file.is_active()
+    apply = file.read()
+    assert applied == []
+    apply()
+    assert [settings.users for settings in applied] == [{b"alice": HASH.encode()}]
+    assert file.is_active()
+
+
+def test_web_file_rejected_is_watched_with_the_files_it_names(tmp_path: Path) -> None:
+    path, file, applied = web_file(tmp_path)
+    assert file.files() == (path,)
+    path.write_text("tls_server_config: {cert_file: server.pem, key_file: server.pem}\n")
+    with pytest.raises(ConfigError):
+        file.read()
+    assert file.files() == (path, tmp_path / "server.pem")
+    assert applied == []
+    path.unlink()
+    assert not file.is_active()
+
+
+def test_web_file_logs_its_protection_and_no_user(tmp_path: Path) -> None:
+    ca = trustme.CA()
+    expired = ca.issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    (tmp_path / "ca.pem").write_bytes(ca.cert_pem.bytes())
+    (tmp_path / "server.pem").write_bytes(expired.private_key_and_cert_chain_pem.bytes())
+    certificate = "cert_file: server.pem, key_file: server.pem"
+    with capture_logs() as logs:
+        path, file, _ = web_file(tmp_path)
+        for client in ("", ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem"):
+            path.write_text(f"tls_server_config: {{{certificate}{client}}}\nbasic_auth_users: {{alice: {HASH}}}\n")
+            file.read()()
+    entry = {"log_level": "info", "path": str(path)}
+    expected = [
+        {"event": "web configuration loaded", "tls": False, "client_certificates": False, "users": 0, **entry},
+        {"event": "web configuration reloaded", "tls": True, "client_certificates": False, "users": 1, **entry},
+        {"event": "web configuration reloaded", "tls": True, "client_certificates": True, "users": 1, **entry},
+    ]
+    warning = {
+        "event": "web configuration is doubtful",
+        "reason": "clients reject the certificate: certificate has expired",
+        "log_level": "warning",
+        "path": str(path),
+    }
+    assert logs == [expected[0], expected[1], warning, expected[2], warning]

@@ -32,7 +32,7 @@ libc.fflush(out)
 
 HOLES = """
 from pathlib import Path
-from exporter.daemon.malloc import give_back
+from exporter.daemon.malloc import trim_heap
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1])
@@ -40,7 +40,7 @@ kept = [bytes(20_000) for _ in range(1000)]
 full = resident()
 del kept[:-1]
 free = resident()
-give_back()
+trim_heap()
 print(full - free, free - resident())
 """
 
@@ -61,22 +61,22 @@ def arenas(**environ: str) -> tuple[str, int]:
 
 
 @only_glibc
-def test_all_threads_share_one_arena() -> None:
+def test_threads_share_one_arena() -> None:
     assert arenas() == ("True", 1)
 
 
 @only_glibc
-def test_what_the_environment_says_holds() -> None:
+def test_arena_setting_of_the_environment_is_kept() -> None:
     assert arenas(MALLOC_ARENA_MAX="3") == ("False", 3)
     assert arenas(GLIBC_TUNABLES="glibc.malloc.arena_max=2") == ("False", 2)
 
 
 @only_glibc
-def test_where_the_environment_says_nothing_about_it_they_do() -> None:
+def test_threads_share_one_arena_despite_other_settings() -> None:
     assert arenas(GLIBC_TUNABLES="glibc.malloc.trim_threshold=1000000", MALLOC_ARENA_MAX="") == ("True", 1)
 
 
 @only_glibc
-def test_what_lies_free_before_something_in_use_is_given_back() -> None:
+def test_trim_returns_free_pages_below_used_ones() -> None:
     by_itself, given = map(int, run(HOLES).split())
     assert (by_itself < 100, given > 4000) == (True, True), "pages of 4 KiB"

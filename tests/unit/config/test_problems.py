@@ -1,4 +1,4 @@
-"""What a fault shows of a file, and what it never does: it may be another file, or a secret in the wrong place."""
+"""Values that error messages show, and secrets that they do not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRETS = (
     *(HEX, HEX.upper(), HEX[:32], BASE64, FOR_URLS, FOR_URLS[:32], BCRYPT, BCRYPT.replace("2b", "2"), PEM, ARN),
     *("$apr1$s3cret$x", "$6$S3cret$x", "$argon2id$v=19$s3cret", "AKIAS3CRET0A1B2C3D4E", "ASIAS3CRET0A1B2C3D4E"),
 )
-"""What is never shown, wherever it stands."""
+"""Values that are never shown."""
 
 HARMLESS = (
     *("", "deny", "eu-west-1_AbCdEfGhI", "/var/lib/exporter/state.db", "cost $10, or $2", "AKIA", "1h30m", "x" * 31),
@@ -75,7 +75,7 @@ WEB_IN_PLACE_OF_SCALARS = (
 )
 
 
-def said_of(directory: Path, text: str, *, web: bool) -> str:
+def message_of(directory: Path, text: str, *, web: bool) -> str:
     path = directory / "file.yml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -83,31 +83,31 @@ def said_of(directory: Path, text: str, *, web: bool) -> str:
     return str(caught.value)
 
 
-def assert_hidden(said: str, secret: str) -> None:
+def assert_hidden(message: str, secret: str) -> None:
     """No eight characters of it in a row."""
-    assert not [secret[start : start + 8] for start in range(len(secret) - 7) if secret[start : start + 8] in said], (
-        said
-    )
+    assert not [
+        secret[start : start + 8] for start in range(len(secret) - 7) if secret[start : start + 8] in message
+    ], message
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_what_looks_like_a_secret(secret: str) -> None:
+def test_secret_is_recognized(secret: str) -> None:
     assert looks_secret(secret)
     assert looks_secret(f"alice:{secret} ")
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_does_not(text: str) -> None:
+def test_harmless_text_is_not_a_secret(text: str) -> None:
     assert not looks_secret(text)
 
 
-def test_a_path_is_shown_unless_a_name_in_it_looks_like_a_secret() -> None:
+def test_path_with_a_secret_name_is_not_shown() -> None:
     long = Path("/var/lib/prometheus/exporters/of/cognito/devices/state")
     assert shown_path(long) == str(long)
     assert shown_path(Path("/etc") / HEX / "state.db") == "a path that is not shown here"
 
 
-def test_a_key_that_looks_like_a_secret_is_not_shown() -> None:
+def test_key_that_looks_like_a_secret_is_not_shown() -> None:
     assert [shown_key(name) for name in ("X-Frame-Options", "a" + HEX[:31], "a" + HEX[:30])] == [
         "X-Frame-Options",
         "?",
@@ -117,62 +117,62 @@ def test_a_key_that_looks_like_a_secret_is_not_shown() -> None:
 
 @pytest.mark.parametrize("secret", [PASSWORD, "alice.s3cret", f"prom:{BCRYPT}", HEX, BASE64, "7" * 64, "0x" + HEX])
 @pytest.mark.parametrize("text", [*IN_PLACE_OF_MAPPINGS, *IN_PLACE_OF_LISTS])
-def test_no_scalar_is_shown_in_the_place_of_a_mapping_or_a_list(tmp_path: Path, text: str, secret: str) -> None:
-    said = said_of(tmp_path, text.format(secret), web=False)
-    assert "wrong type, expected " in said
-    assert " that is not shown here)" in said
-    assert_hidden(said, secret)
+def test_scalar_in_place_of_a_collection_is_not_shown(tmp_path: Path, text: str, secret: str) -> None:
+    message = message_of(tmp_path, text.format(secret), web=False)
+    assert "wrong type, expected " in message
+    assert " that is not shown here)" in message
+    assert_hidden(message, secret)
 
 
 @pytest.mark.parametrize("key", ["external_id", "endpoint_url", "role_arn", "users", "usernames", "filter"])
-def test_text_that_has_swallowed_a_key_is_not_shown(tmp_path: Path, key: str) -> None:
-    said = said_of(tmp_path, f"pools: [{{id: eu-west-1_A, detail: '{key}: hunter2'}}]\n", web=False)
-    assert said.endswith(" (found text that is not shown here)")
+def test_text_with_a_secret_key_in_it_is_not_shown(tmp_path: Path, key: str) -> None:
+    message = message_of(tmp_path, f"pools: [{{id: eu-west-1_A, detail: '{key}: hunter2'}}]\n", web=False)
+    assert message.endswith(" (found text that is not shown here)")
 
 
 @pytest.mark.parametrize("secret", [PASSWORD, "alice.s3cret", f"prom:{BCRYPT}", HEX, BASE64])
 @pytest.mark.parametrize("text", WEB_IN_PLACE_OF_MAPPINGS)
-def test_nor_in_a_web_configuration(tmp_path: Path, text: str, secret: str) -> None:
-    said = said_of(tmp_path, text.format(secret), web=True)
-    assert said.endswith(" (found text that is not shown here)")
-    assert_hidden(said, secret)
+def test_web_scalar_in_place_of_a_collection_is_not_shown(tmp_path: Path, text: str, secret: str) -> None:
+    message = message_of(tmp_path, text.format(secret), web=True)
+    assert message.endswith(" (found text that is not shown here)")
+    assert_hidden(message, secret)
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("text", IN_PLACE_OF_SCALARS)
-def test_a_secret_is_shown_under_no_key(tmp_path: Path, text: str, secret: str) -> None:
-    assert_hidden(said_of(tmp_path, text.format(f'"{secret}"'), web=False), secret)
+def test_secret_is_not_shown_under_any_key(tmp_path: Path, text: str, secret: str) -> None:
+    assert_hidden(message_of(tmp_path, text.format(f'"{secret}"'), web=False), secret)
 
 
-def test_of_an_attribute_that_looks_like_a_secret_the_label_is_not_shown(tmp_path: Path) -> None:
-    said = said_of(tmp_path, f"defaults: {{device_attributes: [{HEX}, {HEX}]}}\n{ONE_POOL}", web=False)
-    assert "device_attributes: the label ? would stand twice, " in said
+def test_label_of_a_secret_attribute_is_not_shown(tmp_path: Path) -> None:
+    message = message_of(tmp_path, f"defaults: {{device_attributes: [{HEX}, {HEX}]}}\n{ONE_POOL}", web=False)
+    assert "device_attributes: duplicate label ?, " in message
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("text", WEB_IN_PLACE_OF_SCALARS)
-def test_a_secret_is_shown_under_no_key_of_a_web_configuration(tmp_path: Path, text: str, secret: str) -> None:
-    assert_hidden(said_of(tmp_path, text.format(f'"{secret}"'), web=True), secret)
+def test_web_secret_is_not_shown_under_any_key(tmp_path: Path, text: str, secret: str) -> None:
+    assert_hidden(message_of(tmp_path, text.format(f'"{secret}"'), web=True), secret)
 
 
 @pytest.mark.parametrize(
     ("text", "place"),
     [("a: !s3cret!x y\n", "1:4"), ("%TAG !s3cret! a\n%TAG !s3cret! b\n--- a\n", "2:1"), ("!s3cret!x\n", "1:1")],
 )
-def test_the_handle_of_a_tag_is_not_repeated(tmp_path: Path, text: str, place: str) -> None:
-    """It is what stands between two exclamation marks, as in some password."""
-    said = said_of(tmp_path, text, web=False)
-    assert said == f"{tmp_path / 'file.yml'}:{place}: a tag, expected plain values"
+def test_handle_of_a_tag_is_not_shown(tmp_path: Path, text: str, place: str) -> None:
+    """Text between two exclamation marks, as in some passwords."""
+    message = message_of(tmp_path, text, web=False)
+    assert message == f"{tmp_path / 'file.yml'}:{place}: a tag, expected plain values"
 
 
-def test_other_mistakes_are_still_shown(tmp_path: Path) -> None:
+def test_other_invalid_values_are_shown(tmp_path: Path) -> None:
     text = "pools: [{id: nowhere, detail: devices, skip_federated_users: 1, refresh_interval: true}]\n"
-    assert {fault.rpartition(" (found ")[2] for fault in said_of(tmp_path, text, web=False).splitlines()} == {
+    assert {problem.rpartition(" (found ")[2] for problem in message_of(tmp_path, text, web=False).splitlines()} == {
         *('"nowhere")', "the boolean true)", '"devices")', "the number 1)")
     }
     suite = "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256"
-    said = said_of(tmp_path, f"tls_server_config: {{cipher_suites: [{suite}]}}\n", web=True)
-    assert f'(found "{suite}")' in said
-    assert "(found a list)" in said_of(tmp_path, "- a\n", web=True)
-    assert "(found a mapping)" in said_of(tmp_path, "pools: {a: b}\n", web=False)
-    assert "(found nothing)" in said_of(tmp_path, "pools: [null]\n", web=False)
+    message = message_of(tmp_path, f"tls_server_config: {{cipher_suites: [{suite}]}}\n", web=True)
+    assert f'(found "{suite}")' in message
+    assert "(found a list)" in message_of(tmp_path, "- a\n", web=True)
+    assert "(found a mapping)" in message_of(tmp_path, "pools: {a: b}\n", web=False)
+    assert "(found nothing)" in message_of(tmp_path, "pools: [null]\n", web=False)

@@ -1,4 +1,4 @@
-"""The example and the page of the configuration say what the code says."""
+"""The example and the documentation of the configuration match the schema."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def supported_keys() -> list[str]:
     return [name for section in sections for name in wire.fields_of(section)]
 
 
-def test_the_example_loads() -> None:
+def test_example_loads() -> None:
     settings = load_settings(EXAMPLE)
     assert (len(settings.pools), len(settings.discovery)) == (2, 1)
 
 
 @pytest.mark.parametrize("key", sorted(set(supported_keys())))
-def test_every_key_stands_in_the_example_with_a_comment(key: str) -> None:
+def test_example_has_every_key_with_a_comment(key: str) -> None:
     assert re.search(rf"^ *(- |# )?{key}: *[^#]*#.+", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def test_the_example_shows_the_defaults() -> None:
+def test_example_shows_the_defaults() -> None:
     shown = example()
     assert wire.Defaults.model_validate(shown["defaults"]) == wire.Defaults()
     assert set(shown["defaults"]) == set(wire.fields_of(wire.Defaults))
@@ -46,12 +46,12 @@ def test_the_example_shows_the_defaults() -> None:
     assert shown["state"] == wire.State().model_dump()
 
 
-def test_every_key_says_what_it_expects_and_means() -> None:
+def test_every_key_has_expected_values_and_a_description() -> None:
     for section in (wire.Root, wire.Pool, wire.Users, wire.Rule, wire.Limits, wire.Rates, wire.State):
         for info in wire.fields_of(section).values():
             assert wire.expected_of(info)
             assert (info.description or "").endswith(".")
 
 
-def test_the_page_is_current() -> None:
+def test_documentation_is_current() -> None:
     assert configuration_doc.TARGET.read_text(encoding="utf-8") == configuration_doc.render(), "run `make docs`"
