@@ -1,1 +1,1 @@
-"""What the project generates from its own code."""
+"""Generators and build scripts of the project."""

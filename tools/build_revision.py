@@ -1,4 +1,4 @@
-"""Writes into wheel and sdist which commit they were built from, where the builder says so in BUILD_REVISION."""
+"""Build hook that adds the commit to wheel and sdist, if BUILD_REVISION is set."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 TARGET = "exporter/revision"
-"""What `exporter/buildinfo.py` reads."""
+"""File that `exporter/buildinfo.py` reads."""
 
 
 class BuildRevision(BuildHookInterface[Any]):
-    """Adds a file with the revision to what is built; an sdist has it already, and so does what is built from that."""
+    """Hatchling hook that adds a file with the revision. An sdist, and a wheel built from one, already have it."""
 
     _written: TemporaryDirectory[str] | None = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Put the file in, unless this installs in place: tomorrow the checkout may stand at another commit."""
+        """Add the file, except in an editable installation, whose commit may change."""
         if version == "editable":
             return
         file = Path(self.root, TARGET)
@@ -30,10 +30,10 @@ class BuildRevision(BuildHookInterface[Any]):
             self._written = TemporaryDirectory()
             file = Path(self._written.name, "revision")
             file.write_text(f"{revision}\n", encoding="utf-8")
-        # Always in this way, because it decides on the place in the archive.
+        # Used even if the file exists, because it determines the position in the archive.
         build_data["force_include"][str(file)] = TARGET
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 - hatchling's signature
-        """Remove the copy that was packed."""
+        """Remove the temporary file."""
         if self._written is not None:
             self._written.cleanup()

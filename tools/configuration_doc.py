@@ -1,4 +1,4 @@
-"""Generator of `docs/configuration.md` from the wire models and the example."""
+"""Generator of `docs/configuration.md` from the schema and the example."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A hook of mkdocs: files beside `docs/` become pages, and links that leave `docs/` lead where they can.
+"""MkDocs hook that adds pages from outside `docs/` and rewrites links that leave `docs/`.
 
-In a checkout every link is relative, so that it works there and on the pages of a forge. On the site a link to a file
-that is a page there leads to the page, and any other to the repository.
+Links are relative, so that they work in a checkout and on a Git host. On the site, a link to a file that is a page
+points to that page, and any other link to the repository.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ ROOT = Path(__file__).parents[1]
 
 DOCS = "docs"
 
-BROUGHT = {
+EXTRA_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security-policy.md",
     "bench/RESULTS.md": "bench-results.md",
 }
-"""Files of the repository that are pages on the site, by the names that they have there."""
+"""Files outside `docs/` that are pages on the site, with their names there."""
 
-_SOURCES = {page: source for source, page in BROUGHT.items()}
+_SOURCES = {page: source for source, page in EXTRA_PAGES.items()}
 
 _LINK = re.compile(
-    r"(?P<code>^ *```.*?^ *```|`[^`\n]+`)"  # in code nothing is a link
+    r"(?P<code>^ *```.*?^ *```|`[^`\n]+`)"  # code contains no links
     r"|(?P<before>\]\()(?P<target>[^)\s]+)(?P<after>\))",
     re.DOTALL | re.MULTILINE,
 )
@@ -39,31 +39,31 @@ _NAME = re.compile(r"(?<=<code>)[^<]*(?=</code>)")
 
 
 class BrokenLink(PluginError):
-    """A link leads to a file that is not there."""
+    """Link to a file that does not exist."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Bring in the pages that stand elsewhere."""
-    for source, page in BROUGHT.items():
+    """Add the pages from outside `docs/`."""
+    for source, page in EXTRA_PAGES.items():
         if (ROOT / source).is_file():
             files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point the links of a page to where they lead on the site."""
+    """Rewrite the links of a page."""
     del files
-    return with_links(markdown, page.file.src_uri, str(config.extra["repository"]))
+    return rewrite_links(markdown, page.file.src_uri, str(config.extra["repository"]))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let long names in tables break where their words end."""
+    """Allow line breaks in long names in tables."""
     del page, config, files
-    return with_breaks(html)
+    return allow_line_breaks(html)
 
 
-def with_breaks(html: str) -> str:
-    """The HTML of a page in which names in cells of tables may break after each underscore and dot."""
+def allow_line_breaks(html: str) -> str:
+    """Allow line breaks after underscores and dots in names in table cells."""
     return _CELL.sub(lambda cell: _NAME.sub(_breaking, cell[0]), html)
 
 
@@ -71,32 +71,32 @@ def _breaking(name: re.Match[str]) -> str:
     return re.sub(r"(?<=[a-z0-9])([_.])(?=[a-z])", r"\1<wbr>", name[0])
 
 
-def with_links(markdown: str, page: str, repository: str) -> str:
-    """The text of a page of the site with its links as they must be there.
+def rewrite_links(markdown: str, page: str, repository: str) -> str:
+    """Rewrite the links in the text of a page.
 
-    Raises `BrokenLink` when a link leaves `docs/` for a file that does not exist.
+    Raise `BrokenLink` if a link leaves `docs/` and its target does not exist.
     """
 
-    def led(match: re.Match[str]) -> str:
+    def rewritten(match: re.Match[str]) -> str:
         if match["code"] is not None:
             return match["code"]
-        return f"{match['before']}{link(match['target'], page, repository)}{match['after']}"
+        return f"{match['before']}{link_target(match['target'], page, repository)}{match['after']}"
 
-    return _LINK.sub(led, markdown)
+    return _LINK.sub(rewritten, markdown)
 
 
-def link(target: str, page: str, repository: str) -> str:
-    """Where a link of a page of the site leads; raises as `with_links`."""
+def link_target(target: str, page: str, repository: str) -> str:
+    """Return the target of a link on the site. Raise `BrokenLink` as `rewrite_links` does."""
     path, hash_sign, anchor = target.partition("#")
     if not path or "://" in path or path.startswith("mailto:"):
         return target
     source = _SOURCES.get(page, f"{DOCS}/{page}")
     named = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-    here = BROUGHT.get(named) or _inside_docs(named)
+    here = EXTRA_PAGES.get(named) or _inside_docs(named)
     if here is not None:
         return posixpath.relpath(here, posixpath.dirname(page) or ".") + hash_sign + anchor
     if named.startswith("..") or not (ROOT / named).exists():
-        raise BrokenLink(f"{source}: the link to {target} leads nowhere")
+        raise BrokenLink(f"{source}: link_target to {target}, which does not exist")
     kind = "tree" if (ROOT / named).is_dir() else "blob"
     return f"{repository}/{kind}/main/{named}{hash_sign}{anchor}"
 

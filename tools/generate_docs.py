@@ -1,4 +1,4 @@
-"""Writes everything in the documentation that the code knows better."""
+"""Generator of the parts of the documentation that come from the code."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _ON_EVERY_METRIC = "user_pool_id"
 
 
 def documents() -> dict[Path, str]:
-    """Each file with generated parts, as it should be."""
+    """Return the content of each file with generated parts."""
     return {
         configuration_doc.TARGET: configuration_doc.render(),
         metrics_doc.TARGET: metrics_doc.render(),
         STATUS_SCHEMA: f"{json.dumps(status.schema(), indent=2)}\n",
-        README: with_metrics(README.read_text(encoding="utf-8")),
+        README: insert_metrics_table(README.read_text(encoding="utf-8")),
     }
 
 
-def with_metrics(readme: str) -> str:
-    """The README with the table of metrics between its two markers.
+def insert_metrics_table(readme: str) -> str:
+    """Insert the table of metrics between the markers of the README.
 
-    Raises `ValueError` when a marker is missing.
+    Raise `ValueError` if a marker is missing.
     """
     before, begin, rest = readme.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError("the markers around the table of metrics are missing")
+        raise ValueError("README.md has no markers for the table of metrics")
     return f"{before}{begin}{_table()}{end}{after}"
 
 

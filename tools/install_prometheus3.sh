@@ -1,10 +1,10 @@
 #!/bin/sh
-# Brings Prometheus 3 and its promtool into .tools/bin as prometheus3 and promtool3, once, and again when this
-# script changes: Debian's testing suite has them, on the mirror that this machine's apt uses. Needs no root:
-# apt works in directories of its own, and the package is unpacked, not installed.
+# Installs Prometheus 3 and its promtool in .tools/bin as prometheus3 and promtool3, and again when this script changes.
+# They come from Debian's testing suite, on the mirror that apt uses. Root is not needed: apt uses its own directories,
+# and the packages are unpacked, not installed.
 #
-# Where that is not possible it says what is missing and goes on: tests with Prometheus 3 are skipped,
-# also under CI=true.
+# If this fails, it reports the missing programs and exits with 0: tests with Prometheus 3 are skipped, even with
+# CI=true.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,11 +14,11 @@ stamp=$bin/.prometheus3-$(cksum <tools/install_prometheus3.sh | tr ' ' '-')
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 
 missing() {
-    echo "Missing, so the tests with Prometheus 3 are skipped: prometheus3 and promtool3 ($1)"
+    echo "prometheus3 and promtool3 are missing ($1): tests with Prometheus 3 are skipped"
     exit 0
 }
 
-# The mirror of the release that this machine runs: other sources have no testing suite.
+# Prints the mirror of the installed Debian release: other sources have no testing suite.
 mirror() {
     # shellcheck source=/dev/null
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
@@ -38,14 +38,14 @@ apt() {
 
 [ ! -e "$stamp" ] || exit 0
 if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null || [ ! -e "$keys" ]; then
-    missing "this is not a Debian"
+    missing "this is not Debian"
 fi
 mirror=$(mirror)
-[ -n "$mirror" ] || missing "apt has no source of Debian's packages"
+[ -n "$mirror" ] || missing "apt has no Debian mirror"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-echo "Bringing Prometheus 3 into $bin"
+echo "Installing Prometheus 3 in $bin"
 mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial"
 : >"$work/status"
 echo "deb [signed-by=$keys] $mirror testing main" >"$work/sources.list"
@@ -58,7 +58,7 @@ for package in "$work"/*.deb; do
 done
 case $("$work/unpacked/usr/bin/promtool" --version 2>&1) in
     "promtool, version 3."*) ;;
-    *) missing "the testing suite's do not run here, or are not of version 3" ;;
+    *) missing "the programs of the testing suite do not run here, or are not version 3" ;;
 esac
 mkdir -p "$bin"
 for program in prometheus promtool; do

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs the real programs that tests run and that this machine lacks, from Debian's packages; with the
-# argument `bench` those that the bench runs.
+# Installs the missing programs that tests need, from Debian packages. With the argument `bench`, it installs those that
+# the benchmark needs.
 #
-# Where that is not possible it says what is missing and goes on: a test that needs a missing program is
-# skipped, and fails under CI=true; the bench says what it could not measure.
+# If this fails, it reports the missing packages and exits with 0: tests that need them are skipped, and fail with
+# CI=true. The benchmark reports what it could not measure.
 set -eu
 
-# One per line: the program, and Debian's package of it.
+# One program per line, followed by its Debian package.
 PROGRAMS='
 prometheus prometheus
 promtool prometheus
@@ -27,7 +27,7 @@ systemd-analyze systemd
 systemd-sysusers systemd
 '
 
-# The library has no program of its own: it comes with the compiler.
+# The client library has no program, so it is installed together with the compiler.
 if [ "${1:-}" = bench ]; then
     PROGRAMS='
 go golang-go
@@ -43,7 +43,7 @@ missing_packages() {
     done | sort -u | xargs
 }
 
-# With `sudo` only where the machine is made for it: elsewhere nobody asked for a change of theirs.
+# Uses sudo only in CI, so as not to change a developer's machine.
 choose_root() {
     if [ "$(id -u)" -eq 0 ]; then
         as_root=
@@ -59,13 +59,13 @@ apt() {
         -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 "$@" </dev/null >"$log" 2>&1
 }
 
-# A new machine has no package lists, and an old one stale lists: they are fetched when the first try fails.
+# Package lists may be missing or outdated, so they are updated if the first attempt fails.
 install() {
     # shellcheck disable=SC2086 # one word per package
     apt install -y --no-install-recommends $1 || { apt update && apt install -y --no-install-recommends $1; }
 }
 
-# Debian starts the daemons that it installs; tests start their own.
+# Debian starts the daemons that it installs, but tests start their own.
 stop_daemons() {
     if [ -d /run/systemd/system ]; then
         for package in $1; do
@@ -90,7 +90,7 @@ fi
 
 missing=$(missing_packages)
 if [ -n "$missing" ] && [ "${1:-}" = bench ]; then
-    echo "Missing, so the bench will not be complete: Debian's $missing"
+    echo "Debian packages missing: $missing. The benchmark will be incomplete."
 elif [ -n "$missing" ]; then
-    echo "Missing, so the tests that need them are skipped, and fail under CI=true: Debian's $missing"
+    echo "Debian packages missing: $missing. Tests that need them are skipped, and fail with CI=true."
 fi

@@ -1,6 +1,6 @@
-"""Make the program of this checkout a command of the virtual environment whose Python runs this script.
+"""Install a command that runs this checkout into the virtual environment whose Python runs this script.
 
-The result is that of `pip install --editable`, without a build backend: `make demo` installs nothing but its lock.
+The result is that of `pip install --editable`, but no build backend is needed: `make demo` installs only its lock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def link(packages: Path, scripts: Path) -> None:
     for command, target in project["scripts"].items():
         source, _, function = target.partition(":")
         script = scripts / command
-        # A shell starts Python, as in pip's scripts: a first line can have neither a long path nor spaces in it.
+        # A shell starts Python, as in pip's scripts, because the first line supports neither long paths nor spaces.
         script.write_text(
             "#!/bin/sh\n"
             f"""'''exec' "{scripts}/python" "$0" "$@"\n' '''\n"""

@@ -20,7 +20,7 @@ from packaging.markers import Marker
 
 ROOT = Path(__file__).parents[1]
 LOCKS = tuple(sorted(ROOT.glob("requirements*.lock")))
-"""The locks that are installed; those in `tools/` are only downloaded."""
+"""Locks that are installed. Those in `tools/` are only downloaded."""
 
 RECORD = ROOT / "tests/data/locks/metadata.json"
 
@@ -29,12 +29,12 @@ _ELSEWHERE: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = (
     ({"python_version": "3.13", "python_full_version": "3.13.0"}, ("--python-version", "3.13")),
     ({"sys_platform": "win32"}, ("--platform", "win_amd64")),
 )
-"""Environments in which a marker may hold that does not hold here, with pip's options for them."""
+"""Environments in which other markers apply than in this one, with pip's options for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """One entry of a lock."""
+    """Entry of a lock."""
 
     name: str
     version: str
@@ -45,14 +45,14 @@ class LockedPackage:
         return f"{self.name}=={self.version}"
 
     def is_installed_in(self, environment: Mapping[str, str]) -> bool:
-        """True if the marker holds for this interpreter with the given variables replaced."""
+        """Return True if the marker applies to this interpreter with the given variables replaced."""
         return not self.marker or Marker(self.marker).evaluate(dict(environment))
 
 
 def parse_lock(text: str) -> list[LockedPackage]:
     """Return the entries of a lock.
 
-    Raises `ValueError` for an entry that is not pinned or has no hash.
+    Raise `ValueError` for an entry that is not pinned or has no hash.
     """
     entries = re.split(r"\n(?=[a-z0-9])", re.sub(r"\A(?:#.*\n)+", "", text))
     packages = []

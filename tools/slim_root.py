@@ -1,9 +1,10 @@
-"""Takes out of an image's root what the exporter does not run on; the Dockerfile runs it, on the image's own Python.
+"""Script that removes everything from an image's root file system that the exporter does not need.
 
-What stays: Python, the Debian packages that own a library which Python or an extension module is linked with, and
-those in `ALWAYS`. Every other package goes, with its files and its entry in dpkg's status, which scanners read.
+The Dockerfile runs it with the image's own Python. It keeps Python, the Debian packages with libraries that Python or
+an extension module links to, and those in `ALWAYS`. It removes all other packages with their files and their entries in
+dpkg's status, which scanners read.
 
-Call it with the directory of further extension modules. Their libraries stay; the directory goes.
+The argument is a directory with further extension modules. Their libraries stay, but the directory is removed.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from py_compile import PycInvalidationMode
 
 ALWAYS = frozenset(
     {
-        "base-files",  # the directories, /etc/os-release
-        "ca-certificates",  # AWS speaks TLS
+        "base-files",  # directories, /etc/os-release
+        "ca-certificates",  # for TLS connections to AWS
         "libc6",
-        "libgcc-s1",  # libc loads it by name when a thread is cancelled
+        "libgcc-s1",  # libc loads it by name when a thread is canceled
         "netbase",  # /etc/services
         "tzdata",
     }
@@ -72,7 +73,7 @@ _UNOWNED = (
     "var/log/*",
 )
 _UNUSED_IN_PACKAGES = (
-    "usr/lib/*/gconv",  # Python has character sets of its own
+    "usr/lib/*/gconv",  # Python has its own character sets
     "usr/share/doc/*/[!c]*",
     "usr/share/doc/*/changelog*",
     "usr/share/info",
@@ -82,7 +83,7 @@ _UNUSED_IN_PACKAGES = (
 
 
 def main(directory: Path) -> None:
-    """Slim the root of the running image."""
+    """Slim the root file system of the running image."""
     for pattern in (*_UNOWNED, *_UNUSED_IN_PACKAGES):
         _remove(ROOT.glob(pattern))
     for pattern in _UNUSED_IN_STDLIB:
@@ -92,12 +93,12 @@ def main(directory: Path) -> None:
     _keep_packages({name for name, files in owned.items() if name in ALWAYS or files & needed}, owned)
     _remove([directory])
     _remove(path for folder in ("usr/bin", "usr/sbin") for path in (ROOT / folder).iterdir() if not path.exists())
-    # A read-only root keeps no bytecode later, and this depends on no date.
+    # A read-only root cannot cache bytecode at run time, and hash-based bytecode contains no date.
     compileall.compile_dir(STDLIB, quiet=2, force=True, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
 
 def _needed_files(directories: Iterable[Path]) -> set[str]:
-    """Python's own files, and the libraries that it and the extension modules are linked with."""
+    """Return Python's own files and the libraries that Python and the extension modules link to."""
     program = Path(sys.executable)
     extensions = [path for directory in directories for path in directory.rglob("*.so*")]
     listing = ["/usr/bin/ldd", *map(str, (program, *extensions))]
@@ -119,14 +120,14 @@ def _files_of(package: str) -> frozenset[str]:
 
 
 def _merged(path: str) -> str:
-    """The one name of a file: Debian has /lib and its like within /usr, and names them both ways."""
+    """Return the canonical path of a file: Debian has /lib in /usr and uses both paths."""
     return re.sub(r"^/(?=(?:bin|sbin|lib|lib64)/)", "/usr/", path)
 
 
 def _keep_packages(kept: set[str], owned: dict[str, frozenset[str]]) -> None:
     stays = frozenset[str]().union(*(files for name, files in owned.items() if name in kept))
     goes = frozenset[str]().union(*owned.values()) - stays
-    for path in map(Path, sorted(goes, reverse=True)):  # what is in a directory comes before it
+    for path in map(Path, sorted(goes, reverse=True)):  # the contents of a directory precede it
         if path.is_symlink() or path.is_file():
             path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
@@ -143,7 +144,7 @@ def _remove(paths: Iterable[Path]) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)  # it may have been seen twice, by way of a link
+            path.unlink(missing_ok=True)  # a link may list it twice
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How far a count of stale devices is off between two sweeps: a simulation, with numbers of your own if you like.
+"""Simulation of the error of a count of stale devices between two sweeps.
 
-The table in docs/capacity.md, which explains the model, is what this prints:
+It prints the table in docs/capacity.md, which explains the model. Run it with the defaults or with your own numbers:
 
     python tools/stale_error.py
     python tools/stale_error.py --median-days 10 --sigma 1.5 --threshold-days 90 --intervals 1h 1d 7d
 
-Only Python's standard library is needed.
+It needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -22,61 +22,61 @@ _INTERVALS = ("1h", "6h", "1d", "2d", "7d", "14d", "21d")
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """How the owners of devices sign in."""
+class SignInDistribution:
+    """Distribution of sign-ins over devices."""
 
     median_days: float
-    """Half of the devices authenticate more often than once in so many days, on average."""
+    """Half of the devices authenticate more often than once in this number of days, on average."""
     sigma: float
-    """Spread of the log-normal rates: the standard deviation of their natural logarithm."""
+    """Standard deviation of the natural logarithm of the rates, which are log-normal."""
 
     def rate(self, chance: random.Random) -> float:
-        """The authentications per day of one device."""
+        """Return the authentications per day of a random device."""
         return chance.lognormvariate(-math.log(self.median_days), self.sigma)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """What there is to know of one device at one moment, times in days."""
+class DeviceState:
+    """State of one device at one time. All times are in days."""
 
     idle: float
-    """Since its last authentication."""
+    """Time since the last authentication."""
     idle_when_read: float
-    """When it was last read, since the last authentication up to then; counts where there was one after that."""
+    """Idle time at the last read. Relevant only if the device has authenticated since then."""
     phase: float
-    """How far the time between two readings has passed, from 0 to 1."""
+    """Elapsed share of the time between two reads, from 0 to 1."""
 
     def idle_as_known(self, since_read: float) -> float:
-        """How long it seems idle to an exporter that read it so many days ago: what came later is unknown."""
+        """Return the idle time known to an exporter that read the device `since_read` days ago."""
         return self.idle if self.idle > since_read else since_read + self.idle_when_read
 
 
-def moments(devices: int, habits: Habits, chance: random.Random) -> Iterator[Moment]:
-    """Each device at a random moment.
+def device_states(devices: int, habits: SignInDistribution, chance: random.Random) -> Iterator[DeviceState]:
+    """Yield the state of each device at a random time.
 
-    Authentications are a Poisson process, so from wherever one looks back, the time to the last one is exponential.
+    Authentications are a Poisson process, so the time since the last one is exponentially distributed.
     """
     for _ in range(devices):
         rate = habits.rate(chance)
-        yield Moment(chance.expovariate(rate), chance.expovariate(rate), chance.random())
+        yield DeviceState(chance.expovariate(rate), chance.expovariate(rate), chance.random())
 
 
 @dataclass(slots=True)
-class Tally:
-    """Devices counted as stale although they are not, for one time between two readings of a device, in days."""
+class ErrorCounts:
+    """Number of devices that are wrongly counted as stale, for one time between two reads in days."""
 
     interval: float
     on_average: int = 0
     at_most: int = 0
-    """If every device was read a whole interval ago: just before a quick sweep reads them all."""
+    """Number if every device was read a whole interval ago, which is the case just before a quick sweep."""
 
-    def add(self, moment: Moment, threshold: float) -> None:
+    def add(self, moment: DeviceState, threshold: float) -> None:
         """Count a device that is not stale."""
         self.on_average += self._stale_as_known(moment, self.interval * moment.phase, threshold)
         self.at_most += self._stale_as_known(moment, self.interval, threshold)
 
     @staticmethod
-    def _stale_as_known(moment: Moment, since_read: float, threshold: float) -> bool:
+    def _stale_as_known(moment: DeviceState, since_read: float, threshold: float) -> bool:
         return moment.idle <= since_read and moment.idle_as_known(since_read) > threshold
 
 
@@ -84,18 +84,18 @@ class Tally:
 class Outcome:
     """Sums over all devices and rounds."""
 
-    tallies: list[Tally]
+    tallies: list[ErrorCounts]
     devices: int = 0
     stale: int = 0
 
 
 def simulate(
-    devices: int, rounds: int, habits: Habits, threshold: float, intervals: Sequence[float], seed: int
+    devices: int, rounds: int, habits: SignInDistribution, threshold: float, intervals: Sequence[float], seed: int
 ) -> Outcome:
-    """Compare the true count with the shown one, for each interval on the same devices. Times are days."""
+    """Compare the true count with the exported one, with the same devices for each interval. Times are in days."""
     chance = random.Random(seed)  # noqa: S311 - a simulation must be repeatable, not secret
-    outcome = Outcome([Tally(interval) for interval in intervals])
-    for moment in moments(devices * rounds, habits, chance):
+    outcome = Outcome([ErrorCounts(interval) for interval in intervals])
+    for moment in device_states(devices * rounds, habits, chance):
         outcome.devices += 1
         if moment.idle > threshold:
             outcome.stale += 1
@@ -106,9 +106,9 @@ def simulate(
 
 
 def table(outcome: Outcome, names: Sequence[str]) -> str:
-    """The outcome as a table in Markdown; shares in percent."""
+    """Render the outcome as a Markdown table."""
     head = (
-        "| between two readings | share shown too high by, on average | and at most | count too high by, on average |\n"
+        "| time between reads | mean error of the share | maximum error of the share | mean error of the count |\n"
         "|---|---|---|---|"
     )
     rows = [
@@ -129,14 +129,14 @@ def _percent(part: int, whole: int) -> str:
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above zero")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
 
 
 def _natural(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return value
 
 
@@ -151,14 +151,18 @@ def _in_days(duration: str) -> float:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="How far a count of stale devices is off between two sweeps.")
+    parser = argparse.ArgumentParser(description="Simulate the error of a count of stale devices between two sweeps.")
     parser.add_argument("--devices", type=_natural, default=20_000)
-    parser.add_argument("--rounds", type=_natural, default=25, help="moments at which all devices are looked at")
+    parser.add_argument(
+        "--rounds", type=_natural, default=25, help="number of random times at which all devices are observed"
+    )
     parser.add_argument(
         "--median-days", type=_positive, default=2.0, help="half of the devices authenticate more often than this"
     )
     parser.add_argument("--sigma", type=_positive, default=2.0, help="spread of the log-normal rates")
-    parser.add_argument("--threshold-days", type=_positive, default=30.0, help="idle for longer is stale")
+    parser.add_argument(
+        "--threshold-days", type=_positive, default=30.0, help="idle time above which a device is stale"
+    )
     parser.add_argument("--intervals", type=_duration, nargs="+", default=_INTERVALS, metavar="DURATION")
     parser.add_argument("--seed", type=int, default=1)
     return parser
@@ -170,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     outcome = simulate(
         given.devices,
         given.rounds,
-        Habits(given.median_days, given.sigma),
+        SignInDistribution(given.median_days, given.sigma),
         given.threshold_days,
         [_in_days(name) for name in given.intervals],
         given.seed,

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Runs the unit tests on each newer Python that this machine has: pyenv's, else the one on the PATH. Each has an
-# environment of its own in .tools. Says which are not present; one that fails the tests fails this.
+# Runs the unit tests on each newer Python that is installed with pyenv or, if not, is on the PATH. Each Python has its
+# own environment in .tools. Lists the versions that are not installed. Fails if the tests fail on any version.
 set -eu
 cd "$(dirname "$0")/.."
 
 lock=requirements-unit.lock
 export PIP_CONSTRAINT=/dev/null PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
-export PYTHONPATH="$PWD" # the processes that tests start elsewhere run the checkout, too
+export PYTHONPATH="$PWD" # processes that tests start in other directories run the checkout, too
 
 interpreter() {
     newest=$(find "${PYENV_ROOT:-$HOME/.pyenv}/versions" -maxdepth 3 -path "*/bin/python$1" 2>/dev/null | sort -V | tail -n 1)
@@ -33,7 +33,7 @@ for version in 3.12 3.13 3.14; do
     fi
     set_up "$version" "$found"
     python=.tools/python$version/bin/python
-    # For the command and the metadata that tests use.
+    # Provides the command and the metadata that tests use.
     "$python" -m pip install --quiet --no-compile --no-deps --no-index --force-reinstall dist/*.whl
     began=$(date +%s)
     result=passed
@@ -45,5 +45,5 @@ for version in 3.12 3.13 3.14; do
     fi
     echo "Python $version: unit tests $result in $(($(date +%s) - began)) s: $(tail -n 1 "$log")"
 done
-[ -z "$missing" ] || echo "not present:$missing"
+[ -z "$missing" ] || echo "not installed:$missing"
 exit "$failed"

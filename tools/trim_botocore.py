@@ -1,6 +1,6 @@
-"""Takes out of an installed botocore the descriptions of services that nothing here calls; the Dockerfile runs it.
+"""Script that removes unused service descriptions, which are most of botocore, from an installed botocore.
 
-They are most of botocore. Call it with the directory that packages are installed in.
+The Dockerfile runs it. The argument is the directory in which the packages are installed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 
 KEPT = frozenset(
     {
-        "cognito-idp",  # what the exporter reads
-        "sts",  # whose credentials these are; AssumeRole, also with a web identity
-        # Where profiles may find their credentials:
+        "cognito-idp",
+        "sts",  # GetCallerIdentity, AssumeRole, AssumeRoleWithWebIdentity
+        # Credential sources of profiles:
         "signin",
         "sso",
         "sso-oidc",
@@ -22,11 +22,11 @@ KEPT = frozenset(
 
 
 def trim(site_packages: Path) -> None:
-    """Remove the folder of every service but those in `KEPT`; files that are common to all services stay."""
+    """Remove the folder of every service not in `KEPT`. Files that all services share stay."""
     data = site_packages / "botocore" / "data"
     services = {path.name: path for path in data.iterdir() if path.is_dir()}
     if missing := KEPT - services.keys():
-        raise SystemExit(f"{data}: no service called {', '.join(sorted(missing))}")
+        raise SystemExit(f"{data}: no service named {', '.join(sorted(missing))}")
     for name in services.keys() - KEPT:
         shutil.rmtree(services[name])
 

@@ -1,4 +1,4 @@
-"""Configurations out of manifests, as the exporter itself checks them."""
+"""Validation of configurations in manifests by the exporter's own code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ KEY = "/etc/cognito-device-exporter-identity/key"
 
 
 def check_config(text: str, directory: Path, shards: int = 1) -> Settings:
-    """Check as `check-config` and the start of a shard do, with the mounted directories as `directory`.
+    """Validate a configuration like `check-config` and a starting shard. `directory` replaces the mounted directories.
 
-    Raises `ConfigError` for a configuration that the exporter would refuse.
+    Raise `ConfigError` for an invalid configuration.
     """
     key = directory / "key"
     key.write_bytes(b"sixteen bytes and more")

@@ -1,4 +1,4 @@
-"""Locks in a folder of their own whose packages are wheels without content, to be installed without an index."""
+"""Locks whose packages are empty wheels in a local folder, so that they can be installed without an index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEWER = "99999.0"
 """Version of the release of each package that appears after the lock was made."""
 
 PIPS = ROOT / ".tools/pips"
-"""Where `make test` downloads the pips."""
+"""Folder to which `make test` downloads the pips."""
 
 
 @cache
@@ -61,7 +61,7 @@ class Index:
     """Wheels of all locked packages, a newer release of each next to them, and locks with the hashes of the wheels."""
 
     wheels: Path
-    """A folder for each lock: pip reads the whole folder for each package."""
+    """Parent folder with one folder per lock, because pip reads the whole folder for each package."""
     locks: dict[str, str]
 
 
@@ -117,10 +117,7 @@ class Pip:
 
 
 def unpack_pip(name: str, directory: Path) -> Pip:
-    """Unpack a pip that `make test` has downloaded.
-
-    Raises `FileNotFoundError` if it is not there.
-    """
+    """Unpack a pip that `make test` has downloaded. Raise `FileNotFoundError` if it does not exist."""
     wheels = list((PIPS / name).glob("pip-*.whl"))
     if not wheels:
         raise FileNotFoundError(f"{PIPS / name} has no pip: run `make test`, which downloads it")
@@ -147,7 +144,7 @@ def shipped() -> set[str]:
     return set(map(normalized, [*project["dependencies"], *chain.from_iterable(extras)]))
 
 
-def for_work() -> set[str]:
+def development_packages() -> set[str]:
     """Return the packages that pyproject.toml requires to build and test."""
     entries = chain.from_iterable(pyproject()["dependency-groups"].values())
     named = (entry for entry in entries if isinstance(entry, str))  # the others include a group

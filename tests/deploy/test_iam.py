@@ -1,4 +1,4 @@
-"""The generated policies against what the exporter really asks: recorded at the server, compared pair by pair."""
+"""The generated policies match the requests of the exporter, as recorded by the emulator."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ MODULE = ROOT / "deploy/terraform"
 DOCS = ROOT / "docs/iam.md"
 OTHER_ACCOUNT = "210987654321"
 ROLE = f"arn:aws:iam::{OTHER_ACCOUNT}:role/device-exporter"
-FREE = {"GetCallerIdentity"}
-"""What AWS lets every principal ask."""
+ALWAYS_ALLOWED = {"GetCallerIdentity"}
+"""Operations that AWS allows for every principal."""
 
 Pair = tuple[str, str]
-"""An action and the resource on which it is allowed, or was asked."""
+"""Action and resource, allowed or requested."""
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
-def seeded(emulator: Emulator, name: str, **further: Any) -> str:
-    """A pool with three users, one of them in the group staff."""
+def seed_pool(emulator: Emulator, name: str, **further: Any) -> str:
+    """Create a pool with three users, one of them in the group staff."""
     further = {"account_id": ACCOUNT, "users": ["alice", "bob", "carol"], **further}
     pool_id = emulator.seed_pool(name, **further)
     group = {"UserPoolId": pool_id, "GroupName": "staff"}
@@ -65,13 +65,13 @@ def recorded(emulator: Emulator, text: str, directory: Path, *pool_ids: str) -> 
     (directory / "config.yaml").write_text(text, encoding="utf-8")
     with serving(text, directory, emulator.url) as running:
         running.after_first_sweep(*pool_ids)
-        if "%" in text:  # quotas are read beside the sweep
-            asked = "GetProvisionedLimit"
-            assert eventually(lambda: any(request.operation == asked for request in emulator.requests()))
+        if "%" in text:  # quotas are read in parallel to the sweep
+            requested = "GetProvisionedLimit"
+            assert eventually(lambda: any(request.operation == requested for request in emulator.requests()))
     found: dict[str, set[Pair]] = {}
     for request in emulator.requests():
         assert request.code == "OK", request
-        if request.operation in FREE:
+        if request.operation in ALWAYS_ALLOWED:
             continue
         if request.operation == "AssumeRole":
             pair = "sts:AssumeRole", ROLE
@@ -94,116 +94,111 @@ def granted(directory: Path, role: str | None = None) -> set[Pair]:
     return pairs
 
 
-def test_the_policy_allows_what_the_exporter_asks_of_each_pool_and_nothing_else(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_policy_allows_exactly_the_requests_for_pools(emulator: Emulator, tmp_path: Path) -> None:
     entries = [
-        pool(seeded(emulator, "everyone")),
-        pool(seeded(emulator, "filter"), users={"filter": 'status = "Enabled"'}),
-        pool(seeded(emulator, "usernames"), users={"usernames": ["alice", "bob"]}),
-        pool(seeded(emulator, "groups"), users={"groups": ["staff"]}),
+        pool(seed_pool(emulator, "everyone")),
+        pool(seed_pool(emulator, "filter"), users={"filter": 'status = "Enabled"'}),
+        pool(seed_pool(emulator, "usernames"), users={"usernames": ["alice", "bob"]}),
+        pool(seed_pool(emulator, "groups"), users={"groups": ["staff"]}),
     ]
     pool_ids = [entry["id"] for entry in entries]
-    asked = recorded(emulator, configuration(emulator, *entries), tmp_path, *pool_ids)
-    assert asked == {ACCOUNT: granted(tmp_path)}
-    assert asked[ACCOUNT] >= {
+    requested = recorded(emulator, configuration(emulator, *entries), tmp_path, *pool_ids)
+    assert requested == {ACCOUNT: granted(tmp_path)}
+    assert requested[ACCOUNT] >= {
         (f"cognito-idp:{operation}", f"arn:aws:cognito-idp:eu-west-1:*:userpool/{pool_id}")
         for pool_id in pool_ids
         for operation in ("DescribeUserPool", "AdminListDevices")
     }
 
 
-def test_the_policy_for_the_example_configuration_allows_what_the_exporter_asks_for_it(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_policy_of_example_config_allows_exactly_its_requests(emulator: Emulator, tmp_path: Path) -> None:
     document = yaml.safe_load((ROOT / "config.example.yaml").read_text(encoding="utf-8"))
     for number, entry in enumerate(document["pools"]):
-        entry["id"] = seeded(emulator, f"pool {number}")
+        entry["id"] = seed_pool(emulator, f"pool {number}")
     (rule,) = document["discovery"]
-    found = [seeded(emulator, "prod-shop", region=region) for region in rule["regions"]]
+    found = [seed_pool(emulator, "prod-shop", region=region) for region in rule["regions"]]
     for pool_id in found:
         emulator.tag(pool_id, **rule["tags"])
     document["defaults"]["endpoint_url"] = emulator.url
     pool_ids = [entry["id"] for entry in document["pools"]]
-    asked = recorded(emulator, yaml.safe_dump(document), tmp_path, *pool_ids, *found)
+    requested = recorded(emulator, yaml.safe_dump(document), tmp_path, *pool_ids, *found)
     assert len(pool_ids) > 1
     allowed = granted(tmp_path)
-    assert asked.keys() == {ACCOUNT}
-    assert_exact(asked[ACCOUNT], allowed)
-    # What a rule may read hides nothing that lacks for the pools that have a name.
-    assert of(pool_ids, asked[ACCOUNT]) == of(pool_ids, allowed)
+    assert requested.keys() == {ACCOUNT}
+    assert_exact(requested[ACCOUNT], allowed)
+    # The permissions of the rule must not hide missing permissions for the listed pools.
+    assert of(pool_ids, requested[ACCOUNT]) == of(pool_ids, allowed)
 
 
 def of(pool_ids: list[str], pairs: set[Pair]) -> set[Pair]:
     return {pair for pair in pairs if pair[1].endswith(tuple(pool_ids))}
 
 
-def test_a_rate_that_is_a_share_asks_for_quotas_in_each_region(emulator: Emulator, tmp_path: Path) -> None:
-    pool_ids = [seeded(emulator, "shop"), seeded(emulator, "shop", region="us-east-1")]
+def test_policy_with_rate_share_allows_quota_requests(emulator: Emulator, tmp_path: Path) -> None:
+    pool_ids = [seed_pool(emulator, "shop"), seed_pool(emulator, "shop", region="us-east-1")]
     text = configuration(emulator, *map(pool, pool_ids), rate={**FAST, "UserResourceRead": "20%"})
-    asked = recorded(emulator, text, tmp_path, *pool_ids)
-    assert asked == {ACCOUNT: granted(tmp_path)}
-    assert {place for _, place in asked[ACCOUNT] if place.startswith("*")} == {"* in eu-west-1", "* in us-east-1"}
+    requested = recorded(emulator, text, tmp_path, *pool_ids)
+    assert requested == {ACCOUNT: granted(tmp_path)}
+    assert {place for _, place in requested[ACCOUNT] if place.startswith("*")} == {"* in eu-west-1", "* in us-east-1"}
 
 
-def test_a_role_is_allowed_what_is_asked_through_it_and_the_exporter_to_assume_it(
-    emulator: Emulator, tmp_path: Path
-) -> None:
-    own = seeded(emulator, "shop")
-    others = seeded(emulator, "bank", account_id=OTHER_ACCOUNT)
+def test_policy_of_assumed_role_allows_exactly_its_requests(emulator: Emulator, tmp_path: Path) -> None:
+    own = seed_pool(emulator, "shop")
+    others = seed_pool(emulator, "bank", account_id=OTHER_ACCOUNT)
     through_role = pool(others, role_arn=ROLE, external_id="tenant-1", users={"groups": ["staff"]})
-    asked = recorded(emulator, configuration(emulator, pool(own), through_role), tmp_path, own, others)
-    assert asked == {ACCOUNT: granted(tmp_path), OTHER_ACCOUNT: granted(tmp_path, ROLE)}
-    assert ("sts:AssumeRole", ROLE) in asked[ACCOUNT]
+    requested = recorded(emulator, configuration(emulator, pool(own), through_role), tmp_path, own, others)
+    assert requested == {ACCOUNT: granted(tmp_path), OTHER_ACCOUNT: granted(tmp_path, ROLE)}
+    assert ("sts:AssumeRole", ROLE) in requested[ACCOUNT]
 
 
-def test_a_rule_is_allowed_to_look_and_to_read_what_it_may_find_in_its_regions(
-    emulator: Emulator, tmp_path: Path
-) -> None:
-    named = seeded(emulator, "named")
-    found = [seeded(emulator, "prod-shop"), seeded(emulator, "prod-bank", region="us-east-1")]
+def test_policy_with_discovery_allows_pools_of_its_regions(emulator: Emulator, tmp_path: Path) -> None:
+    named = seed_pool(emulator, "named")
+    found = [seed_pool(emulator, "prod-shop"), seed_pool(emulator, "prod-bank", region="us-east-1")]
     for pool_id in found:
         emulator.tag(pool_id, team="identity")
     entry = {"regions": ["eu-west-1", "us-east-1"], "name": "^prod-", "tags": {"team": "identity"}}
     document = yaml.safe_load(configuration(emulator, pool(named))) | {"discovery": [entry]}
-    asked = recorded(emulator, yaml.safe_dump(document), tmp_path, named, *found)[ACCOUNT]
+    requested = recorded(emulator, yaml.safe_dump(document), tmp_path, named, *found)[ACCOUNT]
     allowed = granted(tmp_path)
     looks = {("cognito-idp:ListUserPools", f"* in {region}") for region in entry["regions"]}
-    assert {pair for pair in asked if pair[1].startswith("*")} == looks
+    assert {pair for pair in requested if pair[1].startswith("*")} == looks
     for pool_id in found:
-        assert ("cognito-idp:ListTagsForResource", any_of(pool_id).replace("/*", f"/{pool_id}")) in asked
-    assert_exact(asked, allowed)
+        assert (
+            "cognito-idp:ListTagsForResource",
+            all_pools_of_region(pool_id).replace("/*", f"/{pool_id}"),
+        ) in requested
+    assert_exact(requested, allowed)
 
 
-def assert_exact(asked: set[Pair], allowed: set[Pair]) -> None:
-    """All that was asked is allowed, and all that is allowed was asked: what stands for any pool, of one at least."""
-    assert {pair for pair in asked if not permitted(pair, allowed)} == set()
-    assert {pair for pair in allowed if not any(permitted(one, {pair}) for one in asked)} == set()
+def assert_exact(requested: set[Pair], allowed: set[Pair]) -> None:
+    """Assert that all requests are allowed and that each permission was used, a wildcard for at least one pool."""
+    assert {pair for pair in requested if not permitted(pair, allowed)} == set()
+    assert {pair for pair in allowed if not any(permitted(one, {pair}) for one in requested)} == set()
 
 
-def any_of(pool_id: str) -> str:
-    """What stands for all pools of the Region of one."""
+def all_pools_of_region(pool_id: str) -> str:
+    """Return the resource for all pools in the Region of a pool."""
     return f"arn:aws:cognito-idp:{pool_id.partition('_')[0]}:*:userpool/*"
 
 
 def permitted(pair: Pair, allowed: set[Pair]) -> bool:
-    """Whether IAM would permit it: a star in a resource stands for any text."""
+    """Return True if IAM would permit the request. A star in a resource matches any text."""
     return any(action == pair[0] and fnmatchcase(pair[1], place) for action, place in allowed)
 
 
-def test_the_documentation_lists_every_action() -> None:
+def test_iam_page_lists_every_action() -> None:
     rows = re.findall(r"^\| `((?:cognito-idp|sts):\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     assert rows == [permission.action for permission in PERMISSIONS.values() if permission] + [ASSUME_ROLE]
 
 
 @pytest.mark.parametrize("path", sorted(TRUST.iterdir()), ids=lambda path: path.stem)
-def test_iam_takes_each_trust_policy_and_it_is_explained(path: Path) -> None:
+def test_trust_policy_is_valid_and_documented(path: Path) -> None:
     IAMTrustPolicyDocumentValidator(path.read_text(encoding="utf-8")).validate()
     assert f"`{path.name}`" in DOCS.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["trust-irsa", "trust-pod-identity"])
-def test_a_pods_role_is_for_one_service_account_of_one_cluster(name: str) -> None:
+def test_pod_trust_policy_names_one_service_account(name: str) -> None:
     (statement,) = json.loads((TRUST / f"{name}.json").read_text(encoding="utf-8"))["Statement"]
     conditions = " ".join(f"{key}={value}" for key, value in statement["Condition"]["StringEquals"].items())
     assert "cognito-device-exporter" in conditions
@@ -211,7 +206,7 @@ def test_a_pods_role_is_for_one_service_account_of_one_cluster(name: str) -> Non
     assert "cluster/production" in conditions or "EXAMPLED539D4633E53DE1B716D3041E:sub" in conditions
 
 
-def test_the_trust_policy_across_accounts_is_as_the_command_prints_it() -> None:
+def test_cross_account_trust_policy_equals_command_output() -> None:
     document = json.loads((TRUST / "trust-cross-account.json").read_text(encoding="utf-8"))
     entry = pool("eu-west-1_AbCdEfGhI", role_arn=ROLE, external_id="an-id-of-your-own")
     settings = parse_settings(yaml.safe_dump({"pools": [entry]}), "config.yaml")
@@ -222,7 +217,7 @@ def parsed(path: Path) -> dict[str, Any]:
     return dict(hcl2.loads(path.read_text(encoding="utf-8")))
 
 
-def test_the_terraform_module_uses_what_it_declares_and_the_example_what_the_module_declares() -> None:
+def test_terraform_module_and_example_use_all_variables() -> None:
     text = (MODULE / "main.tf").read_text(encoding="utf-8")
     declared = {name.strip('"') for block in parsed(MODULE / "main.tf")["variable"] for name in block}
     assert set(re.findall(r"\bvar\.(\w+)", text)) == declared
@@ -231,7 +226,7 @@ def test_the_terraform_module_uses_what_it_declares_and_the_example_what_the_mod
     assert {key for key in given if not key.startswith("__")} == declared
 
 
-def test_files_that_the_terraform_example_names_are_there_or_printed_by_its_commands() -> None:
+def test_terraform_example_files_exist_or_are_generated() -> None:
     text = (MODULE / "example/main.tf").read_text(encoding="utf-8")
     named = re.findall(r'file\("\$\{path\.module\}/([^"]+)"\)', text)
     printed = re.findall(r">(\S+\.json)", text)

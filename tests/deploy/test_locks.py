@@ -17,8 +17,8 @@ from tests.deploy.locks import (
     Index,
     Pip,
     build_index,
+    development_packages,
     expected,
-    for_work,
     installed,
     locked,
     normalized,
@@ -59,7 +59,7 @@ def pip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def environment(index: Index, lock: str) -> dict[str, str]:
     """Return the variables for pip to find the wheels for a lock and nothing else."""
-    # Of Python's variables, one would keep it from writing bytecode: pip would be compiled again at each start.
+    # Python's variables are dropped: one of them disables writing bytecode, so pip would be compiled at each start.
     foreign = ("MAKE", "MFLAGS", "PIP_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {
@@ -200,7 +200,7 @@ def test_dockerfile_newer_releases_installs_the_locks(index: Index, pip: Pip, tm
 
 
 @pytest.mark.parametrize("stage", DOCKER_STAGES)
-def test_dockerfile_incomplete_lock_is_refused(stage: str, index: Index, pip: Pip, tmp_path: Path) -> None:
+def test_dockerfile_incomplete_lock_is_rejected(stage: str, index: Index, pip: Pip, tmp_path: Path) -> None:
     container = Container(tmp_path / "image", index, pip)
     lock = DOCKER_STAGES[stage][0]
     (container.build / lock).write_text(without_the_rest(index, lock), encoding="utf-8")
@@ -209,7 +209,7 @@ def test_dockerfile_incomplete_lock_is_refused(stage: str, index: Index, pip: Pi
     assert "which is not installed." in done.stdout
 
 
-def test_dockerfile_stages_that_install_locks_are_all_tested() -> None:
+def test_dockerfile_stages_with_locks_are_all_tested() -> None:
     assert installing_stages().keys() == DOCKER_STAGES.keys()
 
 
@@ -228,7 +228,7 @@ def commands() -> Iterator[tuple[str, str]]:
                 yield f"{name}:{line.strip()}", "\n".join(lines[number : number + 3])
 
 
-def test_every_command_with_a_lock_neither_resolves_nor_trusts() -> None:
+def test_every_lock_command_uses_no_deps_and_hashes() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout, so the tracked files are unknown")
     found = dict(commands())
@@ -245,7 +245,7 @@ def test_metadata_describes_the_locked_packages() -> None:
     assert recorded().keys() == packages, "run `make lock`"
 
 
-def test_no_lock_carries_addresses() -> None:
+def test_locks_contain_no_urls() -> None:
     assert {PRODUCTION, EVERYTHING, "tools/kube-tools.lock"} < set(ALL_LOCKS)
     assert {name for name in ALL_LOCKS if "://" in (ROOT / name).read_text(encoding="utf-8")} == set()
 
@@ -256,7 +256,7 @@ def test_lock_has_version_and_hash_of_every_package(name: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ["boto3>=1 --hash=sha256:" + "0" * 64, "boto3==1.0", "boto3==1.0 --hash=md5:00"])
-def test_lock_entry_without_version_or_hash_is_refused(entry: str) -> None:
+def test_lock_entry_without_version_or_hash_is_rejected(entry: str) -> None:
     with pytest.raises(ValueError, match="not pinned"):
         parse_lock(f"# comment\n{entry}\n")
 
@@ -269,7 +269,7 @@ def test_locks_have_the_packages_that_pyproject_requires() -> None:
     dependencies = set(map(normalized, pyproject()["project"]["dependencies"]))
     assert dependencies <= versions(PRODUCTION).keys(), "run `make lock`"
     assert dependencies | {"moto"} <= versions(DEMO).keys(), "run `make lock`"
-    assert shipped() | for_work() <= versions(EVERYTHING).keys(), "run `make lock`"
+    assert shipped() | development_packages() <= versions(EVERYTHING).keys(), "run `make lock`"
 
 
 @pytest.mark.parametrize("name", [PRODUCTION, DEMO, BUILD])

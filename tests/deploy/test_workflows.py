@@ -1,4 +1,4 @@
-"""The workflows, which cannot run here: linted, and held to what this project asks of them."""
+"""The workflows pass the linters and follow the rules of this project. They cannot run here."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from jsonschema import Draft7Validator
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").iterdir())
 DEPENDABOT = ROOT / ".github/dependabot.yml"
-INSTALLED = Path(sys.executable).parent
-"""Where the linters stand: the lock has them."""
+LINTERS = Path(sys.executable).parent
+"""Folder of the linters, which are in the lock."""
 
 Step = dict[str, Any]
 
 
-def linted(*command: str | Path) -> str:
-    """What a linter has to say; nothing is all right."""
+def run_linter(*command: str | Path) -> str:
+    """Return the output of a linter, or an empty string if it succeeds."""
     program, *arguments = map(str, command)
     done = subprocess.run(
-        [str(INSTALLED / program), *arguments],
+        [str(LINTERS / program), *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -38,15 +38,15 @@ def linted(*command: str | Path) -> str:
 
 
 def actionlint(*paths: Path) -> str:
-    return linted("actionlint", "-no-color", "-shellcheck", INSTALLED / "shellcheck", *paths)
+    return run_linter("actionlint", "-no-color", "-shellcheck", LINTERS / "shellcheck", *paths)
 
 
 def zizmor(*paths: Path) -> str:
-    return linted("zizmor", "--offline", "--no-progress", "--persona=pedantic", *paths)
+    return run_linter("zizmor", "--offline", "--no-progress", "--persona=pedantic", *paths)
 
 
 def schema(name: str, *paths: Path) -> str:
-    """Return what violates GitHub's schema; check-jsonschema has a copy of it and takes seconds to start."""
+    """Return the violations of GitHub's schema. check-jsonschema has a copy of it, but takes seconds to start."""
     vendored = files("check_jsonschema") / f"builtin_schemas/vendor/{name}.json"
     validator = Draft7Validator(json.loads(vendored.read_text("utf-8")))
     return "\n".join(
@@ -56,20 +56,20 @@ def schema(name: str, *paths: Path) -> str:
     )
 
 
-def test_actionlint_finds_nothing() -> None:
+def test_actionlint_reports_nothing() -> None:
     assert actionlint(*WORKFLOWS) == ""
 
 
-def test_zizmor_finds_nothing() -> None:
+def test_zizmor_reports_nothing() -> None:
     assert zizmor(ROOT / ".github") == ""
 
 
-def test_the_files_follow_githubs_schemas() -> None:
+def test_workflows_match_github_schemas() -> None:
     assert schema("github-workflows", *WORKFLOWS) == ""
     assert schema("dependabot", DEPENDABOT) == ""
 
 
-def test_the_linters_would_speak_up(tmp_path: Path) -> None:
+def test_linters_report_bad_workflow(tmp_path: Path) -> None:
     bad = tmp_path / ".github/workflows/bad.yaml"
     bad.parent.mkdir(parents=True)
     script = 'echo "${{ github.event.pull_request.title }}"\n      - run: echo $unquoted'
@@ -85,7 +85,7 @@ def test_the_linters_would_speak_up(tmp_path: Path) -> None:
 
 
 def content(path: Path) -> dict[str, Any]:
-    # In YAML 1.1 the key `on` is a truth value.
+    # In YAML 1.1, the key `on` is a boolean.
     return {("on" if key is True else key): value for key, value in yaml.safe_load(path.read_text("utf-8")).items()}
 
 
@@ -100,7 +100,7 @@ def steps() -> Iterator[Step]:
         yield from job.get("steps", [])
 
 
-def test_every_action_is_pinned_to_a_commit_with_its_version_beside_it() -> None:
+def test_every_action_is_pinned_to_a_commit_with_version() -> None:
     used = [line for path in WORKFLOWS for line in path.read_text("utf-8").splitlines() if "uses:" in line]
     pinned = re.compile(
         r"\s*(?:- )?uses: (?:[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\$/\.github/workflows/\w+\.yaml)"
@@ -108,7 +108,7 @@ def test_every_action_is_pinned_to_a_commit_with_its_version_beside_it() -> None
     assert [line for line in used if not pinned.fullmatch(line)] == []
 
 
-def test_the_same_action_has_the_same_pin_everywhere() -> None:
+def test_same_action_has_the_same_pin() -> None:
     pins: dict[str, set[str]] = {}
     for step in steps():
         action, _, commit = step.get("uses", "").partition("@")
@@ -116,13 +116,13 @@ def test_the_same_action_has_the_same_pin_everywhere() -> None:
     assert {action for action, commits in pins.items() if len(commits) > 1} == set()
 
 
-def test_a_job_has_the_permissions_that_it_names_and_a_time_limit() -> None:
+def test_jobs_declare_permissions_and_timeout() -> None:
     assert [path.name for path in WORKFLOWS if content(path)["permissions"] != {}] == []
     assert [name for name, job in jobs() if not isinstance(job.get("permissions"), dict)] == []
     assert [name for name, job in jobs() if "uses" not in job and "timeout-minutes" not in job] == []
 
 
-def test_only_releases_write() -> None:
+def test_only_release_jobs_have_write_permissions() -> None:
     writing = {name for name, job in jobs() if "write" in job["permissions"].values()}
     assert writing == {
         "chart/publish",
@@ -137,24 +137,24 @@ def test_only_releases_write() -> None:
         assert content(ROOT / f".github/workflows/{name}.yaml")["jobs"]["publish"]["if"].startswith("${{ inputs.")
 
 
-def test_no_expression_stands_in_a_script() -> None:
+def test_scripts_contain_no_expressions() -> None:
     assert [step["run"] for step in steps() if "${{" in step.get("run", "")] == []
 
 
-def test_no_checkout_leaves_its_token_behind() -> None:
+def test_checkouts_do_not_persist_credentials() -> None:
     checkouts = [step for step in steps() if step.get("uses", "").startswith("actions/checkout@")]
     assert checkouts
     assert [step for step in checkouts if step.get("with", {}).get("persist-credentials") is not False] == []
 
 
-def test_every_python_that_is_supported_is_tested() -> None:
+def test_every_supported_python_is_tested() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text("utf-8")
     supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pyproject)
     matrix = content(ROOT / ".github/workflows/test.yaml")["jobs"]["test"]["strategy"]["matrix"]
     assert matrix["python"] == supported
 
 
-def test_a_release_is_tested_before_anything_is_published() -> None:
+def test_release_publishes_only_after_tests() -> None:
     release = content(ROOT / ".github/workflows/release.yaml")["jobs"]
 
     def before(name: str) -> set[str]:
@@ -166,23 +166,23 @@ def test_a_release_is_tested_before_anything_is_published() -> None:
         assert {"version", "test", "build"} <= before(name), name
 
 
-def test_a_published_image_has_no_date_but_that_of_its_commit() -> None:
+def test_published_image_uses_the_commit_date() -> None:
     publish = content(ROOT / ".github/workflows/image.yaml")["jobs"]["publish"]["steps"]
     assert any("SOURCE_DATE_EPOCH=" in step.get("run", "") for step in publish)
     (build,) = (step["with"] for step in publish if step.get("id") == "build")
     assert {"type=image", "push=true", "rewrite-timestamp=true"} == set(build["outputs"].split(","))
-    assert "push" not in build, "it would stand beside the outputs"
+    assert "push" not in build, "it would conflict with the outputs"
 
 
-def test_every_target_of_make_that_a_workflow_names_exists() -> None:
+def test_make_targets_in_workflows_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = {target for step in steps() for target in re.findall(r"^make (\w+)", step.get("run", ""), re.MULTILINE)}
     assert named
     assert named <= targets
 
 
-def test_a_release_looks_for_versions_where_they_stand() -> None:
-    """Each of the three files that the release workflow greps has the line that it looks for, whatever the version."""
+def test_release_finds_the_version_in_each_file() -> None:
+    """The release workflow greps three files for the version."""
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
     assert version
     chart = (ROOT / "deploy/helm/cognito-device-exporter/Chart.yaml").read_text("utf-8").splitlines()

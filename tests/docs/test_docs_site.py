@@ -1,4 +1,4 @@
-"""The documentation as a site: whole, in order, and with nothing on it that is loaded from elsewhere."""
+"""The documentation site is complete, has valid links and loads no external resources."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from tools import docs_site
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-BESIDE_DOCS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-"""What is read in a checkout or on a forge, where mkdocs does not look for dead anchors."""
+OUTSIDE_DOCS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+"""Documents outside `docs/`, where MkDocs does not check anchors."""
 
 _FENCED = re.compile(r"^ *```.*?^ *```\n", re.DOTALL | re.MULTILINE)
-_LOADING = {
+_RESOURCE_ATTRIBUTES = {
     "script": ("src",),
     "link": ("href",),
     "img": ("src", "srcset"),
     "source": ("src", "srcset"),
     "iframe": ("src",),
 }
-_POINTING = {"canonical", "next", "prev"}
-"""Links in the head that load nothing."""
+_NON_LOADING_LINKS = {"canonical", "next", "prev"}
+"""Relations of links in the head that load nothing."""
 
 
 def navigation() -> list[Any]:
@@ -46,7 +46,7 @@ def navigation() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make site` builds it. Not with --quiet, which would keep warnings from being counted."""
+    """Build the site like `make site`, without --quiet, because then MkDocs would not count warnings."""
     target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -61,23 +61,23 @@ def pages(nav: list[Any]) -> Iterator[str]:
             yield from pages(part) if isinstance(part, list) else [part]
 
 
-def test_every_page_is_in_the_navigation_once() -> None:
+def test_navigation_has_every_page_once() -> None:
     listed = Counter(pages(navigation()))
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    decisions = {page for page in there if re.match(r"decisions/\d", page)}  # their index leads to them
-    assert set(listed) == (there - decisions) | set(docs_site.BROUGHT.values())
+    decisions = {page for page in there if re.match(r"decisions/\d", page)}  # their index links to them
+    assert set(listed) == (there - decisions) | set(docs_site.EXTRA_PAGES.values())
     assert set(listed.values()) == {1}
 
 
-def test_the_site_has_a_page_for_every_document(built: Path) -> None:
+def test_site_has_a_page_for_every_document(built: Path) -> None:
     sources = [path.relative_to(DOCS) for path in DOCS.rglob("*.md")]
     expected = {str(path.with_name(path.name.replace("README", "index")).with_suffix(".html")) for path in sources}
-    brought = {page.replace(".md", ".html") for page in docs_site.BROUGHT.values()}
+    brought = {page.replace(".md", ".html") for page in docs_site.EXTRA_PAGES.values()}
     assert {path.relative_to(built).as_posix() for path in built.rglob("*.html")} == expected | brought | {"404.html"}
 
 
-class _Loaded(HTMLParser):
-    """The addresses that a browser loads for a page."""
+class _ResourceParser(HTMLParser):
+    """Parser that collects the URLs that a browser loads for a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,15 +85,15 @@ class _Loaded(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        if tag == "link" and given.get("rel") in _POINTING:
+        if tag == "link" and given.get("rel") in _NON_LOADING_LINKS:
             return
-        self.addresses += [value for name in _LOADING.get(tag, ()) if (value := given.get(name))]
+        self.addresses += [value for name in _RESOURCE_ATTRIBUTES.get(tag, ()) if (value := given.get(name))]
 
 
-def test_nothing_is_loaded_from_elsewhere(built: Path) -> None:
+def test_site_loads_no_external_resources(built: Path) -> None:
     addresses = 0
     for path in built.rglob("*.html"):
-        page = _Loaded()
+        page = _ResourceParser()
         page.feed(path.read_text(encoding="utf-8"))
         addresses += len(page.addresses)
         assert [address for address in page.addresses if urlsplit(address).netloc] == [], path.name
@@ -102,10 +102,10 @@ def test_nothing_is_loaded_from_elsewhere(built: Path) -> None:
     assert addresses > 100
 
 
-def test_every_picture_is_there(built: Path) -> None:
+def test_site_images_exist(built: Path) -> None:
     missing = []
     for path in built.rglob("*.html"):
-        page = _Loaded()
+        page = _ResourceParser()
         page.feed(path.read_text(encoding="utf-8"))
         missing += [
             f"{path.name}: {name}" for name in page.addresses if not (path.parent / name.split("?")[0]).exists()
@@ -118,7 +118,7 @@ def prose(path: Path) -> str:
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors that a forge gives the headings of a file."""
+    """Return the anchors that Git hosts generate for the headings of a file."""
     seen: Counter[str] = Counter()
     found = set()
     for heading in re.findall(r"^#{1,6} (.+)$", prose(path), re.MULTILINE):
@@ -134,12 +134,12 @@ def links(path: Path) -> list[str]:
 
 
 def documents() -> list[Path]:
-    beside = [path for name in BESIDE_DOCS if (path := ROOT / name).is_file()]
+    beside = [path for name in OUTSIDE_DOCS if (path := ROOT / name).is_file()]
     return [*beside, *sorted(DOCS.rglob("*.md")), ROOT / "deploy/helm/cognito-device-exporter/README.md"]
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_anchor_that_is_linked_exists(path: Path) -> None:
+def test_linked_anchors_exist(path: Path) -> None:
     dead = []
     for target in links(path):
         file, _, anchor = target.partition("#")
@@ -150,7 +150,7 @@ def test_every_anchor_that_is_linked_exists(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_addresses_are_well_formed(path: Path) -> None:
+def test_urls_are_well_formed(path: Path) -> None:
     found = [target for target in links(path) if "://" in target]
     found += re.findall(r"<(https?://[^>\s]+)>", prose(path))
     loopback = {"127.0.0.1", "localhost"}
@@ -163,7 +163,7 @@ def test_addresses_are_well_formed(path: Path) -> None:
 
 @cache
 def metrics() -> set[str]:
-    """Every name of ours under which Prometheus knows a series: those scraped, and those recorded."""
+    """Return the names of all scraped and recorded series of the exporter."""
     scraped = {name for spec in CATALOGUE for name in (spec.name, *spec.sample_names)}
     rules = yaml.safe_load((ROOT / "grafana/prometheus/cognito-device-exporter.rules.yaml").read_text(encoding="utf-8"))
     recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
@@ -175,7 +175,7 @@ def metrics() -> set[str]:
     [path for path in documents() if path.name != "CONTRIBUTING.md"],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
-def test_every_metric_that_is_named_exists(path: Path) -> None:
+def test_metrics_in_documents_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     named = set(
         re.findall(r"\bcognito_(?:user_|users?_pool|device_|exporter_)[a-z0-9_:]+[a-z0-9]\b(?![*…{]?[*…])", text)
@@ -203,23 +203,25 @@ REPOSITORY = "https://forge.example/project"
         pytest.param("changelog.md", "docs", f"{REPOSITORY}/tree/main/docs", id="the-folder-of-pages"),
     ],
 )
-def test_a_link_leads_on_the_site_to_what_it_names(page: str, target: str, leads_to: str) -> None:
-    assert docs_site.link(target, page, REPOSITORY) == leads_to
+def test_link_on_site_has_the_right_target(page: str, target: str, leads_to: str) -> None:
+    assert docs_site.link_target(target, page, REPOSITORY) == leads_to
 
 
 @pytest.mark.parametrize("target", ["../no-such-file", "../../beyond", "../docs/../nothing.yaml"])
-def test_a_link_to_nothing_is_refused(target: str) -> None:
-    with pytest.raises(docs_site.BrokenLink, match=r"docs/index\.md: the link to .* leads nowhere"):
-        docs_site.link(target, "index.md", REPOSITORY)
+def test_link_without_target_is_rejected(target: str) -> None:
+    with pytest.raises(docs_site.BrokenLink, match=r"docs/index\.md: link to .*, which does not exist"):
+        docs_site.link_target(target, "index.md", REPOSITORY)
 
 
-def test_links_in_code_are_left_alone() -> None:
+def test_links_in_code_are_unchanged() -> None:
     text = "[a](../LICENSE) `[b](../LICENSE)` [`c`](../LICENSE)\n\n```\n[d](../LICENSE)\n```\n"
     there = f"{REPOSITORY}/blob/main/LICENSE"
     expected = f"[a]({there}) `[b](../LICENSE)` [`c`]({there})\n\n```\n[d](../LICENSE)\n```\n"
-    assert docs_site.with_links(text, "index.md", REPOSITORY) == expected
+    assert docs_site.rewrite_links(text, "index.md", REPOSITORY) == expected
 
 
-def test_names_in_tables_may_break_between_their_words() -> None:
+def test_names_in_tables_may_break_after_separators() -> None:
     html = "<td><code>user_pool</code> in_text</td><p><code>user_pool</code></p>"
-    assert docs_site.with_breaks(html) == "<td><code>user_<wbr>pool</code> in_text</td><p><code>user_pool</code></p>"
+    assert (
+        docs_site.allow_line_breaks(html) == "<td><code>user_<wbr>pool</code> in_text</td><p><code>user_pool</code></p>"
+    )

@@ -1,4 +1,4 @@
-"""What must be true of the repository itself: nothing in it contradicts the code or names where it was made."""
+"""The repository's documents agree with the code, and no file names a registry or a local path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from exporter.config.load import parse_settings
 from tests.deploy.locks import normalized, shipped
 from tests.tools import required_tool
-from tools.generate_docs import documents, with_metrics
+from tools.generate_docs import documents, insert_metrics_table
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -27,15 +27,15 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 MAKEFILE = ROOT / "Makefile"
 
 _FORBIDDEN = re.compile(
-    # In pieces, so that this file may stand among those that are searched.
+    # Split, so that this file does not match.
     "|".join(("pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs", "/work" + "/", "/root" + "/"))
 )
-_COME_ALONG = {
-    "botocore": "boto3 comes with the one release that fits it",
-    "urllib3": "what botocore sends with, in the releases that it works with",
-    "pydantic-core": "pydantic comes with the one release that fits it",
+_TRANSITIVE = {
+    "botocore": "boto3 requires the matching release",
+    "urllib3": "botocore requires a compatible release",
+    "pydantic-core": "pydantic requires the matching release",
 }
-"""Imported and not declared, with the reason."""
+"""Packages that are imported but not declared, with the reason."""
 
 _CLOCKS = frozenset(
     {
@@ -52,16 +52,16 @@ _CLOCKS = frozenset(
         "date.today",
     }
 )
-_MAY_READ_THE_CLOCK = {
+_CLOCK_READERS = {
     "exporter/clock.py": "it is the clock",
 }
 
 
 @cache
 def committed() -> tuple[Path, ...]:
-    """The files under version control, and those that are about to be."""
+    """Return the files under version control, and new files that are not ignored."""
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no checkout, so nothing says which files belong to the repository")
+        pytest.skip("not a checkout, so the files of the repository are unknown")
     git = required_tool("git")
     command = [git, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
@@ -72,7 +72,7 @@ def named(pattern: str) -> list[Path]:
     return [path for path in committed() if fnmatch(path.relative_to(ROOT).as_posix(), pattern)]
 
 
-def test_nothing_names_a_registry_or_a_path_of_a_machine() -> None:
+def test_files_contain_no_registry_or_machine_path() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
         for path in committed()
@@ -82,18 +82,18 @@ def test_nothing_names_a_registry_or_a_path_of_a_machine() -> None:
     assert found == []
 
 
-def test_no_lock_is_of_a_format_with_addresses() -> None:
+def test_locks_have_no_format_with_urls() -> None:
     assert [path.name for path in committed() if path.name in {"uv.lock", "pylock.toml", "poetry.lock"}] == []
 
 
-def test_the_license_stands_there_whole() -> None:
+def test_license_is_complete() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
 
 
 def imported(node: ast.AST) -> Iterator[str]:
-    """The top-level modules that a piece of code imports when it runs, not those that only type checkers see."""
+    """Yield the top-level modules that code imports at run time, without those under TYPE_CHECKING."""
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return
     if isinstance(node, ast.Import):
@@ -106,24 +106,24 @@ def imported(node: ast.AST) -> Iterator[str]:
 
 @cache
 def installed() -> Mapping[str, list[str]]:
-    """The distributions by the modules that they bring; looking through an environment takes a while."""
+    """Return the distributions by module. Cached, because scanning an environment is slow."""
     return packages_distributions()
 
 
 def third_party(source: str) -> set[str]:
-    """The distributions behind the imports that are neither ours nor Python's."""
+    """Return the third-party distributions that the source imports."""
     foreign = set(imported(ast.parse(source))) - sys.stdlib_module_names - {"exporter"}
     distributions = installed()
-    # Several distributions may share a name, as OpenTelemetry's do, in any order; the first by name stands for them.
+    # Several distributions may share a module, as OpenTelemetry's do, in any order. Use the first by name.
     return {normalized(min(distributions.get(module, [module]))) for module in foreign}
 
 
-def test_what_the_program_imports_is_declared() -> None:
-    asked_for = shipped() | _COME_ALONG.keys()
+def test_imported_packages_are_declared() -> None:
+    declared = shipped() | _TRANSITIVE.keys()
     undeclared = [
         f"{path.relative_to(ROOT)}: {name}"
         for path in named("exporter/*.py")
-        for name in third_party(path.read_text(encoding="utf-8")) - asked_for
+        for name in third_party(path.read_text(encoding="utf-8")) - declared
     ]
     assert undeclared == []
 
@@ -133,13 +133,13 @@ def targets() -> set[str]:
 
 
 @pytest.mark.parametrize("path", [README, CONTRIBUTING], ids=lambda path: path.name)
-def test_every_make_target_that_is_named_exists(path: Path) -> None:
+def test_make_targets_in_documents_exist(path: Path) -> None:
     mentioned = set(re.findall(r"(?:`|^\$ |[A-Z]=\S+ )make ([a-z]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
     assert {"demo", "test"} <= mentioned
     assert mentioned <= targets()
 
 
-def test_every_make_target_says_what_it_is_for() -> None:
+def test_make_targets_have_help_texts() -> None:
     text = MAKEFILE.read_text(encoding="utf-8")
     assert {target for target in targets() if not re.search(rf"^{target}:.*## \S", text, re.MULTILINE)} == set()
 
@@ -152,7 +152,7 @@ def links() -> Iterator[tuple[Path, str]]:
                 yield path, target
 
 
-def test_every_relative_link_leads_somewhere() -> None:
+def test_relative_links_have_a_target() -> None:
     dangling = [
         f"{path.relative_to(ROOT)}: {target}"
         for path, target in links()
@@ -162,7 +162,7 @@ def test_every_relative_link_leads_somewhere() -> None:
     assert any(path == README for path, _ in links())
 
 
-def test_every_decision_is_in_the_index() -> None:
+def test_decision_index_is_complete() -> None:
     index = (ROOT / "docs/decisions/README.md").read_text(encoding="utf-8")
     records = [path.name for path in named("docs/decisions/[0-9]*.md")]
     assert [name for name in records if f"]({name})" not in index] == []
@@ -171,7 +171,7 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 @pytest.mark.parametrize("module", ["architecture.md", "decisions"])
-def test_files_that_the_documentation_names_exist(module: str) -> None:
+def test_files_named_in_documentation_exist(module: str) -> None:
     for path in named(f"docs/{module}*"):
         for name in re.findall(
             r"`(exporter/[a-z_/]+\.py|tests/[a-z_/]+\.py|tools/[a-z_]+\.(?:py|sh))`", path.read_text(encoding="utf-8")
@@ -183,14 +183,14 @@ def readme_blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def test_the_configuration_in_the_readme_loads() -> None:
+def test_readme_configuration_loads() -> None:
     blocks = readme_blocks("yaml")
     assert blocks
     for block in blocks:
         assert parse_settings(block, "README.md").pools
 
 
-def test_the_policy_in_the_readme_is_a_policy_of_least_privilege() -> None:
+def test_readme_policy_is_least_privilege() -> None:
     (block,) = readme_blocks("json")
     (statement,) = json.loads(block)["Statement"]
     assert statement["Action"] == [
@@ -201,7 +201,7 @@ def test_the_policy_in_the_readme_is_a_policy_of_least_privilege() -> None:
     assert "*" not in statement["Resource"]
 
 
-def test_the_excerpt_in_the_readme_shows_metrics_that_exist() -> None:
+def test_readme_excerpt_has_existing_metrics() -> None:
     from exporter.metrics.catalogue import CATALOGUE  # noqa: PLC0415 - for this test only
 
     samples = {name for spec in CATALOGUE for name in spec.sample_names}
@@ -215,13 +215,13 @@ def test_generated_documentation_is_current(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8") == documents()[ROOT / name], "run `make docs`"
 
 
-def test_a_readme_without_its_markers_is_refused() -> None:
+def test_readme_without_markers_is_rejected() -> None:
     with pytest.raises(ValueError, match="markers"):
-        with_metrics("# nothing here\n")
+        insert_metrics_table("# nothing here\n")
 
 
 def clock_reads(source: str) -> set[str]:
-    """The ways in which a module asks what time it is, or waits for it."""
+    """Return the functions by which a module reads the time or sleeps."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
@@ -231,14 +231,14 @@ def clock_reads(source: str) -> set[str]:
     return found & _CLOCKS
 
 
-def test_only_the_clock_reads_the_time() -> None:
+def test_only_clock_module_reads_the_time() -> None:
     readers = {
         name
         for path in named("exporter/*.py")
         if clock_reads(path.read_text(encoding="utf-8"))
         for name in [path.relative_to(ROOT).as_posix()]
     }
-    assert readers == _MAY_READ_THE_CLOCK.keys()
+    assert readers == _CLOCK_READERS.keys()
 
 
 @pytest.mark.parametrize(
@@ -251,5 +251,5 @@ def test_only_the_clock_reads_the_time() -> None:
         "from datetime import datetime, UTC\nnow = datetime.now(UTC)",
     ],
 )
-def test_reading_the_time_is_noticed(source: str) -> None:
+def test_clock_reads_finds_time_access(source: str) -> None:
     assert clock_reads(source)

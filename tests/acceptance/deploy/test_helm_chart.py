@@ -15,7 +15,7 @@ import yaml
 
 from exporter.config.schema import Root, fields_of
 from tests.acceptance.deploy.helm import CHART, CI_VALUES, ci, helm, notes, refusal, render
-from tools.helm_chart import DASHBOARDS, ROOT, RULES, VALUES, documents, leaves, sections, with_values
+from tools.helm_chart import DASHBOARDS, ROOT, RULES, VALUES, documents, insert_values_tables, leaves, sections
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 MEBIBYTE = 1 << 20
@@ -104,7 +104,7 @@ def test_a_description_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="before no key: Lost"):
         sections("# @section A\n# -- Lost.\n\na: 1\n")
     with pytest.raises(ValueError, match="markers"):
-        with_values("# no markers\n")
+        insert_values_tables("# no markers\n")
 
 
 def test_the_schema_knows_every_value_and_nothing_else() -> None:
