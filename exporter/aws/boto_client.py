@@ -50,7 +50,7 @@ class AccountClient:
     ) -> None:
         """Use clients with the configuration `ONE_ATTEMPT`, created when they are first needed."""
         self._make_cognito = make_cognito
-        self._make_sts = make_sts
+        self.make_sts = make_sts
         self._tracker = SendTracker()
 
     @cached_property
@@ -80,7 +80,7 @@ class AccountClient:
         return float(value)
 
     def _get_caller_identity(self) -> Mapping[str, Any]:
-        sts = self._make_sts()
+        sts = self.make_sts()
         self._tracker.watch(sts)
         return sts.get_caller_identity()
 

@@ -65,7 +65,7 @@ class LeanCognito:
         self._signers = {operation: Signer(template) for operation, template in templates.items()}
         self._transport = Transport(templates[Operation.ADMIN_LIST_DEVICES].url, cognito.meta.config, ca_bundle, clock)
         self._credentials = credentials
-        self._account = account
+        self.account = account
         self._role = role
         self._server_time = _ServerTime(clock)
 
@@ -120,11 +120,11 @@ class LeanCognito:
 
     def account_id(self) -> str:
         """Make a GetCallerIdentity request through boto3."""
-        return self._account.account_id()
+        return self.account.account_id()
 
     def provisioned_quota(self, category: Category) -> float:
         """Make a GetProvisionedLimit request through boto3."""
-        return self._account.provisioned_quota(category)
+        return self.account.provisioned_quota(category)
 
     def _request(self, operation: Operation, **parameters: Any) -> bytes:
         """Make a request with the parameters that are not None, and return the body of the response."""

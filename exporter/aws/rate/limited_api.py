@@ -49,7 +49,7 @@ class RateLimitedApi:
         """Wait for the rate limiter with `fairness_key`: keys are served round-robin."""
         self._api = api
         self._fairness_key = fairness_key
-        self._account = account
+        self.account = account
         self._observers = [observer]
         self._clock = clock
         self._cancelled = cancelled
@@ -73,7 +73,7 @@ class RateLimitedApi:
             description = self._api.describe_user_pool(pool_id)
             if description.account_id is not None:
                 # Set within the request, so that it is counted under this account id.
-                self._account.set_account_id(description.account_id)
+                self.account.set_account_id(description.account_id)
             return description
 
         return self._request(Category.USER_POOL_READ, Operation.DESCRIBE_USER_POOL, call)
@@ -83,16 +83,16 @@ class RateLimitedApi:
             self._api.prepare(operation)
         except AwsError as error:
             for observer in self._observers:
-                observer.request_finished(self._account.target, operation, 0.0, error.reason, attempted=False)
+                observer.request_finished(self.account.target, operation, 0.0, error.reason, attempted=False)
             raise
-        limiter = self._account.limiter(category)
+        limiter = self.account.limiter(category)
         waited = limiter.acquire(self._fairness_key, self._cancelled)
         for observer in self._observers:
-            observer.rate_limit_waited(self._account.target, category, waited)
+            observer.rate_limit_waited(self.account.target, category, waited)
         with self._lock:
             self._calls += 1
         try:
-            return observed(self._account, self._observers, self._clock, operation, call)
+            return observed(self.account, self._observers, self._clock, operation, call)
         except Throttled:
             limiter.on_throttle()
             with self._lock:
@@ -111,13 +111,13 @@ class PoolLister(RateLimitedApi):
 
     def tags(self, pool_id: str) -> Mapping[str, str]:
         """Make a ListTagsForResource request."""
-        arn = pool_arn(self._account.target.region, self._account_id(pool_id), pool_id)
+        arn = pool_arn(self.account.target.region, self._account_id(pool_id), pool_id)
         return self._request(
             Category.USER_POOL_RESOURCE_READ, Operation.LIST_TAGS_FOR_RESOURCE, lambda: self._api.pool_tags(arn)
         )
 
     def _account_id(self, pool_id: str) -> str:
-        account_id: str | None = self._account.target.account_id
+        account_id: str | None = self.account.target.account_id
         if account_id == UNKNOWN_ACCOUNT:
             account_id = self._describe(pool_id).account_id
         if account_id is None:

@@ -53,7 +53,7 @@ class RateLimiter:
         """Allow `rate` requests per second."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._queue = _FairQueue(self._lock)
+        self._queue = FairQueue(self._lock)
         self._configured = rate
         self._current = rate
         self.next_slot = float("-inf")
@@ -79,6 +79,12 @@ class RateLimiter:
         """Admitted requests per second over the last METER_SECONDS."""
         with self._lock:
             return self._meter.rate(self._clock.monotonic())
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait for a slot."""
+        with self._lock:
+            return len(self._queue)
 
     def configure(self, rate: float) -> None:
         """Change the configured rate. The current rate keeps its proportion to it."""
@@ -113,7 +119,7 @@ class RateLimiter:
                 self._lowered_at = now
             self._throttled_at = self._adjusted_at = now
 
-    def _wait_for_slot(self, waiter: _Waiter, cancelled: Callable[[], bool]) -> float:
+    def _wait_for_slot(self, waiter: Waiter, cancelled: Callable[[], bool]) -> float:
         while True:
             if cancelled():
                 raise Cancelled("canceled while waiting for the rate limiter")
@@ -165,7 +171,7 @@ class _Meter:
             self._started += windows * METER_SECONDS
 
 
-class _Waiter:
+class Waiter:
     """Thread that waits for a slot."""
 
     __slots__ = ("key", "wake")
@@ -175,26 +181,31 @@ class _Waiter:
         self.wake = threading.Condition(lock)
 
 
-class _FairQueue:
+class FairQueue:
     """Queue that serves keys round-robin, and the waiters of a key in order of arrival. The caller holds the lock."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
         self._keys: deque[str] = deque()
-        self._waiters: dict[str, deque[_Waiter]] = {}
+        self._waiters: dict[str, deque[Waiter]] = {}
 
-    def join(self, key: str) -> _Waiter:
-        waiter = _Waiter(key, self._lock)
+    def __len__(self) -> int:
+        return sum(len(waiters) for waiters in self._waiters.values())
+
+    def join(self, key: str) -> Waiter:
+        """Add a waiter."""
+        waiter = Waiter(key, self._lock)
         if key not in self._waiters:
             self._waiters[key] = deque()
             self._keys.append(key)
         self._waiters[key].append(waiter)
         return waiter
 
-    def is_first(self, waiter: _Waiter) -> bool:
+    def is_first(self, waiter: Waiter) -> bool:
+        """True if the waiter is the next to be served."""
         return self._keys[0] == waiter.key and self._waiters[waiter.key][0] is waiter
 
-    def leave(self, waiter: _Waiter) -> None:
+    def leave(self, waiter: Waiter) -> None:
         """Remove a waiter from any position, and wake the first waiter."""
         waiters = self._waiters[waiter.key]
         was_first = self.is_first(waiter)

@@ -53,8 +53,8 @@ def session_with_keys() -> boto3.Session:
 def account_client(api: CognitoApi) -> AccountClient:
     """Return the boto3 client of a lean client."""
     assert isinstance(api, LeanCognito)
-    assert isinstance(api._account, AccountClient)
-    return api._account
+    assert isinstance(api.account, AccountClient)
+    return api.account
 
 
 @pytest.mark.usefixtures("clean_environment")
@@ -202,7 +202,7 @@ def test_fips_and_dual_stack_select_the_endpoints(
 ) -> None:
     lean = AwsApis(session_with_keys)(replace(target, use_fips_endpoint=fips, use_dualstack_endpoint=dual))
     api = account_client(lean)
-    assert (api.cognito.meta.endpoint_url, api._make_sts().meta.endpoint_url) == (
+    assert (api.cognito.meta.endpoint_url, api.make_sts().meta.endpoint_url) == (
         f"https://{cognito}",
         f"https://{sts}",
     )
@@ -229,6 +229,6 @@ def test_user_agent_names_the_exporter() -> None:
 @pytest.mark.usefixtures("clean_environment")
 def test_boto3_clients_limit_the_response_size(target: TargetSettings) -> None:
     api = account_client(AwsApis(session_with_keys)(target))
-    clients: tuple[Any, ...] = (api.cognito, api._make_sts())
+    clients: tuple[Any, ...] = (api.cognito, api.make_sts())
     for client in clients:
         assert isinstance(client._endpoint.http_session, LimitedSession)

@@ -14,7 +14,7 @@ from exporter.aws.targets import ACCOUNT_ID_WAIT_SECONDS, TargetClients
 from exporter.clock import SystemClock
 from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Cancelled, CredentialsFault, ServerError
-from exporter.model import PoolDescription
+from exporter.model import Device, PoolDescription
 from exporter.observers import UNKNOWN_ACCOUNT, Target
 from tests.fakes import ACCOUNT, FakeCognito, FakePool, RecordingObserver, eventually
 from tests.unit.collect.listed_pools import POOL_ID, settings
@@ -108,7 +108,7 @@ def test_retain_keeps_targets_and_closes_the_others() -> None:
     assert world.observer.heard["target removed", UNKNOWN_ACCOUNT, IRELAND] == 1
     assert world.observer.heard["target added", OTHER_ACCOUNT, IRELAND] == 1
     assert world.targets() == {Target(OTHER_ACCOUNT, IRELAND)}
-    assert world.reader(BY_ROLE)._account is reader._account
+    assert world.reader(BY_ROLE).account is reader.account
     world.clients.retain([])
     assert world.observer.heard["target removed", OTHER_ACCOUNT, IRELAND] == 1
     assert world.targets() == set()
@@ -214,10 +214,13 @@ def test_sts_response_after_close_is_ignored() -> None:
 
 
 def test_reader_has_the_device_attributes_of_its_pool() -> None:
-    world = Clients()
+    firefox = Device("key", attributes=(("device_name", "Firefox"), ("last_ip_used", "192.0.2.1")))
+    world = Clients(lambda: FakeCognito({POOL_ID: FakePool(users={"ann": (firefox,)})}))
     world.clients.retain([HERE])
     pool = settings(target=HERE, device_attributes=("device_name",))
-    assert world.clients.reader(pool, lambda: False)._attributes == {"device_name"}
+    reader = world.clients.reader(pool, lambda: False)
+    (device,) = reader.devices("ann", token=None, on_send=lambda: None).items
+    assert device.attributes == (("device_name", "Firefox"),)
 
 
 def test_targets_of_one_account_and_region_share_limiters() -> None:
@@ -227,13 +230,13 @@ def test_targets_of_one_account_and_region_share_limiters() -> None:
     world.clients.retain([HERE, private, elsewhere, BY_ROLE])
     readers = [world.reader(target) for target in (HERE, private, elsewhere, BY_ROLE)]
     for category in Category:
-        first, same, region, account = (reader._account.limiter(category) for reader in readers)
+        first, same, region, account = (reader.account.limiter(category) for reader in readers)
         assert first is same
         assert len({id(limiter) for limiter in (first, region, account)}) == 3
-    assert len({id(readers[0]._account.limiter(category)) for category in Category}) == len(Category)
+    assert len({id(readers[0].account.limiter(category)) for category in Category}) == len(Category)
     world.clients.retain([private])
     assert world.targets() == {Target(ACCOUNT, IRELAND)}
-    assert readers[1]._account.limiter(Category.USER_LIST) is world.reader(private)._account.limiter(Category.USER_LIST)
+    assert readers[1].account.limiter(Category.USER_LIST) is world.reader(private).account.limiter(Category.USER_LIST)
 
 
 def test_configure_requests_a_quota_that_became_shared() -> None:

@@ -162,8 +162,7 @@ def test_on_send_is_not_called_before_admission() -> None:
 
     thread = threading.Thread(target=read_devices)
     thread.start()
-    queue = account.limiter(Category.USER_RESOURCE_READ)._queue._keys
-    assert eventually(lambda: POOL in queue)
+    assert eventually(lambda: account.limiter(Category.USER_RESOURCE_READ).waiting == 1)
     assert not on_send.is_set()
     stopped.set()
     thread.join(5)

@@ -15,6 +15,7 @@ from exporter.aws.rate.limiter import (
     MIN_RATE_FRACTION,
     RECOVERY_FRACTION,
     SPACING_MARGIN,
+    FairQueue,
     RateLimiter,
 )
 from exporter.clock import SystemClock
@@ -92,7 +93,7 @@ def test_keys_get_equal_shares_with_any_number_of_threads() -> None:
         thread.start()
     for number in range(1, 41):
         assert eventually(lambda expected=number: len(admitted) == expected)  # type: ignore[misc] # mypy cannot infer a default of a lambda
-        assert eventually(lambda: sum(map(len, limiter._queue._waiters.values())) == len(keys))
+        assert eventually(lambda: limiter.waiting == len(keys))
         clock.advance(limiter.next_slot - clock.monotonic() + 1e-6)
     stop.set()
     for thread in threads:
@@ -114,11 +115,11 @@ def test_canceled_waiter_leaves_the_queue() -> None:
 
     waiting = threading.Thread(target=acquire)
     waiting.start()
-    assert eventually(lambda: bool(limiter._queue._keys))
+    assert eventually(lambda: limiter.waiting == 1)
     stop.set()
     waiting.join(5)
     assert len(failures) == 1
-    assert not limiter._queue._keys
+    assert limiter.waiting == 0
     limiter.acquire("other", never_cancelled)
 
 
@@ -221,10 +222,10 @@ def test_canceled_waiter_behind_another_is_canceled_at_once() -> None:
 
     ahead = threading.Thread(target=acquire, args=("ahead", stop_all))
     ahead.start()
-    assert eventually(lambda: len(limiter._queue._keys) == 1)
+    assert eventually(lambda: limiter.waiting == 1)
     behind = threading.Thread(target=acquire, args=("behind", stop))
     behind.start()
-    assert eventually(lambda: len(limiter._queue._keys) == 2)
+    assert eventually(lambda: limiter.waiting == 2)
     stop.set()
     behind.join(5)
     assert errors == ["behind: canceled while waiting for the rate limiter"]
@@ -234,10 +235,10 @@ def test_canceled_waiter_behind_another_is_canceled_at_once() -> None:
 
 
 def test_queue_serves_keys_round_robin() -> None:
-    limiter = RateLimiter(1, ManualClock())
-    queue = limiter._queue
+    lock = threading.Lock()
+    queue = FairQueue(lock)
     admitted = []
-    with limiter._lock:
+    with lock:
         waiting = [(f"{key}{place}", queue.join(key)) for key in "abc" for place in (1, 2)]
         while waiting:
             (first,) = [entry for entry in waiting if queue.is_first(entry[1])]
