@@ -152,7 +152,7 @@ def test_rejected_configuration_changes_nothing(tmp_path: Path) -> None:
         world.active.apply(configured(keyed))
     assert (world.active.settings, world.shown(), world.regions()) == (one, [FIRST], {"eu-west-1"})
     assert not world.has_metric_of("us-east-2")
-    assert world.clients.reader(pool(FIRST), lambda: False)._account is before._account, "unchanged"
+    assert world.clients.reader(pool(FIRST), lambda: False).account is before.account, "unchanged"
     assert world.pools._pools[FIRST].sweep() is None
 
 

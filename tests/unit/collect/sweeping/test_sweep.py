@@ -168,7 +168,7 @@ def test_a_third_of_all_calls_throttled_still_ends_in_a_complete_sweep() -> None
     chance = random.Random(7)
     swept.api.fault = lambda operation, _: Throttled(operation, "x") if chance.random() < 1 / 3 else None
     reader = reader_of(swept.api, POOL_ID, observer=swept.observer)
-    reader._account.limiter = lambda _: Unpaced()  # type: ignore[method-assign,assignment,return-value]
+    reader.account.limiter = lambda _: Unpaced()  # type: ignore[method-assign,assignment,return-value]
     outcome = Sweep(
         swept.store,
         reader,
