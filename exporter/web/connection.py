@@ -153,16 +153,15 @@ class Connection:
 
     def _discard_body(self, request: Request) -> None:
         """Read the body, which no route uses. Raises `h11.RemoteProtocolError`."""
-        too_large = _protocol_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if int(request.headers.get("content-length", 0)) > self._limits.body_bytes:
-            raise too_large
+            raise _protocol_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         if self._http.they_are_waiting_for_100_continue:
             return
         size = 0
         while isinstance(event := self._next_event(), h11.Data):
             size += len(event.data)
             if size > self._limits.body_bytes:
-                raise too_large
+                raise _protocol_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     def _next_event(self) -> h11.Event | type[h11.PAUSED]:
         """Return the next event of the client. Raises `OSError`, such as a timeout, or `h11.RemoteProtocolError`."""
