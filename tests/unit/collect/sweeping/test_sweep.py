@@ -189,7 +189,7 @@ class Unpaced:
     def acquire(self, key: str, cancelled: Callable[[], bool]) -> float:
         return 0.0 if key and not cancelled() else 1.0
 
-    def throttled(self) -> None:
+    def on_throttle(self) -> None:
         pass
 
 
