@@ -96,7 +96,7 @@ def link_target(target: str, page: str, repository: str) -> str:
     if here is not None:
         return posixpath.relpath(here, posixpath.dirname(page) or ".") + hash_sign + anchor
     if named.startswith("..") or not (ROOT / named).exists():
-        raise BrokenLink(f"{source}: link_target to {target}, which does not exist")
+        raise BrokenLink(f"{source}: link to {target}, which does not exist")
     kind = "tree" if (ROOT / named).is_dir() else "blob"
     return f"{repository}/{kind}/main/{named}{hash_sign}{anchor}"
 
