@@ -91,7 +91,7 @@ class Connection:
 
     def _handshake(self) -> bool:
         """Perform the TLS handshake if TLS is configured; return whether the client is allowed."""
-        self._settings = self._handler.settings()
+        self._settings = self._handler.web_settings()
         tls = self._settings.tls
         if tls is None:
             return True
@@ -110,7 +110,7 @@ class Connection:
 
         After any other change of TLS, the next response closes the connection.
         """
-        before, self._settings = self._settings.tls, self._handler.settings()
+        before, self._settings = self._settings.tls, self._handler.web_settings()
         now = self._settings.tls
         if before == now:
             return False

@@ -31,21 +31,11 @@ class RequestHandler:
         on_response: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Create a handler; `web_settings` returns the active web configuration."""
+        self.web_settings = web_settings
+        self.on_response = on_response
         self._routes = routes
         self._authenticator = authenticator
-        self._web_settings = web_settings
         self._on_error = on_error
-        self.on_response = on_response
-        self._last_settings = web_settings()
-
-    def settings(self) -> WebSettings:
-        """Return the active web configuration; after an unexpected error, the one that was active before."""
-        try:
-            self._last_settings = self._web_settings()
-        except Exception:
-            self._on_error()
-            log.exception("reading the web configuration failed")
-        return self._last_settings
 
     def reject(self, request: Request, settings: WebSettings) -> Response | None:
         """Return the response to a request that is rejected, or None if the request is allowed.

@@ -121,7 +121,7 @@ class WebServer:
             return
         self._evict_idle_connection()
         if not self._start_connection(sock):
-            plain = self._handler.settings().tls is None
+            plain = self._handler.web_settings().tls is None
             if plain:
                 self._handler.on_response(HTTPStatus.SERVICE_UNAVAILABLE.value)
             _refuse(sock, plain=plain)

@@ -31,27 +31,13 @@ def fail_to_compare(_password: bytes, _hashed: bytes) -> bool:
     raise ZeroDivisionError
 
 
-class Source:
-    """Web configuration that can fail to be read."""
-
-    def __init__(self) -> None:
-        self.settings = USERS
-        self.fails = False
-
-    def __call__(self) -> WebSettings:
-        if self.fails:
-            raise ZeroDivisionError
-        return self.settings
-
-
 class Harness:
     """A handler whose password comparison always fails unexpectedly."""
 
     def __init__(self) -> None:
-        self.source = Source()
         self.errors = 0
         authenticator = Authenticator(ManualClock(), PasswordChecker(compare=fail_to_compare))
-        self.handler = RequestHandler(ROUTES, authenticator, web_settings=self.source, on_error=self._count)
+        self.handler = RequestHandler(ROUTES, authenticator, on_error=self._count)
 
     def _count(self) -> None:
         self.errors += 1
@@ -86,13 +72,3 @@ def test_error_in_the_access_check_rejects_the_request(harness: Harness) -> None
     rejection = harness.handler.reject(request, USERS)
     assert rejection == text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
     assert harness.errors == 1
-
-
-def test_error_in_the_web_configuration_keeps_the_last_one(harness: Harness) -> None:
-    assert harness.handler.settings() is USERS
-    harness.source.fails = True
-    harness.source.settings = WebSettings()
-    assert harness.handler.settings() is USERS
-    assert harness.errors == 1
-    harness.source.fails = False
-    assert harness.handler.settings() == WebSettings()
