@@ -99,7 +99,7 @@ class Tracer(Protocol):
 class DiscoveryObserver(Protocol):
     """Observer of discovery. A rule is identified by its index in the configuration."""
 
-    def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
+    def rules_changed(self, rule_regions: Collection[tuple[str, str]]) -> None:
         """Replace the active pairs of rule and Region."""
         ...
 
@@ -182,7 +182,7 @@ class NullObserver:
     def close(self) -> None:
         """Do nothing."""
 
-    def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
+    def rules_changed(self, rule_regions: Collection[tuple[str, str]]) -> None:
         """Do nothing."""
 
     def discovery_finished(self, rule: str, region: str, reason: Reason | None) -> None:

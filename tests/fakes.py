@@ -258,8 +258,8 @@ class RecordingObserver:
         assert seconds >= 0
         self._hear("waited", target.account_id, category)
 
-    def rules_changed(self, places: Collection[tuple[str, str]]) -> None:
-        self._hear("rules", *(f"{rule} in {region}" for rule, region in sorted(places)))
+    def rules_changed(self, rule_regions: Collection[tuple[str, str]]) -> None:
+        self._hear("rules", *(f"{rule} in {region}" for rule, region in sorted(rule_regions)))
 
     def discovery_finished(self, rule: str, region: str, reason: Reason | None) -> None:
         self._hear("looked", rule, region, str(reason))

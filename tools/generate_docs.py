@@ -42,13 +42,13 @@ def insert_metrics_table(readme: str) -> str:
 
 
 def _table() -> str:
-    rows = (_row(spec) for group in _SHOWN_IN_README for spec in CATALOGUE if spec.group is group)
+    rows = (_row(spec) for group in _SHOWN_IN_README for spec in CATALOGUE if spec.section is group)
     return "\n".join(("", "| metric | further labels | meaning |", "|---|---|---|", *rows, "", ""))
 
 
 def _row(spec: Spec) -> str:
     labels = ", ".join(f"`{label}`" for label in spec.labels if label != _ON_EVERY_METRIC)
-    sentence = spec.meaning.partition(". ")[0].removesuffix(".")
+    sentence = spec.description.partition(". ")[0].removesuffix(".")
     meaning = sentence.replace("<", "&lt;").replace("|", r"\|")
     return f"| `{spec.name}` | {labels} | {meaning} |"
 

@@ -47,15 +47,15 @@ def _section(group: DocSection) -> Iterator[str]:
     yield f"## {group.value}\n"
     yield "| name | type | labels | meaning | over shards |"
     yield "|---|---|---|---|---|"
-    yield from (_row(spec) for spec in CATALOGUE if spec.group is group)
+    yield from (_row(spec) for spec in CATALOGUE if spec.section is group)
     yield ""
 
 
 def _row(spec: Spec) -> str:
-    kind = spec.kind.value.replace("gaugehistogram", "gauge histogram")
+    kind = spec.type.value.replace("gaugehistogram", "gauge histogram")
     labels = ", ".join(f"`{label}`" for label in spec.labels)
-    shards = "–" if spec.over_shards is ShardAggregation.EACH else spec.over_shards.value
-    meaning = spec.meaning.replace("<", "&lt;").replace("|", "\\|")
+    shards = "–" if spec.shard_aggregation is ShardAggregation.EACH else spec.shard_aggregation.value
+    meaning = spec.description.replace("<", "&lt;").replace("|", "\\|")
     return f"| `{spec.name}` | {kind} | {labels} | {meaning} | {shards} |"
 
 

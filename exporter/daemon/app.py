@@ -153,7 +153,7 @@ class App:
             RequestHandler,
             authenticator=Authenticator(self._clock),
             on_error=self._web_failed,
-            on_response=self._metrics.request_answered,
+            on_response=self._metrics.response_sent,
         )
         pages = handler({**probes, **self._page_routes()}, web_settings=lambda: self._active_config.web)
         servers = [WebServer(options.listen_addresses, pages, clock=self._clock)]
@@ -167,7 +167,7 @@ class App:
             self._metrics,
             self._clock,
             series_limit=lambda: self._active_config.settings.limits.series,
-            budgets=self._rate_limiters.states,
+            rate_limits=self._rate_limiters.states,
             rules=self._discovery.states,
             generation=lambda: self._active_config.generation,
         )

@@ -15,7 +15,7 @@ except ImportError:  # the optional extra is not installed
 LEVEL = 1
 """Compression level. With 100,000 devices, higher levels of isal and zlib cost much time and save few bytes."""
 
-IN_PIECES = isal_zlib is not None
+SUPPORTS_CHUNKS = isal_zlib is not None
 """True if compressed chunks can be concatenated. Python's zlib module cannot combine their checksums."""
 
 _RAW = -15
@@ -49,28 +49,28 @@ def compress(page: bytes) -> bytes:
 
 def deflate(text: bytes) -> DeflateChunk:
     """Return the text compressed as one piece."""
-    deflate = isal_zlib.compressobj(LEVEL, wbits=_RAW)
-    piece = deflate.compress(text) + deflate.flush(isal_zlib.Z_FULL_FLUSH)
+    compressor = isal_zlib.compressobj(LEVEL, wbits=_RAW)
+    piece = compressor.compress(text) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
     return DeflateChunk((piece,), isal_zlib.crc32(text), len(text))
 
 
-def inflate(packed: DeflateChunk) -> bytes:
+def inflate(chunk: DeflateChunk) -> bytes:
     """Return the uncompressed text."""
-    return isal_zlib.decompressobj(_RAW).decompress(b"".join(packed.pieces))
+    return isal_zlib.decompressobj(_RAW).decompress(b"".join(chunk.pieces))
 
 
-def concat(parts: Iterable[DeflateChunk]) -> DeflateChunk:
+def concat(chunks: Iterable[DeflateChunk]) -> DeflateChunk:
     """Return the concatenation of compressed texts, without compressing them again."""
     pieces: list[bytes] = []
     crc = size = 0
-    for part in parts:
-        pieces += part.pieces
-        crc = isal_zlib.crc32_combine(crc, part.crc, part.size)
-        size += part.size
+    for chunk in chunks:
+        pieces += chunk.pieces
+        crc = isal_zlib.crc32_combine(crc, chunk.crc, chunk.size)
+        size += chunk.size
     return DeflateChunk(tuple(pieces), crc, size)
 
 
-def gzip_member(parts: Iterable[DeflateChunk]) -> bytes:
+def gzip_member(chunks: Iterable[DeflateChunk]) -> bytes:
     """Return the concatenation of compressed texts as a gzip member. The output is deterministic."""
-    whole = concat(parts)
+    whole = concat(chunks)
     return b"".join([_HEADER, *whole.pieces, _END, struct.pack("<LL", whole.crc, whole.size & 0xFFFFFFFF)])

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import accumulate, takewhile
 from operator import attrgetter
-from typing import TypeVar
 
 from exporter.collect.snapshot import UserRow
-from exporter.config.settings import PoolSettings
-from exporter.metrics.detail_text import Lines, Text, ages
-from exporter.metrics.spec import DetailMetric, ValueFormat
-from exporter.metrics.text import escaped, seconds
-from exporter.model import Device
-
-T = TypeVar("T")
-
-_order = attrgetter("order")
+from exporter.metrics.detail_text import Text
 
 USERS_PER_BLOCK = 11
 """Approximate number of users per block. A change of one user rerenders its block; each block adds overhead."""
@@ -35,14 +26,6 @@ class Block:
     """Lines by metric name, without metrics that have no lines; None until rendered."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabelPrefixes:
-    """Label prefixes of the series of a block, escaped once for all metrics."""
-
-    users: tuple[tuple[str, UserRow], ...]
-    devices: tuple[tuple[str, Device], ...]
-
-
 def split_into_blocks(rows: tuple[UserRow, ...], known: Sequence[Block] = ()) -> tuple[Block, ...]:
     """Split rows, sorted in hash order, into blocks. Known blocks whose users did not change are reused.
 
@@ -51,61 +34,58 @@ def split_into_blocks(rows: tuple[UserRow, ...], known: Sequence[Block] = ()) ->
     from scratch.
     """
     if len(rows) < len(known) * USERS_PER_BLOCK // 4:
-        return split_into_blocks(rows)
+        known = ()
     blocks: list[Block] = []
     start = 0
-    for block, following in zip_longest(known, known[1:]):
+    for number, block in enumerate(known, start=1):
         end = start + len(block.rows)
         # Tuples compare their elements by identity first, so that comparing unchanged rows is cheap.
         if rows[start:end] == block.rows:
             blocks.append(block)
         else:
-            border = len(rows) if following is None else _place(rows, following.rows[0], start)
-            blocks += _fresh(rows[start:border])
-            end = border
+            end = len(rows)
+            if number < len(known):
+                end = bisect_left(rows, known[number].rows[0].order, lo=start, key=attrgetter("order"))
+            blocks += _new_blocks(rows[start:end])
         start = end
-    return (*blocks, *_fresh(rows[start:]))
+    return (*blocks, *_new_blocks(rows[start:]))
 
 
-def _place(rows: tuple[UserRow, ...], row: UserRow, start: int) -> int:
-    return bisect_left(rows, row.order, lo=start, key=_order)
-
-
-def _fresh(rows: tuple[UserRow, ...]) -> Iterator[Block]:
+def _new_blocks(rows: tuple[UserRow, ...]) -> Iterator[Block]:
     """Yield new blocks: one with all rows, or blocks of USERS_PER_BLOCK if there are more than twice as many rows."""
     size = USERS_PER_BLOCK if len(rows) > USERS_PER_BLOCK * 2 else max(1, len(rows))
     for start in range(0, len(rows), size):
         yield Block(rows[start : start + size])
 
 
-def label_prefixes(rows: Iterable[UserRow], pool_id: str) -> LabelPrefixes:
-    """Return the label prefixes shared by all series of each user and each device."""
-    pool = f'user_pool_id="{escaped(pool_id)}"'
-    users = tuple((f'{pool},user="{escaped(row.label)}"', row) for row in rows)
-    devices = tuple(
-        (f'{head},device_key="{escaped(device.key)}"', device) for head, row in users for device in row.devices
-    )
-    return LabelPrefixes(users, devices)
+def fair_shares(demands: Mapping[str, int], limit: int) -> dict[str, int]:
+    """Return max-min fair shares: demands below an equal share are met in full, the others split the rest.
+
+    The result does not depend on the order of the demands.
+    """
+    shares: dict[str, int] = {}
+    remaining = limit
+    for position, name in enumerate(sorted(demands, key=lambda name: (demands[name], name))):
+        shares[name] = min(demands[name], remaining // (len(demands) - position))
+        remaining -= shares[name]
+    return shares
 
 
-def lines(metric: DetailMetric[T], things: Sequence[tuple[str, T]], settings: PoolSettings) -> Text | None:
-    """Return the lines of one metric for users or devices, given with their label prefixes; None without series."""
-    series = [
-        (f"{metric.spec.name}{{{head}{_further_labels(metric, thing, settings)}}} ", value)
-        for head, thing in things
-        if (value := metric.value(thing)) is not None
-    ]
-    if not series:
-        return None
-    if metric.reading is ValueFormat.AGE:
-        return ages(series)
-    shown = seconds if metric.reading is ValueFormat.MOMENT else str
-    return Lines("".join([f"{head}{shown(value)}\n" for head, value in series]).encode())
+def take_within(blocks: Sequence[Block], share: int) -> tuple[list[Block], int]:
+    """Return the counted blocks that fit within the share, and their number of series.
 
-
-def _further_labels(metric: DetailMetric[T], thing: T, settings: PoolSettings) -> str:
-    if metric.further_labels is None:
-        return ""
-    return "".join(
-        [f',{label}="{escaped(value)}"' for label, value in metric.further_labels(thing, settings.device_attributes)]
-    )
+    The last block is cut after the last user whose series all fit.
+    """
+    taken: list[Block] = []
+    total = 0
+    for block in blocks:
+        costs = block.costs or ()
+        cost = sum(costs)
+        if total + cost > share:
+            fitting = list(takewhile(lambda subtotal: subtotal <= share, accumulate(costs, initial=total)))
+            if len(fitting) > 1:
+                taken.append(Block(block.rows[: len(fitting) - 1]))
+            return taken, fitting[-1]
+        total += cost
+        taken.append(block)
+    return taken, total

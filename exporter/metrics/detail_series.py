@@ -6,63 +6,37 @@ rendered once per publication, and only for the blocks of users that differ from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from operator import add
 from threading import Lock
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from exporter.collect.snapshot import PoolData, PoolView, UserRow
 from exporter.config.settings import Detail, PoolSettings
-from exporter.metrics.detail_block import Block, label_prefixes, lines, split_into_blocks
-from exporter.metrics.detail_specs import DEVICE_METRICS, USER_METRICS, shows
-from exporter.metrics.detail_text import Family, Lines, Text
-from exporter.metrics.failure_isolation import FailureIsolator
-from exporter.metrics.series_limit import fair_shares, users_within
-from exporter.metrics.spec import DetailMetric
-from exporter.model import Device
+from exporter.metrics.detail_block import Block, fair_shares, split_into_blocks, take_within
+from exporter.metrics.detail_specs import DETAIL_METRICS, is_enabled
+from exporter.metrics.detail_text import DetailFamily, LabelPrefixes, Lines, Text, label_prefixes, render_lines
+from exporter.metrics.families import FailureIsolator
+from exporter.metrics.spec import DetailMetric, DocSection
 
 T = TypeVar("T")
-
-AnyMetric: TypeAlias = DetailMetric[UserRow] | DetailMetric[Device]
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Metrics of users and metrics of devices."""
-
-    user: tuple[DetailMetric[UserRow], ...] = USER_METRICS
-    device: tuple[DetailMetric[Device], ...] = DEVICE_METRICS
-
-    def of(self, settings: PoolSettings, broken: Collection[str] = ()) -> Metrics:
-        """Return the metrics that these pool settings enable, without the broken ones."""
-        return Metrics(
-            tuple(one for one in self.user if shows(settings, one.spec) and one.spec.name not in broken),
-            tuple(one for one in self.device if shows(settings, one.spec) and one.spec.name not in broken),
-        )
-
-    def __iter__(self) -> Iterator[AnyMetric]:
-        yield from self.user
-        yield from self.device
 
 
 @dataclass(slots=True, eq=False)
 class Publication:
-    """Published data of one pool, split into blocks."""
+    """Published data of one pool, split into blocks. Compared by identity."""
 
     settings: PoolSettings
     data: PoolData
     blocks: tuple[Block, ...]
 
-    def demand(self, metrics: Metrics) -> int:
-        """Return the number of series of all users of the pool, including those beyond the series limit."""
-        return sum(metric.series(self.data.detail_counts) for metric in metrics)
-
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Cache key of a `DetailPart`. Publications are compared by identity."""
+    """Cache key of a `DetailPart`."""
 
     limit: int
     pools: tuple[str, ...]
@@ -73,7 +47,7 @@ class CacheKey:
 class DetailPart:
     """User and device series of one scrape."""
 
-    families: tuple[Family, ...]
+    families: tuple[DetailFamily, ...]
     dropped: Mapping[str, int]
     """Number of series dropped by the series limit, by pool id, including pools with 0."""
 
@@ -81,13 +55,19 @@ class DetailPart:
 class DetailSeries:
     """Renderer of user and device series. Thread-safe."""
 
-    def __init__(self, guard: FailureIsolator, metrics: Metrics | None = None, *, compact: bool = False) -> None:
-        """`compact`: compress lines as soon as they are rendered, because most clients request gzip."""
-        self._guard = guard
-        self._compact = compact
-        self._metrics = metrics or Metrics()
+    def __init__(
+        self,
+        isolator: FailureIsolator,
+        metrics: Sequence[DetailMetric[Any]] = DETAIL_METRICS,
+        *,
+        precompress: bool = False,
+    ) -> None:
+        """`precompress`: compress lines as soon as they are rendered, because most clients request gzip."""
+        self._isolator = isolator
+        self._precompress = precompress
+        self._metrics = metrics
         self._publications: dict[str, Publication] = {}
-        self._kept: tuple[CacheKey, DetailPart] | None = None
+        self._cached: tuple[CacheKey, DetailPart] | None = None
         self._lock = Lock()
 
     def prepare(self, views: Sequence[PoolView], limit: int) -> DetailPart:
@@ -98,15 +78,16 @@ class DetailSeries:
                 for view in views
                 if view.data is not None and view.settings.detail is not Detail.POOL
             }
-            question = CacheKey(limit, tuple(view.settings.id for view in views), tuple(self._publications.values()))
-            if self._kept is None or self._kept[0] != question:
-                self._kept = None  # free the cached series, which may be large, before the next are rendered
-                self._kept = question, self._part(question)
-            return self._kept[1]
+            key = CacheKey(limit, tuple(view.settings.id for view in views), tuple(self._publications.values()))
+            if self._cached is None or self._cached[0] != key:
+                self._cached = None  # free the cached series, which may be large, before the next are rendered
+                self._cached = key, self._render(key)
+            return self._cached[1]
 
     def _publication(self, settings: PoolSettings, data: PoolData) -> Publication:
+        """Return the previous publication of the pool if it still applies, else one that reuses unchanged blocks."""
         previous = self._publications.get(settings.id)
-        if previous is None or not _shown_alike(previous.settings, settings):
+        if previous is None or not _same_rendering(previous.settings, settings):
             return Publication(settings, data, split_into_blocks(data.rows))
         if previous.data is data:
             return previous
@@ -115,67 +96,92 @@ class DetailSeries:
             return previous
         return Publication(settings, data, split_into_blocks(data.rows, previous.blocks))
 
-    def _count(self, publication: Publication) -> set[str]:
-        """Count the series of each user in blocks not counted yet; return the names of the metrics that raised."""
-        fresh = [block for block in publication.blocks if block.costs is None]
-        if not fresh:
-            return set()
-        costs = [[0] * len(block.rows) for block in fresh]
-        counted = self._run(_counting(self._metrics.of(publication.settings), fresh))
-        for counts in counted.values():
-            for cost, more in zip(costs, counts or (), strict=counts is not None):
-                cost[:] = map(add, cost, more)
-        for block, cost in zip(fresh, costs, strict=True):
-            block.costs = tuple(cost)
-        return _names_without(counted)
-
-    def _part(self, question: CacheKey) -> DetailPart:
-        broken: set[str] = set()
-        for publication in self._publications.values():
-            broken |= self._count(publication)
+    def _render(self, key: CacheKey) -> DetailPart:
+        failed: set[str] = set()
+        for publication in key.publications:
+            self._count_series(publication, failed)
         demands = {
-            name: publication.demand(self._metrics.of(publication.settings, broken))
-            for name, publication in self._publications.items()
+            publication.settings.id: sum(
+                metric.series_count(publication.data.detail_counts)
+                for metric in self._enabled(publication.settings, failed)
+            )
+            for publication in key.publications
         }
-        shares = fair_shares(demands, question.limit)
-        shown: list[Block] = []
-        dropped = dict.fromkeys(question.pools, 0)
-        for name, publication in self._publications.items():
-            blocks, kept = _within(publication.blocks, shares[name])
-            dropped[name] = demands[name] - kept
-            broken |= self._write(publication.settings, blocks, broken)
-            shown += blocks
-        if broken:
+        shares = fair_shares(demands, key.limit)
+        dropped = dict.fromkeys(key.pools, 0)
+        blocks: list[Block] = []
+        for publication in key.publications:
+            pool_id = publication.settings.id
+            taken, series = take_within(publication.blocks, shares[pool_id])
+            dropped[pool_id] = demands[pool_id] - series
+            self._render_blocks(taken, publication.settings, failed)
+            blocks += taken
+        if failed:
             # The next scrape starts from scratch and computes the failed metrics again.
             self._publications = {}
-        families = ((metric.spec, _texts(metric.spec.name, shown)) for metric in self._metrics)
-        return DetailPart(
-            tuple(Family(spec, texts) for spec, texts in families if texts and spec.name not in broken), dropped
-        )
+        families: list[DetailFamily] = []
+        for spec in (metric.spec for metric in self._metrics if metric.spec.name not in failed):
+            texts = [text for block in blocks if block.texts and (text := block.texts.get(spec.name)) is not None]
+            if texts:
+                families.append(DetailFamily(spec, texts))
+        return DetailPart(tuple(families), dropped)
 
-    def _write(self, settings: PoolSettings, blocks: Sequence[Block], broken: set[str]) -> set[str]:
-        """Render the lines of blocks not rendered yet; return the names of the metrics that raised."""
-        fresh = [block for block in blocks if block.texts is None]
-        if not fresh:
-            return set()
-        written = self._run(_writing(self._metrics.of(settings, broken), settings, fresh, compact=self._compact))
-        for place, block in enumerate(fresh):
-            block.texts = {
-                name: text
-                for name, texts in written.items()
-                if texts is not None and (text := texts[place]) is not None
-            }
-        return _names_without(written)
+    def _count_series(self, publication: Publication, failed: set[str]) -> None:
+        """Count the series of each user in blocks not counted yet; add the names of metrics that raised to `failed`."""
+        blocks = [block for block in publication.blocks if block.costs is None]
+        if not blocks:
+            return
+        rows = [row for block in blocks for row in block.rows]
+        costs = [0] * len(rows)
+        for metric in self._enabled(publication.settings):
+            counts = self._run(metric, partial(_series_per_user, metric, rows), failed)
+            if counts is not None:
+                costs = list(map(add, costs, counts))
+        remaining = iter(costs)
+        for block in blocks:
+            block.costs = tuple(islice(remaining, len(block.rows)))
 
-    def _run(self, jobs: Mapping[str, Callable[[], list[T]]]) -> dict[str, list[T] | None]:
-        return {name: self._guard.run(name, job) for name, job in jobs.items()}
+    def _render_blocks(self, blocks: Sequence[Block], settings: PoolSettings, failed: set[str]) -> None:
+        """Render the lines of blocks not rendered yet; add the names of metrics that raised to `failed`."""
+        blocks = [block for block in blocks if block.texts is None]
+        if not blocks:
+            return
+        prefixes = [label_prefixes(block.rows, settings.id) for block in blocks]
+        rendered: list[dict[str, Text]] = [{} for _ in blocks]
+        for metric in self._enabled(settings, failed):
+            texts = self._run(metric, partial(self._render_metric, metric, prefixes, settings), failed)
+            for block_texts, text in zip(rendered, texts or (), strict=texts is not None):
+                if text is not None:
+                    block_texts[metric.spec.name] = text
+        for block, block_texts in zip(blocks, rendered, strict=True):
+            block.texts = block_texts
+
+    def _render_metric(
+        self, metric: DetailMetric[Any], prefixes: Sequence[LabelPrefixes], settings: PoolSettings
+    ) -> list[Text | None]:
+        """Return the lines of one metric for each block, given the label prefixes of each block."""
+        is_user_metric = metric.spec.section is DocSection.USER
+        texts: list[Text | None] = []
+        for block in prefixes:
+            text = render_lines(metric, block.users if is_user_metric else block.devices, settings)
+            if self._precompress and isinstance(text, Lines):
+                text.compressed()
+            texts.append(text)
+        return texts
+
+    def _enabled(self, settings: PoolSettings, failed: Collection[str] = ()) -> list[DetailMetric[Any]]:
+        return [
+            metric for metric in self._metrics if is_enabled(metric.spec, settings) and metric.spec.name not in failed
+        ]
+
+    def _run(self, metric: DetailMetric[Any], compute: Callable[[], T], failed: set[str]) -> T | None:
+        result = self._isolator.run(metric.spec.name, compute)
+        if result is None:
+            failed.add(metric.spec.name)
+        return result
 
 
-def _names_without(results: Mapping[str, list[T] | None]) -> set[str]:
-    return {name for name, result in results.items() if result is None}
-
-
-def _shown_alike(one: PoolSettings, other: PoolSettings) -> bool:
+def _same_rendering(one: PoolSettings, other: PoolSettings) -> bool:
     """Return True if two settings of a pool render the same text for the same users."""
     return (one.detail, one.device_age_series, one.device_attributes) == (
         other.detail,
@@ -184,66 +190,7 @@ def _shown_alike(one: PoolSettings, other: PoolSettings) -> bool:
     )
 
 
-def _counting(metrics: Metrics, blocks: Sequence[Block]) -> dict[str, Callable[[], list[list[int]]]]:
-    """Return, by metric name, a function that counts the series of each user in each block."""
-    return {
-        **{metric.spec.name: partial(_user_counts, metric, blocks) for metric in metrics.user},
-        **{metric.spec.name: partial(_device_counts, metric, blocks) for metric in metrics.device},
-    }
-
-
-def _user_counts(metric: DetailMetric[UserRow], blocks: Sequence[Block]) -> list[list[int]]:
-    return [[int(metric.value(row) is not None) for row in block.rows] for block in blocks]
-
-
-def _device_counts(metric: DetailMetric[Device], blocks: Sequence[Block]) -> list[list[int]]:
-    return [[sum(metric.value(device) is not None for device in row.devices) for row in block.rows] for block in blocks]
-
-
-def _writing(
-    metrics: Metrics, settings: PoolSettings, blocks: Sequence[Block], *, compact: bool
-) -> dict[str, Callable[[], list[Text | None]]]:
-    """Return, by metric name, a function that renders the lines of each block."""
-    heads = [label_prefixes(block.rows, settings.id) for block in blocks]
-    users, devices = [head.users for head in heads], [head.devices for head in heads]
-    write = partial(_all_lines, settings=settings, compact=compact)
-    return {
-        **{metric.spec.name: partial(write, metric, users) for metric in metrics.user},
-        **{metric.spec.name: partial(write, metric, devices) for metric in metrics.device},
-    }
-
-
-def _all_lines(
-    metric: DetailMetric[T], blocks: Sequence[Sequence[tuple[str, T]]], *, settings: PoolSettings, compact: bool
-) -> list[Text | None]:
-    return [_made(lines(metric, things, settings), compact=compact) for things in blocks]
-
-
-def _made(text: Text | None, *, compact: bool) -> Text | None:
-    if compact and isinstance(text, Lines):
-        text.packed()
-    return text
-
-
-def _within(blocks: Sequence[Block], share: int) -> tuple[list[Block], int]:
-    """Return the blocks that fit within the share, and their number of series.
-
-    The last block is cut after the last user whose series all fit.
-    """
-    shown: list[Block] = []
-    kept = 0
-    for block in blocks:
-        costs = block.costs or ()
-        series = sum(costs)
-        if kept + series > share:
-            fitting = users_within(costs, share - kept)
-            kept += sum(costs[:fitting])
-            return ([*shown, Block(block.rows[:fitting])] if fitting else shown), kept
-        kept += series
-        shown.append(block)
-    return shown, kept
-
-
-def _texts(name: str, blocks: Iterable[Block]) -> list[Text]:
-    """Return the lines of one metric from all blocks that have any."""
-    return [text for block in blocks if block.texts and (text := block.texts.get(name)) is not None]
+def _series_per_user(metric: DetailMetric[Any], rows: Sequence[UserRow]) -> list[int]:
+    if metric.spec.section is DocSection.USER:
+        return [int(metric.value(row) is not None) for row in rows]
+    return [sum(metric.value(device) is not None for device in row.devices) for row in rows]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric
@@ -15,19 +15,26 @@ from prometheus_client.metrics_core import Metric
 from exporter.clock import Clock
 from exporter.collect.snapshot import PoolView
 from exporter.metrics.catalogue import sample_names
-from exporter.metrics.collector import Family, dropped_family, pool_families, rate_limit_families, rule_families
-from exporter.metrics.compression import IN_PIECES, DeflateChunk, compress, deflate, gzip_member
-from exporter.metrics.detail_series import DetailPart, DetailSeries, Metrics
-from exporter.metrics.detail_text import Family as DetailFamily
-from exporter.metrics.failure_isolation import FailureIsolator
-from exporter.metrics.family_text import family_text
-from exporter.metrics.negotiation import Format, accepts_gzip, text_format
+from exporter.metrics.compression import SUPPORTS_CHUNKS, DeflateChunk, compress, deflate, gzip_member
+from exporter.metrics.detail_series import DetailPart, DetailSeries
+from exporter.metrics.detail_specs import DETAIL_METRICS
+from exporter.metrics.detail_text import DetailFamily
+from exporter.metrics.families import (
+    FailureIsolator,
+    LazyFamily,
+    dropped_family,
+    pool_families,
+    rate_limit_families,
+    rule_families,
+)
+from exporter.metrics.negotiation import TextFormat, accepts_gzip, negotiate_format
 from exporter.metrics.pool_specs import POOL_METRICS
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.self_specs import SERIES_DROPPED
-from exporter.metrics.single_flight import SingleFlight
-from exporter.metrics.spec import PoolMetric, RateLimitView, RuleView
+from exporter.metrics.spec import DetailMetric, PoolMetric, RateLimitView, RuleView
+from exporter.metrics.text import family_text
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 _EOF = b"# EOF\n"
@@ -45,119 +52,155 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class _Coding(Generic[T]):
+class _Encoding(Generic[T]):
     """Functions that encode the parts of a page and join them."""
 
     text: Callable[[bytes], T]
     family: Callable[[DetailFamily, int], list[T]]
-    page: Callable[[list[T]], bytes]
+    join: Callable[[list[T]], bytes]
 
 
-_PLAIN: _Coding[bytes] = _Coding(bytes, DetailFamily.plain, b"".join)
-_IN_PIECES: _Coding[DeflateChunk] = _Coding(deflate, DetailFamily.packed, gzip_member)
+_PLAIN: _Encoding[bytes] = _Encoding(bytes, DetailFamily.plain, b"".join)
+_CHUNKED: _Encoding[DeflateChunk] = _Encoding(deflate, DetailFamily.compressed, gzip_member)
 
 
 class Exposition:
     """Renderer of `/metrics`. Thread-safe; concurrent requests for the same page share one rendering.
 
-    `views` is called once per rendering. `series_limit`, `budgets` and `rules` return the current values.
+    `views` is called once per rendering. `series_limit`, `rate_limits` and `rules` return the current values.
     """
 
     def __init__(  # noqa: PLR0913 - each current value has its own source
         self,
         views: Callable[[], Sequence[PoolView]],
-        own: SelfMetrics,
+        self_metrics: SelfMetrics,
         clock: Clock,
         *,
         series_limit: Callable[[], int],
-        budgets: Callable[[], Sequence[RateLimitView]],
+        rate_limits: Callable[[], Sequence[RateLimitView]],
         rules: Callable[[], Sequence[RuleView]] = tuple,
         generation: Callable[[], int] = int,
         pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
-        detail_metrics: Metrics | None = None,
-        in_pieces: bool = IN_PIECES,
+        detail_metrics: Sequence[DetailMetric[Any]] = DETAIL_METRICS,
+        chunked: bool = SUPPORTS_CHUNKS,
     ) -> None:
-        """`in_pieces`: compress only new parts of a page; if False, compress each page as a whole.
+        """`chunked`: compress only new parts of a page; if False, compress each page as a whole.
 
         `generation` returns a different number after each change of the active pools or limits. Requests before and
         after a change do not share a page.
         """
         self._views = views
-        self._own = own
+        self._self_metrics = self_metrics
         self._clock = clock
         self._series_limit = series_limit
-        self._rate_limiters = budgets
+        self._rate_limits = rate_limits
         self._rules = rules
-        self._edition = generation
+        self._generation = generation
         self._pool_metrics = pool_metrics
-        self._guard = FailureIsolator(own.metric_failed)
-        self._details = DetailSeries(self._guard, detail_metrics, compact=in_pieces)
+        self._isolator = FailureIsolator(self_metrics.metric_failed)
+        self._details = DetailSeries(self._isolator, detail_metrics, precompress=chunked)
         # A separate registry, because the exporter does not use the global registry of prometheus_client.
-        nowhere = CollectorRegistry()
-        self._process = (
-            ("process", ProcessCollector(registry=nowhere)),
-            ("python_info", PlatformCollector(registry=nowhere)),
+        unused = CollectorRegistry()
+        self._process_collectors = (
+            ("process", ProcessCollector(registry=unused)),
+            ("python_info", PlatformCollector(registry=unused)),
         )
-        self._in_pieces = in_pieces
-        self._flights = SingleFlight[tuple[int, Format, _Names, bool], bytes]()
-        self._rendering = Lock()
+        self._chunked = chunked
+        self._renderings = SingleFlight[tuple[int, TextFormat, _Names, bool], bytes]()
+        self._render_lock = Lock()
 
     def page(self, *, accept: str | None, accept_encoding: str | None, names: Sequence[str] = ()) -> Page:
         """Return the page for these request headers, restricted to `names` (from `?name[]=`) if given."""
         started = self._clock.monotonic()
-        style = text_format(accept)
+        text_format = negotiate_format(accept)
         gzipped = accepts_gzip(accept_encoding)
-        asked = (style, sample_names(names) if names else None, gzipped)
-        body = self._flights.run((self._edition(), *asked), partial(self._body, *asked))
-        self._own.scraped(self._clock.monotonic() - started)
-        return Page(body, style.value, gzipped)
+        variant = (text_format, sample_names(names) if names else None, gzipped)
+        body = self._renderings.run((self._generation(), *variant), partial(self._body, *variant))
+        self._self_metrics.scrape_finished(self._clock.monotonic() - started)
+        return Page(body, text_format.value, gzipped)
 
-    def _body(self, style: Format, names: _Names, gzipped: bool) -> bytes:  # noqa: FBT001 - the arguments are the parts of a cache key
+    def _body(self, text_format: TextFormat, names: _Names, gzipped: bool) -> bytes:  # noqa: FBT001 - the arguments are the parts of a cache key
         # One rendering at a time: concurrent ones finish no sooner, and each needs memory for its page twice.
-        with self._rendering:
-            if gzipped and self._in_pieces:
-                return self._render(_IN_PIECES, style, names)
-            page = self._render(_PLAIN, style, names)
+        with self._render_lock:
+            if gzipped and self._chunked:
+                return self._render(_CHUNKED, text_format, names)
+            page = self._render(_PLAIN, text_format, names)
             return compress(page) if gzipped else page
 
-    def _render(self, coding: _Coding[T], style: Format, names: _Names) -> bytes:
+    def _render(self, encoding: _Encoding[T], text_format: TextFormat, names: _Names) -> bytes:
         views = self._views()
         now_ms = int(self._clock.wall() * 1000)
-        pools = self._families(pool_families(views, now_ms, self._pool_metrics), style, names)
+        pools = self._texts(pool_families(views, now_ms, self._pool_metrics), text_format, names)
         prepare = partial(self._details.prepare, views, self._series_limit())
-        details = self._guard.run(SERIES_DROPPED.name, prepare) or DetailPart((), {})
-        families = [family for family in details.families if names is None or family.spec.name in names]
-        detail_parts = [
-            self._guard.run(family.spec.name, partial(coding.family, family, now_ms)) or [] for family in families
-        ]
-        live = (dropped_family(details.dropped), *rate_limit_families(self._rate_limiters), *rule_families(self._rules))
-        live_texts = self._families(live, style, names)
+        details = self._isolator.run(SERIES_DROPPED.name, prepare) or DetailPart((), {})
+        detail_parts: list[T] = []
+        for family in details.families:
+            if names is None or family.spec.name in names:
+                render = partial(encoding.family, family, now_ms)
+                detail_parts += self._isolator.run(family.spec.name, render) or []
+        state = self._texts(
+            (dropped_family(details.dropped), *rate_limit_families(self._rate_limits), *rule_families(self._rules)),
+            text_format,
+            names,
+        )
         # Rendered last, so that a metric that failed is already counted on the page from which it is missing.
-        own_texts = self._families(self._own_families(), style, names)
-        beginning = coding.text(b"".join([*pools, *live_texts, *own_texts]))
-        end = coding.text(_EOF if style.is_openmetrics else b"")
-        return coding.page([beginning, *chain.from_iterable(detail_parts), end])
+        self_metrics = self._texts(self._self_families(), text_format, names)
+        beginning = encoding.text(b"".join([*pools, *state, *self_metrics]))
+        end = encoding.text(_EOF if text_format.is_openmetrics else b"")
+        return encoding.join([beginning, *detail_parts, end])
 
-    def _families(self, families: Iterable[Family], style: Format, names: _Names) -> list[bytes]:
-        texts = (self._guard.run(name, partial(_live_text, compute, style, names)) for name, compute in families)
-        return [text for text in texts if text]
+    def _texts(self, families: Iterable[LazyFamily], text_format: TextFormat, names: _Names) -> list[bytes]:
+        texts: list[bytes] = []
+        for name, compute in families:
+            render = partial(_family_text, compute, names, openmetrics=text_format.is_openmetrics)
+            texts.append(self._isolator.run(name, render) or b"")
+        return texts
 
-    def _own_families(self) -> Iterator[Family]:
-        for name, collector in self._own.collectors:
-            yield name, partial(_only, collector.collect)
-        for name, process in self._process:
-            for family in self._guard.run(name, lambda process=process: tuple(process.collect())) or ():  # type: ignore[misc] # mypy cannot infer a lambda with a default
-                yield family.name, partial(_same, family)
+    def _self_families(self) -> Iterator[LazyFamily]:
+        for name, collector in self._self_metrics.collectors:
+            yield name, partial(_single, collector.collect)
+        for name, process in self._process_collectors:
+            for family in self._isolator.run(name, process.collect) or ():
+                yield family.name, partial(_identity, family)
 
 
-def _live_text(compute: Callable[[], Metric], style: Format, names: _Names) -> bytes:
-    return family_text(compute(), names, openmetrics=style.is_openmetrics)
+def _family_text(compute: Callable[[], Metric], names: _Names, *, openmetrics: bool) -> bytes:
+    return family_text(compute(), names, openmetrics=openmetrics)
 
 
-def _only(collect: Callable[[], Iterable[Metric]]) -> Metric:
+def _single(collect: Callable[[], Iterable[Metric]]) -> Metric:
     (family,) = collect()
     return family
 
 
-def _same(family: Metric) -> Metric:
+def _identity(family: Metric) -> Metric:
     return family
+
+
+class SingleFlight(Generic[K, T]):
+    """Concurrent calls with the same key share one computation. Results are not cached."""
+
+    def __init__(self) -> None:
+        self._in_flight: dict[K, Future[T]] = {}
+        self._lock = Lock()
+
+    def run(self, key: K, compute: Callable[[], T]) -> T:
+        """Return the result for the key, computed by this caller or by a concurrent one.
+
+        An exception of `compute` is raised in every caller that waits for the result.
+        """
+        with self._lock:
+            shared = self._in_flight.get(key)
+            if shared is None:
+                own = self._in_flight[key] = Future[T]()
+        if shared is not None:
+            return shared.result()
+        try:
+            own.set_result(compute())
+        except BaseException as error:
+            own.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                del self._in_flight[key]
+        return own.result()

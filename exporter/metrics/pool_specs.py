@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 
 from prometheus_client.utils import floatToGoString
 
-from exporter.collect.snapshot import PoolData, PoolView
+from exporter.collect.snapshot import PoolView
 from exporter.metrics.spec import DocSection, MetricType, PoolMetric, Sample, ShardAggregation, Spec
 from exporter.model import DateSource, PoolState, RememberedStatus
 
@@ -20,29 +21,27 @@ AGE_BOUNDS = (HOUR, DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * 
 DEVICES_PER_USER_BOUNDS = (0, 1, 2, 3, 5, 10, 20, 50)
 
 
+def _gauge(read: Callable[[PoolView], float | None]) -> Callable[[PoolView, int], Iterable[Sample]]:
+    """Return the samples function of a gauge without further labels. There is no sample if `read` returns None."""
+
+    def samples(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+        value = read(view)
+        return () if value is None else (Sample(value),)
+
+    return samples
+
+
 def _info(view: PoolView, _now_ms: int) -> Iterator[Sample]:
-    seen = view.description
-    if seen is not None:
-        bypass = "true" if seen.mfa_bypass else "false"
-        account = seen.account_id or "unknown"
-        yield Sample(1, (seen.name, account, seen.region, seen.tracking.value, seen.mfa.value, bypass))
-
-
-def _up(view: PoolView, _now_ms: int) -> Iterator[Sample]:
-    yield Sample(view.up)
+    pool = view.description
+    if pool is not None:
+        bypass = "true" if pool.mfa_bypass else "false"
+        account = pool.account_id or "unknown"
+        yield Sample(1, (pool.name, account, pool.region, pool.tracking.value, pool.mfa.value, bypass))
 
 
 def _state(view: PoolView, _now_ms: int) -> Iterator[Sample]:
     for state in PoolState:
         yield Sample(view.state is state, (state.value,))
-
-
-def _estimated_users(view: PoolView, _now_ms: int) -> Iterable[Sample]:
-    return _optional(None if view.description is None else view.description.estimated_users)
-
-
-def _users(view: PoolView, _now_ms: int) -> Iterable[Sample]:
-    return _optional(None if view.data is None else view.data.users)
 
 
 def _devices(view: PoolView, _now_ms: int) -> Iterator[Sample]:
@@ -60,9 +59,9 @@ def _date_sources(view: PoolView, _now_ms: int) -> Iterator[Sample]:
 def _stale(view: PoolView, now_ms: int) -> Iterator[Sample]:
     if view.data is not None:
         for threshold in view.settings.stale_after:
-            moment = now_ms - threshold.seconds * 1000
+            cutoff_ms = now_ms - threshold.seconds * 1000
             for status in RememberedStatus:
-                yield Sample(view.data.activity[status].count_before(moment), (threshold.label, status.value))
+                yield Sample(view.data.activity[status].count_before(cutoff_ms), (threshold.label, status.value))
 
 
 def _ages(view: PoolView, now_ms: int) -> Iterable[Sample]:
@@ -71,91 +70,60 @@ def _ages(view: PoolView, now_ms: int) -> Iterable[Sample]:
     indexes = view.data.activity.values()
     total = sum(len(index) for index in indexes)
     # Bounds are inclusive and a timestamp in the future has age 0, so only strictly older devices are subtracted.
-    counts = [
-        (float(bound), total - sum(index.count_before(now_ms - bound * 1000) for index in indexes))
-        for bound in AGE_BOUNDS
-    ]
+    counts = {
+        bound: total - sum(index.count_before(now_ms - bound * 1000) for index in indexes) for bound in AGE_BOUNDS
+    }
     return _histogram(counts, total, sum(index.age_sum_ms(now_ms) for index in indexes) / 1000)
 
 
 def _devices_per_user(view: PoolView, _now_ms: int) -> Iterable[Sample]:
     if view.data is None:
         return ()
-    having = view.data.devices_per_user
-    counts = [
-        (float(bound), sum(users for devices, users in having.items() if devices <= bound))
+    users_by_devices = view.data.devices_per_user
+    counts = {
+        bound: sum(users for devices, users in users_by_devices.items() if devices <= bound)
         for bound in DEVICES_PER_USER_BOUNDS
-    ]
-    return _histogram(counts, sum(having.values()), sum(devices * users for devices, users in having.items()))
+    }
+    return _histogram(
+        counts, sum(users_by_devices.values()), sum(devices * users for devices, users in users_by_devices.items())
+    )
 
 
-def _histogram(counts: list[tuple[float, int]], total: int, added_up: float) -> Iterator[Sample]:
-    for bound, count in counts:
-        yield Sample(count, suffix="_bucket", le=_canonical(bound))
+def _histogram(counts: Mapping[int, int], total: int, sum_of_values: float) -> Iterator[Sample]:
+    """Yield the samples of a histogram, given the cumulative count of each inclusive upper bound."""
+    for bound, count in counts.items():
+        # prometheus_client's helper has no annotations.
+        yield Sample(count, suffix="_bucket", le=floatToGoString(bound))  # type: ignore[no-untyped-call]
     yield Sample(total, suffix="_bucket", le="+Inf")
     yield Sample(total, suffix="_gcount")
-    yield Sample(added_up, suffix="_gsum")
+    yield Sample(sum_of_values, suffix="_gsum")
 
 
-def _canonical(bound: float) -> str:
-    """Return a bound in the number format of Prometheus."""
-    return str(floatToGoString(bound))  # type: ignore[no-untyped-call] # the library's helper has no annotations
-
-
-def _oldest(view: PoolView, _now_ms: int) -> Iterable[Sample]:
-    return _moment(view.data, newest=False)
-
-
-def _newest(view: PoolView, _now_ms: int) -> Iterable[Sample]:
-    return _moment(view.data, newest=True)
-
-
-def _moment(data: PoolData | None, *, newest: bool) -> Iterable[Sample]:
-    if data is None:
-        return ()
-    moment = data.newest_ms if newest else data.oldest_ms
-    return _optional(None if moment is None else moment / 1000)
-
-
-def _refresh_interval(view: PoolView, _now_ms: int) -> Iterator[Sample]:
-    yield Sample(view.settings.refresh_interval)
-
-
-def _last_duration(view: PoolView, _now_ms: int) -> Iterable[Sample]:
-    return _optional(view.last_sweep_seconds)
-
-
-def _last_success(view: PoolView, _now_ms: int) -> Iterable[Sample]:
-    return _optional(view.last_success)
-
-
-def _oldest_observation(view: PoolView, _now_ms: int) -> Iterable[Sample]:
-    return _optional(view.oldest_observation)
-
-
-def _progress(view: PoolView, _now_ms: int) -> Iterable[Sample]:
+def _progress(view: PoolView) -> float | None:
     sweep = view.progress
     if sweep is None or sweep.users_expected is None:
-        return ()
-    return _optional(min(1.0, sweep.users_done / max(1, sweep.users_expected)))
+        return None
+    return min(1.0, sweep.users_done / max(1, sweep.users_expected))
 
 
-def _remaining(view: PoolView, _now_ms: int) -> Iterable[Sample]:
-    return _optional(None if view.progress is None else view.progress.remaining_seconds)
-
-
-def _optional(value: float | None) -> Iterable[Sample]:
-    return () if value is None else (Sample(value),)
+def _in_seconds(millis: int | None) -> float | None:
+    return None if millis is None else millis / 1000
 
 
 def _pool(
-    name: str, meaning: str, over_shards: ShardAggregation, *labels: str, kind: MetricType = MetricType.GAUGE
+    name: str,
+    description: str,
+    shard_aggregation: ShardAggregation,
+    *labels: str,
+    metric_type: MetricType = MetricType.GAUGE,
 ) -> Spec:
-    return Spec(f"cognito_user_pool_{name}", meaning, over_shards, DocSection.POOL, (POOL, *labels), kind)
+    return Spec(
+        f"cognito_user_pool_{name}", description, shard_aggregation, DocSection.POOL, (POOL, *labels), metric_type
+    )
 
 
-def _sweep(name: str, meaning: str, over_shards: ShardAggregation) -> Spec:
-    return Spec(f"cognito_exporter_{name}", meaning, over_shards, DocSection.SWEEP, (POOL,))
+def _sweep(name: str, description: str, shard_aggregation: ShardAggregation) -> Spec:
+    return Spec(f"cognito_exporter_{name}", description, shard_aggregation, DocSection.SWEEP, (POOL,))
 
 
 POOL_METRICS: tuple[PoolMetric, ...] = (
@@ -181,7 +149,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "0 if the pool is missing, denied or failing, or has not been contacted yet, else 1.",
             ShardAggregation.MIN,
         ),
-        _up,
+        _gauge(attrgetter("up")),
     ),
     PoolMetric(
         _pool(
@@ -195,11 +163,11 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     ),
     PoolMetric(
         _pool("estimated_users", "Number of users in the pool as estimated by Cognito.", ShardAggregation.MAX),
-        _estimated_users,
+        _gauge(lambda view: None if view.description is None else view.description.estimated_users),
     ),
     PoolMetric(
         _pool("users", "Number of users observed, limited to the configured user selection.", ShardAggregation.SUM),
-        _users,
+        _gauge(lambda view: None if view.data is None else view.data.users),
     ),
     PoolMetric(
         _pool(
@@ -239,7 +207,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "last authentication, computed at scrape time. cognito_user_pool_devices_by_date_source counts the devices "
             "by the date used. Apply histogram_quantile to the buckets without rate.",
             ShardAggregation.SUM,
-            kind=MetricType.GAUGE_HISTOGRAM,
+            metric_type=MetricType.GAUGE_HISTOGRAM,
         ),
         _ages,
     ),
@@ -248,7 +216,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "devices_per_user",
             "Number of devices per user, including users without devices.",
             ShardAggregation.SUM,
-            kind=MetricType.GAUGE_HISTOGRAM,
+            metric_type=MetricType.GAUGE_HISTOGRAM,
         ),
         _devices_per_user,
     ),
@@ -259,7 +227,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "authentication. Absent if no device has a date.",
             ShardAggregation.MIN,
         ),
-        _oldest,
+        _gauge(lambda view: None if view.data is None else _in_seconds(view.data.oldest_ms)),
     ),
     PoolMetric(
         _pool(
@@ -268,7 +236,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "last authentication. Absent if no device has a date.",
             ShardAggregation.MAX,
         ),
-        _newest,
+        _gauge(lambda view: None if view.data is None else _in_seconds(view.data.newest_ms)),
     ),
     PoolMetric(
         _sweep(
@@ -276,11 +244,11 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "Configured time in seconds from the start of one sweep of the pool to the start of the next.",
             ShardAggregation.MAX,
         ),
-        _refresh_interval,
+        _gauge(lambda view: view.settings.refresh_interval),
     ),
     PoolMetric(
         _sweep("last_sweep_duration_seconds", "Duration of the last finished sweep in seconds.", ShardAggregation.MAX),
-        _last_duration,
+        _gauge(attrgetter("last_sweep_seconds")),
     ),
     PoolMetric(
         _sweep(
@@ -289,7 +257,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "the first such sweep.",
             ShardAggregation.MIN,
         ),
-        _last_success,
+        _gauge(attrgetter("last_success")),
     ),
     PoolMetric(
         _sweep(
@@ -297,7 +265,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "Unix time at which the least recently read user of the pool was read. Absent if no user data is exposed.",
             ShardAggregation.MIN,
         ),
-        _oldest_observation,
+        _gauge(attrgetter("oldest_observation")),
     ),
     PoolMetric(
         _sweep(
@@ -306,7 +274,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "no sweep is in progress or no number is known.",
             ShardAggregation.MIN,
         ),
-        _progress,
+        _gauge(_progress),
     ),
     PoolMetric(
         _sweep(
@@ -315,6 +283,6 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
             "is no estimate.",
             ShardAggregation.MAX,
         ),
-        _remaining,
+        _gauge(lambda view: None if view.progress is None else view.progress.remaining_seconds),
     ),
 )

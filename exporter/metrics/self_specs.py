@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from operator import attrgetter
 
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import (
     DocSection,
     MetricType,
     RateLimitMetric,
-    RateLimitView,
     RuleMetric,
-    RuleView,
     SelfMetric,
     ShardAggregation,
     Spec,
 )
 
 ACCOUNT, REGION = "aws_account_id", "aws_region"
-TARGET = (ACCOUNT, REGION)
+TARGET_LABELS = (ACCOUNT, REGION)
 RULE = "rule"
-PLACE = (RULE, REGION)
+RULE_LABELS = (RULE, REGION)
 
-CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+REQUEST_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SCRAPE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
-CODES = (200, 400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 503)
+STATUS_CODES = (200, 400, 401, 403, 404, 405, 413, 429, 431, 500, 501, 503)
 """Status codes of the web server's responses."""
 
 
@@ -55,26 +54,30 @@ class Component(StrEnum):
 
 def _spec(
     name: str,
-    meaning: str,
-    over_shards: ShardAggregation,
-    group: DocSection,
+    description: str,
+    shard_aggregation: ShardAggregation,
+    section: DocSection,
     labels: tuple[str, ...] = (),
     *,
-    kind: MetricType = MetricType.GAUGE,
+    metric_type: MetricType = MetricType.GAUGE,
 ) -> Spec:
-    return Spec(f"cognito_exporter_{name}", meaning, over_shards, group, labels, kind)
+    return Spec(f"cognito_exporter_{name}", description, shard_aggregation, section, labels, metric_type)
 
 
-def _gauge(name: str, meaning: str, over_shards: ShardAggregation, *labels: str) -> SelfMetric:
-    return SelfMetric(_spec(name, meaning, over_shards, DocSection.SELF, labels))
+def _gauge(name: str, description: str, shard_aggregation: ShardAggregation, *labels: str) -> SelfMetric:
+    return SelfMetric(_spec(name, description, shard_aggregation, DocSection.SELF, labels))
 
 
-def _counter(name: str, meaning: str, group: DocSection, *labels: str) -> SelfMetric:
-    return SelfMetric(_spec(name, meaning, ShardAggregation.SUM, group, labels, kind=MetricType.COUNTER))
+def _counter(name: str, description: str, section: DocSection, *labels: str) -> SelfMetric:
+    return SelfMetric(_spec(name, description, ShardAggregation.SUM, section, labels, metric_type=MetricType.COUNTER))
 
 
-def _histogram(name: str, meaning: str, group: DocSection, buckets: tuple[float, ...], *labels: str) -> SelfMetric:
-    return SelfMetric(_spec(name, meaning, ShardAggregation.SUM, group, labels, kind=MetricType.HISTOGRAM), buckets)
+def _histogram(
+    name: str, description: str, section: DocSection, buckets: tuple[float, ...], *labels: str
+) -> SelfMetric:
+    return SelfMetric(
+        _spec(name, description, ShardAggregation.SUM, section, labels, metric_type=MetricType.HISTOGRAM), buckets
+    )
 
 
 SWEEPS = _counter("sweeps_total", "Total number of finished sweeps, successful or not.", DocSection.SWEEP, POOL)
@@ -123,7 +126,7 @@ DISCOVERY_FAILURES = _counter(
     "Total number of discovery runs that could not list or describe every pool, by reason. Previously discovered pools "
     "are kept.",
     DocSection.DISCOVERY,
-    *PLACE,
+    *RULE_LABELS,
     "reason",
 )
 
@@ -131,14 +134,14 @@ AWS_REQUESTS = _counter(
     "aws_requests_total",
     "Total number of requests sent to AWS, including retries.",
     DocSection.AWS,
-    *TARGET,
+    *TARGET_LABELS,
     "operation",
 )
 AWS_REQUEST_FAILURES = _counter(
     "aws_request_failures_total",
     "Total number of failed requests to AWS, by reason, including requests that failed before they were sent.",
     DocSection.AWS,
-    *TARGET,
+    *TARGET_LABELS,
     "operation",
     "reason",
 )
@@ -146,15 +149,15 @@ AWS_REQUEST_DURATION = _histogram(
     "aws_request_duration_seconds",
     "Duration of requests to AWS in seconds, including failed requests, without the wait for the rate limiter.",
     DocSection.AWS,
-    CALL_BUCKETS,
-    *TARGET,
+    REQUEST_BUCKETS,
+    *TARGET_LABELS,
     "operation",
 )
 RATE_LIMIT_WAIT = _counter(
     "rate_limit_wait_seconds_total",
     "Total time in seconds that requests waited for the rate limiter, summed over concurrent requests.",
     DocSection.AWS,
-    *TARGET,
+    *TARGET_LABELS,
     "category",
 )
 
@@ -253,22 +256,6 @@ SERIES_DROPPED = _spec(
 )
 
 
-def _configured(budget: RateLimitView) -> float:
-    return budget.configured
-
-
-def _current(budget: RateLimitView) -> float:
-    return budget.current
-
-
-def _quota(budget: RateLimitView) -> float | None:
-    return budget.quota
-
-
-def _provisioned(budget: RateLimitView) -> float:
-    return float(budget.provisioned)
-
-
 RATE_LIMIT_METRICS: tuple[RateLimitMetric, ...] = (
     RateLimitMetric(
         _spec(
@@ -276,9 +263,9 @@ RATE_LIMIT_METRICS: tuple[RateLimitMetric, ...] = (
             "Maximum number of requests per second of this process, by AWS quota category.",
             ShardAggregation.SUM,
             DocSection.AWS,
-            (*TARGET, "category"),
+            (*TARGET_LABELS, "category"),
         ),
-        _configured,
+        attrgetter("configured"),
     ),
     RateLimitMetric(
         _spec(
@@ -287,9 +274,9 @@ RATE_LIMIT_METRICS: tuple[RateLimitMetric, ...] = (
             "while AWS throttles, then restored gradually.",
             ShardAggregation.SUM,
             DocSection.AWS,
-            (*TARGET, "category"),
+            (*TARGET_LABELS, "category"),
         ),
-        _current,
+        attrgetter("current"),
     ),
     RateLimitMetric(
         _spec(
@@ -298,9 +285,9 @@ RATE_LIMIT_METRICS: tuple[RateLimitMetric, ...] = (
             "quota category.",
             ShardAggregation.MAX,
             DocSection.AWS,
-            (*TARGET, "category"),
+            (*TARGET_LABELS, "category"),
         ),
-        _quota,
+        attrgetter("quota"),
     ),
     RateLimitMetric(
         _spec(
@@ -309,23 +296,11 @@ RATE_LIMIT_METRICS: tuple[RateLimitMetric, ...] = (
             "documents. GetProvisionedLimit is called only if the rate is configured as a share of the quota.",
             ShardAggregation.MAX,
             DocSection.AWS,
-            (*TARGET, "category"),
+            (*TARGET_LABELS, "category"),
         ),
-        _provisioned,
+        attrgetter("provisioned"),
     ),
 )
-
-
-def _up(rule: RuleView) -> float:
-    return float(rule.up)
-
-
-def _pools(rule: RuleView) -> float:
-    return rule.pools
-
-
-def _last_success(rule: RuleView) -> float | None:
-    return rule.last_success
 
 
 RULE_METRICS: tuple[RuleMetric, ...] = (
@@ -336,9 +311,9 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
             "label rule is the index of the rule in the configuration, counted from 0.",
             ShardAggregation.MIN,
             DocSection.DISCOVERY,
-            PLACE,
+            RULE_LABELS,
         ),
-        _up,
+        attrgetter("up"),
     ),
     RuleMetric(
         _spec(
@@ -347,9 +322,9 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
             "counted.",
             ShardAggregation.MAX,
             DocSection.DISCOVERY,
-            PLACE,
+            RULE_LABELS,
         ),
-        _pools,
+        attrgetter("pools"),
     ),
     RuleMetric(
         _spec(
@@ -358,8 +333,8 @@ RULE_METRICS: tuple[RuleMetric, ...] = (
             "every pool. Absent before the first such run.",
             ShardAggregation.MIN,
             DocSection.DISCOVERY,
-            PLACE,
+            RULE_LABELS,
         ),
-        _last_success,
+        attrgetter("last_success"),
     ),
 )

@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from exporter.collect.snapshot import DetailCounts, PoolView
-from exporter.config.settings import Detail
 from exporter.observers import Target
 
 T = TypeVar("T")
@@ -69,28 +68,28 @@ class Spec:
     """Public definition of a metric."""
 
     name: str
-    meaning: str
+    description: str
     """Complete sentences. Quotes and backslashes are not allowed: the two text formats escape them differently."""
-    over_shards: ShardAggregation
-    group: DocSection
+    shard_aggregation: ShardAggregation
+    section: DocSection
     labels: tuple[str, ...] = ()
-    kind: MetricType = MetricType.GAUGE
+    type: MetricType = MetricType.GAUGE
 
     @property
     def help(self) -> str:
-        """HELP text: the meaning, the origin of the value and the aggregation over shards."""
-        swept = (SWEPT_HELP,) if self.group in {DocSection.POOL, DocSection.USER, DocSection.DEVICE} else ()
-        return " ".join((self.meaning, *swept, SHARD_AGGREGATION_HELP[self.over_shards]))
+        """HELP text: the description, the origin of the value and the aggregation over shards."""
+        origin = (SWEPT_HELP,) if self.section in {DocSection.POOL, DocSection.USER, DocSection.DEVICE} else ()
+        return " ".join((self.description, *origin, SHARD_AGGREGATION_HELP[self.shard_aggregation]))
 
     @property
     def family(self) -> str:
         """Name of the metric family in prometheus_client."""
-        return self.name.removesuffix("_total") if self.kind is MetricType.COUNTER else self.name
+        return self.name.removesuffix("_total") if self.type is MetricType.COUNTER else self.name
 
     @property
     def sample_names(self) -> frozenset[str]:
         """Names of the metric's samples."""
-        return frozenset(self.name + suffix for suffix in SUFFIXES[self.kind])
+        return frozenset(self.name + suffix for suffix in SUFFIXES[self.type])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +114,11 @@ class PoolMetric:
 class ValueFormat(StrEnum):
     """Format of the value of a detail series."""
 
-    NUMBER = "as it is"
-    MOMENT = "milliseconds since the epoch, written in seconds"
-    AGE = "milliseconds since the epoch, written as the seconds passed since then"
+    NUMBER = "number"
+    TIMESTAMP = "timestamp"
+    """The value is in milliseconds since the epoch and rendered in seconds."""
+    AGE = "age"
+    """The value is in milliseconds since the epoch and rendered as the seconds passed since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,11 @@ class DetailMetric(Generic[T]):
     """Metric of each user or each device. There is no series if `value` returns None."""
 
     spec: Spec
-    reading: ValueFormat
+    value_format: ValueFormat
     value: Callable[[T], int | None]
-    series: Callable[[DetailCounts], int]
+    series_count: Callable[[DetailCounts], int]
     """Returns the number of series of a whole pool."""
-    further_labels: Callable[[T, tuple[str, ...]], tuple[tuple[str, str], ...]] | None = None
+    extra_labels: Callable[[T, tuple[str, ...]], tuple[tuple[str, str], ...]] | None = None
     """Returns additional labels, given the user or device and the names of the configured device attributes."""
 
 
@@ -212,14 +213,10 @@ class RuleMetric:
     value: Callable[[RuleView], float | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SelfMetric:
-    """Metric of the exporter that is updated when events occur."""
+    """Metric of the exporter that is updated when events occur. Compared by identity, which makes it a cheap key."""
 
     spec: Spec
     buckets: tuple[float, ...] = field(default=())
     """Upper bounds of a histogram."""
-
-
-DETAILS_WITH_USERS = frozenset({Detail.USER, Detail.DEVICE})
-"""Values of `detail` with which each user has series."""

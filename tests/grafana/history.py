@@ -24,7 +24,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.model import Device, Mfa, PoolDescription, PoolState, RememberedStatus, Tracking
 from exporter.observers import Target
-from tests.unit.metrics.builders import OPENMETRICS, Budget, StillClock, data, settings, user
+from tests.unit.metrics.builders import OPENMETRICS, FixedClock, RateLimit, data, settings, user
 
 HOUR, DAY = 3600, 86400
 ACCOUNT = "123456789012"
@@ -178,22 +178,22 @@ class History:
         for pool in self._pools:
             pool.live(now, self._step)
             self._sweep(pool.plan, now, throttled=throttled)
-        clock = StillClock(now)
+        clock = FixedClock(now)
         budgets = [
-            Budget(target, category, rate, rate * (0.4 if throttled else 1.0), quota)
+            RateLimit(target, category, rate, rate * (0.4 if throttled else 1.0), quota)
             for target in self._targets
             for category, rate, quota in (("UserResourceRead", RATE, 50.0), ("UserList", 5.0, 30.0))
         ]
         self._answer(now)
         for _ in range(8):
-            self._own.scraped(self._random.lognormvariate(math.log(0.02), 0.3))
+            self._own.scrape_finished(self._random.lognormvariate(math.log(0.02), 0.3))
         begins = self._start % HOUR
         page = Exposition(
             lambda: [pool.view(now, begins) for pool in self._pools],
             self._own,
             clock,
             series_limit=lambda: 10_000,
-            budgets=lambda: budgets,
+            rate_limits=lambda: budgets,
         )
         text = page.page(accept=OPENMETRICS, accept_encoding=None).body.decode()
         kept = [line for line in text.splitlines() if not line.startswith(("#", "process_"))]
@@ -206,7 +206,7 @@ class History:
         answers = {200: 3 * scrapes, 401: scrapes if 7.3 < (now - self._start) / DAY < 7.6 else 0}
         for code, times in answers.items():
             for _ in range(times):
-                self._own.request_answered(code)
+                self._own.response_sent(code)
 
     def _sweep(self, plan: PoolProfile, now: float, *, throttled: bool) -> None:
         """Count the requests and sweeps of a pool in one step."""

@@ -89,7 +89,7 @@ def catalogue_vocabulary() -> Vocabulary:
     known: dict[str, frozenset[str]] = {
         spec.name + suffix: frozenset(spec.labels) | ({"le"} if suffix == "_bucket" else set())
         for spec in CATALOGUE
-        for suffix in SUFFIXES[spec.kind]
+        for suffix in SUFFIXES[spec.type]
     }
     return {**known, **{name: frozenset() for name in _PROCESS}, **_OF_PROMETHEUS}
 

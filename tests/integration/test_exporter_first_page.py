@@ -33,7 +33,7 @@ NOT_READ = {
     "cognito_exporter_last_sweep_success_timestamp_seconds": "no sweep has ended",
     "cognito_exporter_oldest_observation_timestamp_seconds": "no sweep has ended",
     "cognito_exporter_sweep_remaining_seconds": "no user was read",
-    **{spec.name: "as for users" for spec in CATALOGUE if spec.group in {DocSection.USER, DocSection.DEVICE}},
+    **{spec.name: "as for users" for spec in CATALOGUE if spec.section in {DocSection.USER, DocSection.DEVICE}},
 }
 """What may be absent, and why."""
 

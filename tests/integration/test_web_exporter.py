@@ -19,7 +19,7 @@ from exporter.config.load import load_settings
 from exporter.config.settings import Detail, Limits, Settings
 from exporter.daemon.app import App
 from exporter.errors import ConfigError
-from exporter.metrics.self_specs import CODES
+from exporter.metrics.self_specs import STATUS_CODES
 from exporter.options import ListenAddress, ServeOptions
 from exporter.web.access import Authenticator
 from exporter.web.handler import RequestHandler
@@ -98,7 +98,7 @@ def test_the_status_is_for_those_only_who_prove_who_they_are(tmp_path: Path, pat
 def answers(page: str) -> dict[str, float]:
     """How often the page says that each status was answered, without those that never were."""
     counted = re.findall(r'^cognito_exporter_http_requests_total\{code="([^"]*)"\} (.*)$', page, re.MULTILINE)
-    assert {int(code) for code, _ in counted} == set(CODES)
+    assert {int(code) for code, _ in counted} == set(STATUS_CODES)
     return {code: float(count) for code, count in counted if float(count)}
 
 

@@ -15,7 +15,7 @@ from exporter.collect.snapshot import DetailCounts
 from exporter.commands.plan.queueing import Load, duration, least_rate, turns
 from exporter.config.settings import Detail, Limits, PoolSettings, RuleSettings, Share
 from exporter.errors import Reason
-from exporter.metrics.detail_series import Metrics
+from exporter.metrics.detail_specs import DETAIL_METRICS, is_enabled
 from exporter.model import Tracking
 from exporter.observers import Target
 from exporter.shard import Shard
@@ -201,7 +201,11 @@ def series_of(known: PoolSurvey) -> dict[Detail, int]:
     users = 0 if known.tracking is Tracking.OFF else known.users
     counts = known.sample.scaled(users)
     return {
-        detail: sum(metric.series(counts) for metric in Metrics().of(replace(known.settings, detail=detail)))
+        detail: sum(
+            metric.series_count(counts)
+            for metric in DETAIL_METRICS
+            if is_enabled(metric.spec, replace(known.settings, detail=detail))
+        )
         for detail in Detail
     }
 

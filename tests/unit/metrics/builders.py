@@ -1,4 +1,4 @@
-"""Pools, users and devices for the tests of the page."""
+"""Builders of pools, users, devices and pages for the tests of metrics."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, UserRow
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
-from exporter.metrics.compression import IN_PIECES
-from exporter.metrics.detail_series import Metrics
+from exporter.metrics.compression import SUPPORTS_CHUNKS
+from exporter.metrics.detail_specs import DETAIL_METRICS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.pool_specs import POOL_METRICS
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.spec import PoolMetric, RateLimitView, RuleView
+from exporter.metrics.spec import DetailMetric, PoolMetric, RateLimitView, RuleView
 from exporter.model import Device, PoolState, RememberedStatus
 from exporter.observers import Target
 
@@ -26,8 +27,8 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 
 @dataclass
-class StillClock:
-    """A clock that stands."""
+class FixedClock:
+    """Clock that always returns the same time."""
 
     now: float = NOW_MS / 1000
 
@@ -39,7 +40,7 @@ class StillClock:
 
 
 @dataclass(frozen=True)
-class Budget:
+class RateLimit:
     target: Target
     category: str = "UserResourceRead"
     configured: float = 10.0
@@ -127,25 +128,25 @@ def view(
 def exposition(
     views: Callable[[], Sequence[PoolView]],
     *,
-    own: SelfMetrics | None = None,
+    self_metrics: SelfMetrics | None = None,
     limit: int = 10_000,
-    budgets: Sequence[RateLimitView] = (),
+    rate_limits: Sequence[RateLimitView] = (),
     rules: Sequence[RuleView] = (),
     pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
-    detail_metrics: Metrics | None = None,
-    in_pieces: bool = IN_PIECES,
+    detail_metrics: Sequence[DetailMetric[Any]] = DETAIL_METRICS,
+    chunked: bool = SUPPORTS_CHUNKS,
     generation: Callable[[], int] = int,
 ) -> Exposition:
     return Exposition(
         views,
-        own or SelfMetrics(version="1.2.3"),
-        StillClock(),
+        self_metrics or SelfMetrics(version="1.2.3"),
+        FixedClock(),
         series_limit=lambda: limit,
-        budgets=lambda: budgets,
+        rate_limits=lambda: rate_limits,
         rules=lambda: rules,
         pool_metrics=pool_metrics,
         detail_metrics=detail_metrics,
-        in_pieces=in_pieces,
+        chunked=chunked,
         generation=generation,
     )
 
@@ -155,5 +156,5 @@ def text(page: Exposition, *, accept: str | None = None, names: Sequence[str] = 
 
 
 def sample_lines(page: str, name: str) -> list[str]:
-    """The sample lines of one sample name."""
+    """Return the lines of one sample name."""
     return [line for line in page.splitlines() if line.startswith((f"{name}{{", f"{name} "))]

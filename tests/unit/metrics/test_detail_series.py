@@ -10,11 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 from exporter.collect.snapshot import PoolView, UserRow
 from exporter.config.settings import Detail
-from exporter.metrics.detail_block import USERS_PER_BLOCK, split_into_blocks
+from exporter.metrics.detail_block import USERS_PER_BLOCK, Block, fair_shares, split_into_blocks, take_within
 from exporter.metrics.detail_series import DetailSeries
-from exporter.metrics.detail_text import ages
-from exporter.metrics.failure_isolation import FailureIsolator
-from exporter.metrics.text import seconds
+from exporter.metrics.detail_text import age_lines
+from exporter.metrics.families import FailureIsolator
+from exporter.metrics.text import format_seconds
 from exporter.model import RememberedStatus
 from tests.unit.metrics.builders import (
     NOW_MS,
@@ -29,7 +29,7 @@ from tests.unit.metrics.builders import (
 )
 
 AGE = "cognito_device_last_authentication_age_seconds"
-MOMENT = "cognito_device_last_authentication_timestamp_seconds"
+TIMESTAMP = "cognito_device_last_authentication_timestamp_seconds"
 
 
 def _page(known: PoolView, accept: str | None = None) -> str:
@@ -40,7 +40,7 @@ def _detail_lines(page: str) -> list[str]:
     return [line for line in page.splitlines() if line.startswith(("cognito_device_", "cognito_user_"))]
 
 
-def test_device_detail_shows_the_user_and_each_device() -> None:
+def test_detail_device_renders_user_and_devices() -> None:
     known = view(
         user("alice", device("k1", 1, created_ms=NOW_MS - 1500, modified_ms=NOW_MS), device("k2", None)),
     )
@@ -49,7 +49,7 @@ def test_device_detail_shows_the_user_and_each_device() -> None:
     assert shown == [
         f"cognito_user_devices{{{alice}}} 2",
         f"cognito_user_newest_device_authentication_timestamp_seconds{{{alice}}} 1699913600",
-        f'{MOMENT}{{{alice},device_key="k1"}} 1699913600',
+        f'{TIMESTAMP}{{{alice},device_key="k1"}} 1699913600',
         f'{AGE}{{{pool},user="alice",device_key="k1"}} 86400',
         f'cognito_device_created_timestamp_seconds{{{alice},device_key="k1"}} 1699999998.5',
         f'cognito_device_last_modified_timestamp_seconds{{{alice},device_key="k1"}} 1700000000',
@@ -59,21 +59,21 @@ def test_device_detail_shows_the_user_and_each_device() -> None:
 
 
 @pytest.mark.parametrize(("detail", "families"), [(Detail.POOL, 0), (Detail.USER, 2), (Detail.DEVICE, 5)])
-def test_detail_decides_the_finest_series(detail: Detail, families: int) -> None:
+def test_detail_selects_families(detail: Detail, families: int) -> None:
     page = _page(view(user("alice", device("k1")), detail=detail))
-    heads = [line for line in page.splitlines() if line.startswith("# TYPE cognito_user_") and "_pool_" not in line]
-    heads += [line for line in page.splitlines() if line.startswith("# TYPE cognito_device_")]
-    assert len(heads) == families
+    types = [line for line in page.splitlines() if line.startswith("# TYPE cognito_user_") and "_pool_" not in line]
+    types += [line for line in page.splitlines() if line.startswith("# TYPE cognito_device_")]
+    assert len(types) == families
 
 
-def test_the_age_series_can_be_left_out() -> None:
+def test_age_series_disabled_is_omitted() -> None:
     known = view(user("alice", device("k1")))
     page = _page(replace(known, settings=replace(known.settings, device_age_series=False)))
     assert not sample_lines(page, AGE)
-    assert sample_lines(page, MOMENT)
+    assert sample_lines(page, TIMESTAMP)
 
 
-def test_configured_attributes_are_labels_of_every_info_series_of_the_pool() -> None:
+def test_device_attributes_are_labels_of_info() -> None:
     known = view(
         user("alice", device("k1", attributes=(("dev:device_sdk", 'a"b'),)), device("k2")),
         detail=Detail.DEVICE,
@@ -85,25 +85,20 @@ def test_configured_attributes_are_labels_of_every_info_series_of_the_pool() -> 
     ]
 
 
-def test_the_age_is_now_minus_the_timestamp_and_never_negative() -> None:
+def test_age_of_future_timestamp_is_zero() -> None:
     known = view(user("a", device("k1", 0.00000118), device("k2", None, created_ms=NOW_MS + 5000)))
     page = _page(known)
     assert [line.rpartition(" ")[2] for line in sample_lines(page, AGE)] == ["0.101", "0"]
-    assert [line.rpartition(" ")[2] for line in sample_lines(page, MOMENT)] == ["1699999999.899", "1700000005"]
+    assert [line.rpartition(" ")[2] for line in sample_lines(page, TIMESTAMP)] == ["1699999999.899", "1700000005"]
 
 
-@given(st.integers(-(10**13), 10**13))
-def test_seconds_are_exact(millis: int) -> None:
-    assert float(seconds(millis)) == millis / 1000
-
-
-def test_series_of_a_family_are_contiguous_over_pools() -> None:
+def test_family_over_pools_is_contiguous() -> None:
     views = [view(user("a", device("k")), pool_id=f"eu-west-1_{number}") for number in range(3)]
     page = text(exposition(lambda: views))
     names = [line.partition("{")[0] for line in page.splitlines() if line.startswith("cognito_device_")]
     assert names == sorted(names, key=names.index)
-    assert len(sample_lines(page, MOMENT)) == 3
-    assert page.count(f"# TYPE {MOMENT} gauge") == 1
+    assert len(sample_lines(page, TIMESTAMP)) == 3
+    assert page.count(f"# TYPE {TIMESTAMP} gauge") == 1
 
 
 LABELS = st.text(st.characters(exclude_categories=()), min_size=1)
@@ -112,25 +107,25 @@ LABELS = st.text(st.characters(exclude_categories=()), min_size=1)
 @given(LABELS, LABELS, st.sampled_from([None, OPENMETRICS]))
 @example('"\\\n', "%d%%\\", None)
 @example("\x00\r\u2028\x85", "\ud800 naïve 日本語 🦊", OPENMETRICS)
-def test_every_name_survives_the_official_parsers(label: str, key: str, accept: str | None) -> None:
+def test_any_label_survives_official_parsers(label: str, key: str, accept: str | None) -> None:
     body = exposition(lambda: [view(user(label, device(key)))]).page(accept=accept, accept_encoding=None).body.decode()
     parse = parse_openmetrics if accept else parse_classic
-    wanted = {"user_pool_id": POOL, "user": _spelled(label), "device_key": _spelled(key)}
-    for name in (MOMENT, AGE):
+    wanted = {"user_pool_id": POOL, "user": _expected_label(label), "device_key": _expected_label(key)}
+    for name in (TIMESTAMP, AGE):
         (family,) = [family for family in parse(body) if family.name == name]
         assert [sample.labels for sample in family.samples] == [wanted]
 
 
-def _spelled(value: str) -> str:
+def _expected_label(value: str) -> str:
     return value.encode("utf-8", "backslashreplace").decode()
 
 
-def test_two_names_with_different_lone_surrogates_stay_two_series() -> None:
+def test_lone_surrogates_stay_distinct_series() -> None:
     page = _page(view(user("\ud800"), user("\ud801"), detail=Detail.USER))
     assert len(set(sample_lines(page, "cognito_user_devices"))) == 2
 
 
-def test_a_new_publication_replaces_what_was_kept() -> None:
+def test_new_publication_replaces_cached_series() -> None:
     users = [user(f"u{number}", device(f"k{number}")) for number in range(200)]
     current = [view(*users)]
     page = exposition(lambda: current)
@@ -142,7 +137,7 @@ def test_a_new_publication_replaces_what_was_kept() -> None:
     assert _detail_lines(before) != _detail_lines(after)
 
 
-def test_a_change_of_the_detail_settings_shows_at_once() -> None:
+def test_changed_detail_applies_at_next_scrape() -> None:
     known = view(user("alice", device("k1")))
     current = [known]
     page = exposition(lambda: current)
@@ -159,7 +154,7 @@ def _rows(orders: set[bytes]) -> tuple[UserRow, ...]:
 
 
 @given(ORDERS, ORDERS)
-def test_cutting_keeps_every_row_in_order(before: set[bytes], after: set[bytes]) -> None:
+def test_split_keeps_all_rows_in_order(before: set[bytes], after: set[bytes]) -> None:
     known = split_into_blocks(_rows(before))
     blocks = split_into_blocks(_rows(after), known)
     assert tuple(row for block in blocks for row in block.rows) == _rows(after)
@@ -167,7 +162,7 @@ def test_cutting_keeps_every_row_in_order(before: set[bytes], after: set[bytes])
     assert len(blocks) <= max(len(known), len(after))
 
 
-def test_a_user_who_comes_goes_or_changes_costs_one_block() -> None:
+def test_split_after_one_change_renews_one_block() -> None:
     rows = split_into_blocks(_rows({number.to_bytes(2) for number in range(0, 2000, 2)}))
     everyone = tuple(row for block in rows for row in block.rows)
     changed = replace(everyone[500], label="other")
@@ -181,13 +176,13 @@ def test_a_user_who_comes_goes_or_changes_costs_one_block() -> None:
         assert len({id(block) for block in split_into_blocks(now, rows)} - {id(block) for block in rows}) == 1
 
 
-def test_a_pool_that_has_shrunk_gets_fewer_blocks() -> None:
+def test_split_of_shrunk_pool_has_fewer_blocks() -> None:
     known = split_into_blocks(_rows({number.to_bytes(2) for number in range(2000)}))
     few = _rows({number.to_bytes(2) for number in range(0, 2000, 10)})
     assert len(split_into_blocks(few, known)) <= len(few) // USERS_PER_BLOCK + 1
 
 
-def test_what_is_the_same_is_not_prepared_again() -> None:
+def test_prepare_unchanged_returns_cached_part() -> None:
     known = view(user("a", device("k")))
     details = DetailSeries(FailureIsolator(lambda _: None))
     part = details.prepare([known], 100)
@@ -200,11 +195,84 @@ def test_what_is_the_same_is_not_prepared_again() -> None:
     assert b'user="b"' in b"".join(other.families[0].plain(NOW_MS))
 
 
-MOMENTS = st.integers(-(10**12), 10**12).flatmap(lambda whole: st.sampled_from([whole, whole * 1000]))
+TIMESTAMPS = st.integers(-(10**12), 10**12).flatmap(lambda whole: st.sampled_from([whole, whole * 1000]))
 
 
-@given(st.lists(MOMENTS, min_size=1), MOMENTS)
-def test_ages_are_exact_whatever_the_fractions(moments: list[int], now_ms: int) -> None:
-    head = 'age{user="%d%b%%\u00ff日"} '
-    shown = ages([(head, moment) for moment in moments]).at(now_ms).decode()
-    assert shown == "".join(f"{head}{seconds(max(0, now_ms - moment))}\n" for moment in moments)
+@given(st.lists(TIMESTAMPS, min_size=1), TIMESTAMPS)
+def test_ages_with_any_fraction_are_exact(timestamps: list[int], now_ms: int) -> None:
+    prefix = 'age{user="%d%b%%\u00ff日"} '
+    rendered = age_lines([(prefix, timestamp) for timestamp in timestamps]).render(now_ms).decode()
+    assert rendered == "".join(f"{prefix}{format_seconds(max(0, now_ms - timestamp))}\n" for timestamp in timestamps)
+
+
+DEMANDS = st.dictionaries(st.text(), st.integers(0, 1000))
+
+
+@given(DEMANDS, st.integers(0, 5000))
+def test_fair_shares_are_max_min_fair(demands: dict[str, int], limit: int) -> None:
+    shares = fair_shares(demands, limit)
+    assert sum(shares.values()) == min(limit, sum(demands.values()))
+    smallest_cut = min((share for name, share in shares.items() if share < demands[name]), default=None)
+    for name, share in shares.items():
+        assert share <= demands[name]
+        # At most one more than the share of any cut pool, because a division may leave a remainder.
+        assert smallest_cut is None or share <= smallest_cut + 1
+
+
+@given(DEMANDS)
+def test_fair_shares_ignore_order_of_demands(demands: dict[str, int]) -> None:
+    backwards = dict(reversed(demands.items()))
+    assert fair_shares(demands, 1000) == fair_shares(backwards, 1000)
+
+
+@pytest.mark.parametrize(("share", "taken", "series"), [(0, [], 0), (5, [1], 3), (6, [2], 6), (10, [3, 1], 10)])
+def test_take_within_takes_whole_users_in_order(share: int, taken: list[int], series: int) -> None:
+    blocks = [
+        Block(tuple(user(label) for label in "abc"), costs=(3, 3, 1)),
+        Block((user("d"), user("e")), costs=(3, 2)),
+    ]
+    within, count = take_within(blocks, share)
+    assert [len(block.rows) for block in within] == taken
+    assert count == series
+
+
+def _users_shown(page: str) -> set[str]:
+    return {line.split('user="')[1].split('"')[0] for line in sample_lines(page, "cognito_user_devices")}
+
+
+def _dropped(page: str) -> list[float]:
+    return [float(line.rpartition(" ")[2]) for line in sample_lines(page, "cognito_exporter_series_dropped")]
+
+
+def test_limit_cuts_large_pool_only() -> None:
+    large = view(*(user(f"u{number}", device("k")) for number in range(100)), pool_id="eu-west-1_large")
+    small = view(user("only", device("k")), pool_id="eu-west-1_small")
+    plain = view(user("nobody"), pool_id="eu-west-1_plain", detail=Detail.POOL)
+    page = text(exposition(lambda: [large, small, plain], limit=50))
+    # A user with one dated device without further dates has 5 series.
+    assert "only" in _users_shown(page)
+    assert len(_users_shown(page)) == 10
+    assert _dropped(page) == [500 - 45, 0, 0]
+
+
+def test_shown_and_dropped_series_add_up() -> None:
+    users = [user(f"u{number}", *(device(f"{number}-{key}") for key in range(number % 4))) for number in range(60)]
+
+    def shown(limit: int) -> int:
+        page = text(exposition(lambda: [view(*users)], limit=limit))
+        lines = [line for line in page.splitlines() if line.startswith(("cognito_device_", "cognito_user_"))]
+        return len([line for line in lines if not line.startswith("cognito_user_pool_")])
+
+    everything = shown(10_000)
+    for limit in (0, 1, 7, 100, everything - 1, everything):
+        page = text(exposition(lambda: [view(*users)], limit=limit))
+        assert shown(limit) <= limit
+        assert _dropped(page) == [everything - shown(limit)]
+
+
+def test_limit_keeps_users_when_one_is_added() -> None:
+    users = [user(f"u{number}", device("k")) for number in range(100)]
+    before = _users_shown(text(exposition(lambda: [view(*users)], limit=200)))
+    after = _users_shown(text(exposition(lambda: [view(*users, user("new", device("k")))], limit=200)))
+    assert len(before) == 40
+    assert len(before - after) <= 1

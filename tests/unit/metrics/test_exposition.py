@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event, Semaphore
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -14,20 +15,19 @@ from structlog.testing import capture_logs
 from exporter.collect.discovery import RuleState
 from exporter.collect.snapshot import PoolView, SweepProgress
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.compression import IN_PIECES
-from exporter.metrics.detail_series import Metrics
-from exporter.metrics.detail_specs import DEVICE_METRICS
+from exporter.metrics.compression import SUPPORTS_CHUNKS
+from exporter.metrics.detail_specs import DEVICE_METRICS, USER_METRICS
+from exporter.metrics.exposition import SingleFlight
 from exporter.metrics.pool_specs import POOL_METRICS
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.single_flight import SingleFlight
-from exporter.metrics.spec import PoolMetric, Sample
+from exporter.metrics.spec import DetailMetric, PoolMetric, Sample
 from exporter.model import Device, Mfa, PoolDescription, Tracking
 from exporter.observers import Target
 from tests.unit.metrics.builders import (
     NOW_MS,
     OPENMETRICS,
     POOL,
-    Budget,
+    RateLimit,
     device,
     exposition,
     sample_lines,
@@ -40,10 +40,19 @@ TARGET = Target("123456789012", "eu-west-1")
 
 
 def _full_view() -> PoolView:
-    seen = PoolDescription(POOL, "naïve \\ pool", TARGET.account_id, TARGET.region, Tracking.ALWAYS, Mfa.ON, True, 3)  # noqa: FBT003 - positional in a test's record
+    description = PoolDescription(
+        POOL,
+        "naïve \\ pool",
+        TARGET.account_id,
+        TARGET.region,
+        Tracking.ALWAYS,
+        Mfa.ON,
+        mfa_bypass=True,
+        estimated_users=3,
+    )
     return replace(
         view(user('a"b\n', device("k1", 1, created_ms=NOW_MS, modified_ms=NOW_MS)), user("\ud800\x00", device("k2"))),
-        description=seen,
+        description=description,
         progress=SweepProgress(1, 2, 3.0),
         last_sweep_seconds=4.0,
         last_success=5.0,
@@ -52,17 +61,19 @@ def _full_view() -> PoolView:
 
 
 def full_page(accept: str | None = None) -> str:
-    own = SelfMetrics(version="1.2.3")
-    own.pool_added(POOL)
-    own.target_added(TARGET)
-    own.rules_changed([("0", "eu-west-1")])
+    self_metrics = SelfMetrics(version="1.2.3")
+    self_metrics.pool_added(POOL)
+    self_metrics.target_added(TARGET)
+    self_metrics.rules_changed([("0", "eu-west-1")])
     rule = RuleState("0", "eu-west-1", pools=1, up=True, last_success=NOW_MS / 1000, reason=None)
-    page = exposition(lambda: [_full_view()], own=own, budgets=[Budget(TARGET, quota=50.0)], rules=[rule])
+    page = exposition(
+        lambda: [_full_view()], self_metrics=self_metrics, rate_limits=[RateLimit(TARGET, quota=50.0)], rules=[rule]
+    )
     return text(page, accept=accept)
 
 
 @pytest.mark.parametrize("accept", [None, OPENMETRICS])
-def test_the_full_page_has_the_whole_catalogue(accept: str | None) -> None:
+def test_page_has_whole_catalogue(accept: str | None) -> None:
     parse = parse_openmetrics if accept else parse_classic
     families = {family.name: family for family in parse(full_page(accept))}
     for spec in CATALOGUE:
@@ -75,7 +86,7 @@ def test_the_full_page_has_the_whole_catalogue(accept: str | None) -> None:
     assert {"process_cpu_seconds", "python_info"} <= set(families)
 
 
-def test_openmetrics_has_true_gauge_histograms_and_one_end() -> None:
+def test_openmetrics_has_gauge_histograms_and_one_eof() -> None:
     page = full_page(OPENMETRICS)
     assert "# TYPE cognito_user_pool_devices_per_user gaugehistogram\n" in page
     assert page.endswith("\n# EOF\n")
@@ -88,7 +99,7 @@ def _boom(_view: PoolView, _now_ms: int) -> Sequence[Sample]:
     raise ZeroDivisionError
 
 
-def test_a_metric_that_fails_costs_only_itself_and_is_logged_once() -> None:
+def test_failing_metric_is_omitted_and_logged_once() -> None:
     broken = [
         PoolMetric(metric.spec, _boom) if metric.spec.name == "cognito_user_pool_users" else metric
         for metric in POOL_METRICS
@@ -102,18 +113,16 @@ def test_a_metric_that_fails_costs_only_itself_and_is_logged_once() -> None:
     assert sample_lines(second, "cognito_device_info")
     failures = sample_lines(second, "cognito_exporter_metric_failures_total")
     assert 'cognito_exporter_metric_failures_total{metric="cognito_user_pool_users"} 2.0' in failures
-    assert [(entry["event"], entry["metric"]) for entry in logs] == [
-        ("metric left out of the page", "cognito_user_pool_users")
-    ]
+    assert [(entry["event"], entry["metric"]) for entry in logs] == [("metric omitted", "cognito_user_pool_users")]
 
 
 def _device_boom(_device: Device) -> int:
     raise ZeroDivisionError
 
 
-def test_a_device_metric_that_fails_costs_only_itself_and_comes_back() -> None:
+def test_failing_device_metric_is_omitted_and_logged_once() -> None:
     first, second, *others = DEVICE_METRICS
-    broken = Metrics(device=(first, replace(second, value=_device_boom), *others))
+    broken: tuple[DetailMetric[Any], ...] = (*USER_METRICS, first, replace(second, value=_device_boom), *others)
     known = view(user("a", device("k")))
     page = exposition(lambda: [known], detail_metrics=broken)
     with capture_logs() as logs:
@@ -125,7 +134,7 @@ def test_a_device_metric_that_fails_costs_only_itself_and_comes_back() -> None:
     assert len(logs) == 1
 
 
-def test_names_restrict_both_parts_of_the_page() -> None:
+def test_names_restrict_whole_page() -> None:
     names = ["cognito_user_pool_devices_per_user", "cognito_device_info", "cognito_exporter_shards"]
     shown = text(exposition(lambda: [_full_view()]), names=names)
     kinds = [line for line in shown.splitlines() if line.startswith("# TYPE ")]
@@ -139,12 +148,12 @@ def test_names_restrict_both_parts_of_the_page() -> None:
     assert text(exposition(lambda: [_full_view()]), names=["nothing"], accept=OPENMETRICS) == "# EOF\n"
 
 
-@pytest.mark.parametrize("in_pieces", [True, False])
+@pytest.mark.parametrize("chunked", [True, False])
 @pytest.mark.parametrize("accept", [None, OPENMETRICS])
-def test_a_compressed_page_unpacks_to_the_page(accept: str | None, in_pieces: bool) -> None:
+def test_compressed_page_equals_plain_page(accept: str | None, chunked: bool) -> None:
     users = [user(f"u{number}", device(f"k{number}", number / 7)) for number in range(100)]
-    page = exposition(lambda: [replace(_full_view(), data=view(*users).data)], in_pieces=in_pieces)
-    # In both orders, as lines are kept in the form in which they were last asked for.
+    page = exposition(lambda: [replace(_full_view(), data=view(*users).data)], chunked=chunked)
+    # In both orders, because lines are stored in the form that was last requested.
     texts = [
         gzip.decompress(page.page(accept=accept, accept_encoding="gzip").body).decode(),
         text(page, accept=accept),
@@ -153,12 +162,12 @@ def test_a_compressed_page_unpacks_to_the_page(accept: str | None, in_pieces: bo
     details = [[line for line in one.splitlines() if line.startswith("cognito_")] for one in texts]
     details = [[line for line in lines if not line.startswith("cognito_exporter_")] for lines in details]
     assert details[0] == details[1] == details[2]
-    packed = page.page(accept=accept, accept_encoding="gzip")
-    assert packed.gzipped
-    assert packed.content_type == (page.page(accept=accept, accept_encoding=None).content_type)
+    response = page.page(accept=accept, accept_encoding="gzip")
+    assert response.gzipped
+    assert response.content_type == page.page(accept=accept, accept_encoding=None).content_type
 
 
-def test_views_are_taken_once_per_page() -> None:
+def test_views_are_read_once_per_page() -> None:
     taken: list[int] = []
 
     def views() -> list[PoolView]:
@@ -169,17 +178,17 @@ def test_views_are_taken_once_per_page() -> None:
     assert len(taken) == 1
 
 
-def test_self_metrics_are_live_between_scrapes() -> None:
-    own = SelfMetrics(version="1.2.3")
-    own.pool_added(POOL)
-    page = exposition(lambda: [_full_view()], own=own)
+def test_self_metrics_change_between_scrapes() -> None:
+    self_metrics = SelfMetrics(version="1.2.3")
+    self_metrics.pool_added(POOL)
+    page = exposition(lambda: [_full_view()], self_metrics=self_metrics)
     assert f'cognito_exporter_sweeps_total{{user_pool_id="{POOL}"}} 0.0' in text(page)
-    own.sweep_finished(POOL, None)
+    self_metrics.sweep_finished(POOL, None)
     assert f'cognito_exporter_sweeps_total{{user_pool_id="{POOL}"}} 1.0' in text(page)
 
 
 class CountedKey(str):
-    """A key that tells how often it was looked up."""
+    """Key that counts its lookups."""
 
     __slots__ = ("lookups",)
 
@@ -194,94 +203,94 @@ class CountedKey(str):
         return hash(str(self))
 
 
-def test_those_who_ask_at_the_same_time_share_one_answer() -> None:
-    flights = SingleFlight[str, object]()
-    begun, go_on = Event(), Event()
+def test_single_flight_concurrent_calls_share_result() -> None:
+    single_flight = SingleFlight[str, object]()
+    started, proceed = Event(), Event()
 
     def compute() -> object:
-        begun.set()
-        go_on.wait(10)
+        started.set()
+        proceed.wait(10)
         return object()
 
-    asked = CountedKey("page")
+    key = CountedKey("page")
     with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(flights.run, "page", compute)
-        assert begun.wait(10)
-        others = [pool.submit(flights.run, asked, object) for _ in range(3)]
-        assert all(asked.lookups.acquire(timeout=10) for _ in others)
-        assert flights.run("other page", lambda: "own") == "own"
-        go_on.set()
+        first = pool.submit(single_flight.run, "page", compute)
+        assert started.wait(10)
+        others = [pool.submit(single_flight.run, key, object) for _ in range(3)]
+        assert all(key.lookups.acquire(timeout=10) for _ in others)
+        assert single_flight.run("other page", lambda: "own") == "own"
+        proceed.set()
         answers = {id(one.result(10)) for one in (first, *others)}
     assert len(answers) == 1
-    assert flights.run("page", lambda: "new") == "new"
+    assert single_flight.run("page", lambda: "new") == "new"
 
 
-def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
-    flights = SingleFlight[str, int]()
+def test_single_flight_failure_is_not_cached() -> None:
+    single_flight = SingleFlight[str, int]()
     with pytest.raises(ZeroDivisionError):
-        flights.run("page", lambda: 1 // 0)
-    assert flights.run("page", lambda: 1) == 1
+        single_flight.run("page", lambda: 1 // 0)
+    assert single_flight.run("page", lambda: 1) == 1
 
 
-class SlowViews:
-    """Pools that a page waits for: it has begun to be made, and is of the pools that there were then."""
+class BlockingViews:
+    """Source of views that blocks until `proceed` is set, and returns the pools at the time of the call."""
 
     def __init__(self, *pools: PoolView) -> None:
         self.pools = pools
-        self.asked = Semaphore(0)
-        self.go_on = Event()
-        self.at_once = self.most_at_once = 0
+        self.calls = Semaphore(0)
+        self.proceed = Event()
+        self.concurrent = self.max_concurrent = 0
 
     def __call__(self) -> Sequence[PoolView]:
-        self.at_once += 1
-        self.most_at_once = max(self.at_once, self.most_at_once)
+        self.concurrent += 1
+        self.max_concurrent = max(self.concurrent, self.max_concurrent)
         pools = self.pools
-        self.asked.release()
-        self.go_on.wait(10)
-        self.at_once -= 1
+        self.calls.release()
+        self.proceed.wait(10)
+        self.concurrent -= 1
         return pools
 
 
-def test_no_page_is_shared_with_who_asks_after_other_pools_came_into_force() -> None:
-    views = SlowViews(view(user("alice", device("k1"))))
-    looked, editions = Semaphore(0), [1]
+def test_page_is_not_shared_across_generations() -> None:
+    views = BlockingViews(view(user("alice", device("k1"))))
+    lookups, generations = Semaphore(0), [1]
 
     def generation() -> int:
-        looked.release()
-        return editions[-1]
+        lookups.release()
+        return generations[-1]
 
     page = exposition(views, generation=generation)
     with ThreadPoolExecutor(2) as pool:
         before = pool.submit(text, page)
-        assert views.asked.acquire(timeout=10)
+        assert views.calls.acquire(timeout=10)
         views.pools = ()
-        editions.append(2)
+        generations.append(2)
         after = pool.submit(text, page)
-        assert all(looked.acquire(timeout=10) for _ in range(2))
-        views.go_on.set()
+        assert all(lookups.acquire(timeout=10) for _ in range(2))
+        views.proceed.set()
         assert sample_lines(before.result(10), "cognito_device_info")
         assert not sample_lines(after.result(10), "cognito_device_info")
 
 
-@pytest.mark.parametrize("in_pieces", [True, False])
-def test_one_page_is_made_at_a_time(in_pieces: bool) -> None:
-    views = SlowViews(view(user("alice", device("k1"))))
-    page = exposition(views, in_pieces=in_pieces and IN_PIECES)
+@pytest.mark.parametrize("chunked", [True, False])
+def test_pages_are_rendered_one_at_a_time(chunked: bool) -> None:
+    views = BlockingViews(view(user("alice", device("k1"))))
+    page = exposition(views, chunked=chunked and SUPPORTS_CHUNKS)
     names = [(), ("cognito_device_info",), ("cognito_user_pool_users",)]
     with ThreadPoolExecutor(6) as pool:
         scrapes = [
-            pool.submit(page.page, accept=None, accept_encoding=coding, names=asked)
-            for asked in names
+            pool.submit(page.page, accept=None, accept_encoding=coding, names=wanted)
+            for wanted in names
             for coding in (None, "gzip")
         ]
-        assert views.asked.acquire(timeout=10)
-        assert not views.asked.acquire(timeout=0.1)
-        views.go_on.set()
+        assert views.calls.acquire(timeout=10)
+        assert not views.calls.acquire(timeout=0.1)
+        views.proceed.set()
         assert all(scrape.result(10).body for scrape in scrapes)
-    assert views.most_at_once == 1
+    assert views.max_concurrent == 1
 
 
-def test_concurrent_scrapes_all_see_whole_pages() -> None:
+def test_concurrent_scrapes_get_whole_pages() -> None:
     users = [user(f"u{number}", device(f"k{number}")) for number in range(50)]
     current = [view(*users)]
     page = exposition(lambda: current)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.metrics.negotiation import Format, accepts_gzip, text_format
+from exporter.metrics.negotiation import TextFormat, accepts_gzip, negotiate_format
 
 PROMETHEUS_3 = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
@@ -18,28 +18,28 @@ PROTOBUF_FIRST = (
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [
-        (None, Format.CLASSIC),
-        ("", Format.CLASSIC),
-        ("*/*", Format.CLASSIC),
-        ("text/html,application/xhtml+xml,*/*;q=0.8", Format.CLASSIC),
-        (PROMETHEUS_3, Format.OPENMETRICS),
-        (PROMETHEUS_2, Format.OPENMETRICS),
-        (PROTOBUF_FIRST, Format.OPENMETRICS),
-        ("application/openmetrics-text", Format.OPENMETRICS),
-        ("Application/OpenMetrics-Text; Version=1.0.0", Format.OPENMETRICS),
-        ("application/openmetrics-text;version=0.0.1", Format.OPENMETRICS_0_0_1),
-        ("application/openmetrics-text;version=2.0.0", Format.CLASSIC),
-        ("application/openmetrics-text;q=0.2,text/plain;q=0.9", Format.CLASSIC),
-        ("text/plain;q=0.2,application/openmetrics-text;q=0.9", Format.OPENMETRICS),
-        ("application/openmetrics-text;q=0", Format.CLASSIC),
-        ("application/openmetrics-text;q=nan,text/plain;q=0.1", Format.CLASSIC),
-        ("application/openmetrics-text;q=7", Format.CLASSIC),
-        ("text/plain;version=1.0.0", Format.CLASSIC),
-        (",;;=,;q", Format.CLASSIC),
+        (None, TextFormat.CLASSIC),
+        ("", TextFormat.CLASSIC),
+        ("*/*", TextFormat.CLASSIC),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", TextFormat.CLASSIC),
+        (PROMETHEUS_3, TextFormat.OPENMETRICS),
+        (PROMETHEUS_2, TextFormat.OPENMETRICS),
+        (PROTOBUF_FIRST, TextFormat.OPENMETRICS),
+        ("application/openmetrics-text", TextFormat.OPENMETRICS),
+        ("Application/OpenMetrics-Text; Version=1.0.0", TextFormat.OPENMETRICS),
+        ("application/openmetrics-text;version=0.0.1", TextFormat.OPENMETRICS_0_0_1),
+        ("application/openmetrics-text;version=2.0.0", TextFormat.CLASSIC),
+        ("application/openmetrics-text;q=0.2,text/plain;q=0.9", TextFormat.CLASSIC),
+        ("text/plain;q=0.2,application/openmetrics-text;q=0.9", TextFormat.OPENMETRICS),
+        ("application/openmetrics-text;q=0", TextFormat.CLASSIC),
+        ("application/openmetrics-text;q=nan,text/plain;q=0.1", TextFormat.CLASSIC),
+        ("application/openmetrics-text;q=7", TextFormat.CLASSIC),
+        ("text/plain;version=1.0.0", TextFormat.CLASSIC),
+        (",;;=,;q", TextFormat.CLASSIC),
     ],
 )
-def test_the_text_format_follows_the_q_values(accept: str | None, expected: Format) -> None:
-    assert text_format(accept) is expected
+def test_text_format_follows_q_values(accept: str | None, expected: TextFormat) -> None:
+    assert negotiate_format(accept) is expected
 
 
 @pytest.mark.parametrize(
@@ -62,5 +62,5 @@ def test_the_text_format_follows_the_q_values(accept: str | None, expected: Form
         ("gzip;q=much", False),
     ],
 )
-def test_gzip_follows_the_q_values(accept_encoding: str | None, expected: bool) -> None:
+def test_gzip_follows_q_values(accept_encoding: str | None, expected: bool) -> None:
     assert accepts_gzip(accept_encoding) is expected

@@ -94,13 +94,13 @@ PAIRS: list[tuple[PoolView, str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("known", "name", "expected"), PAIRS)
-def test_a_view_is_written_as(known: PoolView, name: str, expected: list[str]) -> None:
+def test_view_is_rendered_as(known: PoolView, name: str, expected: list[str]) -> None:
     shown = sample_lines(text(exposition(lambda: [known])), name)
     assert shown == [name + line.replace("user_pool_id=P", f'user_pool_id="{POOL}"') for line in expected]
 
 
 @pytest.mark.parametrize("state", list(PoolState))
-def test_exactly_the_state_of_the_pool_is_one(state: PoolState) -> None:
+def test_only_the_state_of_the_pool_is_one(state: PoolState) -> None:
     lines = sample_lines(text(exposition(lambda: [view(state=state)])), "cognito_user_pool_state")
     assert len(lines) == len(PoolState)
     assert [line for line in lines if line.endswith(" 1.0")] == [
@@ -112,7 +112,7 @@ def test_exactly_the_state_of_the_pool_is_one(state: PoolState) -> None:
     ("idle_ms", "stale"),
     [(30 * DAY_MS - 1, "0.0"), (30 * DAY_MS, "0.0"), (30 * DAY_MS + 1, "1.0"), (-DAY_MS, "0.0")],
 )
-def test_stale_is_strictly_longer_than_the_threshold(idle_ms: int, stale: str) -> None:
+def test_stale_device_is_idle_longer_than_threshold(idle_ms: int, stale: str) -> None:
     known = view(user("a", device("1", idle_ms / DAY_MS)))
     lines = sample_lines(text(exposition(lambda: [known])), "cognito_user_pool_stale_devices")
     expected = (
@@ -134,37 +134,37 @@ def _sum_of(page: str, name: str) -> float:
     return sum(value for (sample, _), value in _values(page).items() if sample == name)
 
 
-MOMENTS = st.none() | st.integers(NOW_MS - 800 * DAY_MS, NOW_MS + DAY_MS)
+TIMESTAMPS = st.none() | st.integers(NOW_MS - 800 * DAY_MS, NOW_MS + DAY_MS)
 DEVICES = st.builds(
     Device,
     st.uuids().map(str),
     st.sampled_from(RememberedStatus),
-    created_ms=MOMENTS,
-    authenticated_ms=MOMENTS,
+    created_ms=TIMESTAMPS,
+    authenticated_ms=TIMESTAMPS,
 )
 USERS = st.lists(st.lists(DEVICES, max_size=4), max_size=6)
 
 
 @given(USERS)
-def test_the_sums_that_always_hold(users: list[list[Device]]) -> None:
+def test_totals_of_metrics_agree(users: list[list[Device]]) -> None:
     known = view(*(user(str(number), *devices) for number, devices in enumerate(users)), detail=Detail.POOL)
     page = text(exposition(lambda: [known]), accept=OPENMETRICS)
     ages = "cognito_user_pool_device_last_authentication_age_seconds"
     undated = _values(page)[
         "cognito_user_pool_devices_by_date_source", (("date_source", "none"), ("user_pool_id", POOL))
     ]
-    everything = [one for devices in users for one in devices]
-    passed = [max(0, NOW_MS - one.active_ms) for one in everything if one.active_ms is not None]
-    assert _sum_of(page, "cognito_user_pool_devices") == len(everything)
-    assert _sum_of(page, "cognito_user_pool_devices_by_date_source") == len(everything)
-    assert _sum_of(page, f"{ages}_gcount") + undated == len(everything)
-    assert _sum_of(page, f"{ages}_gsum") == sum(passed) / 1000
+    all_devices = [one for devices in users for one in devices]
+    ages_ms = [max(0, NOW_MS - one.active_ms) for one in all_devices if one.active_ms is not None]
+    assert _sum_of(page, "cognito_user_pool_devices") == len(all_devices)
+    assert _sum_of(page, "cognito_user_pool_devices_by_date_source") == len(all_devices)
+    assert _sum_of(page, f"{ages}_gcount") + undated == len(all_devices)
+    assert _sum_of(page, f"{ages}_gsum") == sum(ages_ms) / 1000
     for bound in (3600, 86400, 30 * 86400):
         bucket = next(
             value
             for (name, labels), value in _values(page).items()
             if name == f"{ages}_bucket" and dict(labels)["le"] != "+Inf" and float(dict(labels)["le"]) == bound
         )
-        assert bucket == sum(one <= bound * 1000 for one in passed)
+        assert bucket == sum(one <= bound * 1000 for one in ages_ms)
     assert _sum_of(page, "cognito_user_pool_devices_per_user_gcount") == len(users)
-    assert _sum_of(page, "cognito_user_pool_devices_per_user_gsum") == len(everything)
+    assert _sum_of(page, "cognito_user_pool_devices_per_user_gsum") == len(all_devices)
