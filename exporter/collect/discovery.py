@@ -159,7 +159,7 @@ class Discovery:
         self._numbers = count()
         self._current = DiscoveryPlan()
         self._changed: Callable[[], None] = _nobody
-        self._schedule = SweepScheduler(_DiscoverySchedule(observer), clock, "look")
+        self._scheduler = SweepScheduler(_DiscoverySchedule(observer), clock, "discovery")
 
     @property
     def current(self) -> DiscoveryPlan:
@@ -176,11 +176,11 @@ class Discovery:
         `changed` is called after each run. It raises `ConfigError` if the discovered pools cannot be applied.
         """
         self._changed = changed
-        self._schedule.start()
+        self._scheduler.start()
 
     def stop(self) -> None:
         """Stop scheduling runs. A run in progress stops at its next step."""
-        self._schedule.stop()
+        self._scheduler.stop()
         for place in self._current.places:
             place.query.cancelled.set()
 
@@ -214,16 +214,16 @@ class Discovery:
         for place in arrangement.places:
             old = before.pop(place.query, None)
             if old is None:
-                self._schedule.add(place.query.job, place.rule.interval, partial(self._run_query, place.query))
+                self._scheduler.add(place.query.job, place.rule.interval, partial(self._run_query, place.query))
             elif old.rule.interval != place.rule.interval:
-                self._schedule.set_interval(place.query.job, place.rule.interval)
+                self._scheduler.set_interval(place.query.job, place.rule.interval)
         for query in before:
-            self._schedule.remove(query.job)
+            self._scheduler.remove(query.job)
             query.cancelled.set()
 
     def stalled_reason(self) -> str | None:
         """Return a message if the scheduler has sent no heartbeat for five minutes, else None."""
-        if self._schedule.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
+        if self._scheduler.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
             return "the scheduler of discovery has shown no life for 5 minutes"
         return None
 

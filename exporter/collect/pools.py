@@ -71,7 +71,7 @@ class PoolManager:
         self._state_path = state_path
         self._recovery: Recovery = recover(state_path, observer, clock, shard)
         self._series = 0
-        self._schedule = SweepScheduler(observer, clock)
+        self._scheduler = SweepScheduler(observer, clock)
         self._pools: dict[str, _Pool] = {}
         self._completeness = DiscoveryCompleteness.PENDING
         self._was_ready = False
@@ -79,11 +79,11 @@ class PoolManager:
     def start(self) -> None:
         """Start the state file writer and the scheduled sweeps."""
         self._recovery.start()
-        self._schedule.start()
+        self._scheduler.start()
 
     def stop(self) -> None:
         """Stop scheduling sweeps and cancel those in progress, which stop at their next step."""
-        self._schedule.stop()
+        self._scheduler.stop()
         for pool in self._pools.values():
             pool.cancel()
         self._recovery.stop()
@@ -126,7 +126,7 @@ class PoolManager:
         if completeness is DiscoveryCompleteness.SETTLED:
             self._recovery.retain(wanted)
         for id_, pool in new.items():
-            self._schedule.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.first_delay)
+            self._scheduler.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.first_delay)
 
     def views(self) -> tuple[PoolView, ...]:
         """Return the current view of each pool."""
@@ -134,7 +134,7 @@ class PoolManager:
 
     def next_sweeps(self) -> dict[str, float]:
         """Return the time of each pool's next sweep, in seconds of wall time."""
-        return self._schedule.due()
+        return self._scheduler.due()
 
     def is_ready(self) -> bool:
         """Return True if every discovery search has run once and every pool was contacted once, successfully or not.
@@ -147,7 +147,7 @@ class PoolManager:
 
     def stalled_reason(self) -> str | None:
         """Return a message if the scheduler or a sweep has sent no heartbeat for five minutes, else None."""
-        if self._schedule.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
+        if self._scheduler.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
             return "the scheduler has shown no life for 5 minutes"
         for pool in self._pools.values():
             if pool.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
@@ -191,10 +191,10 @@ class PoolManager:
         before = pool.settings
         pool.adopt(settings)
         if settings.refresh_interval != before.refresh_interval:
-            self._schedule.set_interval(settings.id, settings.refresh_interval)
+            self._scheduler.set_interval(settings.id, settings.refresh_interval)
 
     def _remove(self, pool: _Pool, *, forget: bool) -> None:
-        self._schedule.remove(pool.settings.id)
+        self._scheduler.remove(pool.settings.id)
         pool.cancel()
         pool.store.retire()
         if forget:

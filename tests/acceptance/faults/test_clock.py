@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
+
+import pytest
+from apscheduler.schedulers import base
 
 from exporter.aws.sessions import AwsApis
 from exporter.clock import SystemClock
+from exporter.collect import scheduler
 from exporter.config.load import parse_settings
 from exporter.daemon.app import App
 from exporter.emulator import Emulator
@@ -21,7 +27,7 @@ JUMPS = (DAY, -2 * DAY, 40 * 365 * DAY, -40 * 365 * DAY, DAY)
 
 
 class JumpingClock(SystemClock):
-    """The machine's clock, set wrong by so many seconds."""
+    """System clock with a settable error of the wall clock in seconds."""
 
     wrong_by = 0.0
 
@@ -29,7 +35,17 @@ class JumpingClock(SystemClock):
         return super().wall() + self.wrong_by
 
 
-def test_a_wall_clock_that_jumps(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def set_clock_of_scheduler(clock: JumpingClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    class JumpingDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=clock.wrong_by)
+
+    for module in (base, scheduler):
+        monkeypatch.setattr(module, "datetime", JumpingDatetime)
+
+
+def test_a_wall_clock_that_jumps(emulator: Emulator, tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     row.is_about(
         "wall clock set forward and back, by a day and by 40 years",
         "Sweeps keep their pace, and counts stay true; ages are those of the clock as it is.",
@@ -38,6 +54,7 @@ def test_a_wall_clock_that_jumps(emulator: Emulator, tmp_path: Path, row: Row) -
         pool_id = emulator.seed_pool(f"clock-{number}", users=30)
         truth = emulator.truth(pool_id)
         clock = JumpingClock()
+        set_clock_of_scheduler(clock, monkeypatch)
         text = config(emulator.url, pool_id, refresh_interval="1s", max_staleness="1h", state=f"state-{number}.db")
         settings = parse_settings(text, str(tmp_path / "config.yaml"))
         options = ServeOptions(tmp_path / "config.yaml", (ListenAddress("127.0.0.1", 0),))

@@ -14,12 +14,13 @@ from structlog.testing import capture_logs
 
 from exporter.aws.api import CognitoApi, Operation
 from exporter.collect.pools import STALLED_AFTER_SECONDS
+from exporter.collect.scheduler import SweepScheduler
 from exporter.config.load import load_settings
 from exporter.config.settings import Detail, IdentityMode, Limits, PoolSettings, Settings, TargetSettings
 from exporter.daemon.app import App
 from exporter.errors import AwsError, ConfigError, Denied
 from exporter.options import ListenAddress, ServeOptions
-from tests.fakes import FakeCognito, FakePool, ManualClock, eventually
+from tests.fakes import FakeCognito, FakePool, eventually
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 RATES = dict.fromkeys(("UserResourceRead", "UserList", "UserPoolRead", "UserPoolResourceRead"), 1000.0)
@@ -66,12 +67,12 @@ class Gate:
 class Running:
     """The daemon over the fake."""
 
-    def __init__(self, clock: ManualClock | None = None) -> None:
+    def __init__(self) -> None:
         self.api = FakeCognito({POOL_ID: FakePool(users={"ann": (device("a"), device("b"))})})
         self.api.fault = self.gate = Gate()
         self.reached: list[TargetSettings] = []
         probe = ListenAddress("127.0.0.1", 0)
-        self.app = App(configured(pool()), options(probe=probe), make_api=self._make_api, clock=clock)
+        self.app = App(configured(pool()), options(probe=probe), make_api=self._make_api)
 
     def _make_api(self, target: TargetSettings) -> CognitoApi:
         self.reached.append(target)
@@ -89,8 +90,8 @@ class Running:
 
 
 @contextmanager
-def running(clock: ManualClock | None = None) -> Iterator[Running]:
-    daemon = Running(clock)
+def running() -> Iterator[Running]:
+    daemon = Running()
     daemon.app.start()
     try:
         yield daemon
@@ -125,12 +126,10 @@ def test_app_with_a_denied_pool_is_ready_and_healthy() -> None:
         assert daemon.value("cognito_user_pool_state", state="denied") == 1
 
 
-def test_app_with_a_stalled_scheduler_is_unhealthy() -> None:
-    clock = ManualClock()
-    with running(clock) as daemon:
+def test_app_with_a_stalled_scheduler_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running() as daemon:
         assert daemon.get("/-/healthy") == (200, "healthy\n")
-        daemon.app._pool_manager._schedule._scheduler.pause()  # it uses the same clock
-        clock.advance(STALLED_AFTER_SECONDS + 1)
+        monkeypatch.setattr(SweepScheduler, "seconds_since_heartbeat", lambda _self: STALLED_AFTER_SECONDS + 1)
         assert daemon.get("/-/healthy") == (503, "the scheduler has shown no life for 5 minutes\n")
 
 
