@@ -36,7 +36,7 @@ class ListenAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the address is reachable only from this machine."""
+        """True if the address is reachable only from this machine."""
         if self.host == "localhost":
             return True
         try:
@@ -56,7 +56,7 @@ class ServeOptions:
     auto_reload_interval: float = 0.0
     """Seconds between two checks of the configuration file for changes; 0 disables them."""
     enable_lifecycle: bool = False
-    """Whether POST /-/reload is enabled."""
+    """True if POST /-/reload is enabled."""
     web_config_file: Path | None = None
     """TLS, users and headers, in the format of Prometheus' exporter-toolkit."""
     telemetry_path: str = "/metrics"

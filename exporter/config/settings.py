@@ -157,7 +157,7 @@ class Settings:
 
     @property
     def exposes_raw_names(self) -> bool:
-        """Whether some pool exports user names as they are."""
+        """True if the label `user` of some pool is the user name itself."""
         return any(
             pool.identity is IdentityMode.RAW and pool.detail is not Detail.POOL for pool in self.all_pool_settings
         )

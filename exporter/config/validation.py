@@ -28,7 +28,7 @@ A wrong value in the place of a mapping or a list is never shown: the file may b
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """The valid part of a configuration, for checks that involve several keys: all of it if there are no problems."""
+    """The valid part of a configuration, for checks that involve several keys: everything if there are no problems."""
 
     pools: list[Overlay[Pool]]
     rules: list[Overlay[Rule]]

@@ -113,7 +113,7 @@ class ActiveConfig:
             self._web = web
             self._report_exposure()
 
-    def rediscovered(self) -> None:
+    def apply_discovery(self) -> None:
         """Sweep the pools that discovery selects now.
 
         Raises `ConfigError`, before anything has changed, if an identity key is no longer usable.

@@ -122,7 +122,7 @@ class App:
             for address in server.bound:
                 log.info("listening", address=str(address))
         self._pool_manager.start()
-        self._discovery.start(self._active_config.rediscovered)
+        self._discovery.start(self._active_config.apply_discovery)
         self._reloader.start()
 
     def request_reload(self) -> None:

@@ -73,7 +73,7 @@ def exposed(of: App) -> float | None:
         (USERS, 0),
     ],
 )
-def test_raw_names_are_exposed_unless_somebody_must_prove_who_they_are(
+def test_raw_names_are_exposed_without_authentication(
     tmp_path: Path, sections: dict[str, Any], expected: float
 ) -> None:
     write_certificate(tmp_path)
@@ -83,7 +83,7 @@ def test_raw_names_are_exposed_unless_somebody_must_prove_who_they_are(
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/status", "/?state=failing", "/api/v1/status?x=1"])
-def test_the_status_is_for_those_only_who_prove_who_they_are(tmp_path: Path, path: str) -> None:
+def test_status_requires_authentication(tmp_path: Path, path: str) -> None:
     with running(app(write_web(tmp_path, **USERS))) as daemon:
         url = f"http://127.0.0.1:{daemon.addresses[0].port}{path}"
         for user in ((), ("--user", "alice:wrong"), ("--user", f"bob:{PASSWORD}")):
@@ -102,7 +102,7 @@ def answers(page: str) -> dict[str, float]:
     return {code: float(count) for code, count in counted if float(count)}
 
 
-def test_a_failed_login_is_counted_once_and_says_nothing_of_who_it_was(tmp_path: Path) -> None:
+def test_failed_login_is_counted_without_the_client(tmp_path: Path) -> None:
     with running(app(write_web(tmp_path, **USERS))) as daemon:
         url, user = f"http://127.0.0.1:{daemon.addresses[0].port}/metrics", ("--user", f"alice:{PASSWORD}")
         assert answers(fetch(url, *user).body) == {}, "a page is not counted before it is written"
@@ -115,7 +115,7 @@ def test_a_failed_login_is_counted_once_and_says_nothing_of_who_it_was(tmp_path:
         assert not re.search("alice|mallory|guess", page)
 
 
-def test_plain_http_to_a_tls_port_is_counted_as_the_400_that_it_is_answered(tmp_path: Path) -> None:
+def test_plain_http_on_a_tls_port_is_counted_as_400(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     with running(app(write_web(tmp_path, tls_server_config=TLS), probe=LOOPBACK)) as daemon:
         guarded, _ = (server.bound[0].port for server in daemon._servers)
@@ -123,7 +123,7 @@ def test_plain_http_to_a_tls_port_is_counted_as_the_400_that_it_is_answered(tmp_
         assert answers(fetch(f"https://127.0.0.1:{guarded}/metrics", "--insecure").body) == {"400": 1}
 
 
-def test_every_other_answer_is_counted_by_its_status(tmp_path: Path) -> None:
+def test_every_response_is_counted_by_its_status(tmp_path: Path) -> None:
     limit = {"rate_limit": {"interval": "1h", "burst": 6}}
     with running(app(write_web(tmp_path, **limit), clock=ManualClock(), probe=LOOPBACK)) as daemon:
         own, probes = (f"http://127.0.0.1:{server.bound[0].port}" for server in daemon._servers)
@@ -149,7 +149,7 @@ def test_every_other_answer_is_counted_by_its_status(tmp_path: Path) -> None:
         assert refused == 1
 
 
-def test_whoever_finds_no_room_is_counted_as_answered_503() -> None:
+def test_connection_above_the_limit_is_counted_as_503() -> None:
     statuses: list[int] = []
     clock = SystemClock()
     handler = RequestHandler({}, Authenticator(clock), on_error=lambda: None, on_response=statuses.append)
@@ -162,7 +162,7 @@ def test_whoever_finds_no_room_is_counted_as_answered_503() -> None:
     assert statuses == [503]
 
 
-def test_what_is_exposed_follows_the_file(tmp_path: Path) -> None:
+def test_exposure_follows_the_web_configuration(tmp_path: Path) -> None:
     with running(app(write_web(tmp_path, **USERS))) as daemon:
         url = f"http://127.0.0.1:{daemon.addresses[0].port}/metrics"
         assert fetch(url).status == 401
@@ -175,12 +175,12 @@ def test_what_is_exposed_follows_the_file(tmp_path: Path) -> None:
         assert exposed(daemon) == 0
 
 
-def test_a_wrong_file_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_invalid_web_configuration_is_rejected_at_startup(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"web\.yml:1: tls_server_config\.cert_file: missing"):
         app(write_web(tmp_path, tls_server_config={"key_file": "x"}))
 
 
-def test_the_probe_address_needs_neither_tls_nor_certificate_nor_password(tmp_path: Path) -> None:
+def test_probe_address_requires_no_authentication(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     with running(app(write_web(tmp_path, tls_server_config=MUTUAL, **USERS), probe=LOOPBACK)) as daemon:
         (address,) = daemon._servers[1].bound
@@ -190,7 +190,7 @@ def test_the_probe_address_needs_neither_tls_nor_certificate_nor_password(tmp_pa
         assert fetch(f"https://127.0.0.1:{daemon.addresses[0].port}/-/healthy", "--insecure").status == 0
 
 
-def test_a_reload_takes_the_web_configuration_along(tmp_path: Path) -> None:
+def test_reload_includes_the_web_configuration(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
     web = write_web(tmp_path, **USERS)
@@ -208,7 +208,7 @@ def test_a_reload_takes_the_web_configuration_along(tmp_path: Path) -> None:
         assert fetch(url, "-X", "POST", *user).status == 401
 
 
-def test_a_reload_that_the_web_configuration_was_refused_for_is_made_up_for_when_it_is_mended(tmp_path: Path) -> None:
+def test_rejected_reload_is_retried_when_the_web_file_is_fixed(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
     web = write_web(tmp_path, **USERS)
@@ -233,7 +233,7 @@ def reloaded(daemon: App) -> float | None:
     return daemon._metrics.registry.get_sample_value("cognito_exporter_config_last_reload_successful")
 
 
-def test_the_program_refuses_a_wrong_file_with_exit_code_2(tmp_path: Path) -> None:
+def test_invalid_web_configuration_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
     (tmp_path / "web.yml").write_text("basic_auth_users:\n  alice: secret-of-alice\n")
     done = subprocess.run(

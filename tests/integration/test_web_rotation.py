@@ -1,4 +1,4 @@
-"""Certificates and users change while scrapes go on: none of them fails."""
+"""Rotation of certificates and users during scrapes, none of which fails."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.integration.web_serving import (
 
 @dataclass
 class Scraper:
-    """Scrapes one after the other, over one connection or over a new one each time."""
+    """Scrapes in sequence, over one connection or over a new one each time."""
 
     site: Guarded
     context: ssl.SSLContext
@@ -71,7 +71,7 @@ class Scraper:
 
 @contextmanager
 def scraping(*scrapers: Scraper) -> Iterator[Callable[[], bool]]:
-    """Scrape all the while; gives what waits until each has scraped some times more."""
+    """Scrape in the background; yield a function that waits until each scraper has made some more scrapes."""
     stop = threading.Event()
     threads = [threading.Thread(target=scraper.run, args=(stop,)) for scraper in scrapers]
 
@@ -97,7 +97,7 @@ def context(directory: Path, *, cert: str | None = None) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_certificate_and_users_are_rotated_and_no_scrape_fails(tmp_path: Path, version: ssl.TLSVersion) -> None:
+def test_rotation_of_certificate_and_users_fails_no_scrape(tmp_path: Path, version: ssl.TLSVersion) -> None:
     write_certificate(tmp_path)
     with guarded(tmp_path, tls_server_config=TLS, **USERS) as site:
         trust = context(tmp_path)
@@ -128,7 +128,7 @@ def test_a_certificate_and_users_are_rotated_and_no_scrape_fails(tmp_path: Path,
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_wrong_file_leaves_what_was_in_force_and_is_told_once(tmp_path: Path, keep: bool) -> None:
+def test_invalid_file_keeps_the_active_one_and_is_logged_once(tmp_path: Path, keep: bool) -> None:
     write_certificate(tmp_path)
     with guarded(tmp_path, tls_server_config=TLS, **USERS) as site:
         scraper = Scraper(site, context(tmp_path), keep, basic())
@@ -161,7 +161,7 @@ def test_a_wrong_file_leaves_what_was_in_force_and_is_told_once(tmp_path: Path, 
         ]
 
 
-def test_a_file_that_is_named_and_comes_later_is_found(tmp_path: Path) -> None:
+def test_missing_file_that_appears_is_read(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     with guarded(tmp_path, tls_server_config=TLS) as site:
         write_web(tmp_path, tls_server_config={"cert_file": "late.crt", "key_file": "late.key"})
@@ -173,7 +173,7 @@ def test_a_file_that_is_named_and_comes_later_is_found(tmp_path: Path) -> None:
         assert site.active.settings.tls != before
 
 
-def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_changes(tmp_path: Path) -> None:
+def test_swapped_link_of_a_kubernetes_secret_is_detected(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     for generation in ("..first", "..second"):
         (secret / generation).mkdir(parents=True)
@@ -193,7 +193,7 @@ def test_a_kubernetes_swap_of_a_link_is_seen_though_no_path_that_is_named_change
         assert (scraper.failures, len(scraper.serials)) == ([], 2)
 
 
-def test_a_connection_whose_client_would_not_be_admitted_any_more_is_closed_unanswered(tmp_path: Path) -> None:
+def test_connection_of_a_client_no_longer_allowed_is_closed(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     write_certificate(tmp_path, "scraper.example", stem="client")
     with guarded(tmp_path, tls_server_config=MUTUAL) as site:
@@ -208,7 +208,7 @@ def test_a_connection_whose_client_would_not_be_admitted_any_more_is_closed_unan
         client.close()
 
 
-def test_a_plain_connection_does_not_outlive_the_day_when_certificates_are_asked_for(tmp_path: Path) -> None:
+def test_plain_connection_is_closed_when_tls_is_enabled(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     with guarded(tmp_path) as site:
         client = http.client.HTTPConnection(*site.address, timeout=10)
@@ -223,7 +223,7 @@ def test_a_plain_connection_does_not_outlive_the_day_when_certificates_are_asked
         assert site.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_client_ca_is_rotated(tmp_path: Path) -> None:
+def test_client_ca_is_rotated(tmp_path: Path) -> None:
     write_certificate(tmp_path, "scraper.example", ca=authority("next"), stem="next")
     next_ca = (tmp_path / "ca.crt").read_bytes()
     write_certificate(tmp_path, "scraper.example", stem="client")
@@ -245,7 +245,7 @@ def test_a_client_ca_is_rotated(tmp_path: Path) -> None:
         assert len(rejected.failures) == rejected.scrapes
 
 
-def test_with_the_real_clock_a_change_is_in_force_two_seconds_later(tmp_path: Path) -> None:
+def test_watched_change_applies_within_two_seconds(tmp_path: Path) -> None:
     with guarded(tmp_path, watch=True, **USERS) as site:
         request = f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: {basic('bob', PASSWORD)}\r\n\r\n".encode()
         write_web(tmp_path, basic_auth_users={"bob": hashed()})

@@ -1,4 +1,4 @@
-"""Where the revision comes from."""
+"""Sources of the revision."""
 
 from __future__ import annotations
 

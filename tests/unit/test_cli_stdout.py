@@ -16,7 +16,7 @@ RAW = "defaults: {identity: raw}\npools:\n  - id: eu-west-1_AbCdEfGhI\n"
 
 
 def ended(directory: Path, redirection: str, *arguments: str) -> tuple[int, str]:
-    """The exit code of the program, whose output goes where the shell is told, and what it says beside it."""
+    """Run the program with a redirection of the shell; return its exit code and standard error."""
     (directory / "config.yaml").write_text(RAW, encoding="utf-8")
     command = [required_tool("sh"), "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", "exporter"]
     done = subprocess.run([*command, *arguments], cwd=directory, capture_output=True, text=True, check=False)
@@ -41,7 +41,7 @@ def in_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=" ".join,
 )
-def test_a_command_that_only_prints_refuses_a_closed_standard_output(
+def test_command_with_closed_stdout_is_rejected(
     arguments: list[str], wanted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", None)
@@ -49,12 +49,12 @@ def test_a_command_that_only_prints_refuses_a_closed_standard_output(
     assert capsys.readouterr().err == f"standard output is closed, expected somewhere to print {wanted}\n"
 
 
-def test_a_process_without_standard_output_says_so(tmp_path: Path) -> None:
+def test_process_without_stdout_reports_it(tmp_path: Path) -> None:
     said = "standard output is closed, expected somewhere to print the labels\n"
     assert ended(tmp_path, ">&-", "identify", "alice") == (2, said)
 
 
-def test_a_command_whose_exit_code_is_the_answer_needs_no_standard_output(tmp_path: Path) -> None:
+def test_command_with_an_exit_code_needs_no_stdout(tmp_path: Path) -> None:
     assert ended(tmp_path, ">&-", "check-config", "config.yaml") == (0, "")
 
 
@@ -66,7 +66,7 @@ FULL = Path("/dev/full")
 @pytest.mark.parametrize(
     "arguments", [["--version"], ["check-config", "config.yaml"], ["identify", "alice"], ["iam-policy"]], ids=" ".join
 )
-def test_an_output_that_is_full_is_named_and_is_a_failure(
+def test_full_stdout_is_reported_and_exits_with_1(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with FULL.open("w", buffering=1, encoding="utf-8") as full:
@@ -79,6 +79,6 @@ def test_an_output_that_is_full_is_named_and_is_a_failure(
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full to write to")
-def test_a_process_whose_output_is_full_fails(tmp_path: Path) -> None:
+def test_process_with_full_stdout_fails(tmp_path: Path) -> None:
     said = "standard output cannot be written: No space left on device\n"
     assert ended(tmp_path, "> /dev/full", "--version") == (1, said)

@@ -1,4 +1,4 @@
-"""What the flags may say."""
+"""Parsers of flags."""
 
 from __future__ import annotations
 

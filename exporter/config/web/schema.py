@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
@@ -73,32 +74,15 @@ def _header_value(value: str) -> str:
     return value.strip()
 
 
-def _client_auth_type(value: str) -> str:
-    if value in {"RequestClientCert", "RequireAnyClientCert", "RequireClientCert"}:
-        raise invalid("Python verifies every certificate that it requests")
-    if value not in {"NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"}:
-        raise invalid("unknown value")
-    return value
+def _one_of(allowed: Collection[str], unsupported: Collection[str] = (), reason: str = "") -> AfterValidator:
+    """Return a validator of text that must be one of some values."""
 
+    def validate(value: str) -> str:
+        if value not in allowed:
+            raise invalid(reason if value in unsupported else "unknown value")
+        return value
 
-def _version(value: str) -> str:
-    if value in {"TLS10", "TLS11"}:
-        raise invalid("not supported by OpenSSL")
-    if value not in {"TLS12", "TLS13"}:
-        raise invalid("unknown value")
-    return value
-
-
-def _cipher_suite(value: str) -> str:
-    if value not in CIPHERS and value not in TLS13_CIPHERS:
-        raise invalid("unknown value")
-    return value
-
-
-def _curve(value: str) -> str:
-    if value not in CURVES:
-        raise invalid("unknown value")
-    return value
+    return AfterValidator(validate)
 
 
 def _one_curve(values: list[str]) -> list[str]:
@@ -119,6 +103,18 @@ def hash_problem(value: object) -> str | None:
     return None
 
 
+ClientAuthType = Annotated[
+    str,
+    BeforeValidator(lambda value: "NoClientCert" if value in (None, "") else value),
+    _one_of(
+        ("NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"),
+        ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert"),
+        "Python verifies every certificate that it requests",
+    ),
+]
+Version = Annotated[str, _one_of(("TLS12", "TLS13"), ("TLS10", "TLS11"), "not supported by OpenSSL")]
+CipherSuite = Annotated[str, _one_of(CIPHERS.keys() | TLS13_CIPHERS)]
+Curve = Annotated[str, _one_of(CURVES)]
 Text = Annotated[str, AfterValidator(not_blank)]
 Pem = Annotated[Text | None, BeforeValidator(_empty_as_null)]
 """Empty is the same as absent, as in the exporter-toolkit: templates write it."""
@@ -141,11 +137,7 @@ class TlsServer(Strict):
     cert_file: PemFile = setting(None, "the path of a certificate in PEM", "As `cert`, in a file.")
     key_file: PemFile = setting(None, "the path of a private key in PEM", "As `key`, in a file.")
     client_ca_file: PemFile = setting(None, "the path of certificates in PEM", "As `client_ca`, in a file.")
-    client_auth_type: Annotated[
-        str,
-        BeforeValidator(lambda value: "NoClientCert" if value in (None, "") else value),
-        AfterValidator(_client_auth_type),
-    ] = setting(
+    client_auth_type: ClientAuthType = setting(
         "NoClientCert",
         "NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert",
         "Whether client certificates are requested and required.",
@@ -153,9 +145,9 @@ class TlsServer(Strict):
     client_allowed_sans: Annotated[list[Text], AfterValidator(not_empty)] | None = setting(
         None, "a list of at least one name", "Names of which a client certificate must have at least one."
     )
-    min_version: Annotated[str, AfterValidator(_version)] = setting("TLS12", _VERSION, "Minimum version.")
-    max_version: Annotated[str, AfterValidator(_version)] = setting("TLS13", _VERSION, "Maximum version.")
-    cipher_suites: Annotated[list[Annotated[str, AfterValidator(_cipher_suite)]], AfterValidator(distinct)] = setting(
+    min_version: Version = setting("TLS12", _VERSION, "Minimum version.")
+    max_version: Version = setting("TLS13", _VERSION, "Maximum version.")
+    cipher_suites: Annotated[list[CipherSuite], AfterValidator(distinct)] = setting(
         [], "names of Go's secure cipher suites, each once", "Cipher suites of TLS 1.2, in order of preference."
     )
     prefer_server_cipher_suites: bool = setting(
@@ -163,7 +155,7 @@ class TlsServer(Strict):
         "true or false",
         "Whether the server's order of cipher suites takes precedence over the client's.",
     )
-    curve_preferences: Annotated[list[Annotated[str, AfterValidator(_curve)]], AfterValidator(_one_curve)] = setting(
+    curve_preferences: Annotated[list[Curve], AfterValidator(_one_curve)] = setting(
         [], "one of CurveP256, CurveP384, CurveP521 and X25519", "Curve of the key exchange."
     )
 

@@ -26,7 +26,7 @@ class Tls:
     demands: bytes = field(repr=False)
     """Digest of what is required of clients: with equal digests, the same clients are allowed."""
     requires_certificate: bool
-    """Whether only clients with a verified certificate are served."""
+    """True if only clients with a verified certificate are served."""
     allowed_sans: frozenset[str] | None
     """Names of which a client certificate must have at least one; None allows all names."""
 
@@ -48,5 +48,5 @@ class WebSettings:
 
     @property
     def authenticates(self) -> bool:
-        """Whether every client needs a password or a verified certificate."""
+        """True if every client needs a password or a verified certificate."""
         return bool(self.users) or (self.tls is not None and self.tls.requires_certificate)

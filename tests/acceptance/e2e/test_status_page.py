@@ -20,7 +20,7 @@ from tests.acceptance.browser import chromium
 from tests.fakes import ManualClock
 from tests.harness import FAST, FAST_RETRIES, Log, config, serving, shown
 from tests.status_scenes import NOW, RULES, every_state, many_pools, pool_view, reporter, served
-from tests.unit.config.web.strict_schema import strict
+from tests.unit.status.strict_schema import strict
 
 UNKNOWN = "eu-west-1_NoSuchOne"
 PHONE, DESKTOP = (360, 740), (1280, 900)

@@ -198,7 +198,7 @@ def test_sweep_after_removal_of_its_target_is_not_a_failure() -> None:
 def test_apply_after_stop_is_rejected() -> None:
     world = World(configured(pool(FIRST)))
     world.pools.start()
-    world.discovery.start(world.active.rediscovered)
+    world.discovery.start(world.active.apply_discovery)
     world.active.stop()
     with pytest.raises(ConfigError, match=r"^the exporter is stopping$"):
         world.active.apply(configured(pool(SECOND)))
@@ -225,23 +225,23 @@ def test_discovered_pools_are_swept_until_stop() -> None:
     world.discovery._run_query(place.query)
     assert world.shown() == [], "discovery is not reported yet"
     assert world.active.generation == 1
-    world.active.rediscovered()
+    world.active.apply_discovery()
     assert world.active.generation == 2
     assert world.shown() == [FIRST]
     assert [*completeness, world.pools._completeness] == [DiscoveryCompleteness.PENDING, DiscoveryCompleteness.SETTLED]
     swept = world.active._swept
     assert swept is not None
-    world.active.rediscovered()
+    world.active.apply_discovery()
     assert world.active._swept is swept, "unchanged"
     assert world.active.generation == 2
     assert world.shown_users() == 0
     world.pools._pools[FIRST].sweep()
     assert world.shown_users() == 1
     world.pools.start()
-    world.discovery.start(world.active.rediscovered)
+    world.discovery.start(world.active.apply_discovery)
     world.active.stop()
     place.query.state = replace(place.query.state, pools={})
-    world.active.rediscovered()
+    world.active.apply_discovery()
     assert world.shown() == [FIRST], "stopped"
 
 

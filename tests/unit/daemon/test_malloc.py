@@ -1,4 +1,4 @@
-"""What glibc does with memory, as it reports itself or as the kernel sees it."""
+"""Memory of glibc, as reported by malloc_info and by the kernel."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def run(program: str, **environ: str) -> str:
 
 
 def arenas(**environ: str) -> tuple[str, int]:
-    """What the function said, and how many arenas there are after some threads."""
-    said, _, told = run(ARENAS, **environ).partition("\n")
-    return said, told.count("<heap ")
+    """Return the result of `share_one_arena`, and the number of arenas with several threads."""
+    shared, _, info = run(ARENAS, **environ).partition("\n")
+    return shared, info.count("<heap ")
 
 
 @only_glibc

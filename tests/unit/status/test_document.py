@@ -19,7 +19,7 @@ from exporter.status.report import StatusReporter
 from exporter.status.routes import status_routes
 from exporter.web.messages import Request, dispatch
 from tests.status_scenes import NOW, RULES, every_state, many_pools, pool_view, reporter
-from tests.unit.config.web.strict_schema import strict
+from tests.unit.status.strict_schema import strict
 
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "status.schema.json"
 

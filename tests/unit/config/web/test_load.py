@@ -1,4 +1,4 @@
-"""Every mistake in a web configuration has its line, its key and what was expected."""
+"""Web configuration files: settings, problems with line and key, and TLS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ VERIFY = "  client_auth_type: RequireAndVerifyClientCert\n"
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates of every kind that a file can point to."""
+    """Return a directory with certificates and keys, valid and invalid."""
     directory = tmp_path_factory.mktemp("web")
     ca = trustme.CA()
     for stem in ("server", "other"):
@@ -71,31 +71,31 @@ def load(directory: Path, text: str) -> WebSettings:
     return load_web_settings(path)
 
 
-def faults(directory: Path, text: str) -> list[str]:
-    """What is wrong, without the name of the file."""
+def problems_of(directory: Path, text: str) -> list[str]:
+    """Return the problems without the name of the file."""
     with pytest.raises(ConfigError) as caught:
         load(directory, text)
     prefix = f"{directory / 'web.yml'}:"
-    assert all(fault.startswith(prefix) for fault in caught.value.problems)
-    return [fault.removeprefix(prefix) for fault in caught.value.problems]
+    assert all(problem.startswith(prefix) for problem in caught.value.problems)
+    return [problem.removeprefix(prefix) for problem in caught.value.problems]
 
 
-ONE_FAULT = {
+INVALID = {
     "empty": ("", "1: empty, expected a mapping such as {} for no protection"),
     "only a comment": ("# nothing\n", "1: empty, expected a mapping such as {} for no protection"),
     "a list": ("- a\n", "1: wrong type, expected a mapping (found a list)"),
-    "no YAML": ("a: [", "1:5: not YAML: while parsing a flow node"),
-    "no text": ("a: \udcff", "1: not text, expected UTF-8"),
-    "no text further down": ("\na: b\nc: \udcff\n", "3: not text, expected UTF-8"),
-    "a name of half a character": (
+    "not YAML": ("a: [", "1:5: not YAML: while parsing a flow node"),
+    "not text": ("a: \udcff", "1: not text, expected UTF-8"),
+    "not text further down": ("\na: b\nc: \udcff\n", "3: not text, expected UTF-8"),
+    "a name with a lone surrogate": (
         'basic_auth_users: {"\\ud800": x}\n',
         "1:20: half of a surrogate pair, expected the character itself",
     ),
-    "a hash of half a character": (
+    "a hash with a lone surrogate": (
         'basic_auth_users: {a: "\\ud800"}\n',
         "1:23: half of a surrogate pair, expected the character itself",
     ),
-    "a certificate of half a character": (
+    "a certificate with a lone surrogate": (
         'tls_server_config: {cert: "\\ud800", key: x}\n',
         "1:27: half of a surrogate pair, expected the character itself",
     ),
@@ -118,22 +118,25 @@ ONE_FAULT = {
     ),
     "an MD5 hash": ("basic_auth_users: {a: $apr1$x$y}\n", "1: basic_auth_users: the hash of user 1 is not a bcrypt"),
     "a short hash": (f"basic_auth_users: {{a: {HASH[:-1]}}}\n", "1: basic_auth_users: the hash of user 1 is not"),
-    "a hash with more behind": (f'basic_auth_users: {{a: "{HASH}\\n"}}\n', "1: basic_auth_users: the hash of user 1"),
-    "a hash of the bad variant": (f"basic_auth_users: {{a: {HASH.replace('2y', '2x')}}}\n", "1: basic_auth_users: the"),
+    "a hash with trailing text": (f'basic_auth_users: {{a: "{HASH}\\n"}}\n', "1: basic_auth_users: the hash of user 1"),
+    "a hash of variant x": (
+        f"basic_auth_users: {{a: {HASH.replace('2y', '2x')}}}\n",
+        "1: basic_auth_users: the",
+    ),
     "a cheap hash": (f"basic_auth_users: {{a: {HASH.replace('$10$', '$03$')}}}\n", "1: basic_auth_users: the hash of"),
-    "a dear hash": (
+    "an expensive hash": (
         f"basic_auth_users: {{a: {HASH.replace('$10$', '$19$')}}}\n",
         "1: basic_auth_users: the hash of user 1 is a bcrypt hash with a cost out of range, expected",
     ),
-    "a hash of a salt of more than 128 bits": (
+    "a hash with a salt of more than 128 bits": (
         f"basic_auth_users: {{a: {HASH.replace('zPe', 'zPf')}}}\n",
         "1: basic_auth_users: the hash of user 1 is a bcrypt hash with an invalid salt, expected a bcrypt hash such as",
     ),
-    "a number too long to be written out": (
+    "a number instead of a hash": (
         f"basic_auth_users: {{a: 0x{'f' * 5000}}}\n",
         "1: basic_auth_users: the hash of user 1 is not a bcrypt hash, expected",
     ),
-    "a hash that is none": ("basic_auth_users: {a: }\n", "1: basic_auth_users: the hash of user 1 is not a bcrypt"),
+    "a null hash": ("basic_auth_users: {a: }\n", "1: basic_auth_users: the hash of user 1 is not a bcrypt"),
     "a colon in a name": (
         f'basic_auth_users: {{"a:b": {HASH}}}\n',
         "1: basic_auth_users: the name of user 1 is empty or has a colon, expected a name",
@@ -219,24 +222,27 @@ ONE_FAULT = {
         "tls_server_config:\n  cert_file: server.crt\n  key_file: locked.key\n",
         "3: tls_server_config.key_file: encrypted, expected a key without a password",
     ),
-    "nobody asked": (
+    "a client CA without a policy": (
         f"{TLS}{CA}",
         f"1: {POLICY}: does not request certificates, expected one that does, as there is a client CA",
     ),
-    "nothing to verify with": (f"{TLS}{VERIFY}", "4: tls_server_config.client_auth_type: requires a client CA, exp"),
+    "no client CA": (
+        f"{TLS}{VERIFY}",
+        "4: tls_server_config.client_auth_type: requires a client CA, exp",
+    ),
     "an unknown policy": (
         f"{TLS}  client_auth_type: Maybe\n",
         "4: tls_server_config.client_auth_type: unknown value, expected NoClientCert, VerifyClientCertIfGiven or Req",
     ),
-    "a policy that asks and does not verify": (
+    "a policy that requests and does not verify": (
         f"{TLS}  client_auth_type: RequestClientCert\n",
         "4: tls_server_config.client_auth_type: Python verifies every certificate that it requests, expected",
     ),
-    "a policy that demands and does not verify": (
+    "a policy that requires and does not verify": (
         f"{TLS}  client_auth_type: RequireAnyClientCert\n",
         "4: tls_server_config.client_auth_type: Python verifies every certificate that it requests, expected",
     ),
-    "a client CA that is none": (
+    "a client CA without a certificate": (
         f"{TLS}{VERIFY}  client_ca_file: server.key\n",
         "5: tls_server_config.client_ca_file: no certificate found, expected PEM",
     ),
@@ -244,7 +250,7 @@ ONE_FAULT = {
         f"{TLS}{VERIFY}  client_ca_file: broken.crt\n",
         "5: tls_server_config.client_ca_file: invalid certificates, expected PEM (",
     ),
-    "a client CA that is no text": (
+    "a client CA that is not text": (
         f"{TLS}{VERIFY}  client_ca_file: odd.crt\n",
         "5: tls_server_config.client_ca_file: invalid certificates, expected PEM (",
     ),
@@ -253,7 +259,7 @@ ONE_FAULT = {
         f"{TLS}{VERIFY}{CA}  client_allowed_sans: []\n",
         "6: tls_server_config.client_allowed_sans: empty, expected a list of at least one name",
     ),
-    "names of nobody": (
+    "names without a policy": (
         f"{TLS}  client_allowed_sans: [a]\n",
         "4: tls_server_config.client_allowed_sans: no certificate is requested, expected a client_auth_type that",
     ),
@@ -262,7 +268,7 @@ ONE_FAULT = {
         "4: tls_server_config.min_version: not supported by OpenSSL, expected TLS12 or TLS13",
     ),
     "an unknown version": (f"{TLS}  max_version: TLS14\n", "4: tls_server_config.max_version: unknown value, expected"),
-    "versions the wrong way round": (
+    "versions in the wrong order": (
         f"{TLS}  min_version: TLS13\n  max_version: TLS12\n",
         "4: tls_server_config.min_version: above max_version, expected at most TLS12",
     ),
@@ -275,11 +281,11 @@ ONE_FAULT = {
         f"{TLS}  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
         "4: tls_server_config.cipher_suites: no cipher suite for TLS12, expected one, or min_version TLS13",
     ),
-    "suites that do not go with the key": (
+    "suites that do not match the key": (
         f"{TLS}  max_version: TLS12\n  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n",
         "1: tls_server_config: no client can connect with TLS 1.2, expected suites, a curve and versions that",
     ),
-    "suites that do not go with the key, for older clients": (
+    "suites that do not match the key, for older clients": (
         f"{TLS}  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n",
         "1: tls_server_config: no client can connect with TLS 1.2, expected suites, a curve and versions that",
     ),
@@ -320,31 +326,37 @@ ONE_FAULT = {
         "1: http_server_config.headers.X-XSS-Protection: wrong type, expected text of one line",
     ),
     "http2 as text": ("http_server_config: {http2: 'yes'}\n", "1: http_server_config.http2: wrong type, expected true"),
-    "a pause of no unit": ("rate_limit: {interval: 5, burst: 1}\n", "1: rate_limit.interval: wrong type, expected a"),
-    "a pause that is none": ("rate_limit: {interval: soon, burst: 1}\n", "1: rate_limit.interval: not a duration, exp"),
+    "no unit": (
+        "rate_limit: {interval: 5, burst: 1}\n",
+        "1: rate_limit.interval: wrong type, expected a",
+    ),
+    "no duration": (
+        "rate_limit: {interval: soon, burst: 1}\n",
+        "1: rate_limit.interval: not a duration, exp",
+    ),
     "a limit that allows no request": (
         "rate_limit: {interval: 1s}\n",
         "1: rate_limit.burst: allows no request, expected a whole number from 1",
     ),
-    "more at once than anybody sends": (
+    "a burst above a billion": (
         "rate_limit: {interval: 1s, burst: 1000000001}\n",
         "1: rate_limit.burst: too large, expected at most 1000000000",
     ),
-    "more at once than floating point holds": (
+    "a burst that no float can hold": (
         f"rate_limit: {{interval: 1s, burst: 0x{'f' * 300}}}\n",
         "1: rate_limit.burst: too large, expected at most 1000000000",
     ),
 }
 
 
-@pytest.mark.parametrize(("text", "expected"), ONE_FAULT.values(), ids=ONE_FAULT.keys())
-def test_a_mistake_is_named(directory: Path, text: str, expected: str) -> None:
-    (fault,) = faults(directory, text)
-    assert fault.startswith(expected)
+@pytest.mark.parametrize(("text", "expected"), INVALID.values(), ids=INVALID.keys())
+def test_invalid_file_reports_its_problem(directory: Path, text: str, expected: str) -> None:
+    (problem,) = problems_of(directory, text)
+    assert problem.startswith(expected)
 
 
 @pytest.mark.parametrize("end", "./" + ascii_letters + digits)
-def test_a_hash_is_taken_when_bcrypt_can_compare_a_password_with_it(end: str) -> None:
+def test_hash_is_accepted_if_bcrypt_accepts_it(end: str) -> None:
     hashed = f"$2b$04$QOauhQNbBCuQDKes6eFzP{end}MqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
     try:
         bcrypt.checkpw(b"x", hashed.encode())
@@ -354,45 +366,45 @@ def test_a_hash_is_taken_when_bcrypt_can_compare_a_password_with_it(end: str) ->
         assert hash_problem(hashed) is None
 
 
-def test_a_billion_requests_may_come_at_once(directory: Path) -> None:
+def test_burst_of_a_billion_is_accepted(directory: Path) -> None:
     limit = load(directory, f"rate_limit: {{interval: 1s, burst: {MAX_BURST}}}\n").rate_limit
     assert limit == RateLimit(interval=1.0, burst=1_000_000_000)
 
 
-def test_a_pipe_is_no_web_configuration(directory: Path) -> None:
+def test_pipe_is_rejected(directory: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_web_settings(directory / "pipe")
     assert caught.value.problems == (f"{directory / 'pipe'}: a pipe, expected a regular file",)
 
 
-def test_a_section_at_fault_hides_no_mistake_of_another(directory: Path) -> None:
+def test_invalid_section_does_not_hide_problems_of_others(directory: Path) -> None:
     text = "tls_server_config:\n  cert_file: none.crt\nrate_limit:\n  interval: 1x\n"
-    assert [re.sub(r",.*", "", fault) for fault in faults(directory, text)] == [
+    assert [re.sub(r",.*", "", problem) for problem in problems_of(directory, text)] == [
         "1: tls_server_config.key_file: missing",
         "2: tls_server_config.cert_file: cannot be read",
         "4: rate_limit.interval: not a duration",
     ]
 
 
-def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(directory: Path) -> None:
+def test_problems_are_reported_in_the_order_of_the_file(directory: Path) -> None:
     text = (
         "tls_server_config:\n  cert_file: none.crt\n  key_file: none.key\n  min_version: TLS13\n  max_version: TLS12\n"
         "basic_auth_users:\n  ann: x\n  ben: y\nrate_limit:\n  interval: 1s\n"
     )
-    places = [re.sub(r" .*", "", fault) for fault in faults(directory, text)]
+    places = [re.sub(r" .*", "", problem) for problem in problems_of(directory, text)]
     assert places == ["2:", "3:", "4:", "7:", "8:", "9:"]
 
 
-def test_mistakes_of_every_kind_are_named_together(directory: Path) -> None:
+def test_problems_of_every_kind_are_reported_together(directory: Path) -> None:
     text = f"basic_auth_users:\n  ann: {HASH}\n  'b:c': {HASH}\n  ann: {HASH}\nrate: 1\n"
-    assert [re.sub(r",.*", "", fault) for fault in faults(directory, text)] == [
+    assert [re.sub(r",.*", "", problem) for problem in problems_of(directory, text)] == [
         "3: basic_auth_users: the name of user 2 is empty or has a colon",
         "4: basic_auth_users: a user: duplicate key",
         "5: rate: unknown key",
     ]
 
 
-def test_a_file_may_have_one_mebibyte_and_no_more_is_read(directory: Path) -> None:
+def test_file_of_one_mebibyte_is_read_and_no_more(directory: Path) -> None:
     assert load(directory, "{}\n#" + "x" * ((1 << 20) - 4)).users == {}
     with pytest.raises(ConfigError, match="too large, expected at most 1 MiB"):
         load(directory, "{}\n#" + "x" * ((1 << 20) - 3))
@@ -416,21 +428,19 @@ def test_a_file_may_have_one_mebibyte_and_no_more_is_read(directory: Path) -> No
         (f"{TLS}{VERIFY}{CA}rate_limit: {{interval: 1s}}\n", ["server.crt", "server.key", "ca.crt"]),
     ],
 )
-def test_what_is_refused_may_change_with_the_files_that_were_looked_for(
-    directory: Path, text: str, names: list[str]
-) -> None:
+def test_error_has_the_files_that_were_read_or_missing(directory: Path, text: str, names: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         load(directory, text)
     assert caught.value.files == tuple(directory / name for name in ("web.yml", *names))
 
 
-def test_what_is_not_there_has_no_stamp(tmp_path: Path) -> None:
+def test_error_of_a_missing_file_has_that_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_web_settings(tmp_path / "none.yml")
     assert caught.value.files == (tmp_path / "none.yml",)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yml: cannot be read, expected a readable file"):
         load_web_settings(tmp_path / "none.yml")
 
@@ -460,17 +470,17 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("text", SECRETS)
-def test_no_fault_shows_a_name_a_hash_or_a_key(directory: Path, text: str) -> None:
-    assert not re.search(rf"mallory|{re.escape(HASH[:12])}", "".join(faults(directory, text)))
+def test_problem_shows_no_name_hash_or_key(directory: Path, text: str) -> None:
+    assert not re.search(rf"mallory|{re.escape(HASH[:12])}", "".join(problems_of(directory, text)))
 
 
 @pytest.mark.parametrize("key", ["cert", "key", "client_ca"])
-def test_of_what_is_no_text_below_a_secret_key_only_the_kind_is_shown(directory: Path, key: str) -> None:
-    (fault, *_) = faults(directory, f"tls_server_config: {{{key}: 8675309}}\n")
-    assert re.fullmatch(rf"1: .*\.{key}: wrong type, .* \(found the number that is not shown here\)", fault)
+def test_number_below_a_secret_key_is_not_shown(directory: Path, key: str) -> None:
+    (problem, *_) = problems_of(directory, f"tls_server_config: {{{key}: 8675309}}\n")
+    assert re.fullmatch(rf"1: .*\.{key}: wrong type, .* \(found the number that is not shown here\)", problem)
 
 
-def test_the_whole_file(directory: Path) -> None:
+def test_file_with_every_section_is_loaded(directory: Path) -> None:
     settings = load(
         directory,
         f"{TLS}{VERIFY}{CA}  client_allowed_sans: [scraper, '0::1']\n  cipher_suites: [TLS_AES_128_GCM_SHA256, "
@@ -492,7 +502,7 @@ def test_the_whole_file(directory: Path) -> None:
     assert HASH not in repr(settings)
 
 
-def test_neither_a_renegotiation_nor_a_resumed_session_carries_the_proof_of_a_client_on(directory: Path) -> None:
+def test_tls_has_no_renegotiation_and_no_tickets(directory: Path) -> None:
     tls = load(directory, TLS).tls
     assert tls is not None
     assert tls.context.options & ssl.OP_NO_RENEGOTIATION
@@ -500,14 +510,14 @@ def test_neither_a_renegotiation_nor_a_resumed_session_carries_the_proof_of_a_cl
 
 
 @pytest.mark.parametrize("text", ["{}\n", "rate_limit: {interval: 0, burst: 0}\n", "http_server_config: {}\n"])
-def test_a_file_that_protects_nothing_may_say_so(directory: Path, text: str) -> None:
+def test_file_without_protection_is_accepted(directory: Path, text: str) -> None:
     settings = load(directory, text)
     assert (settings.tls, settings.users, settings.rate_limit) == (None, {}, None)
     assert not settings.authenticates
 
 
 @pytest.mark.parametrize(("policy", "authenticates"), [("VerifyClientCertIfGiven", False), (None, False)])
-def test_a_certificate_that_may_be_missing_authenticates_nobody(
+def test_optional_client_certificate_does_not_authenticate(
     directory: Path, policy: str | None, authenticates: bool
 ) -> None:
     asked = f"{CA}  client_auth_type: {policy}\n" if policy else ""
@@ -515,7 +525,7 @@ def test_a_certificate_that_may_be_missing_authenticates_nobody(
 
 
 @pytest.mark.parametrize("empty", ["''", "", "~"])
-def test_what_is_empty_is_as_good_as_absent(directory: Path, empty: str) -> None:
+def test_empty_value_is_the_same_as_absent(directory: Path, empty: str) -> None:
     names = ("cert", "key", "client_ca", "client_ca_file", "client_auth_type")
     tls = load(directory, TLS + "".join(f"  {name}: {empty}\n" for name in names)).tls
     assert tls is not None
@@ -523,7 +533,7 @@ def test_what_is_empty_is_as_good_as_absent(directory: Path, empty: str) -> None
     assert tls.context.verify_mode is ssl.CERT_NONE
 
 
-def test_equal_files_make_equal_tls_and_what_is_asked_of_clients_is_told_apart(directory: Path) -> None:
+def test_tls_of_equal_files_is_equal(directory: Path) -> None:
     one, same = load(directory, TLS + VERIFY + CA).tls, load(directory, TLS + VERIFY + CA).tls
     other_key = load(directory, TLS.replace("server.", "other.") + VERIFY + CA).tls
     other_names = load(directory, TLS + VERIFY + CA + "  client_allowed_sans: [a]\n").tls
@@ -536,7 +546,7 @@ def test_equal_files_make_equal_tls_and_what_is_asked_of_clients_is_told_apart(d
     assert one.demands != other_names.demands
 
 
-def test_whatever_changes_in_the_files_makes_another_tls(directory: Path, tmp_path: Path) -> None:
+def test_tls_differs_after_every_change_of_its_files(directory: Path, tmp_path: Path) -> None:
     for name in ("server.crt", "server.key", "ca.crt"):
         (tmp_path / name).write_bytes((directory / name).read_bytes())
     seen = [load(tmp_path, TLS + VERIFY + CA).tls]
@@ -551,7 +561,7 @@ def test_whatever_changes_in_the_files_makes_another_tls(directory: Path, tmp_pa
     assert [one.demands == seen[0].demands for one in seen if one and seen[0]] == [True, True, True, False]
 
 
-def test_what_is_asked_of_clients_is_the_policy_and_the_names_in_whatever_order(directory: Path) -> None:
+def test_client_demands_ignore_the_order_of_names(directory: Path) -> None:
     names = [f"scraper-{number}" for number in range(50)]
     one, turned = (
         load(directory, f"{TLS}{VERIFY}{CA}  client_allowed_sans: [{', '.join(order)}]\n").tls
@@ -567,7 +577,7 @@ def test_what_is_asked_of_clients_is_the_policy_and_the_names_in_whatever_order(
     assert required.demands != given_only.demands
 
 
-def test_what_openssl_guards_by_default_stays_guarded(directory: Path) -> None:
+def test_default_options_of_openssl_are_kept(directory: Path) -> None:
     fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ours, theirs = (
         load(directory, f"{TLS}{VERIFY}{CA}  prefer_server_cipher_suites: {prefer}\n").tls
@@ -580,7 +590,7 @@ def test_what_openssl_guards_by_default_stays_guarded(directory: Path) -> None:
     assert ours.context.verify_flags == fresh.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
-def test_every_suite_and_every_client_ca_of_the_file_is_taken(directory: Path, tmp_path: Path) -> None:
+def test_every_cipher_suite_and_client_ca_is_used(directory: Path, tmp_path: Path) -> None:
     for name in ("server.crt", "server.key"):
         (tmp_path / name).write_bytes((directory / name).read_bytes())
     (tmp_path / "ca.crt").write_bytes(b"".join(trustme.CA().cert_pem.bytes() for _ in range(2)))
@@ -592,8 +602,8 @@ def test_every_suite_and_every_client_ca_of_the_file_is_taken(directory: Path, t
     assert len(tls.context.get_ca_certs()) == 2
 
 
-class PoorContext(ssl.SSLContext):
-    """Of an OpenSSL that was built without what is asked for."""
+class LimitedContext(ssl.SSLContext):
+    """Context of an OpenSSL without the requested options."""
 
     def set_ciphers(self, _suites: str, /) -> None:
         error = ssl.SSLError()
@@ -611,25 +621,25 @@ class PoorContext(ssl.SSLContext):
         ({"curve_preferences": ["X25519"]}, "valueerror"),
     ],
 )
-def test_what_this_openssl_cannot_do_is_a_fault_of_the_section(keys: dict[str, list[str]], why: str) -> None:
+def test_option_unsupported_by_openssl_is_reported(keys: dict[str, list[str]], why: str) -> None:
     with pytest.raises(TlsError) as caught:
-        _select_ciphers(PoorContext(ssl.PROTOCOL_TLS_SERVER), TlsServer.model_validate(keys))
+        _select_ciphers(LimitedContext(ssl.PROTOCOL_TLS_SERVER), TlsServer.model_validate(keys))
     assert caught.value.problem == Problem(("tls_server_config",), f"not supported by OpenSSL: {why}")
 
 
 @pytest.mark.parametrize("suite", sorted(name for name in CIPHERS if "_ECDSA_" in name))
-def test_every_suite_that_goes_with_the_key_is_taken_alone(directory: Path, suite: str) -> None:
+def test_cipher_suite_for_the_key_is_accepted_alone(directory: Path, suite: str) -> None:
     assert load(directory, f"{TLS}  cipher_suites: [{suite}]\n").warnings == ()
 
 
-def test_suites_that_do_not_go_with_the_key_are_of_no_weight_without_tls_1_2(directory: Path) -> None:
+def test_mismatched_suite_is_accepted_without_tls_1_2(directory: Path) -> None:
     suites = "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n"
     assert load(directory, f"{TLS}{suites}  min_version: TLS13\n").tls is not None
     both = suites.replace("[", "[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, ")
     assert load(directory, TLS + both).tls is not None
 
 
-def test_a_doubt_of_every_version_is_told_once(tmp_path: Path) -> None:
+def test_warning_of_every_version_is_reported_once(tmp_path: Path) -> None:
     issued = trustme.CA().issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC))
     (tmp_path / "server.crt").write_bytes(issued.cert_chain_pems[0].bytes())
     (tmp_path / "server.key").write_bytes(issued.private_key_pem.bytes())
@@ -653,38 +663,36 @@ BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
         (BEGIN + BEGIN + END + END, [BEGIN + BEGIN + END]),
     ],
 )
-def test_certificates_are_found_between_whatever_else_stands_there(text: bytes, found: list[bytes]) -> None:
+def test_certificates_are_found_in_any_text(text: bytes, found: list[bytes]) -> None:
     assert certificates(text) == found
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("nonsense", [BEGIN, BEGIN + b"\n", END, b"-----BEGIN ", BEGIN + b"\nAAAA\n" + END + b"\n"])
 @pytest.mark.parametrize("key", ["cert_file", "key_file", "client_ca_file"])
-def test_a_mebibyte_of_nonsense_is_refused_in_no_time(
-    directory: Path, tmp_path: Path, key: str, nonsense: bytes
-) -> None:
-    """A search that begins anew at each BEGIN takes minutes, in which nobody else in the process does anything."""
+def test_mebibyte_of_nonsense_is_rejected_quickly(directory: Path, tmp_path: Path, key: str, nonsense: bytes) -> None:
+    """A search that restarts at each BEGIN takes minutes, and holds the interpreter lock."""
     for name in ("server.crt", "server.key", "ca.crt"):
         (tmp_path / name).write_bytes((directory / name).read_bytes())
     (tmp_path / {"cert_file": "server.crt", "key_file": "server.key", "client_ca_file": "ca.crt"}[key]).write_bytes(
         nonsense * ((1 << 20) // len(nonsense))
     )
     started = time.monotonic()
-    (fault,) = faults(tmp_path, TLS + VERIFY + CA)
+    (problem,) = problems_of(tmp_path, TLS + VERIFY + CA)
     assert time.monotonic() - started < 5
-    assert f"tls_server_config.{key}: " in fault
+    assert f"tls_server_config.{key}: " in problem
 
 
-@pytest.mark.parametrize("which", ["a broken certificate", "a broken client CA", "suites that do not go with the key"])
-def test_a_fault_says_what_openssl_found(directory: Path, which: str) -> None:
-    (fault,) = faults(directory, ONE_FAULT[which][0])
-    reason = re.search(r"\(([a-z0-9 ]+)\)$", fault)
+@pytest.mark.parametrize("which", ["a broken certificate", "a broken client CA", "suites that do not match the key"])
+def test_tls_problem_has_the_reason_of_openssl(directory: Path, which: str) -> None:
+    (problem,) = problems_of(directory, INVALID[which][0])
+    reason = re.search(r"\(([a-z0-9 ]+)\)$", problem)
     assert reason is not None
     assert reason[1] != "nonetype"
 
 
 @pytest.mark.parametrize("cost", ["04", "05", "17", "18"])
-def test_hashes_of_every_cost_that_can_be_borne_are_taken(directory: Path, cost: str) -> None:
+def test_hash_of_every_allowed_cost_is_accepted(directory: Path, cost: str) -> None:
     hashed = HASH.replace("$10$", f"${cost}$")
     assert load(directory, f"basic_auth_users: {{alice: {hashed}}}\n").users == {b"alice": hashed.encode()}
 
@@ -692,7 +700,7 @@ def test_hashes_of_every_cost_that_can_be_borne_are_taken(directory: Path, cost:
 DOCUMENT = Path(__file__).parents[4] / "docs" / "web-configuration.md"
 
 
-def test_the_example_of_the_documentation_is_what_it_says(directory: Path) -> None:
+def test_documented_example_loads(directory: Path) -> None:
     example = DOCUMENT.read_text(encoding="utf-8").split("```yaml\n")[1].partition("```")[0]
     for written, here in (("tls.crt", "server.crt"), ("tls.key", "server.key"), ("clients-ca.crt", "ca.crt")):
         example = example.replace(written, here)
@@ -735,7 +743,7 @@ KEYS = st.sampled_from(
     document=st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES, max_size=4), max_size=4),
     style=st.sampled_from([None, '"']),
 )
-def test_whatever_the_file_holds_it_is_read_or_refused(directory: Path, document: object, style: str | None) -> None:
+def test_any_file_is_loaded_or_rejected(directory: Path, document: object, style: str | None) -> None:
 
     try:
         load(directory, yaml.safe_dump(document, default_style=style))

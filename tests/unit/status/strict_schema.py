@@ -1,4 +1,4 @@
-"""A schema that allows what it describes and nothing more: what an answer has beside it is documented nowhere."""
+"""JSON schema without additional properties, so that every field of a response must be documented."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema without further properties; the documented one allows them, as fields may be added."""
+    """Return a schema without additional properties; the documented one allows them, as fields may be added."""
     closed = deepcopy(schema)
     for part in closed["$defs"].values():
         if "properties" in part:
