@@ -16,7 +16,7 @@ from exporter.aws.rate.limiter import RateLimiter
 from exporter.clock import Clock, SystemClock
 from exporter.errors import AwsError, InvalidRequest, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, Tracking, region_of
-from exporter.observers import Target
+from exporter.observers import RequestObserver, Target
 
 T = TypeVar("T")
 
@@ -215,10 +215,13 @@ def _predicate(user_filter: str | None) -> Callable[[str], bool]:
 
 
 class FakeAccount:
-    """An account whose budgets are as wide as a test asks."""
+    """Account with one rate for all categories, which forwards to an observer."""
 
-    def __init__(self, rate: float = 10_000.0, clock: Clock | None = None) -> None:
+    def __init__(
+        self, rate: float = 10_000.0, clock: Clock | None = None, observer: RequestObserver | None = None
+    ) -> None:
         self.target = Target("unknown", "eu-west-1")
+        self.observer = observer or RecordingObserver()
         self._rate_limiters = {c: RateLimiter(rate, clock or SystemClock()) for c in Category}
 
     def limiter(self, category: Category) -> RateLimiter:
@@ -226,6 +229,14 @@ class FakeAccount:
 
     def set_account_id(self, account_id: str) -> None:
         self.target = Target(account_id, self.target.region)
+
+    def request_finished(
+        self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
+    ) -> None:
+        self.observer.request_finished(target, operation, seconds, reason, attempted=attempted)
+
+    def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
+        self.observer.rate_limit_waited(target, category, seconds)
 
 
 class RecordingObserver:
@@ -300,8 +311,7 @@ def reader_of(
     api: FakeCognito,
     pool_id: str,
     *,
-    observer: RecordingObserver | None = None,
-    account: FakeAccount | None = None,
+    observer: RequestObserver | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     attributes: frozenset[str] = frozenset(),
 ) -> PoolClient:
@@ -309,8 +319,7 @@ def reader_of(
     return PoolClient(
         api,
         pool_id,
-        account or FakeAccount(),
-        observer or RecordingObserver(),
+        FakeAccount(observer=observer),
         SystemClock(),
         cancelled,
         attributes=attributes,

@@ -145,11 +145,7 @@ class TargetClient:
             try:
                 # Set within the request, so that it is counted under the account id that it returns.
                 observed(
-                    self,
-                    [self],
-                    self._clock,
-                    Operation.GET_CALLER_IDENTITY,
-                    lambda: self.set_account_id(api.account_id()),
+                    self, self._clock, Operation.GET_CALLER_IDENTITY, lambda: self.set_account_id(api.account_id())
                 )
             except AwsError as error:
                 log.info(
@@ -207,7 +203,7 @@ class TargetClients:
         client = self._client(pool.target)
         api = client.connect()
         attributes = frozenset(pool.device_attributes)
-        return PoolClient(api, pool.id, client, client, self._clock, cancelled, attributes=attributes)
+        return PoolClient(api, pool.id, client, self._clock, cancelled, attributes=attributes)
 
     def directory(self, target: TargetSettings, fairness_key: str, cancelled: Callable[[], bool]) -> PoolLister:
         """Return access to the pools of a target; the rate limiter serves fairness keys round-robin.
@@ -215,7 +211,7 @@ class TargetClients:
         Raises the errors of `reader`.
         """
         client = self._client(target)
-        return PoolLister(client.connect(), fairness_key, client, client, self._clock, cancelled)
+        return PoolLister(client.connect(), fairness_key, client, self._clock, cancelled)
 
     def _client(self, target: TargetSettings) -> TargetClient:
         client = self._clients.get(target)

@@ -17,8 +17,8 @@ from exporter.observers import UNKNOWN_ACCOUNT, RequestCounts, RequestObserver, 
 T = TypeVar("T")
 
 
-class Account(Protocol):
-    """Account and Region whose quota requests count against."""
+class Account(RequestObserver, Protocol):
+    """Account and Region whose quota requests count against. Observes all its requests."""
 
     @property
     def target(self) -> Target:
@@ -42,7 +42,6 @@ class RateLimitedApi:
         api: CognitoApi,
         fairness_key: str,
         account: Account,
-        observer: RequestObserver,
         clock: Clock,
         cancelled: Callable[[], bool],
     ) -> None:
@@ -50,7 +49,7 @@ class RateLimitedApi:
         self._api = api
         self._fairness_key = fairness_key
         self.account = account
-        self._observers = [observer]
+        self._observers: list[RequestObserver] = [account]
         self._clock = clock
         self._cancelled = cancelled
         self._lock = threading.Lock()
@@ -92,7 +91,7 @@ class RateLimitedApi:
         with self._lock:
             self._calls += 1
         try:
-            return observed(self.account, self._observers, self._clock, operation, call)
+            return observed(self.account, self._clock, operation, call, self._observers)
         except Throttled:
             limiter.on_throttle()
             with self._lock:
@@ -133,14 +132,13 @@ class PoolClient(RateLimitedApi):
         api: CognitoApi,
         pool_id: str,
         account: Account,
-        observer: RequestObserver,
         clock: Clock,
         cancelled: Callable[[], bool],
         *,
         attributes: frozenset[str],
     ) -> None:
         """Read one pool. Devices have only the given attributes."""
-        super().__init__(api, pool_id, account, observer, clock, cancelled)
+        super().__init__(api, pool_id, account, clock, cancelled)
         self._pool_id = pool_id
         self._attributes = attributes
 
@@ -176,12 +174,12 @@ class PoolClient(RateLimitedApi):
 
 def observed(
     account: Account,
-    observers: Sequence[RequestObserver],
     clock: Clock,
     operation: Operation,
     call: Callable[[], T],
+    observers: Sequence[RequestObserver] = (),
 ) -> T:
-    """Make a request and report its duration and result to the observers."""
+    """Make a request and report its duration and result to the observers, by default to the account."""
     started = clock.monotonic()
     reason: Reason | None = None
     attempted = True
@@ -192,5 +190,5 @@ def observed(
         raise
     finally:
         seconds = clock.monotonic() - started
-        for observer in observers:
+        for observer in observers or (account,):
             observer.request_finished(account.target, operation, seconds, reason, attempted=attempted)

@@ -15,7 +15,6 @@ from exporter.aws.rate.limited_api import Account, observed
 from exporter.aws.rate.limiters import RateLimiters
 from exporter.clock import Clock
 from exporter.errors import AwsError, Cancelled
-from exporter.observers import RequestObserver
 from exporter.retry import RetryPolicy
 
 LIMIT_MANAGEMENT_SECONDS = 1.1
@@ -30,7 +29,7 @@ QUOTA_REFRESH_SECONDS = 3600.0
 log = structlog.get_logger()
 
 
-class QuotaConsumer(Account, RequestObserver, Protocol):
+class QuotaConsumer(Account, Protocol):
     """Account whose quotas are polled."""
 
     def set_quota(self, category: Category, quota: float) -> None:
@@ -67,7 +66,7 @@ class QuotaPoller:
             if stop.is_set():
                 raise Cancelled("the quotas are no longer needed")
             operation = Operation.GET_PROVISIONED_LIMIT
-            return observed(consumer, [consumer], self._clock, operation, lambda: api.provisioned_quota(category))
+            return observed(consumer, self._clock, operation, lambda: api.provisioned_quota(category))
 
         retry = QUOTA_RETRIES.retrier(QUOTA_RETRIES.attempts, partial(self._wait, stop))
         try:

@@ -49,7 +49,7 @@ class World:
     def _connect(self, target: TargetSettings, fairness_key: str, cancelled: Callable[[], bool]) -> PoolLister:
         if target in self.unreachable:
             raise self.error
-        return PoolLister(self.apis[target], fairness_key, FakeAccount(), self.heard, self.clock, cancelled)
+        return PoolLister(self.apis[target], fairness_key, FakeAccount(observer=self.heard), self.clock, cancelled)
 
     def apply(self, *rules: RuleSettings, pools: tuple[PoolSettings, ...] = ()) -> None:
         self.discovery.apply(self.discovery.plan(configured(*rules, pools=pools)))

@@ -54,8 +54,8 @@ class RecordingLimiter(RateLimiter):
 class RecordingAccount(FakeAccount):
     """Account with a recording rate limiter per category."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, observer: RecordingObserver) -> None:
+        super().__init__(observer=observer)
         self.recording: Mapping[Category, RecordingLimiter] = {category: RecordingLimiter() for category in Category}
 
     def limiter(self, category: Category) -> RecordingLimiter:
@@ -70,14 +70,13 @@ class Read:
 
     def __init__(self, *attributes: str) -> None:
         self.api = FakeCognito({POOL: FakePool(users={"ann": (FIREFOX,)}, groups={"staff": ["ann"]})})
-        self.account = RecordingAccount()
         self.observer = RecordingObserver()
+        self.account = RecordingAccount(self.observer)
         self.stopped = threading.Event()
         self.reader = PoolClient(
             self.api,
             POOL,
             self.account,
-            self.observer,
             SystemClock(),
             self.stopped.is_set,
             attributes=frozenset(attributes),
@@ -154,7 +153,7 @@ def test_on_send_is_not_called_before_admission() -> None:
     account = FakeAccount(rate=0.5)
     account.limiter(Category.USER_RESOURCE_READ).acquire("another pool", lambda: False)
     stopped, on_send = threading.Event(), threading.Event()
-    reader = PoolClient(api, POOL, account, RecordingObserver(), SystemClock(), stopped.is_set, attributes=frozenset())
+    reader = PoolClient(api, POOL, account, SystemClock(), stopped.is_set, attributes=frozenset())
 
     def read_devices() -> None:
         with pytest.raises(Cancelled):

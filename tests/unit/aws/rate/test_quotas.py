@@ -15,12 +15,12 @@ SHARED: Rates = {**{category.value: 1.0 for category in Category}, "UserList": S
 ABSOLUTE = {category.value: 1.0 for category in Category}
 
 
-class Consumer(FakeAccount, RecordingObserver):
+class Consumer(FakeAccount):
     """Quota consumer whose waits return at once, and which stops the poll in its `waits`-th wait."""
 
     def __init__(self, waits: int, *, error: AwsError | None = None) -> None:
-        FakeAccount.__init__(self)
-        RecordingObserver.__init__(self)
+        self.recorded = RecordingObserver()
+        super().__init__(observer=self.recorded)
         self.quotas: list[tuple[Category, float]] = []
         self.waited_for: list[float] = []
         self.stop = threading.Event()
@@ -52,7 +52,7 @@ def test_poll_reads_each_shared_quota_at_once_and_every_hour() -> None:
     assert sorted(consumer.quotas[:2]) == sorted(both)
     assert consumer.quotas == consumer.quotas[:2] * 2
     assert consumer.waited_for == [LIMIT_MANAGEMENT_SECONDS, LIMIT_MANAGEMENT_SECONDS, QUOTA_REFRESH_SECONDS] * 2
-    assert consumer.heard["request", "unknown", "GetProvisionedLimit", "None", "True"] == 4
+    assert consumer.recorded.heard["request", "unknown", "GetProvisionedLimit", "None", "True"] == 4
 
 
 def test_poll_stopped_between_two_quotas_makes_no_request() -> None:
