@@ -8,10 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
+from botocore.httpsession import URLLib3Session
 from botocore.parsers import ResponseParserError
 
 from exporter.aws.api import Category, Operation
@@ -117,22 +118,10 @@ class SendTracker:
         self._local.sent = True
 
 
-class HttpSession(Protocol):
-    """HTTP session of a botocore client, such as `botocore.httpsession.URLLib3Session`."""
-
-    def send(self, request: AWSPreparedRequest) -> AWSResponse:
-        """Send a request. The body of the response is not read if `request.stream_output` is true."""
-        ...
-
-    def close(self) -> None:
-        """Close all connections."""
-        ...
-
-
 class LimitedSession:
     """HTTP session for botocore that rejects responses longer than `MAX_BODY_BYTES`."""
 
-    def __init__(self, session: HttpSession) -> None:
+    def __init__(self, session: URLLib3Session) -> None:
         self._session = session
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:

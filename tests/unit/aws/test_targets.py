@@ -10,7 +10,7 @@ import pytest
 from exporter.aws.api import Category, CognitoApi, Operation
 from exporter.aws.rate.limited_api import PoolClient
 from exporter.aws.rate.limiters import RateLimiters, Rates
-from exporter.aws.targets import ACCOUNT_ID_WAIT_SECONDS, TargetClients
+from exporter.aws.targets import TargetClients
 from exporter.clock import SystemClock
 from exporter.config.settings import Share, TargetSettings
 from exporter.errors import Cancelled, CredentialsFault, ServerError
@@ -59,6 +59,13 @@ class Clients:
 
     def targets(self) -> set[Target]:
         return {state.target for state in self.rate_limiters.states()}
+
+
+@pytest.fixture
+def account_id_wait(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Shorten the wait for the account id."""
+    monkeypatch.setattr("exporter.aws.targets.ACCOUNT_ID_WAIT_SECONDS", 0.3)
+    return 0.3
 
 
 def failing_sts() -> FakeCognito:
@@ -167,7 +174,7 @@ def test_description_sets_the_account_id_if_sts_fails() -> None:
     world.clients.retain([HERE])
     started = time.monotonic()
     reader = world.reader()
-    assert time.monotonic() - started < ACCOUNT_ID_WAIT_SECONDS / 2
+    assert time.monotonic() - started < 0.5
     assert world.targets() == {Target(UNKNOWN_ACCOUNT, IRELAND)}
     assert world.observer.heard["request", UNKNOWN_ACCOUNT, "GetCallerIdentity", "server_error", "True"] == 1
     reader.describe()
@@ -182,25 +189,26 @@ def test_account_without_any_source_stays_unknown() -> None:
     assert world.targets() == {Target(UNKNOWN_ACCOUNT, IRELAND)}
 
 
-def test_first_reader_waits_a_moment_for_slow_sts() -> None:
+def test_first_reader_waits_a_moment_for_slow_sts(account_id_wait: float) -> None:
     slow = SlowSts()
     world = Clients(lambda: slow)
     world.clients.retain([HERE])
     started = time.monotonic()
     reader = world.reader()
     waited = time.monotonic() - started
-    assert ACCOUNT_ID_WAIT_SECONDS * 0.9 <= waited < ACCOUNT_ID_WAIT_SECONDS + 1
+    assert account_id_wait * 0.9 <= waited < account_id_wait + 1
     reader.describe()
     assert world.resolved() == 1
     started = time.monotonic()
     world.reader()
-    assert time.monotonic() - started < ACCOUNT_ID_WAIT_SECONDS / 2, "the description has set the account id"
+    assert time.monotonic() - started < account_id_wait / 2, "the description has set the account id"
     slow.respond.set()
     assert eventually(lambda: slow.calls[Operation.GET_CALLER_IDENTITY] == 1)
     assert eventually(world.is_idle)
     assert world.resolved() == 1, "set once"
 
 
+@pytest.mark.usefixtures("account_id_wait")
 def test_sts_response_after_close_is_ignored() -> None:
     slow = SlowSts()
     world = Clients(lambda: slow)
@@ -332,6 +340,7 @@ def test_repeated_configure_leaves_one_quota_poll() -> None:
     assert eventually(world.is_idle, within=WITHIN)
 
 
+@pytest.mark.usefixtures("account_id_wait")
 def test_target_removed_before_sts_responds_polls_no_quotas() -> None:
     slow = SlowSts()
     world = Clients(lambda: slow)
