@@ -35,7 +35,7 @@ _DURATION = "a duration above zero, such as 90d, 15m or 1h30m"
 _INTERVAL = "a duration of at least 1s, such as 15m or 1h30m"
 _BOOLEAN = "true or false"
 _OPTIONAL_BOOLEAN = "true, false or null"
-_RATE = f'a number from {checks.LEAST_RATE}, or a share of the quota from {checks.LEAST_SHARE:.2%} such as "20%"'
+_RATE = f'a number from {checks.MIN_RATE}, or a share of the quota from {checks.MIN_SHARE:.2%} such as "20%"'
 
 
 def key(default: Any, expected: str, description: str, alias: str | None = None) -> Any:
@@ -223,7 +223,7 @@ class Limits(Strict):
     )
     series: Annotated[int, AfterValidator(checks.number_of_series)] = key(
         10_000,
-        f"a whole number from 0 to {checks.MOST_SERIES}",
+        f"a whole number from 0 to {checks.MAX_SERIES}",
         "Maximum number of user and device series in one exposition. Above it, a stable hash selects whole users to "
         "drop, with a fair share for each pool. 0 exports no user and device series.",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +45,9 @@ class Validated:
 def validate(document: Document) -> Validated:
     """Validate the configuration file, key by key."""
     values = document.values
-    problems = [*_no_pools(values)]
+    problems: list[Problem] = []
+    if isinstance(values, dict) and values.get("pools") is None and values.get("discovery") is None:
+        problems.append(Problem(("pools",), "missing, expected a list of at least one pool, or discovery"))
     try:
         Root.model_validate(values)
     except ValidationError as error:
@@ -67,11 +68,6 @@ def validate(document: Document) -> Validated:
         problems=tuple(problems),
         invalid_keys=invalid_keys,
     )
-
-
-def _no_pools(values: object) -> Iterator[Problem]:
-    if isinstance(values, dict) and values.get("pools") is None and values.get("discovery") is None:
-        yield Problem(("pools",), "missing, expected a list of at least one pool, or discovery")
 
 
 def reported_key(path: KeyPath) -> KeyPath:

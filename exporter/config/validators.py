@@ -18,14 +18,14 @@ from exporter.config.values import attribute_label, canonical_duration, parse_du
 H = TypeVar("H", bound=Hashable)
 C = TypeVar("C", bound=Collection[object])
 
-MOST_SERIES = 1_000_000_000
+MAX_SERIES = 1_000_000_000
 """Maximum of `limits.series`, more than any Prometheus server can hold."""
 
-LEAST_RATE = 0.001
+MIN_RATE = 0.001
 """Minimum rate in requests per second, one in a quarter of an hour: a slower sweep would never end."""
 
-LEAST_SHARE = 0.0001
-"""Minimum share, 0.01%: of the smallest quota, 15 requests per second, it is about `LEAST_RATE`."""
+MIN_SHARE = 0.0001
+"""Minimum share, 0.01%: of the smallest quota, 15 requests per second, it is about `MIN_RATE`."""
 
 # AWS allows [\w-]+_[0-9a-zA-Z]+; the part before the underscore is always the Region.
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
@@ -191,7 +191,7 @@ def rate(value: object) -> float | Share:
         raise invalid_type()
     if not value > 0:
         raise invalid("not above zero")
-    if value < LEAST_RATE:
+    if value < MIN_RATE:
         raise invalid("too small")
     try:
         requests_per_second = float(value)
@@ -207,7 +207,7 @@ def _share(value: str) -> Share:
         fraction = parse_share(value)
     except ValueError as error:
         raise invalid(str(error)) from None
-    if fraction < LEAST_SHARE:
+    if fraction < MIN_SHARE:
         raise invalid("too small")
     return Share(fraction)
 
@@ -216,7 +216,7 @@ def number_of_series(value: int) -> int:
     """Check a number of series."""
     if value < 0:
         raise invalid("negative")
-    if value > MOST_SERIES:
+    if value > MAX_SERIES:
         raise invalid("too large")
     return value
 

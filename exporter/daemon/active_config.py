@@ -260,7 +260,7 @@ class WebConfigFile:
             users=len(self._active.users),
         )
         for warning in self._active.warnings:
-            log.warning("web configuration is doubtful", path=str(self._file), reason=warning)
+            log.warning("web configuration may not work for all clients", path=str(self._file), reason=warning)
 
 
 def _key_files(settings: Settings) -> set[Path]:

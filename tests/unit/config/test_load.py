@@ -25,7 +25,7 @@ from exporter.config.settings import (
     Threshold,
     UserSelection,
 )
-from exporter.config.validators import LEAST_RATE, MOST_SERIES, file_path
+from exporter.config.validators import MAX_SERIES, MIN_RATE, file_path
 from exporter.errors import ConfigError
 
 ONE_POOL = "pools:\n  - id: eu-west-1_AbCdEfGhI\n"
@@ -174,7 +174,7 @@ def test_empty_sections_have_their_defaults() -> None:
 
 
 def test_series_limit_of_a_billion_is_accepted() -> None:
-    text = f"{ONE_POOL}limits: {{series: {MOST_SERIES}}}\n"
+    text = f"{ONE_POOL}limits: {{series: {MAX_SERIES}}}\n"
     assert parse_settings(text, "config.yaml").limits.series == 1_000_000_000
 
 
@@ -184,7 +184,7 @@ def test_rates_below_one_and_above_the_quota_are_accepted() -> None:
     assert (limits.rate["UserList"], limits.rate["UserResourceRead"], limits.series) == (0.5, 1000, 0)
 
 
-@pytest.mark.parametrize("rate", [LEAST_RATE, 0.001, 1])
+@pytest.mark.parametrize("rate", [MIN_RATE, 0.001, 1])
 def test_minimum_rate_is_accepted(rate: float) -> None:
     text = f"{ONE_POOL}limits: {{rate: {{UserList: {rate}}}}}\n"
     assert parse_settings(text, "config.yaml").limits.rate["UserList"] == rate

@@ -439,7 +439,7 @@ def test_web_file_logs_its_protection_and_no_user(tmp_path: Path) -> None:
         {"event": "web configuration reloaded", "tls": True, "client_certificates": True, "users": 1, **entry},
     ]
     warning = {
-        "event": "web configuration is doubtful",
+        "event": "web configuration may not work for all clients",
         "reason": "clients reject the certificate: certificate has expired",
         "log_level": "warning",
         "path": str(path),
