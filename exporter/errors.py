@@ -92,7 +92,7 @@ class Denied(AwsError):
     action = ErrorAction.STOP_POOL
 
 
-class CredentialsFault(AwsError):
+class CredentialsError(AwsError):
     """Missing, expired or rejected credentials.
 
     Retried, because refreshable credentials may be renewed between two attempts.
@@ -167,7 +167,7 @@ class EndlessListing(Malformed):
     action = ErrorAction.SKIP_USER
 
 
-class UnexpectedFailure(AwsError):
+class UnexpectedError(AwsError):
     """Any other error."""
 
     reason = Reason.OTHER

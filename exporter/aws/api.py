@@ -81,7 +81,7 @@ class CognitoApi(AccountApi, Protocol):
         """Prepare to send a request without delay, for example by refreshing the credentials.
 
         Called before the request waits for the rate limiter, because a request must be sent as soon as it is admitted.
-        Raises `CredentialsFault`.
+        Raises `CredentialsError`.
         """
         ...
 

@@ -12,7 +12,7 @@ from exporter.errors import (
     AwsError,
     CallTimeout,
     ConnectionFailed,
-    CredentialsFault,
+    CredentialsError,
     Denied,
     InvalidRequest,
     Malformed,
@@ -20,7 +20,7 @@ from exporter.errors import (
     ServerError,
     Throttled,
     TrackingOff,
-    UnexpectedFailure,
+    UnexpectedError,
     UserNotFound,
 )
 
@@ -29,18 +29,18 @@ _BY_CODE: dict[str, type[AwsError]] = {
     "AccessDeniedException": Denied,
     "NotAuthorizedException": Denied,
     "UnauthorizedException": Denied,
-    "ExpiredToken": CredentialsFault,
-    "ExpiredTokenException": CredentialsFault,
-    "IncompleteSignature": CredentialsFault,
-    "InvalidClientTokenId": CredentialsFault,
-    "InvalidSignatureException": CredentialsFault,
-    "MissingAuthenticationToken": CredentialsFault,
-    "MissingAuthenticationTokenException": CredentialsFault,
-    "RequestExpired": CredentialsFault,
-    "RequestInTheFuture": CredentialsFault,
-    "RequestTimeTooSkewed": CredentialsFault,
-    "SignatureDoesNotMatch": CredentialsFault,
-    "UnrecognizedClientException": CredentialsFault,
+    "ExpiredToken": CredentialsError,
+    "ExpiredTokenException": CredentialsError,
+    "IncompleteSignature": CredentialsError,
+    "InvalidClientTokenId": CredentialsError,
+    "InvalidSignatureException": CredentialsError,
+    "MissingAuthenticationToken": CredentialsError,
+    "MissingAuthenticationTokenException": CredentialsError,
+    "RequestExpired": CredentialsError,
+    "RequestInTheFuture": CredentialsError,
+    "RequestTimeTooSkewed": CredentialsError,
+    "SignatureDoesNotMatch": CredentialsError,
+    "UnrecognizedClientException": CredentialsError,
     "InternalErrorException": ServerError,
     "InternalFailure": ServerError,
     "InternalServerError": ServerError,
@@ -64,16 +64,16 @@ _BY_CODE: dict[str, type[AwsError]] = {
 }
 
 _BY_TYPE: tuple[tuple[type[Exception], type[AwsError]], ...] = (
-    (boto.NoCredentialsError, CredentialsFault),
-    (boto.PartialCredentialsError, CredentialsFault),
-    (boto.CredentialRetrievalError, CredentialsFault),
-    (boto.ConfigNotFound, CredentialsFault),
-    (boto.ProfileNotFound, CredentialsFault),
-    (boto.InfiniteLoopConfigError, CredentialsFault),
-    (boto.InvalidConfigError, CredentialsFault),
-    (boto.MetadataRetrievalError, CredentialsFault),
-    (boto.TokenRetrievalError, CredentialsFault),
-    (boto.SSOError, CredentialsFault),
+    (boto.NoCredentialsError, CredentialsError),
+    (boto.PartialCredentialsError, CredentialsError),
+    (boto.CredentialRetrievalError, CredentialsError),
+    (boto.ConfigNotFound, CredentialsError),
+    (boto.ProfileNotFound, CredentialsError),
+    (boto.InfiniteLoopConfigError, CredentialsError),
+    (boto.InvalidConfigError, CredentialsError),
+    (boto.MetadataRetrievalError, CredentialsError),
+    (boto.TokenRetrievalError, CredentialsError),
+    (boto.SSOError, CredentialsError),
     (boto.ConnectTimeoutError, CallTimeout),
     (boto.ReadTimeoutError, CallTimeout),
     (boto.HTTPClientError, ConnectionFailed),
@@ -109,7 +109,7 @@ def from_exception(operation: str, error: Exception) -> AwsError:
     for exception_type, aws_error in _BY_TYPE:
         if isinstance(error, exception_type):
             return aws_error(operation, type(error).__name__)
-    return UnexpectedFailure(operation, type(error).__name__)
+    return UnexpectedError(operation, type(error).__name__)
 
 
 def unattempted(error: AwsError) -> AwsError:
@@ -127,7 +127,7 @@ def from_response(operation: str, code: object, status: int) -> AwsError:
         return Throttled(operation, text or "HTTP 429")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServerError(operation, text or f"HTTP {status}")
-    return UnexpectedFailure(operation, text or f"HTTP {status}")
+    return UnexpectedError(operation, text or f"HTTP {status}")
 
 
 def _safe_code(code: object) -> str:

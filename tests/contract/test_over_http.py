@@ -15,14 +15,14 @@ from exporter.errors import (
     AwsError,
     CallTimeout,
     ConnectionFailed,
-    CredentialsFault,
+    CredentialsError,
     Denied,
     ErrorAction,
     InvalidRequest,
     Malformed,
     ServerError,
     Throttled,
-    UnexpectedFailure,
+    UnexpectedError,
 )
 from tests.contract.canned import answering
 from tests.contract.worlds import ApiOver
@@ -49,7 +49,7 @@ FAULTS: dict[Fault, type[AwsError]] = {
     Fault.THROTTLED: Throttled,
     Fault.SERVER_ERROR: ServerError,
     Fault.DENIED: Denied,
-    Fault.EXPIRED_CREDENTIALS: CredentialsFault,
+    Fault.EXPIRED_CREDENTIALS: CredentialsError,
     Fault.MALFORMED: Malformed,
     Fault.DROPPED: ConnectionFailed,
 }
@@ -180,7 +180,7 @@ def test_field_of_a_wrong_type_is_malformed(api_over: ApiOver, operation: Operat
 def test_timestamp_out_of_range_is_retryable(api_over: ApiOver) -> None:
     with answering(b'{"Devices": [{"DeviceCreateDate": 1e300}]}') as server:
         # botocore may fail on it first.
-        with pytest.raises((Malformed, UnexpectedFailure)) as caught:
+        with pytest.raises((Malformed, UnexpectedError)) as caught:
             DEVICES(api_over(server.url), POOL)
         assert caught.value.action is ErrorAction.RETRY
 
@@ -198,9 +198,9 @@ def test_broken_connection_during_response_is_an_error(api_over: ApiOver) -> Non
         (503, b"<html>Service Unavailable</html>", ServerError),
         (500, b"", ServerError),
         (429, b"", Throttled),
-        (403, b"<html>no</html>", UnexpectedFailure),
+        (403, b"<html>no</html>", UnexpectedError),
         (400, b'{"__type": "com.amazonaws.cognito#TooManyRequestsException"}', Throttled),
-        (400, b'{"__type": "SomethingNewException", "message": "x"}', UnexpectedFailure),
+        (400, b'{"__type": "SomethingNewException", "message": "x"}', UnexpectedError),
     ],
 )
 def test_unusual_error_response_maps_to_error(
@@ -216,7 +216,7 @@ def test_error_text_has_no_user_name_and_no_arn(api_over: ApiOver, code: str) ->
     content = {"__type": code, "message": f"{NAME} is not authorized on {ARN}"}
     with answering(json.dumps(content).encode(), 400) as server:
         kinds = {"InvalidParameterException": InvalidRequest, "AccessDeniedException": Denied}
-        error = failed(kinds.get(code, UnexpectedFailure), lambda: DEVICES(api_over(server.url), POOL))
+        error = failed(kinds.get(code, UnexpectedError), lambda: DEVICES(api_over(server.url), POOL))
     for text in (str(error), repr(error), error.code):
         assert NAME not in text
         assert "arn:" not in text

@@ -25,7 +25,7 @@ from exporter.aws.lean.transport import MAX_BODY_BYTES, Transport
 from exporter.aws.sessions import AwsApis
 from exporter.clock import SystemClock
 from exporter.config.settings import TargetSettings
-from exporter.errors import AwsError, ConnectionFailed, CredentialsFault, Malformed, UnexpectedFailure
+from exporter.errors import AwsError, ConnectionFailed, CredentialsError, Malformed, UnexpectedError
 from exporter.model import Device
 from tests.fakes import ManualClock, eventually
 from tests.integration.lean_server import Reply, Request, aws, proxy
@@ -152,7 +152,7 @@ def test_an_error_leaves_the_connection_open() -> None:
     with aws(lambda _: Reply(b'{"__type": "Unheard"}', 400)) as server:
         client = api(server.url)
         for _ in range(3):
-            failed(UnexpectedFailure, client)
+            failed(UnexpectedError, client)
         assert server.connections == 1
 
 
@@ -184,7 +184,7 @@ def test_a_connection_that_is_refused_is_not_tried_again() -> None:
 
 def test_a_redirect_is_not_followed() -> None:
     with aws(lambda _: Reply(status=307, headers={"Location": "/elsewhere"})) as server:
-        assert failed(UnexpectedFailure, api(server.url)).code == "HTTP 307"
+        assert failed(UnexpectedError, api(server.url)).code == "HTTP 307"
         assert len(server.requests) == 1
 
 
@@ -269,7 +269,7 @@ def test_an_interim_answer_is_passed_over() -> None:
     with aws(lambda _: replies.pop(0)) as server:
         client = api(server.url)
         assert devices(client) == NO_DEVICES
-        assert failed(UnexpectedFailure, client).code == "HTTP 400"
+        assert failed(UnexpectedError, client).code == "HTTP 400"
         assert server.connections == 1
 
 
@@ -492,7 +492,7 @@ def test_a_role_that_cannot_be_assumed_sends_nothing_to_cognito(bare_environment
     refusal = b"<ErrorResponse><Error><Code>ExpiredToken</Code></Error></ErrorResponse>"
     with aws(lambda _: Reply(refusal, 403)) as sts, aws() as server:
         bare_environment.setenv("AWS_ENDPOINT_URL_STS", sts.url)
-        error = failed(CredentialsFault, api(server.url, role_arn="arn:aws:iam::210987654321:role/reader"))
+        error = failed(CredentialsError, api(server.url, role_arn="arn:aws:iam::210987654321:role/reader"))
         assert not error.attempted
         assert str(error) == "AdminListDevices (AssumeRole): ExpiredToken"
         assert server.requests == []
@@ -501,7 +501,7 @@ def test_a_role_that_cannot_be_assumed_sends_nothing_to_cognito(bare_environment
 def test_without_credentials_nothing_is_sent() -> None:
     with aws() as server:
         apis = AwsApis()
-        with pytest.raises(CredentialsFault) as caught:
+        with pytest.raises(CredentialsError) as caught:
             apis(TargetSettings(REGION, endpoint_url=server.url))
         assert not caught.value.attempted
         assert server.requests == []
@@ -510,7 +510,7 @@ def test_without_credentials_nothing_is_sent() -> None:
 def test_credentials_that_come_up_later_are_found(bare_environment: pytest.MonkeyPatch) -> None:
     with aws() as server:
         apis = AwsApis()
-        with pytest.raises(CredentialsFault):
+        with pytest.raises(CredentialsError):
             apis(TargetSettings(REGION, endpoint_url=server.url))
         bare_environment.setenv("AWS_ACCESS_KEY_ID", "123456789012")
         bare_environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -544,10 +544,10 @@ def test_a_clock_that_is_wrong_costs_one_call_and_one_that_is_set_right_another(
     strict.code = code
     with aws(strict) as server:
         client = api(server.url, clock=clock)
-        failed(CredentialsFault, client)
+        failed(CredentialsError, client)
         assert [devices(client) for _ in range(3)] == [NO_DEVICES] * 3
         clock.advance(hours * 3600)
-        failed(CredentialsFault, client)
+        failed(CredentialsError, client)
         assert [devices(client) for _ in range(3)] == [NO_DEVICES] * 3
         assert len(server.requests) == 8
 
@@ -558,5 +558,5 @@ def test_a_signature_that_is_refused_for_another_reason_moves_no_clock(headers: 
     with aws(lambda _: refusal) as server:
         client = api(server.url, clock=ManualClock(1_700_000_000.0))
         for _ in range(2):
-            failed(CredentialsFault, client)
+            failed(CredentialsError, client)
     assert {request.headers["x-amz-date"] for request in server.requests} == {"20231114T221320Z"}

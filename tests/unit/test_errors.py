@@ -18,7 +18,7 @@ def test_aws_errors_have_reason_and_action() -> None:
     assert {kind.__name__: (kind.reason.value, kind.action) for kind in AWS_ERRORS} == {
         "Throttled": ("throttled", ErrorAction.RETRY),
         "Denied": ("denied", ErrorAction.STOP_POOL),
-        "CredentialsFault": ("credentials", ErrorAction.RETRY),
+        "CredentialsError": ("credentials", ErrorAction.RETRY),
         "UserNotFound": ("not_found", ErrorAction.SKIP_USER),
         "ResourceNotFound": ("not_found", ErrorAction.STOP_POOL),
         "InvalidRequest": ("invalid_request", ErrorAction.SKIP_USER),
@@ -28,7 +28,7 @@ def test_aws_errors_have_reason_and_action() -> None:
         "ConnectionFailed": ("connection", ErrorAction.RETRY),
         "Malformed": ("malformed", ErrorAction.RETRY),
         "EndlessListing": ("malformed", ErrorAction.SKIP_USER),
-        "UnexpectedFailure": ("other", ErrorAction.RETRY),
+        "UnexpectedError": ("other", ErrorAction.RETRY),
     }
 
 
@@ -50,9 +50,9 @@ def test_aws_error_has_operation_and_code_and_is_attempted(
 
 
 def test_attempted_is_set_per_error() -> None:
-    error = errors.CredentialsFault("ListUsers", "NoCredentialsError")
+    error = errors.CredentialsError("ListUsers", "NoCredentialsError")
     error.attempted = False
-    assert errors.CredentialsFault("ListUsers", "NoCredentialsError").attempted
+    assert errors.CredentialsError("ListUsers", "NoCredentialsError").attempted
 
 
 def test_config_error_has_one_problem_per_line() -> None:

@@ -16,7 +16,7 @@ from exporter.aws.api import Category, Operation, PoolReader
 from exporter.clock import SystemClock
 from exporter.collect.pools import Connect, PoolManager
 from exporter.config.settings import PoolSettings
-from exporter.errors import Cancelled, CredentialsFault, Reason, UserNotFound
+from exporter.errors import Cancelled, CredentialsError, Reason, UserNotFound
 from exporter.observers import NULL_TRACER, UNKNOWN_ACCOUNT, NullTracer, RequestCounts, SweepResult, SweepTrace, Target
 from exporter.retry import RetryPolicy
 from exporter.shard import UNSHARDED
@@ -349,7 +349,7 @@ def raising(error: Exception) -> Connect:
             reaching({}),
             [SweepResult(Reason.NOT_FOUND, complete=False, requests=RequestCounts(1, 0))],
         ),
-        (raising(CredentialsFault("client", "NoCredentials")), [SweepResult(Reason.CREDENTIALS, complete=False)]),
+        (raising(CredentialsError("client", "NoCredentials")), [SweepResult(Reason.CREDENTIALS, complete=False)]),
         (raising(RuntimeError("nobody foresaw this")), [SweepResult(Reason.OTHER, complete=False)]),
         (raising(Cancelled("told to stop")), []),
     ],

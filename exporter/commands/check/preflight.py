@@ -14,7 +14,7 @@ from exporter.aws.api import Category, CognitoApi, Operation, PoolReader
 from exporter.aws.permissions import ANY_ACCOUNT, ASSUME_ROLE, PERMISSIONS, AccessNeed, Permission, Scope, pool_arn
 from exporter.errors import (
     AwsError,
-    CredentialsFault,
+    CredentialsError,
     Denied,
     InvalidRequest,
     ResourceNotFound,
@@ -81,7 +81,7 @@ def fault_of_target(use: AccessNeed, error: AwsError) -> str:
             "principal as which the exporter runs, and a trust policy that names that principal"
             + (" and the external id of the configuration" if target.external_id else "")
         )
-    if isinstance(error, CredentialsFault):
+    if isinstance(error, CredentialsError):
         return (
             f"no credentials that AWS accepts ({error.code}): expected them where boto3 finds them, such as the "
             "environment, a profile, IRSA, EKS Pod Identity or instance metadata"

@@ -24,7 +24,7 @@ from exporter.commands.plan.survey import SampleSize, survey
 from exporter.commands.plan.table import text
 from exporter.commands.pool_access import KeptApis, connections, map_concurrently, plain_rates, retrier
 from exporter.config.settings import PoolSettings, Settings, Share, TargetSettings
-from exporter.errors import AwsError, CredentialsFault, Denied, ResourceNotFound
+from exporter.errors import AwsError, CredentialsError, Denied, ResourceNotFound
 from exporter.observers import Target
 from exporter.retry import DEFAULT_RETRY_POLICY, Retrier, RetryPolicy
 from exporter.shard import UNSHARDED, Shard
@@ -105,7 +105,7 @@ class _Planner:
     def _why(self, target: TargetSettings, error: AwsError) -> str:
         if isinstance(error, ResourceNotFound) and error.operation == Operation.DESCRIBE_USER_POOL:
             return no_such_pool(target.region, self._account(target))
-        if isinstance(error, Denied | CredentialsFault):  # a forecast may be published, so it names no role
+        if isinstance(error, Denied | CredentialsError):  # a forecast may be published, so it names no role
             return f"{error}; check-config --aws says what is missing"
         return str(error)
 

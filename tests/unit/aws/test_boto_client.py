@@ -18,7 +18,7 @@ from exporter.aws.boto_client import MAX_CONNECTIONS, ONE_ATTEMPT, AccountClient
 from exporter.aws.lean.transport import MAX_BODY_BYTES
 from exporter.collect.sweeping.workers import MAX_WORKERS
 from exporter.emulator import Emulator, Fault, Rule
-from exporter.errors import AwsError, CredentialsFault, Denied, Malformed
+from exporter.errors import AwsError, CredentialsError, Denied, Malformed
 from tests.aws_session import aws_session
 from tests.fakes import ACCOUNT
 from tests.integration.lean_server import Reply, aws
@@ -69,7 +69,7 @@ def test_call_without_credentials_sends_nothing(emulator: Emulator, call: Callab
     source.register_component("credential_provider", NoCredentials())
     api = account_client(boto3.Session(botocore_session=source, region_name=REGION), emulator.url)
     emulator.clear_requests()
-    with pytest.raises(CredentialsFault, match="NoCredentialsError") as caught:
+    with pytest.raises(CredentialsError, match="NoCredentialsError") as caught:
         call(api)
     assert not caught.value.attempted
     assert emulator.requests() == ()

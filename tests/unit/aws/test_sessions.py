@@ -17,7 +17,7 @@ from exporter.aws.lean.client import LeanCognito
 from exporter.aws.sessions import AwsApis
 from exporter.config.settings import TargetSettings
 from exporter.emulator import Emulator, Fault, Rule
-from exporter.errors import AwsError, CredentialsFault, Denied, ServerError
+from exporter.errors import AwsError, CredentialsError, Denied, ServerError
 from tests.aws_session import aws_session
 from tests.fakes import ACCOUNT
 
@@ -63,7 +63,7 @@ def test_missing_profile_is_a_credentials_error_without_attempt(
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     apis = AwsApis()
-    with pytest.raises(CredentialsFault, match="ProfileNotFound") as caught:
+    with pytest.raises(CredentialsError, match="ProfileNotFound") as caught:
         apis(HERE)
     assert not caught.value.attempted
     monkeypatch.delenv("AWS_PROFILE")

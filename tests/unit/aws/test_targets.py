@@ -13,7 +13,7 @@ from exporter.aws.rate.limiters import RateLimiters, Rates
 from exporter.aws.targets import TargetClients
 from exporter.clock import SystemClock
 from exporter.config.settings import Share, TargetSettings
-from exporter.errors import Cancelled, CredentialsFault, ServerError
+from exporter.errors import Cancelled, CredentialsError, ServerError
 from exporter.model import Device, PoolDescription
 from exporter.observers import UNKNOWN_ACCOUNT, Target
 from tests.fakes import ACCOUNT, FakeCognito, FakePool, RecordingObserver, eventually
@@ -130,7 +130,7 @@ def test_pools_with_the_same_target_share_a_client() -> None:
 
 
 def test_failed_client_creation_is_retried() -> None:
-    failures = [CredentialsFault("client", "ProfileNotFound")]
+    failures = [CredentialsError("client", "ProfileNotFound")]
 
     def make(_target: TargetSettings) -> CognitoApi:
         if failures:
@@ -140,7 +140,7 @@ def test_failed_client_creation_is_retried() -> None:
     clients = TargetClients(make, RateLimiters(RATES, SystemClock()), RecordingObserver(), SystemClock())
     clients.retain([HERE])
     pool = settings(target=HERE)
-    with pytest.raises(CredentialsFault):
+    with pytest.raises(CredentialsError):
         clients.reader(pool, lambda: False)
     assert clients.reader(pool, lambda: False).describe().pool_id == POOL_ID
 

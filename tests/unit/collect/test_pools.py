@@ -13,7 +13,7 @@ from exporter.aws.api import Operation, PoolReader
 from exporter.collect.pools import FIRST_RETRY_SECONDS, PoolManager
 from exporter.collect.snapshot import PoolView
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
-from exporter.errors import AwsError, CredentialsFault, Denied, ServerError
+from exporter.errors import AwsError, CredentialsError, Denied, ServerError
 from exporter.model import PoolState
 from exporter.retry import RetryPolicy
 from tests.fakes import FakeCognito, FakePool, OffsetClock, RecordingObserver, eventually, reader_of
@@ -22,7 +22,7 @@ from tests.unit.collect.listed_pools import device, settings
 FIRST, SECOND = "eu-west-1_First", "eu-west-1_Second"
 KEY = b"0123456789abcdef"
 FAST_RETRIES = RetryPolicy(attempts=2, first_attempts=2, first_delay=0.001)
-NO_CREDENTIALS = CredentialsFault("client", "NoCredentialsError")
+NO_CREDENTIALS = CredentialsError("client", "NoCredentialsError")
 
 
 def pool(pool_id: str = FIRST, **changes: object) -> PoolSettings:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter.aws.api import CognitoApi, Page
 from exporter.aws.boto_client import ONE_ATTEMPT
 from exporter.aws.lean import responses
-from exporter.errors import ErrorAction, Malformed, UnexpectedFailure
+from exporter.errors import ErrorAction, Malformed, UnexpectedError
 from exporter.model import Device, ListedPool, ListedUser, Mfa, PoolDescription, RememberedStatus, Tracking
 from tests.aws_session import aws_session
 from tests.contract.boto_cognito import BotoCognito
@@ -75,7 +75,7 @@ READINGS: dict[str, tuple[Read, Read]] = {
 def outcome(read: Read, body: bytes) -> Page[Any] | PoolDescription | str:
     try:
         return read(body)
-    except (Malformed, UnexpectedFailure) as error:  # the second if botocore fails on the date
+    except (Malformed, UnexpectedError) as error:  # the second if botocore fails on the date
         assert error.action is ErrorAction.RETRY  # noqa: PT017 - one of two correct outcomes
         return "malformed"
 

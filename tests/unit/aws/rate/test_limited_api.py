@@ -10,7 +10,7 @@ from exporter.aws.api import Category, Operation, PoolReader
 from exporter.aws.rate.limited_api import PoolClient
 from exporter.aws.rate.limiter import BACKOFF_FACTOR, RateLimiter
 from exporter.clock import SystemClock
-from exporter.errors import AwsError, Cancelled, CredentialsFault, Denied, ServerError, Throttled
+from exporter.errors import AwsError, Cancelled, CredentialsError, Denied, ServerError, Throttled
 from exporter.model import Device
 from exporter.observers import RequestCounts, Target
 from tests.fakes import ACCOUNT, FakeAccount, FakeCognito, FakePool, RecordingObserver, eventually
@@ -118,10 +118,10 @@ def test_failed_request_is_reported_once_with_its_reason(
 
 def test_request_that_was_not_sent_is_reported_as_such() -> None:
     read = Read()
-    error = CredentialsFault(Operation.LIST_USERS, "NoCredentialsError")
+    error = CredentialsError(Operation.LIST_USERS, "NoCredentialsError")
     error.attempted = False
     read.fail(error)
-    with pytest.raises(CredentialsFault):
+    with pytest.raises(CredentialsError):
         read.reader.users(user_filter=None, token=None)
     assert read.observer.heard["request", "unknown", "ListUsers", "credentials", "False"] == 1
 

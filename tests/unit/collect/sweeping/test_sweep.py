@@ -16,7 +16,7 @@ from exporter.config.settings import Detail, UserSelection
 from exporter.errors import (
     AwsError,
     Cancelled,
-    CredentialsFault,
+    CredentialsError,
     Denied,
     InvalidRequest,
     Reason,
@@ -155,7 +155,7 @@ def test_denied_anywhere_ends_the_sweep_and_keeps_the_last_values(operation: Ope
 @pytest.mark.parametrize(
     "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
 )
-@pytest.mark.parametrize("kind", [Throttled, ServerError, CredentialsFault])
+@pytest.mark.parametrize("kind", [Throttled, ServerError, CredentialsError])
 def test_a_call_that_fails_once_is_asked_again_in_the_same_sweep(operation: Operation, kind: type[AwsError]) -> None:
     swept = SweepHarness(FakePool(users=people(5)))
     swept.api.fault = once(kind(operation, "x"), operation)

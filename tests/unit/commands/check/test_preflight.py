@@ -15,7 +15,7 @@ from exporter.config.settings import TargetSettings, UserSelection
 from exporter.errors import (
     AwsError,
     ConnectionFailed,
-    CredentialsFault,
+    CredentialsError,
     Denied,
     InvalidRequest,
     ResourceNotFound,
@@ -144,13 +144,13 @@ def test_a_user_whom_nobody_knows_is_asked_for_and_that_he_is_not_found_is_what_
 
 def test_credentials_that_are_absent_end_the_trial_of_a_pool() -> None:
     api = cognito()
-    api.unprepared = CredentialsFault(Operation.DESCRIBE_USER_POOL, "NoCredentialsError")
+    api.unprepared = CredentialsError(Operation.DESCRIBE_USER_POOL, "NoCredentialsError")
     (text,) = findings(api)
     assert text.startswith("no credentials that AWS accepts (NoCredentialsError): expected them where boto3 finds them")
 
 
 @pytest.mark.parametrize("external_id", [None, "secret"])
-@pytest.mark.parametrize("kind", [Denied, CredentialsFault])
+@pytest.mark.parametrize("kind", [Denied, CredentialsError])
 def test_a_role_that_is_refused_is_told_and_its_external_id_is_not(
     kind: type[AwsError], external_id: str | None
 ) -> None:

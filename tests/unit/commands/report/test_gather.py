@@ -19,7 +19,7 @@ from exporter.commands.report.output import Output, Streamed
 from exporter.commands.report.rows import DeviceFilter
 from exporter.commands.report.stream import DeviceStream
 from exporter.config.settings import PoolSettings, UserSelection
-from exporter.errors import AwsError, ConnectionFailed, CredentialsFault, Reason, ServerError, UserNotFound
+from exporter.errors import AwsError, ConnectionFailed, CredentialsError, Reason, ServerError, UserNotFound
 from exporter.identity import RawIdentity
 from exporter.model import Device, PoolState, Tracking
 from tests.fakes import FakeCognito, FakePool, eventually, reader_of
@@ -48,7 +48,7 @@ class Running:
 
         def connect(pool: PoolSettings, cancelled: Callable[[], bool]) -> Any:
             if pool.target.role_arn is not None:
-                raise CredentialsFault("making a client", "NoCredentialsError")
+                raise CredentialsError("making a client", "NoCredentialsError")
             return reader_of(api, pool.id, cancelled=cancelled)
 
         self.gathering = ReportRun(self.streams, connect, SystemClock(), retry_policy=FAST_RETRIES)
