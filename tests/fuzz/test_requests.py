@@ -1,4 +1,4 @@
-"""Whatever is sent to a port that asks for a password, nobody reads a page without it and the server goes on."""
+"""Random requests: they neither bypass the password nor break the server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.web.connection import ConnectionLimits
-from tests.integration.web_serving import PASSWORD, SECRET, TLS, USERS, Guarded, fetch, guarded, write_certificate
+from tests.integration.web_serving import PASSWORD, SECRET, TLS, USERS, Site, fetch, serving_site, write_certificate
 
 HELLO = b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03"
 
@@ -63,7 +63,7 @@ ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b" \r\n", b"\r\
 
 
 @st.composite
-def like_requests(draw: st.DrawFn) -> bytes:
+def request_like(draw: st.DrawFn) -> bytes:
     method = draw(st.sampled_from([b"GET", b"GET", b"POST", b"HEAD", b"get", b"", b"OPTIONS"]))
     version = draw(st.sampled_from([b" HTTP/1.1", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0", b"", b" HTTP/1.1 "]))
     lines = [method + b" " + draw(TARGETS) + version]
@@ -74,28 +74,28 @@ def like_requests(draw: st.DrawFn) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded(tmp_path_factory.mktemp("plain"), limits=ConnectionLimits(linger_seconds=0.1), **USERS) as site:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serving_site(tmp_path_factory.mktemp("plain"), limits=ConnectionLimits(linger_seconds=0.1), **USERS) as site:
         yield site
         assert fetch(site.url(scheme="http"), "--user", f"alice:{PASSWORD}").body == SECRET.decode()
 
 
 @pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("tls")
     write_certificate(directory)
-    with guarded(directory, limits=ConnectionLimits(linger_seconds=0.1), tls_server_config=TLS, **USERS) as site:
+    with serving_site(directory, limits=ConnectionLimits(linger_seconds=0.1), tls_server_config=TLS, **USERS) as site:
         yield site
         assert fetch(site.url(), "--insecure", "--user", f"alice:{PASSWORD}").body == SECRET.decode()
 
 
-@given(sent=st.lists(st.one_of(like_requests(), st.binary(max_size=200)), min_size=1, max_size=3).map(b"".join))
-def test_nothing_that_is_sent_leads_past_the_password_or_breaks_the_server(plain: Guarded, sent: bytes) -> None:
+@given(sent=st.lists(st.one_of(request_like(), st.binary(max_size=200)), min_size=1, max_size=3).map(b"".join))
+def test_random_requests_do_not_bypass_the_password(plain: Site, sent: bytes) -> None:
     assert SECRET not in plain.raw(sent)
     assert plain.failures == []
 
 
 @given(start=st.sampled_from([b"", b"\x16", b"\x16\x03\x01", HELLO, b"GET /metrics HTTP/1.1\r\n"]), rest=st.binary())
-def test_nothing_that_is_sent_to_a_tls_port_breaks_the_server(encrypted: Guarded, start: bytes, rest: bytes) -> None:
+def test_random_bytes_do_not_break_a_tls_port(encrypted: Site, start: bytes, rest: bytes) -> None:
     assert SECRET not in encrypted.raw(start + rest)
     assert encrypted.failures == []

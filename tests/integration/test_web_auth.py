@@ -1,4 +1,4 @@
-"""Nobody reads a protected page without a password, however the request is written."""
+"""Authentication: no spelling of a request bypasses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from exporter.clock import SystemClock
 from exporter.web.access import Authenticator
 from exporter.web.passwords import MAX_PASSWORD_BYTES, PasswordChecker
-from tests.integration.web_serving import PASSWORD, SECRET, USERS, Guarded, basic, fetch, guarded, hashed
+from tests.integration.web_serving import PASSWORD, SECRET, USERS, Site, basic, fetch, hashed, serving_site
 from tests.unit.web.slow_passwords import SlowComparison
 
 RIGHT = basic().encode()
@@ -22,10 +22,10 @@ CREDENTIALS = RIGHT.removeprefix(b"Basic ")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     long_password = "p" * MAX_PASSWORD_BYTES
     users = {"alice": hashed(), "carol": hashed(long_password), "dora": hashed("")}
-    with guarded(tmp_path_factory.mktemp("auth"), basic_auth_users=users) as site:
+    with serving_site(tmp_path_factory.mktemp("auth"), basic_auth_users=users) as site:
         yield site
 
 
@@ -102,7 +102,7 @@ PATHS = [
 
 @pytest.mark.parametrize("target", PATHS)
 @pytest.mark.parametrize("version", [b" HTTP/1.1", b" HTTP/1.0"])
-def test_no_way_to_write_a_path_leads_past_the_password(site: Guarded, target: bytes, version: bytes) -> None:
+def test_no_spelling_of_a_path_bypasses_the_password(site: Site, target: bytes, version: bytes) -> None:
     answer = site.raw(request(target, version=version))
     assert answer.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 400 "))
     assert SECRET not in answer
@@ -199,7 +199,7 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("sent", REQUESTS)
-def test_no_way_to_write_a_request_leads_past_the_password(site: Guarded, sent: bytes) -> None:
+def test_no_spelling_of_a_request_bypasses_the_password(site: Site, sent: bytes) -> None:
     answer = site.raw(sent)
     assert SECRET not in answer
     last = re.findall(rb"^HTTP/1.1 ([0-9]+) ", answer, re.MULTILINE)
@@ -222,17 +222,17 @@ def test_no_way_to_write_a_request_leads_past_the_password(site: Guarded, sent: 
         request(b"/-/reload", b"Authorization: " + RIGHT, method=b"POST"),
     ],
 )
-def test_the_right_password_is_let_in_as_rfc_7617_has_it(site: Guarded, sent: bytes) -> None:
+def test_correct_password_is_allowed_as_in_rfc_7617(site: Site, sent: bytes) -> None:
     assert SECRET in site.raw(sent)
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready", "/-/healthy?x=/metrics"])
-def test_the_probes_ask_for_nothing(site: Guarded, path: str) -> None:
+def test_probes_require_no_credentials(site: Site, path: str) -> None:
     assert fetch(site.url(path, "http")).status == 200
     assert fetch(site.url(path, "http"), "--user", "alice:wrong").status == 200
 
 
-def test_what_is_refused_does_not_tell_what_exists(site: Guarded) -> None:
+def test_401_is_the_same_for_every_path(site: Site) -> None:
     answers = {
         re.sub(rb"Date: [^\r]*\r\n", b"", site.raw(request(target, *authorization, method=method)))
         for target in (b"/metrics", b"/none", b"/-/reload", b"/")
@@ -248,14 +248,14 @@ def test_what_is_refused_does_not_tell_what_exists(site: Guarded) -> None:
     assert b'\r\nWWW-Authenticate: Basic realm="' in answer
 
 
-def test_the_body_of_a_refused_request_is_not_waited_for(site: Guarded) -> None:
+def test_body_of_a_rejected_request_is_not_read(site: Site) -> None:
     head = request(b"/metrics", b"Content-Length: 1000000000", method=b"POST")
     answer = site.raw(head)
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b"\r\nConnection: close" in answer
 
 
-def test_names_and_passwords_are_not_logged(site: Guarded) -> None:
+def test_names_and_passwords_are_not_logged(site: Site) -> None:
     with capture_logs() as logs:
         for credentials in (b"alice:guess-1", b"mallory:guess-2"):
             site.raw(authorized(encoded(credentials)))
@@ -266,7 +266,7 @@ def test_names_and_passwords_are_not_logged(site: Guarded) -> None:
 def test_guesses_do_not_delay_a_cached_password(tmp_path: Path) -> None:
     comparison = SlowComparison()
     authenticator = Authenticator(SystemClock(), PasswordChecker(compare=comparison))
-    with guarded(tmp_path, authenticator=authenticator, **USERS) as site:
+    with serving_site(tmp_path, authenticator=authenticator, **USERS) as site:
         assert SECRET in site.raw(authorized(RIGHT))
         comparison.block()
         guesses = [threading.Thread(target=site.raw, args=(authorized(encoded(b"alice:no")),)) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""The exporter as a whole behind a web configuration: what it exposes is reported."""
+"""The whole exporter with a web configuration."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_status_requires_authentication(tmp_path: Path, path: str) -> None:
         for user in ((), ("--user", "alice:wrong"), ("--user", f"bob:{PASSWORD}")):
             refused = fetch(url, *user)
             assert (refused.status, POOL_ID in refused.body) == (401, False)
-        shown_to_users = fetch(url, "--user", f"alice:{PASSWORD}")
-        assert shown_to_users.status == 200
+        allowed = fetch(url, "--user", f"alice:{PASSWORD}")
+        assert allowed.status == 200
         if "?state" not in path:
-            assert POOL_ID in shown_to_users.body
+            assert POOL_ID in allowed.body
 
 
-def answers(page: str) -> dict[str, float]:
-    """How often the page says that each status was answered, without those that never were."""
+def response_counts(page: str) -> dict[str, float]:
+    """Return the number of responses by status code from a metrics page, without zeros."""
     counted = re.findall(r'^cognito_exporter_http_requests_total\{code="([^"]*)"\} (.*)$', page, re.MULTILINE)
     assert {int(code) for code, _ in counted} == set(STATUS_CODES)
     return {code: float(count) for code, count in counted if float(count)}
@@ -105,13 +105,13 @@ def answers(page: str) -> dict[str, float]:
 def test_failed_login_is_counted_without_the_client(tmp_path: Path) -> None:
     with running(app(write_web(tmp_path, **USERS))) as daemon:
         url, user = f"http://127.0.0.1:{daemon.addresses[0].port}/metrics", ("--user", f"alice:{PASSWORD}")
-        assert answers(fetch(url, *user).body) == {}, "a page is not counted before it is written"
+        assert response_counts(fetch(url, *user).body) == {}, "a page is counted after it is rendered"
         assert fetch(url, "--user", "mallory:guess").status == 401
         page = fetch(url, *user).body
-        assert answers(page) == {"200": 1, "401": 1}
+        assert response_counts(page) == {"200": 1, "401": 1}
         assert fetch(url, "--user", "alice:guess").status == fetch(url).status == 401
         page = fetch(url, *user).body
-        assert answers(page) == {"200": 2, "401": 3}
+        assert response_counts(page) == {"200": 2, "401": 3}
         assert not re.search("alice|mallory|guess", page)
 
 
@@ -120,14 +120,14 @@ def test_plain_http_on_a_tls_port_is_counted_as_400(tmp_path: Path) -> None:
     with running(app(write_web(tmp_path, tls_server_config=TLS), probe=LOOPBACK)) as daemon:
         guarded, _ = (server.bound[0].port for server in daemon._servers)
         assert fetch(f"http://127.0.0.1:{guarded}/metrics").status == 400
-        assert answers(fetch(f"https://127.0.0.1:{guarded}/metrics", "--insecure").body) == {"400": 1}
+        assert response_counts(fetch(f"https://127.0.0.1:{guarded}/metrics", "--insecure").body) == {"400": 1}
 
 
 def test_every_response_is_counted_by_its_status(tmp_path: Path) -> None:
     limit = {"rate_limit": {"interval": "1h", "burst": 6}}
     with running(app(write_web(tmp_path, **limit), clock=ManualClock(), probe=LOOPBACK)) as daemon:
         own, probes = (f"http://127.0.0.1:{server.bound[0].port}" for server in daemon._servers)
-        assert answers(fetch(f"{own}/metrics").body) == {}
+        assert response_counts(fetch(f"{own}/metrics").body) == {}
         asked = (
             (404, f"{own}/none"),
             (405, f"{own}/metrics", "-X", "POST"),
@@ -143,7 +143,7 @@ def test_every_response_is_counted_by_its_status(tmp_path: Path) -> None:
             assert fetch(*map(str, arguments)).status == status
         page = fetch(f"{own}/metrics").body
         expected = Counter([200, *(status for status, *_ in asked)])
-        assert answers(page) == {str(status): count for status, count in expected.items()}
+        assert response_counts(page) == {str(status): count for status, count in expected.items()}
         assert [fetch(f"{own}/none").status for _ in range(2)] == [404, 429]
         refused = daemon._metrics.registry.get_sample_value("cognito_exporter_http_requests_total", {"code": "429"})
         assert refused == 1

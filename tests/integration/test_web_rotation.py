@@ -21,11 +21,11 @@ from tests.integration.web_serving import (
     SECRET,
     TLS,
     USERS,
-    Guarded,
+    Site,
     authority,
     basic,
-    guarded,
     hashed,
+    serving_site,
     write_certificate,
     write_web,
 )
@@ -35,7 +35,7 @@ from tests.integration.web_serving import (
 class Scraper:
     """Scrapes in sequence, over one connection or over a new one each time."""
 
-    site: Guarded
+    site: Site
     context: ssl.SSLContext
     keep: bool
     authorization: str | None = None
@@ -75,14 +75,14 @@ def scraping(*scrapers: Scraper) -> Iterator[Callable[[], bool]]:
     stop = threading.Event()
     threads = [threading.Thread(target=scraper.run, args=(stop,)) for scraper in scrapers]
 
-    def go_on() -> bool:
+    def wait_for_scrapes() -> bool:
         wanted = [scraper.scrapes + 5 for scraper in scrapers]
         return eventually(lambda: all(s.scrapes >= n for s, n in zip(scrapers, wanted, strict=True)))
 
     for thread in threads:
         thread.start()
     try:
-        yield go_on
+        yield wait_for_scrapes
     finally:
         stop.set()
         for thread in threads:
@@ -99,30 +99,30 @@ def context(directory: Path, *, cert: str | None = None) -> ssl.SSLContext:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_rotation_of_certificate_and_users_fails_no_scrape(tmp_path: Path, version: ssl.TLSVersion) -> None:
     write_certificate(tmp_path)
-    with guarded(tmp_path, tls_server_config=TLS, **USERS) as site:
+    with serving_site(tmp_path, tls_server_config=TLS, **USERS) as site:
         trust = context(tmp_path)
         trust.maximum_version = version
         scrapers = [Scraper(site, trust, keep, basic()) for keep in (True, False)]
-        with scraping(*scrapers) as go_on:
-            assert go_on()
+        with scraping(*scrapers) as wait_for_scrapes:
+            assert wait_for_scrapes()
             write_certificate(tmp_path)
             site.reloader.check_web_files()
-            assert go_on()
+            assert wait_for_scrapes()
             write_web(tmp_path, tls_server_config=TLS, basic_auth_users={"alice": hashed(), "bob": hashed("new")})
             site.reloader.check_web_files()
-            assert go_on()
+            assert wait_for_scrapes()
             for scraper in scrapers:
                 scraper.authorization = basic("bob", "new")
-            assert go_on()
+            assert wait_for_scrapes()
             write_web(tmp_path, tls_server_config=TLS, basic_auth_users={"bob": hashed("new")})
             site.reloader.check_web_files()
-            assert go_on()
+            assert wait_for_scrapes()
         for scraper in scrapers:
             assert scraper.failures == []
             assert len(scraper.serials) == 2
         alice = Scraper(site, trust, keep=False, authorization=basic())
-        with scraping(alice) as go_on:
-            assert go_on()
+        with scraping(alice) as wait_for_scrapes:
+            assert wait_for_scrapes()
         assert set(alice.failures) == {"401"}
         assert site.failures == []
 
@@ -130,24 +130,24 @@ def test_rotation_of_certificate_and_users_fails_no_scrape(tmp_path: Path, versi
 @pytest.mark.parametrize("keep", [True, False])
 def test_invalid_file_keeps_the_active_one_and_is_logged_once(tmp_path: Path, keep: bool) -> None:
     write_certificate(tmp_path)
-    with guarded(tmp_path, tls_server_config=TLS, **USERS) as site:
+    with serving_site(tmp_path, tls_server_config=TLS, **USERS) as site:
         scraper = Scraper(site, context(tmp_path), keep, basic())
         good = (tmp_path / "server.key").read_bytes()
-        with capture_logs() as logs, scraping(scraper) as go_on:
-            assert go_on()
+        with capture_logs() as logs, scraping(scraper) as wait_for_scrapes:
+            assert wait_for_scrapes()
             write_certificate(tmp_path, stem="other")
             (tmp_path / "server.key").write_bytes((tmp_path / "other.key").read_bytes())
             for _ in range(3):
                 site.reloader.check_web_files()
-                assert go_on()
+                assert wait_for_scrapes()
             (tmp_path / "web.yml").write_text("")
             for _ in range(3):
                 site.reloader.check_web_files()
-                assert go_on()
+                assert wait_for_scrapes()
             (tmp_path / "server.key").write_bytes(good)
             write_web(tmp_path, tls_server_config=TLS, **USERS)
             site.reloader.check_web_files()
-            assert go_on()
+            assert wait_for_scrapes()
         assert scraper.failures == []
         assert len(scraper.serials) == 1
         errors = [entry["error"] for entry in logs if entry["log_level"] == "error"]
@@ -163,7 +163,7 @@ def test_invalid_file_keeps_the_active_one_and_is_logged_once(tmp_path: Path, ke
 
 def test_missing_file_that_appears_is_read(tmp_path: Path) -> None:
     write_certificate(tmp_path)
-    with guarded(tmp_path, tls_server_config=TLS) as site:
+    with serving_site(tmp_path, tls_server_config=TLS) as site:
         write_web(tmp_path, tls_server_config={"cert_file": "late.crt", "key_file": "late.key"})
         before = site.active.settings.tls
         site.reloader.check_web_files()
@@ -182,21 +182,21 @@ def test_swapped_link_of_a_kubernetes_secret_is_detected(tmp_path: Path) -> None
     for name in ("server.crt", "server.key", "ca.crt"):
         (secret / name).symlink_to(Path("..data") / name)
     web = {"cert_file": "secret/server.crt", "key_file": "secret/server.key"}
-    with guarded(tmp_path, tls_server_config=web) as site:
+    with serving_site(tmp_path, tls_server_config=web) as site:
         scraper = Scraper(site, context(secret), keep=True)
-        with scraping(scraper) as go_on:
-            assert go_on()
+        with scraping(scraper) as wait_for_scrapes:
+            assert wait_for_scrapes()
             (secret / "..next").symlink_to("..second")
             (secret / "..next").replace(secret / "..data")
             site.reloader.check_web_files()
-            assert go_on()
+            assert wait_for_scrapes()
         assert (scraper.failures, len(scraper.serials)) == ([], 2)
 
 
 def test_connection_of_a_client_no_longer_allowed_is_closed(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     write_certificate(tmp_path, "scraper.example", stem="client")
-    with guarded(tmp_path, tls_server_config=MUTUAL) as site:
+    with serving_site(tmp_path, tls_server_config=MUTUAL) as site:
         client = http.client.HTTPSConnection(*site.address, timeout=10, context=context(tmp_path, cert="client"))
         client.request("GET", "/metrics")
         assert client.getresponse().read() == SECRET
@@ -210,7 +210,7 @@ def test_connection_of_a_client_no_longer_allowed_is_closed(tmp_path: Path) -> N
 
 def test_plain_connection_is_closed_when_tls_is_enabled(tmp_path: Path) -> None:
     write_certificate(tmp_path)
-    with guarded(tmp_path) as site:
+    with serving_site(tmp_path) as site:
         client = http.client.HTTPConnection(*site.address, timeout=10)
         client.request("GET", "/metrics")
         assert client.getresponse().read() == SECRET
@@ -228,25 +228,25 @@ def test_client_ca_is_rotated(tmp_path: Path) -> None:
     next_ca = (tmp_path / "ca.crt").read_bytes()
     write_certificate(tmp_path, "scraper.example", stem="client")
     write_certificate(tmp_path)
-    with guarded(tmp_path, tls_server_config=MUTUAL) as site:
+    with serving_site(tmp_path, tls_server_config=MUTUAL) as site:
         ours = context(tmp_path, cert="client")
         theirs = context(tmp_path, cert="next")
         before, after = Scraper(site, ours, keep=False), Scraper(site, theirs, keep=False)
-        with scraping(before) as go_on:
-            assert go_on()
+        with scraping(before) as wait_for_scrapes:
+            assert wait_for_scrapes()
         (tmp_path / "ca.crt").write_bytes(next_ca)
         site.reloader.check_web_files()
-        with scraping(after) as go_on:
-            assert go_on()
+        with scraping(after) as wait_for_scrapes:
+            assert wait_for_scrapes()
         assert (before.failures, after.failures) == ([], [])
         rejected = Scraper(site, ours, keep=False)
-        with scraping(rejected) as go_on:
-            assert go_on()
+        with scraping(rejected) as wait_for_scrapes:
+            assert wait_for_scrapes()
         assert len(rejected.failures) == rejected.scrapes
 
 
 def test_watched_change_applies_within_two_seconds(tmp_path: Path) -> None:
-    with guarded(tmp_path, watch=True, **USERS) as site:
+    with serving_site(tmp_path, watch=True, **USERS) as site:
         request = f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: {basic('bob', PASSWORD)}\r\n\r\n".encode()
         write_web(tmp_path, basic_auth_users={"bob": hashed()})
         assert site.raw(request).startswith(b"HTTP/1.1 401 ")

@@ -25,8 +25,8 @@ from tests.fakes import eventually
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 LARGE = 2_000_000
-"""More than the kernel keeps for a client who does not read."""
-HASTY = ConnectionLimits(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
+"""More bytes than the kernel buffers for a client that does not read."""
+SHORT_TIMEOUTS = ConnectionLimits(read_seconds=0.3, idle_seconds=0.3, linger_seconds=0.1)
 
 
 def _fail(_request: Request) -> Response:
@@ -72,8 +72,8 @@ def _connect(server: WebServer) -> socket.socket:
     return socket.create_connection((address.host, address.port), timeout=10)
 
 
-def _answer(server: WebServer, sent: bytes) -> bytes:
-    """All that the server says to these bytes until it closes."""
+def _exchange(server: WebServer, sent: bytes) -> bytes:
+    """Send bytes and return what the server sends until it closes."""
     with _connect(server) as sock:
         sock.sendall(sent)
         return b"".join(iter(lambda: sock.recv(65536), b""))
@@ -90,7 +90,7 @@ def _get(server: WebServer, path: str = "/", method: str = "GET") -> tuple[int, 
         client.close()
 
 
-def test_it_serves_on_several_addresses_and_says_which() -> None:
+def test_server_listens_on_several_addresses() -> None:
     with served(LOOPBACK, ListenAddress("::1", 0), ListenAddress("", 0)) as server:
         hosts = [address.host for address in server.bound]
         assert hosts[:2] == ["127.0.0.1", "::1"]
@@ -102,7 +102,7 @@ def test_it_serves_on_several_addresses_and_says_which() -> None:
             client.close()
 
 
-def test_an_address_in_use_is_refused_and_nothing_is_left_listening() -> None:
+def test_address_in_use_is_an_error() -> None:
     with served() as server:
         taken = server.bound[0]
         other = WebServer([LOOPBACK, taken], handler(ROUTES), SystemClock())
@@ -112,7 +112,7 @@ def test_an_address_in_use_is_refused_and_nothing_is_left_listening() -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64])
-def test_a_host_that_no_name_can_be_is_refused_with_its_address(host: str) -> None:
+def test_invalid_host_name_is_an_error_with_the_address(host: str) -> None:
     server = WebServer([ListenAddress(host, 80)], handler(ROUTES), SystemClock())
     with pytest.raises(OSError, match="cannot listen on") as refused:
         server.start()
@@ -120,15 +120,15 @@ def test_a_host_that_no_name_can_be_is_refused_with_its_address(host: str) -> No
     assert str(refused.value) == f"cannot listen on {host}:80: {said}"
 
 
-def test_a_host_that_is_not_known_is_refused_in_the_words_of_the_resolver() -> None:
-    nowhere = ListenAddress("fe80::1%no-such-interface", 0)  # no other machine is asked for its address
+def test_unknown_host_is_an_error_of_the_resolver() -> None:
+    nowhere = ListenAddress("fe80::1%no-such-interface", 0)  # resolved without a DNS request
     server = WebServer([nowhere], handler(ROUTES), SystemClock())
     with pytest.raises(OSError, match="Name or service not known") as refused:
         server.start()
     assert str(refused.value) == f"cannot listen on {nowhere}: Name or service not known"
 
 
-def test_one_connection_serves_many_requests() -> None:
+def test_connection_serves_many_requests() -> None:
     with served() as server:
         address = server.bound[0]
         client = http.client.HTTPConnection(address.host, address.port, timeout=10)
@@ -143,7 +143,7 @@ def test_one_connection_serves_many_requests() -> None:
 
 def test_head_has_the_headers_of_get_and_no_body() -> None:
     with served() as server:
-        raw = _answer(server, b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        raw = _exchange(server, b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         head, _, body = raw.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 ")
         assert b"\r\nContent-Length: 8" in head
@@ -155,7 +155,7 @@ def test_head_has_the_headers_of_get_and_no_body() -> None:
 
 def test_pipelined_requests_are_answered_in_order() -> None:
     with served() as server:
-        raw = _answer(server, b"GET /?n=1 HTTP/1.1\r\nHost: x\r\n\r\nGET /?n=2 HTTP/1.0\r\n\r\n")
+        raw = _exchange(server, b"GET /?n=1 HTTP/1.1\r\nHost: x\r\n\r\nGET /?n=2 HTTP/1.0\r\n\r\n")
         assert raw.index(b"'n': ['1']") < raw.index(b"'n': ['2']")
 
 
@@ -187,13 +187,13 @@ def test_pipelined_requests_are_answered_in_order() -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n\r\n", 200),
     ],
 )
-def test_whatever_is_sent_has_a_fitting_answer(sent: bytes, status: int) -> None:
+def test_request_gets_the_expected_status(sent: bytes, status: int) -> None:
     with served(limits=ConnectionLimits(linger_seconds=0.1)) as server:
-        assert _answer(server, sent).startswith(b"HTTP/1.1 %d " % status)
+        assert _exchange(server, sent).startswith(b"HTTP/1.1 %d " % status)
         assert _get(server)[0] == 200
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
+def test_too_large_body_is_rejected_before_it_is_sent() -> None:
     with served() as server, _connect(server) as sock:
         started = time.monotonic()
         sock.sendall(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n")
@@ -211,16 +211,16 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent() -> None:
         b"transfer-encoding: Chunked\r\ncontent-length: 0\r\n",
     ],
 )
-def test_a_request_with_two_lengths_is_refused_and_the_last_of_its_connection(lengths: bytes) -> None:
+def test_request_with_two_lengths_closes_the_connection(lengths: bytes) -> None:
     smuggled = b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"
     with served(limits=ConnectionLimits(linger_seconds=0.1)) as server:
-        answer = _answer(server, b"POST /post HTTP/1.1\r\nHost: x\r\n" + lengths + b"\r\n" + smuggled)
+        answer = _exchange(server, b"POST /post HTTP/1.1\r\nHost: x\r\n" + lengths + b"\r\n" + smuggled)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"\r\nConnection: close\r\n" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-def test_an_unforeseen_error_is_a_500_without_details_logged_and_counted() -> None:
+def test_unexpected_error_is_logged_and_gets_500() -> None:
     failures: list[int] = []
     with capture_logs() as logs, served(on_error=lambda: failures.append(1)) as server:
         assert _get(server, "/fail") == (500, b"internal error, see the log\n")
@@ -230,35 +230,35 @@ def test_an_unforeseen_error_is_a_500_without_details_logged_and_counted() -> No
     assert (entry["event"], entry["path"], entry["exc_info"]) == ("request failed", "/fail", True)
 
 
-def test_a_client_that_says_nothing_is_let_go() -> None:
-    with served(limits=HASTY) as server, _connect(server) as sock:
+def test_silent_client_is_disconnected() -> None:
+    with served(limits=SHORT_TIMEOUTS) as server, _connect(server) as sock:
         assert sock.recv(1) == b""
 
 
-def test_a_client_that_drips_is_let_go_in_spite_of_every_byte() -> None:
-    with served(limits=HASTY) as server, _connect(server) as sock:
+def test_client_sending_byte_by_byte_is_disconnected() -> None:
+    with served(limits=SHORT_TIMEOUTS) as server, _connect(server) as sock:
         started = time.monotonic()
         sock.settimeout(0.02)
-        gone = False
-        while not gone and time.monotonic() - started < 10:
+        closed = False
+        while not closed and time.monotonic() - started < 10:
             try:
                 sock.sendall(b"G")
-                gone = sock.recv(1) == b""
+                closed = sock.recv(1) == b""
             except TimeoutError:
                 continue
             except OSError:
-                gone = True
-        assert gone
+                closed = True
+        assert closed
         assert time.monotonic() - started < 5
 
 
-def test_an_idle_connection_is_let_go() -> None:
-    with served(limits=HASTY) as server, _connect(server) as sock:
+def test_idle_connection_is_closed() -> None:
+    with served(limits=SHORT_TIMEOUTS) as server, _connect(server) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"".join(iter(lambda: sock.recv(65536), b"")).startswith(b"HTTP/1.1 200 ")
 
 
-def test_more_connections_than_allowed_are_told_to_come_back() -> None:
+def test_connection_beyond_the_limit_gets_503() -> None:
     with served(max_connections=2) as server, _connect(server) as first, _connect(server) as second:
         for sock in (first, second):
             sock.sendall(b"GET / HTTP/1.1\r\n")
@@ -271,7 +271,7 @@ def test_more_connections_than_allowed_are_told_to_come_back() -> None:
             assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def _asks_and_never_reads(server: WebServer, stack: ExitStack, path: str = "/large") -> socket.socket:
+def _request_without_reading(server: WebServer, stack: ExitStack, path: str = "/large") -> socket.socket:
     sock = stack.enter_context(socket.socket())
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.settimeout(10)
@@ -281,32 +281,32 @@ def _asks_and_never_reads(server: WebServer, stack: ExitStack, path: str = "/lar
     return sock
 
 
-def test_answers_that_nobody_reads_take_so_much_and_no_more() -> None:
-    patient = ResponseLimits(total_bytes=2 * LARGE, min_seconds=60)
-    with served(limits=ConnectionLimits(responses=patient, linger_seconds=0.1)) as server, ExitStack() as stack:
-        held = [_asks_and_never_reads(server, stack) for _ in range(2)]
-        refused = _answer(server, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+def test_unread_responses_are_limited_in_memory() -> None:
+    long_lived = ResponseLimits(total_bytes=2 * LARGE, min_seconds=60)
+    with served(limits=ConnectionLimits(responses=long_lived, linger_seconds=0.1)) as server, ExitStack() as stack:
+        held = [_request_without_reading(server, stack) for _ in range(2)]
+        refused = _exchange(server, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: 1\r\n" in refused
-        only_head = _answer(server, b"HEAD /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert only_head.startswith(b"HTTP/1.1 200 "), "what has no body takes no room"
-        assert _get(server)[0] == 200, "what is small is answered all the while"
+        only_head = _exchange(server, b"HEAD /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert only_head.startswith(b"HTTP/1.1 200 "), "without a body, no memory is needed"
+        assert _get(server)[0] == 200, "small responses are always sent"
         held[0].close()
         assert eventually(lambda: _get(server, "/large")[0] == 200)
-        assert len(_read_on(held[1])) > LARGE, "who was slow has the whole answer still"
+        assert len(_read_rest(held[1])) > LARGE, "the slow client receives the whole response"
 
 
-def test_who_does_not_read_makes_room_for_who_does() -> None:
-    hasty = ResponseLimits(total_bytes=2 * LARGE, min_seconds=0.2)
-    with served(limits=ConnectionLimits(responses=hasty)) as server, ExitStack() as stack:
-        first, second = (_asks_and_never_reads(server, stack) for _ in range(2))
+def test_unread_response_is_evicted_for_another_client() -> None:
+    short_lived = ResponseLimits(total_bytes=2 * LARGE, min_seconds=0.2)
+    with served(limits=ConnectionLimits(responses=short_lived)) as server, ExitStack() as stack:
+        first, second = (_request_without_reading(server, stack) for _ in range(2))
         assert eventually(lambda: _get(server, "/large") == (200, bytes(LARGE)))
-        assert len(_read_on(first)) < LARGE
-        assert len(_read_on(second)) > LARGE, "one was enough"
+        assert len(_read_rest(first)) < LARGE
+        assert len(_read_rest(second)) > LARGE, "evicting one was enough"
 
 
-def _read_on(sock: socket.socket) -> bytes:
-    """What still comes until the server closes, or has nothing to say for a moment."""
+def _read_rest(sock: socket.socket) -> bytes:
+    """Return what the server sends until it closes or pauses."""
     sock.settimeout(1)
     received = bytearray()
     with suppress(OSError):
@@ -315,7 +315,7 @@ def _read_on(sock: socket.socket) -> bytes:
     return bytes(received)
 
 
-def test_connections_that_ask_nothing_make_room_for_who_asks() -> None:
+def test_idle_connection_is_evicted_at_the_limit() -> None:
     with served(max_connections=2) as server, _connect(server) as first, _connect(server) as second:
         for sock in (first, second):
             sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -326,9 +326,9 @@ def test_connections_that_ask_nothing_make_room_for_who_asks() -> None:
         assert second.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_where_the_system_grants_no_thread_one_connection_is_refused_and_the_next_one_served() -> None:
+def test_connection_without_a_thread_gets_503() -> None:
     with served() as server:
-        usual = threading.stack_size(1 << 46)  # more than there are addresses: no thread can begin
+        usual = threading.stack_size(1 << 46)  # more than the address space, so no thread can start
         try:
             assert _get(server)[0] == 503
         finally:
@@ -336,7 +336,7 @@ def test_where_the_system_grants_no_thread_one_connection_is_refused_and_the_nex
         assert _get(server)[0] == 200
 
 
-def test_who_is_told_to_come_back_reads_it_to_its_end_though_a_request_was_sent_already() -> None:
+def test_503_at_the_limit_arrives_despite_an_unread_request() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname(), timeout=10) as client,
@@ -348,13 +348,13 @@ def test_who_is_told_to_come_back_reads_it_to_its_end_though_a_request_was_sent_
         assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 503 ")
 
 
-def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:
-    begun = threading.Event()
-    go_on = threading.Event()
+def test_stop_waits_for_a_response_in_flight_only() -> None:
+    started_response = threading.Event()
+    may_finish = threading.Event()
 
     def slow(_request: Request) -> Response:
-        begun.set()
-        go_on.wait(10)
+        started_response.set()
+        may_finish.wait(10)
         return text(HTTPStatus.OK, "done")
 
     server = WebServer([LOOPBACK], handler({"/": Route(slow)}), SystemClock())
@@ -362,11 +362,11 @@ def test_stopping_lets_an_answer_finish_closes_the_rest_and_is_quick() -> None:
     where = (server.bound[0].host, server.bound[0].port)
     with _connect(server) as silent, _connect(server) as busy:
         busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert begun.wait(10)
+        assert started_response.wait(10)
         stopper = threading.Thread(target=server.stop)
         started = time.monotonic()
         stopper.start()
-        go_on.set()
+        may_finish.set()
         assert b"done" in busy.recv(65536)
         stopper.join(10)
         assert time.monotonic() - started < 2

@@ -1,4 +1,4 @@
-"""A protected server for tests: its certificates, its file, and what a client sees of it."""
+"""Web server with a web configuration for tests, and a client."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from exporter.web.server import WebServer
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 QUICK = ConnectionLimits(linger_seconds=0.1)
-SECRET = b"what only users may read"
+SECRET = b"for users only"
 LARGE = bytes(range(256)) * 10_000
 OTHER_LARGE = bytes(len(LARGE))
 PASSWORD = "correct horse"
@@ -43,7 +43,7 @@ PASSWORD = "correct horse"
 
 @cache
 def hashed(password: str = PASSWORD) -> str:
-    """A bcrypt hash that costs next to nothing."""
+    """Return a bcrypt hash of minimum cost."""
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
 
 
@@ -53,14 +53,14 @@ def authority(_name: str = "ours") -> trustme.CA:
 
 
 def basic(user: str = "alice", password: str = PASSWORD) -> str:
-    """The value of an Authorization header."""
+    """Return the value of an Authorization header."""
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
 def write_certificate(
     directory: Path, *names: str, ca: trustme.CA | None = None, stem: str = "server", **issue: Any
 ) -> None:
-    """`STEM.crt`, `STEM.key` and `ca.crt` for some names."""
+    """Write `STEM.crt`, `STEM.key` and `ca.crt` for some names."""
     issuer = ca or authority()
     issued = issuer.issue_cert(*(names or ("127.0.0.1", "localhost")), **issue)
     (directory / f"{stem}.key").write_bytes(issued.private_key_pem.bytes())
@@ -69,7 +69,7 @@ def write_certificate(
 
 
 def write_web(directory: Path, **sections: Any) -> Path:
-    """The web configuration with these sections."""
+    """Write a web configuration with these sections."""
     path = directory / "web.yml"
     path.write_text(yaml.safe_dump(sections), encoding="utf-8")
     return path
@@ -107,8 +107,8 @@ class NoConfig:
 
 
 @dataclass
-class Guarded:
-    """A server that is up."""
+class Site:
+    """A running server."""
 
     server: WebServer
     active: ActiveWeb
@@ -123,18 +123,18 @@ class Guarded:
         return f"{scheme}://{self.server.bound[0]}{path}"
 
     def raw(self, sent: bytes) -> bytes:
-        """All that the server says to these bytes until it closes; the sending side is closed at once."""
+        """Send bytes, close the sending side, and return what the server sends until it closes."""
         with socket.create_connection(self.address, timeout=10) as sock:
             try:
                 sock.sendall(sent)
                 sock.shutdown(socket.SHUT_WR)
                 return b"".join(iter(lambda: sock.recv(65536), b""))
-            except ConnectionError:  # let go before all was sent
+            except ConnectionError:  # closed before all was sent
                 return b""
 
 
 @contextmanager
-def guarded(
+def serving_site(
     directory: Path,
     *,
     watch: bool = False,
@@ -142,8 +142,8 @@ def guarded(
     max_connections: int = 20,
     authenticator: Authenticator | None = None,
     **sections: Any,
-) -> Iterator[Guarded]:
-    """A server whose file has these sections; with `watch`, a thread checks the file for changes."""
+) -> Iterator[Site]:
+    """Serve with a web configuration of these sections; with `watch`, a thread checks the file for changes."""
     path = write_web(directory, **sections)
     active = ActiveWeb(load_web_settings(path))
     source = WebConfigFile(path, active.settings, active.apply)
@@ -176,7 +176,7 @@ def guarded(
     if watch:
         reloader.start()
     try:
-        yield Guarded(server, active, reloader, failures)
+        yield Site(server, active, reloader, failures)
     finally:
         reloader.stop()
         server.stop()
@@ -184,16 +184,16 @@ def guarded(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The answer to one request; without an answer the status is 0 and the trouble says why."""
+    """Response to a request; without a response, the status is 0 and `error` has the reason."""
 
     status: int = 0
     head: str = ""
     body: str = ""
-    trouble: str = ""
+    error: str = ""
 
 
 def fetch(url: str, *options: str) -> Fetched:
-    """Make one request over a connection of its own; options are those of curl."""
+    """Make one request over a new connection; the options are those of curl."""
     parts, given = urlsplit(url), _OPTIONS.parse_args(options)
     connection = (
         HTTPSConnection(parts.netloc, timeout=10, context=_context(given))
@@ -206,7 +206,7 @@ def fetch(url: str, *options: str) -> Fetched:
             head = f"HTTP/1.1 {response.status} {response.reason}\r\n{response.msg.as_string()}"
             return Fetched(response.status, head.replace("\r\n", "\n").replace("\n", "\r\n"), response.read().decode())
     except (OSError, HTTPException) as error:
-        return Fetched(trouble=repr(error))
+        return Fetched(error=repr(error))
     finally:
         connection.close()
 
@@ -241,7 +241,7 @@ def _send(connection: HTTPConnection, parts: SplitResult, given: Namespace) -> N
             connection.putheader(name, value.strip())
     connection.endheaders()
     if given.data is not None:
-        with suppress(ConnectionError):  # a server may answer before it has read the body
+        with suppress(ConnectionError):  # a server may respond before it has read the body
             connection.send(given.data.encode())
 
 
@@ -259,7 +259,7 @@ def _context(given: Namespace) -> ssl.SSLContext:
     if given.http2:
         context.set_alpn_protocols(["h2", "http/1.1"])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # old versions are what some tests offer
+        warnings.simplefilter("ignore", DeprecationWarning)  # some tests offer old versions
         if given.tlsv1_0:
             context.minimum_version = ssl.TLSVersion.TLSv1
         if given.tlsv1_3:

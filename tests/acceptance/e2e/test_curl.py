@@ -14,15 +14,15 @@ from tests.integration.web_serving import (
     SECRET,
     TLS,
     USERS,
-    Guarded,
+    Site,
     authority,
-    guarded,
+    serving_site,
     write_certificate,
 )
 from tests.tools import required_tool
 
 
-def curl(site: Guarded, directory: Path, *options: str) -> tuple[int, str]:
+def curl(site: Site, directory: Path, *options: str) -> tuple[int, str]:
     """Return curl's exit code and what it prints of one request."""
     command = [required_tool("curl"), "-q", "-sS", "-i", "--max-time", "10", "--noproxy", "*"]
     done = subprocess.run(
@@ -42,7 +42,7 @@ def directory(tmp_path: Path) -> Path:
 
 def test_curl_verifies_the_server_and_shows_a_password(directory: Path) -> None:
     right = ("--user", f"alice:{PASSWORD}")
-    with guarded(directory, tls_server_config=TLS, **USERS) as site:
+    with serving_site(directory, tls_server_config=TLS, **USERS) as site:
         code, answer = curl(site, directory, "--http2", *right)
         assert code == 0
         assert answer.startswith("HTTP/1.1 200 ")
@@ -56,7 +56,7 @@ def test_curl_verifies_the_server_and_shows_a_password(directory: Path) -> None:
 def test_curl_without_a_required_certificate_is_refused(directory: Path, version: str) -> None:
     write_certificate(directory, "scraper.example", stem="client")
     shown = ("--cert", str(directory / "client.crt"), "--key", str(directory / "client.key"))
-    with guarded(directory, tls_server_config=MUTUAL) as site:
+    with serving_site(directory, tls_server_config=MUTUAL) as site:
         assert curl(site, directory, "--tls-max", version, *shown)[0] == 0
         code, answer = curl(site, directory, "--tls-max", version)
         assert (code != 0, answer) == (True, "")
@@ -64,5 +64,5 @@ def test_curl_without_a_required_certificate_is_refused(directory: Path, version
 
 @pytest.mark.parametrize(("offered", "code"), [("X25519", 0), ("P-256", 35)])
 def test_curl_agrees_on_the_curve_of_the_file(directory: Path, offered: str, code: int) -> None:
-    with guarded(directory, tls_server_config={**TLS, "curve_preferences": ["X25519"]}) as site:
+    with serving_site(directory, tls_server_config={**TLS, "curve_preferences": ["X25519"]}) as site:
         assert curl(site, directory, "--curves", offered)[0] == code

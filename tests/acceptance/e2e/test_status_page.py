@@ -1,4 +1,4 @@
-"""The status page in a real Chromium: over the whole exporter, and over fleets that no test has time to sweep."""
+"""Status page in Chromium, of the whole exporter and of prepared pools."""
 
 from __future__ import annotations
 
@@ -43,33 +43,33 @@ def visiting(
     *,
     script: bool = True,
 ) -> Iterator[Page]:
-    """The page in a window of its own; whatever the browser complains of fails the test."""
+    """Open the page in a new window; errors in the browser console fail the test."""
     width, height = size
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=script
     )
     try:
         page = context.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        console_errors: list[str] = []
+        page.on("console", lambda message: console_errors.append(message.text))
+        page.on("pageerror", lambda error: console_errors.append(str(error)))
         page.goto(url)
         yield page
-        assert complaints == []
+        assert console_errors == []
     finally:
         context.close()
 
 
 def state(page: Page, pool_id: str) -> str:
-    """What the row of a pool says of its state."""
+    """Return the state in the row of a pool."""
     return page.locator(f"tr:has([id='{pool_id}'])").locator(".state").inner_text()
 
 
-def is_scrolled_sideways(page: Page) -> bool:
+def overflows_horizontally(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
 
-def test_every_state_and_a_sweep_that_moves_without_a_script(
+def test_page_shows_states_and_progress_without_scripts(
     browser: Browser, emulator: Emulator, tmp_path: Path, log: Log
 ) -> None:
     small = emulator.seed_pool("small", users=10)
@@ -107,16 +107,16 @@ def test_every_state_and_a_sweep_that_moves_without_a_script(
             assert float(used.get_attribute("value") or 0) > 0
         document = json.loads(exporter.get("/api/v1/status").body)
     jsonschema.Draft202012Validator(strict(schema())).validate(document)
-    told = {pool["id"]: pool for pool in document["pools"]}
-    assert told[failing]["last_failure"]["reason"] == "server_error"
-    assert told[failing]["next_sweep"] is not None
-    assert told[small]["devices"]["total"] == len(emulator.truth(small).devices)
-    assert told[large]["users"] is None
-    assert 0 < told[large]["sweep"]["progress_ratio"] < 1
+    by_id = {pool["id"]: pool for pool in document["pools"]}
+    assert by_id[failing]["last_failure"]["reason"] == "server_error"
+    assert by_id[failing]["next_sweep"] is not None
+    assert by_id[small]["devices"]["total"] == len(emulator.truth(small).devices)
+    assert by_id[large]["users"] is None
+    assert 0 < by_id[large]["sweep"]["progress_ratio"] < 1
     assert not log.events("request failed")
 
 
-def test_loading_anew_keeps_what_was_chosen_and_where_one_was(browser: Browser) -> None:
+def test_refresh_keeps_query_and_scroll_position(browser: Browser) -> None:
     clock = ManualClock(NOW)
     with (
         served(reporter(many_pools(200), clock)) as url,
@@ -131,21 +131,21 @@ def test_loading_anew_keeps_what_was_chosen_and_where_one_was(browser: Browser) 
         assert shown(lambda: page.evaluate("scrollY") == 1500, within=2)
 
 
-def test_whoever_turns_refreshing_off_is_left_alone(browser: Browser) -> None:
+def test_refresh_can_be_turned_off(browser: Browser) -> None:
     with served(reporter(every_state())) as url, visiting(browser, f"{url}/?state=failing") as page:
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "5 s"
         page.get_by_role("link", name="off", exact=True).click()
         assert page.url == f"{url}/?state=failing&refresh=off"
         assert page.locator(".pools tbody tr").count() == 1
-        answered = page.reload()
-        assert answered
-        assert "refresh" not in answered.headers
+        response = page.reload()
+        assert response
+        assert "refresh" not in response.headers
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Browser, size: tuple[int, int], scheme: Scheme) -> None:
+def test_axe_reports_no_violations(browser: Browser, size: tuple[int, int], scheme: Scheme) -> None:
     status = reporter(every_state(), rules=RULES)
     status.self_metrics.identity_exposed(exposed=True)
     with served(status) as url, visiting(browser, f"{url}/", size, scheme) as page:
@@ -155,32 +155,32 @@ def test_axe_finds_nothing(browser: Browser, size: tuple[int, int], scheme: Sche
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_light_and_dark_are_what_the_visitor_prefers(browser: Browser, *, script: bool) -> None:
-    colours = set()
+def test_color_scheme_follows_the_browser(browser: Browser, *, script: bool) -> None:
+    colors = set()
     with served(reporter(every_state())) as url:
         for scheme in ("light", "dark"):
             with visiting(browser, url, scheme=scheme, script=script) as page:
                 body = page.locator("body")
-                colours.add(body.evaluate("body => getComputedStyle(body).backgroundColor"))
-    assert len(colours) == 2
+                colors.add(body.evaluate("body => getComputedStyle(body).backgroundColor"))
+    assert len(colors) == 2
 
 
-def test_a_phone_shows_cards_and_nothing_beside_the_screen(browser: Browser) -> None:
+def test_page_on_a_phone_shows_cards_within_the_screen(browser: Browser) -> None:
     unbroken = pool_view("eu-west-1_" + "x" * 45, "n" * 128, last_success=NOW)
     with served(reporter([*every_state(), unbroken, *many_pools(60)], rules=RULES)) as url:
         with visiting(browser, url, PHONE) as page:
-            assert not is_scrolled_sideways(page)
+            assert not overflows_horizontally(page)
             card = page.locator("tr:has([id='us-east-1_mObileApp'])")
             cells = [cell.bounding_box() for cell in card.locator("td").all()]
-            assert len({box["x"] for box in cells if box}) == 1, "cells stand below each other"
+            assert len({box["x"] for box in cells if box}) == 1, "cells are stacked"
             assert page.get_by_role("table").count() == 4
             assert card.get_by_role("cell").count() == 6
         with visiting(browser, url, DESKTOP) as page:
-            assert not is_scrolled_sideways(page)
+            assert not overflows_horizontally(page)
             expect(page.get_by_role("columnheader", name="Last success").first).to_be_visible()
 
 
-def test_of_two_hundred_pools_those_in_trouble_are_a_click_away(browser: Browser) -> None:
+def test_filter_shows_pools_that_need_attention(browser: Browser) -> None:
     views = many_pools(200)
     with served(reporter(views)) as url, visiting(browser, url, script=False) as page:
         assert page.locator(".pools tbody tr").count() == 200
@@ -192,14 +192,14 @@ def test_of_two_hundred_pools_those_in_trouble_are_a_click_away(browser: Browser
         assert names <= {"missing", "denied", "failing"}
 
 
-def test_the_page_asks_for_nothing_but_itself(browser: Browser) -> None:
+def test_page_loads_no_other_resources(browser: Browser) -> None:
     context = browser.new_context()
-    asked: list[str] = []
+    requested: list[str] = []
     try:
         with served(reporter(every_state())) as url:
             page = context.new_page()
-            page.on("request", lambda request: asked.append(request.url))
+            page.on("request", lambda request: requested.append(request.url))
             page.goto(f"{url}/?refresh=off", wait_until="networkidle")
-            assert asked == [f"{url}/?refresh=off"]
+            assert requested == [f"{url}/?refresh=off"]
     finally:
         context.close()
