@@ -1,4 +1,4 @@
-"""Servers on loopback for the lean client: an AWS that notes its connections, and a forward proxy."""
+"""Servers on loopback for the lean client: an AWS endpoint that records its connections, and a forward proxy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 @dataclass(frozen=True, slots=True)
 class Request:
     connection: int
-    """Numbered from 1 in the order of arrival."""
+    """Number of the connection, from 1."""
     headers: dict[str, str]
-    """Names in lower case."""
+    """Headers with names in lower case."""
     body: bytes
     line: str
-    """The request line."""
+    """Request line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     chunked: bool = False
     raw: bytes | None = None
-    """Sent instead of all that, byte for byte."""
+    """Sent instead, byte for byte."""
     hang_up: bool = False
-    """Close the connection afterwards, without telling in a header."""
+    """Close the connection afterwards, without a header that says so."""
 
 
 class AwsServer(ThreadingHTTPServer):
-    """Keeps connections alive and answers with what `reply` makes of a request."""
+    """Sends the result of `reply` and keeps connections alive."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -115,7 +115,7 @@ class _AwsHandler(BaseHTTPRequestHandler):
 
 
 class ProxyServer(ThreadingHTTPServer):
-    """A forward proxy that takes every host for one address, and notes what it is asked."""
+    """Forward proxy that connects to one address for every host, and records its requests."""
 
     daemon_threads = True
 
@@ -202,13 +202,13 @@ def _running(server: AnyServer) -> Iterator[AnyServer]:
 def aws(
     reply: Callable[[Request], Reply] = lambda _: Reply(), tls: ssl.SSLContext | None = None
 ) -> Iterator[AwsServer]:
-    """A server for Cognito or STS."""
+    """Run a server for Cognito or STS."""
     with _running(AwsServer(reply, tls)) as server:
         yield server
 
 
 @contextmanager
 def proxy(target: AwsServer, tls: ssl.SSLContext | None = None, *, refusal: int | None = None) -> Iterator[ProxyServer]:
-    """A proxy in front of a server."""
+    """Run a proxy for a server."""
     with _running(ProxyServer(target.server_port, tls, refusal)) as server:
         yield server

@@ -1,4 +1,4 @@
-"""The lean client on the wire: connections, proxies, certificates, credentials and clocks, as boto3 users expect."""
+"""Lean client over HTTP: connections, proxies, certificates, credentials and clock skew work as in boto3."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NO_DEVICES: Page[Device] = Page((), None)
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nothing of this machine's AWS setup, certificates or proxies."""
+    """Hide the AWS configuration, certificates and proxies of this machine."""
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy") or name == "REQUESTS_CA_BUNDLE":
             monkeypatch.delenv(name)
@@ -93,7 +93,7 @@ def failed(kind: type[AwsError], api: CognitoApi) -> AwsError:
 # Requests
 
 
-def test_a_request_is_what_the_protocol_wants() -> None:
+def test_request_follows_the_protocol() -> None:
     with aws() as server:
         assert devices(api(server.url)) == NO_DEVICES
     (request,) = server.requests
@@ -105,7 +105,7 @@ def test_a_request_is_what_the_protocol_wants() -> None:
     assert json.loads(request.body) == {"UserPoolId": POOL, "Username": "ann", "Limit": 60}
 
 
-def test_a_session_token_is_sent_and_signed() -> None:
+def test_session_token_is_sent_and_signed() -> None:
     with aws() as server:
         devices(api(server.url))
     (request,) = server.requests
@@ -113,14 +113,14 @@ def test_a_session_token_is_sent_and_signed() -> None:
     assert "x-amz-security-token" in request.headers["authorization"].partition("SignedHeaders=")[2]
 
 
-def test_no_answer_is_asked_for_that_would_be_compressed() -> None:
+def test_request_does_not_accept_compression() -> None:
     with aws() as server:
         devices(api(server.url))
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("token", ["split\r\nhost: elsewhere", "split\n", "split\r", "\N{SNOWMAN}"])
-def test_what_cannot_stand_in_a_header_is_not_sent(token: str) -> None:
+def test_invalid_header_is_not_sent(token: str) -> None:
     with aws() as server:
         with pytest.raises(ValueError) as caught:  # noqa: PT011 # the text is Python's own in one case
             transport(server.url).post({"x-amz-security-token": token}, b"{}")
@@ -128,7 +128,7 @@ def test_what_cannot_stand_in_a_header_is_not_sent(token: str) -> None:
         assert server.connections == 0
 
 
-def test_an_endpoint_may_stand_in_the_environment(bare_environment: pytest.MonkeyPatch) -> None:
+def test_endpoint_is_read_from_the_environment(bare_environment: pytest.MonkeyPatch) -> None:
     with aws() as server:
         bare_environment.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"{server.url}/behind/a/path")
         assert devices(api()) == NO_DEVICES
@@ -138,7 +138,7 @@ def test_an_endpoint_may_stand_in_the_environment(bare_environment: pytest.Monke
 # Connections
 
 
-def test_calls_one_after_another_share_a_connection() -> None:
+def test_sequential_requests_share_a_connection() -> None:
     with aws(lambda request: Reply(chunked=len(request.body) % 2 == 0)) as server:
         client = api(server.url)
         for number in range(10):
@@ -148,7 +148,7 @@ def test_calls_one_after_another_share_a_connection() -> None:
         assert len(server.requests) == 20
 
 
-def test_an_error_leaves_the_connection_open() -> None:
+def test_error_response_leaves_the_connection_open() -> None:
     with aws(lambda _: Reply(b'{"__type": "Unheard"}', 400)) as server:
         client = api(server.url)
         for _ in range(3):
@@ -156,7 +156,7 @@ def test_an_error_leaves_the_connection_open() -> None:
         assert server.connections == 1
 
 
-def test_threads_use_a_connection_each_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_thread_uses_one_connection(caplog: pytest.LogCaptureFixture) -> None:
     with aws() as server:
         client = api(server.url)
         with ThreadPoolExecutor(8) as threads:
@@ -166,7 +166,7 @@ def test_threads_use_a_connection_each_and_no_more(caplog: pytest.LogCaptureFixt
     assert not caplog.records, "urllib3 warns when its pool is too small"
 
 
-def test_a_connection_that_the_server_has_closed_is_replaced_unnoticed() -> None:
+def test_connection_closed_by_the_server_is_replaced() -> None:
     with aws() as server:
         client = api(server.url)
         devices(client)
@@ -176,20 +176,20 @@ def test_a_connection_that_the_server_has_closed_is_replaced_unnoticed() -> None
         assert len(server.requests) == 2
 
 
-def test_a_connection_that_is_refused_is_not_tried_again() -> None:
+def test_refused_connection_is_not_retried() -> None:
     with aws() as server:
         url = server.url
-    assert failed(ConnectionFailed, api(url)).code == "NewConnectionError", "urllib3 tells of retries by another error"
+    assert failed(ConnectionFailed, api(url)).code == "NewConnectionError", "urllib3 reports retries with another error"
 
 
-def test_a_redirect_is_not_followed() -> None:
+def test_redirect_is_not_followed() -> None:
     with aws(lambda _: Reply(status=307, headers={"Location": "/elsewhere"})) as server:
         assert failed(UnexpectedError, api(server.url)).code == "HTTP 307"
         assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_without_end_is_refused_and_the_next_answer_is_read(chunked: bool) -> None:
+def test_too_long_body_is_rejected_and_the_next_is_read(chunked: bool) -> None:
     endless = b'{"Devices": ["' + b" " * (MAX_BODY_BYTES + 100_000)
     replies = [Reply(endless, chunked=chunked), Reply()]
     with aws(lambda _: replies.pop(0)) as server:
@@ -199,7 +199,7 @@ def test_a_body_without_end_is_refused_and_the_next_answer_is_read(chunked: bool
         assert server.connections == 2
 
 
-def test_no_more_connections_are_kept_than_the_configuration_says() -> None:
+def test_idle_connections_are_limited_by_the_configuration() -> None:
     together = threading.Barrier(4)
 
     def all_at_once(_: Request) -> Reply:
@@ -214,7 +214,7 @@ def test_no_more_connections_are_kept_than_the_configuration_says() -> None:
             assert server.connections == connections
 
 
-def test_the_connection_used_last_is_used_next_so_that_the_others_may_go() -> None:
+def test_most_recently_used_connection_is_reused_first() -> None:
     together = threading.Barrier(3)
 
     def all_at_once(request: Request) -> Reply:
@@ -232,7 +232,7 @@ def test_the_connection_used_last_is_used_next_so_that_the_others_may_go() -> No
         assert len({request.connection for request in server.requests[3:]}) == 1
 
 
-def test_a_client_that_is_dropped_closes_its_connections() -> None:
+def test_deleted_client_closes_its_connections() -> None:
     with aws() as server:
         client = transport(server.url)
         client.post({}, b"{}")
@@ -253,14 +253,14 @@ OK = b"HTTP/1.1 200 OK\r\n"
     ],
     ids=["said so", "of no told length", "HTTP/1.0"],
 )
-def test_an_answer_that_ends_its_connection_is_read_and_the_next_has_another(reply: Reply) -> None:
+def test_response_that_closes_its_connection_is_read(reply: Reply) -> None:
     with aws(lambda _: reply) as server:
         client = api(server.url)
         assert [devices(client) for _ in range(3)] == [NO_DEVICES] * 3
         assert server.connections == 3
 
 
-def test_an_interim_answer_is_passed_over() -> None:
+def test_interim_response_is_skipped() -> None:
     interim = b"HTTP/1.1 100 Continue\r\nx-amzn-errortype: Early\r\n\r\n"
     replies = [
         Reply(raw=interim + OK + b"Content-Length: 2\r\n\r\n{}"),
@@ -291,7 +291,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("raw", BROKEN.values(), ids=BROKEN)
-def test_an_answer_that_is_broken_fails_the_call_and_its_connection(raw: bytes) -> None:
+def test_broken_response_fails_and_closes_the_connection(raw: bytes) -> None:
     replies = [Reply(raw=raw, hang_up=True), Reply()]
     with aws(lambda _: replies.pop(0)) as server:
         client = api(server.url)
@@ -300,12 +300,12 @@ def test_an_answer_that_is_broken_fails_the_call_and_its_connection(raw: bytes) 
         assert server.connections == len(server.requests) == 2
 
 
-def test_headers_without_end_are_refused() -> None:
+def test_too_long_headers_are_rejected() -> None:
     with aws(lambda _: Reply(raw=OK + b"x-pad: more\r\n" * (MAX_BODY_BYTES // 10))) as server:
         failed(Malformed, api(server.url))
 
 
-def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one() -> None:
+def test_late_response_is_not_taken_for_the_next_one() -> None:
     patience_is_over = threading.Event()
 
     def late(request: Request) -> Reply:
@@ -324,9 +324,7 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("proxied", [False, True])
-def test_a_server_that_only_accepts_runs_into_the_connect_timeout(
-    bare_environment: pytest.MonkeyPatch, proxied: bool
-) -> None:
+def test_server_that_only_accepts_causes_a_connect_timeout(bare_environment: pytest.MonkeyPatch, proxied: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         if proxied:
@@ -339,7 +337,7 @@ def test_a_server_that_only_accepts_runs_into_the_connect_timeout(
 # Proxies and certificates
 
 
-def test_https_goes_through_the_proxy_and_trusts_the_bundle(
+def test_https_uses_the_proxy_and_trusts_the_bundle(
     bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
 ) -> None:
     with aws(tls=tls(authority, HOST)) as server, proxy(server) as between:
@@ -354,7 +352,7 @@ def test_https_goes_through_the_proxy_and_trusts_the_bundle(
         assert server.connections == 1
 
 
-def test_http_goes_through_the_proxy(bare_environment: pytest.MonkeyPatch) -> None:
+def test_http_uses_the_proxy(bare_environment: pytest.MonkeyPatch) -> None:
     with aws() as server, proxy(server) as between:
         bare_environment.setenv("HTTP_PROXY", f"127.0.0.1:{between.server_port}")
         assert devices(api("http://cognito.internal:8000")) == NO_DEVICES
@@ -363,7 +361,7 @@ def test_http_goes_through_the_proxy(bare_environment: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-def test_a_proxy_may_itself_speak_tls_and_want_a_password(
+def test_proxy_with_tls_and_password_is_used(
     bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path, secure: bool
 ) -> None:
     with (
@@ -379,7 +377,7 @@ def test_a_proxy_may_itself_speak_tls_and_want_a_password(
         assert between.asked == [(line, "Basic bWU6d29yZA==")]
 
 
-def test_a_proxy_with_a_certificate_of_another_host_is_not_trusted(
+def test_proxy_with_certificate_of_another_host_is_rejected(
     bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
 ) -> None:
     with aws(tls=tls(authority, HOST)) as server, proxy(server, tls(authority, "elsewhere.example")) as between:
@@ -389,7 +387,7 @@ def test_a_proxy_with_a_certificate_of_another_host_is_not_trusted(
         assert between.asked == []
 
 
-def test_behind_a_proxy_the_host_of_the_certificate_is_that_of_the_server(
+def test_certificate_behind_a_proxy_must_match_the_server(
     bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
 ) -> None:
     with aws(tls=tls(authority, "127.0.0.1")) as server, proxy(server) as between:
@@ -399,7 +397,7 @@ def test_behind_a_proxy_the_host_of_the_certificate_is_that_of_the_server(
         assert server.requests == []
 
 
-def test_a_proxy_that_refuses_is_a_failed_connection_and_asked_once(bare_environment: pytest.MonkeyPatch) -> None:
+def test_proxy_that_refuses_is_a_connection_failure(bare_environment: pytest.MonkeyPatch) -> None:
     with aws() as server, proxy(server, refusal=407) as between:
         bare_environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{between.server_port}")
         assert failed(ConnectionFailed, api()).code == "ProxyError"
@@ -407,7 +405,7 @@ def test_a_proxy_that_refuses_is_a_failed_connection_and_asked_once(bare_environ
         assert server.connections == 0
 
 
-def test_a_host_in_no_proxy_is_reached_directly(bare_environment: pytest.MonkeyPatch) -> None:
+def test_host_in_no_proxy_is_connected_directly(bare_environment: pytest.MonkeyPatch) -> None:
     with aws() as server, proxy(server) as between:
         bare_environment.setenv("HTTP_PROXY", f"http://127.0.0.1:{between.server_port}")
         bare_environment.setenv("NO_PROXY", "127.0.0.1")
@@ -415,13 +413,13 @@ def test_a_host_in_no_proxy_is_reached_directly(bare_environment: pytest.MonkeyP
         assert between.asked == []
 
 
-def test_a_proxy_that_is_down_is_a_failed_connection(bare_environment: pytest.MonkeyPatch) -> None:
+def test_proxy_that_is_down_is_a_connection_failure(bare_environment: pytest.MonkeyPatch) -> None:
     bare_environment.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     assert failed(ConnectionFailed, api()).attempted
 
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
-def test_a_bundle_of_the_environment(
+def test_ca_bundle_of_the_environment_is_trusted(
     bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path, variable: str
 ) -> None:
     with aws(tls=tls(authority, "127.0.0.1")) as server:
@@ -429,7 +427,7 @@ def test_a_bundle_of_the_environment(
         assert devices(api(f"https://127.0.0.1:{server.server_port}")) == NO_DEVICES
 
 
-def test_a_bundle_of_the_configuration_file(
+def test_ca_bundle_of_the_configuration_file_is_trusted(
     bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
 ) -> None:
     file = tmp_path / "config"
@@ -439,13 +437,13 @@ def test_a_bundle_of_the_configuration_file(
         assert devices(api(f"https://127.0.0.1:{server.server_port}")) == NO_DEVICES
 
 
-def test_an_unknown_authority_is_not_trusted(authority: trustme.CA) -> None:
+def test_unknown_authority_is_rejected(authority: trustme.CA) -> None:
     with aws(tls=tls(authority, "127.0.0.1")) as server:
         failed(ConnectionFailed, api(f"https://127.0.0.1:{server.server_port}"))
         assert server.requests == []
 
 
-def test_a_certificate_of_another_host_is_not_trusted(
+def test_certificate_of_another_host_is_rejected(
     bare_environment: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
 ) -> None:
     bare_environment.setenv("AWS_CA_BUNDLE", bundle(authority, tmp_path))
@@ -454,7 +452,7 @@ def test_a_certificate_of_another_host_is_not_trusted(
         assert server.requests == []
 
 
-def test_a_bundle_that_is_not_there_is_told_when_the_client_is_made(bare_environment: pytest.MonkeyPatch) -> None:
+def test_missing_ca_bundle_fails_when_the_client_is_created(bare_environment: pytest.MonkeyPatch) -> None:
     bare_environment.setenv("AWS_CA_BUNDLE", "/nowhere/ca.pem")
     with pytest.raises(ConnectionFailed) as caught:
         api()
@@ -464,7 +462,7 @@ def test_a_bundle_that_is_not_there_is_told_when_the_client_is_made(bare_environ
 # Credentials
 
 
-def test_credentials_of_a_role_are_renewed_before_they_expire(bare_environment: pytest.MonkeyPatch) -> None:
+def test_role_credentials_are_refreshed_before_they_expire(bare_environment: pytest.MonkeyPatch) -> None:
     numbers = iter(range(1, 100))
 
     def assume(request: Request) -> Reply:
@@ -488,7 +486,7 @@ def test_credentials_of_a_role_are_renewed_before_they_expire(bare_environment: 
         assert f"Credential=AKID{token[1:]}/" in request.headers["authorization"]
 
 
-def test_a_role_that_cannot_be_assumed_sends_nothing_to_cognito(bare_environment: pytest.MonkeyPatch) -> None:
+def test_failed_assume_role_sends_nothing_to_cognito(bare_environment: pytest.MonkeyPatch) -> None:
     refusal = b"<ErrorResponse><Error><Code>ExpiredToken</Code></Error></ErrorResponse>"
     with aws(lambda _: Reply(refusal, 403)) as sts, aws() as server:
         bare_environment.setenv("AWS_ENDPOINT_URL_STS", sts.url)
@@ -498,7 +496,7 @@ def test_a_role_that_cannot_be_assumed_sends_nothing_to_cognito(bare_environment
         assert server.requests == []
 
 
-def test_without_credentials_nothing_is_sent() -> None:
+def test_client_without_credentials_sends_nothing() -> None:
     with aws() as server:
         apis = AwsApis()
         with pytest.raises(CredentialsError) as caught:
@@ -507,7 +505,7 @@ def test_without_credentials_nothing_is_sent() -> None:
         assert server.requests == []
 
 
-def test_credentials_that_come_up_later_are_found(bare_environment: pytest.MonkeyPatch) -> None:
+def test_credentials_that_appear_later_are_found(bare_environment: pytest.MonkeyPatch) -> None:
     with aws() as server:
         apis = AwsApis()
         with pytest.raises(CredentialsError):
@@ -522,7 +520,7 @@ def test_credentials_that_come_up_later_are_found(bare_environment: pytest.Monke
 
 
 class StrictServer:
-    """Refuses signatures that are more than five minutes off its own time, as AWS does."""
+    """Rejects signatures with a time that differs by more than five minutes, as AWS does."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -538,7 +536,7 @@ class StrictServer:
 
 @pytest.mark.parametrize("code", ["InvalidSignatureException", "RequestTimeTooSkewed", "RequestExpired"])
 @pytest.mark.parametrize("hours", [-3, 5])
-def test_a_clock_that_is_wrong_costs_one_call_and_one_that_is_set_right_another(code: str, hours: int) -> None:
+def test_clock_skew_is_corrected_after_one_failed_request(code: str, hours: int) -> None:
     clock = ManualClock()
     strict = StrictServer(clock.wall() + hours * 3600)
     strict.code = code
@@ -553,7 +551,7 @@ def test_a_clock_that_is_wrong_costs_one_call_and_one_that_is_set_right_another(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Date": "soon"}, {"Date": formatdate(1_700_000_000, usegmt=True)}])
-def test_a_signature_that_is_refused_for_another_reason_moves_no_clock(headers: dict[str, str]) -> None:
+def test_signature_error_for_another_reason_keeps_the_clock(headers: dict[str, str]) -> None:
     refusal = Reply(b'{"__type": "InvalidSignatureException"}', 403, headers)
     with aws(lambda _: refusal) as server:
         client = api(server.url, clock=ManualClock(1_700_000_000.0))

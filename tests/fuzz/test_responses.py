@@ -1,4 +1,4 @@
-"""Any answer of AWS is a value within bounds that says what the answer said, or an error of ours, and nothing else."""
+"""Any response of AWS is decoded to a value within bounds, or raises an `AwsError`."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ XML = (
 
 
 def damaged(content: bytes) -> st.SearchStrategy[bytes]:
-    """The content with a few places overwritten or cut out."""
+    """Return the content with a few parts overwritten or removed."""
     cuts = st.tuples(st.integers(0, len(content)), st.integers(0, 6), st.binary(max_size=4))
 
     def apply(slips: list[tuple[int, int, bytes]]) -> bytes:
@@ -112,7 +112,7 @@ DATES = st.none() | st.integers(0, 2_000_000_000) | st.sampled_from([-62_135_596
 
 
 def objects(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects of which any field may be absent."""
+    """Return objects of which any field may be absent."""
     return st.fixed_dictionaries({}, optional=fields)
 
 
@@ -136,7 +136,7 @@ SHAPED = objects(
     PaginationToken=TEXTS,
     NextToken=TEXTS,
 )
-"""Nearly what AWS answers: right, or at the edge of what is right."""
+"""Valid or nearly valid responses."""
 
 BODIES = st.one_of(
     st.binary(max_size=200),
@@ -147,25 +147,25 @@ BODIES = st.one_of(
 )
 
 
-class BotoAnswered:
-    """The real client over boto3, whose requests are answered here."""
+class BotoWithResponse:
+    """Client over boto3 that receives given responses."""
 
     def __init__(self) -> None:
         session = boto3.Session(aws_access_key_id="AKIA", aws_secret_access_key="s", region_name="eu-west-1")
         config = ONE_ATTEMPT.merge(Config(proxies={}))
         cognito, sts = session.client("cognito-idp", config=config), session.client("sts", config=config)
         for client in (cognito, sts):
-            client.meta.events.register("before-send", self._answer)
+            client.meta.events.register("before-send", self._respond)
         self.api = BotoCognito(lambda: cognito, lambda: sts)
         self.status, self.body = 200, b""
 
-    def _answer(self, request: AWSPreparedRequest, **_: Any) -> Any:
+    def _respond(self, request: AWSPreparedRequest, **_: Any) -> Any:
         response = AWSResponse(request.url, self.status, HTTPHeaders(), None)
-        response._content = self.body  # type: ignore[attr-defined] # botocore's place for a body that was read
+        response._content = self.body  # type: ignore[attr-defined] # attribute of botocore for a body that was read
         return response
 
 
-BOTO = BotoAnswered()
+BOTO = BotoWithResponse()
 BY_BOTO: dict[str, Callable[[], object]] = {
     "pool": lambda: BOTO.api.describe_user_pool(POOL),
     "users": lambda: BOTO.api.list_users(POOL, user_filter=None, token=None),
@@ -184,19 +184,19 @@ LEAN: dict[str, Callable[[bytes], object]] = {
 
 @pytest.mark.parametrize("read", LEAN.values(), ids=LEAN)
 @given(body=BODIES)
-def test_any_body_is_a_value_that_it_says_or_malformed(read: Callable[[bytes], object], body: bytes) -> None:
+def test_any_body_is_decoded_or_malformed(read: Callable[[bytes], object], body: bytes) -> None:
     try:
         value = read(body)
     except Malformed as error:
-        assert str(error).isprintable()  # noqa: PT017 - refusing is one of two right outcomes
+        assert str(error).isprintable()  # noqa: PT017 - one of two correct outcomes
         return
     assert_within_bounds(value)
-    assert_said(value, json.loads(body))
+    assert_equals_response(value, json.loads(body))
 
 
 @pytest.mark.parametrize("read", LEAN.values(), ids=LEAN)
 @given(content=SHAPED)
-def test_an_answer_at_the_edge_of_what_is_right_is_told_as_it_is(
+def test_nearly_valid_response_is_decoded_or_malformed(
     read: Callable[[bytes], object], content: dict[str, Any]
 ) -> None:
     try:
@@ -204,12 +204,12 @@ def test_an_answer_at_the_edge_of_what_is_right_is_told_as_it_is(
     except Malformed:
         return
     assert_within_bounds(value)
-    assert_said(value, content)
+    assert_equals_response(value, content)
 
 
 @pytest.mark.parametrize("ask", BY_BOTO.values(), ids=BY_BOTO)
 @given(body=BODIES, status=st.sampled_from([200, 200, 200, 301, 400, 403, 429, 500, 503]))
-def test_any_body_over_boto_is_a_value_or_an_error_of_ours(ask: Callable[[], object], body: bytes, status: int) -> None:
+def test_any_body_over_boto3_is_decoded_or_an_aws_error(ask: Callable[[], object], body: bytes, status: int) -> None:
     BOTO.status, BOTO.body = status, body
     try:
         value = ask()
@@ -225,9 +225,7 @@ def test_any_body_over_boto_is_a_value_or_an_error_of_ours(ask: Callable[[], obj
     header=st.none() | st.text(max_size=200),
     status=st.integers(0, 999),
 )
-def test_any_refusal_is_an_error_that_says_no_more_than_a_short_word(
-    body: bytes, header: str | None, status: int
-) -> None:
+def test_any_error_response_is_an_error_with_a_short_code(body: bytes, header: str | None, status: int) -> None:
     error = from_response("ListUsers", responses.error_code(body, header), status)
     assert isinstance(error, AwsError)
     code = str(error).removeprefix("ListUsers: ")
@@ -258,9 +256,7 @@ WHOLE = st.sampled_from(
 
 
 @given(WHOLE, st.lists(PIECES | st.binary(max_size=20), max_size=8), st.sampled_from([1, 7, 65_536]))
-def test_any_bytes_on_the_wire_are_an_answer_or_a_failed_connection(
-    first: bytes, pieces: list[bytes], size: int
-) -> None:
+def test_any_bytes_are_a_response_or_a_connection_failure(first: bytes, pieces: list[bytes], size: int) -> None:
     whole = first + b"".join(pieces)
     if size == 1:
         whole = whole[:2000]
@@ -279,7 +275,7 @@ _TRANSPORT = Transport("http://127.0.0.1:1/", Config(proxies={}), None, SystemCl
 
 
 class _Wire:
-    """A connection and its socket: gives some bytes in pieces, then the end."""
+    """Connection and socket that return bytes in chunks, then the end of the stream."""
 
     def __init__(self, content: bytes, size: int) -> None:
         self.sock = self
@@ -325,8 +321,8 @@ def assert_within_bounds(value: object) -> None:
             assert value > 0
 
 
-def assert_said(value: object, content: dict[str, Any]) -> None:
-    """Nothing was made up or left out."""
+def assert_equals_response(value: object, content: dict[str, Any]) -> None:
+    """Assert that the value has all fields of the response and no others."""
     match value:
         case Page(items=items):
             said = content.get("Users" if any(isinstance(item, ListedUser) for item in items) else "Devices") or []
