@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import NotMeasured
+from bench.host import description
 from bench.lab import FULL, QUICK, Lab
-from bench.machine import description
 from bench.processes import Children
-from bench.report import NOT_MEASURED, exit_code, page
+from bench.processes_under_test import Launcher
+from bench.report import NOT_MEASURED, exit_code, render
 from bench.stages import STAGES, run
-from bench.subjects import Subjects
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -35,14 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, Children() as children:
         scale = QUICK if options.quick else FULL
-        lab = Lab(Subjects(children, Path(directory)), scale, tolerant=options.quick or options.busy, say=_say)
+        lab = Lab(Launcher(children, Path(directory)), scale, tolerant=options.quick or options.busy, log=_say)
         try:
             lab.require_quiet()
         except NotMeasured as error:
             _say(f"NOT MEASURED: {error}")
             return NOT_MEASURED
         rows = run({name: STAGES[name] for name in options.only or STAGES}, lab)
-    text = page(rows, machine=description(), go=_go_version(), others=lab.most_others)
+    text = render(rows, machine=description(), go=_go_version(), others=lab.max_other_cores)
     sys.stdout.write(text)
     _say(f"{time.monotonic() - started:.0f} s in all")
     output = options.output or (RESULTS if whole else None)

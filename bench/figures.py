@@ -8,7 +8,7 @@ from enum import StrEnum
 from bench.numbers import Samples
 
 
-class Basis(StrEnum):
+class Comparison(StrEnum):
     """What a target is about."""
 
     VALUE = "value"
@@ -16,7 +16,7 @@ class Basis(StrEnum):
     UNDER_GO = "under Go"
 
 
-class Verdict(StrEnum):
+class TargetResult(StrEnum):
     """How a figure stands to its target."""
 
     STRETCH = "stretch met"
@@ -29,27 +29,27 @@ class Target:
     """A bound on a value, or on how many times less than a peer's it is."""
 
     bound: float
-    basis: Basis = Basis.VALUE
+    comparison: Comparison = Comparison.VALUE
     stretch: float | None = None
     at_least: bool = False
     """A value is to be at least the bound; ratios always are."""
 
     def __str__(self) -> str:
-        if self.basis is Basis.VALUE:
+        if self.comparison is Comparison.VALUE:
             sign = "≥" if self.at_least else "≤"
             more = "" if self.stretch is None else f" ({self.stretch:g})"
             return f"{sign} {self.bound:g}{more}"
         more = "" if self.stretch is None else f" ({self.stretch:g} ×)"
-        return f"≥ {self.bound:g} ×{more} {self.basis.value}"
+        return f"≥ {self.bound:g} ×{more} {self.comparison.value}"
 
-    def judged(self, reached: float) -> Verdict:
+    def evaluate(self, reached: float) -> TargetResult:
         """The verdict on what was reached."""
         if self.stretch is not None and self._satisfies(reached, self.stretch):
-            return Verdict.STRETCH
-        return Verdict.MET if self._satisfies(reached, self.bound) else Verdict.MISSED
+            return TargetResult.STRETCH
+        return TargetResult.MET if self._satisfies(reached, self.bound) else TargetResult.MISSED
 
     def _satisfies(self, reached: float, bound: float) -> bool:
-        upwards = self.at_least or self.basis is not Basis.VALUE
+        upwards = self.at_least or self.comparison is not Comparison.VALUE
         return reached >= bound if upwards else reached <= bound
 
 
@@ -68,26 +68,26 @@ class Figure:
         """How many times more a peer takes, by the medians; None without a peer."""
         return None if peer is None or self.ours.median <= 0 else peer.median / self.ours.median
 
-    def reached(self, target: Target) -> float:
+    def measured_value(self, target: Target) -> float:
         """What the target is about, as it was measured.
 
         Raises `ValueError` when that peer was not measured.
         """
-        match target.basis:
-            case Basis.VALUE:
+        match target.comparison:
+            case Comparison.VALUE:
                 # A limit that holds only by the median does not hold.
                 return self.ours.median if target.at_least else self._against_limit()
-            case Basis.UNDER_NAIVE:
+            case Comparison.UNDER_NAIVE:
                 ratio = self.ratio(self.naive)
-            case Basis.UNDER_GO:
+            case Comparison.UNDER_GO:
                 ratio = self.ratio(self.go)
         if ratio is None:
             raise ValueError(f"{self.what}: the peer of the target was not measured")
         return ratio
 
-    def verdicts(self) -> tuple[Verdict, ...]:
+    def results(self) -> tuple[TargetResult, ...]:
         """One for each target."""
-        return tuple(target.judged(self.reached(target)) for target in self.targets)
+        return tuple(target.evaluate(self.measured_value(target)) for target in self.targets)
 
     def _against_limit(self) -> float:
         return self.ours.high if self.unit == STRICT_UNIT else self.ours.median

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bench.errors import NotMeasured
-from bench.machine import OTHERS_SHARE, cores, others_cores, reading
+from bench.host import MAX_OTHER_SHARE, available_cores, other_cores, read_cpu_times
 from bench.processes import Children
-from bench.subjects import Subject, Subjects, World
+from bench.processes_under_test import Launcher, LoopbackCognito, ProcessUnderTest
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ FULL = Scale(window=7.0, long_window=15.0, repetitions=2)
 QUICK = Scale(window=3.0, long_window=3.0, repetitions=1, users=0.05)
 
 
-class Others:
+class OtherLoad:
     """Tells how many cores other programs than the bench used while something was done."""
 
     def __init__(self, children: Children) -> None:
@@ -60,12 +60,12 @@ class Others:
 
     def __call__(self, act: Callable[[], object]) -> float:
         """Do it, and tell."""
-        before = reading(self._children.cpu_seconds)
+        before = read_cpu_times(self._children.cpu_seconds)
         act()
-        return others_cores(before, reading(self._children.cpu_seconds))
+        return other_cores(before, read_cpu_times(self._children.cpu_seconds))
 
 
-class Quiet:
+class DisturbanceRetrier:
     """Repeats what was disturbed."""
 
     def __init__(
@@ -73,20 +73,20 @@ class Quiet:
         others: Callable[[Callable[[], object]], float],
         *,
         tolerant: bool,
-        say: Callable[[str], None],
-        most_cores: float,
+        log: Callable[[str], None],
+        max_cores: float,
         pause: float = PAUSE_SECONDS,
     ) -> None:
-        """Others may use `most_cores`; `tolerant` takes disturbed measurements as they are."""
+        """Others may use `max_cores`; `tolerant` takes disturbed measurements as they are."""
         self._others = others
         self._tolerant = tolerant
-        self._say = say
-        self._most_cores = most_cores
+        self._say = log
+        self._most_cores = max_cores
         self._pause = pause
-        self.most_others = 0.0
+        self.max_other_cores = 0.0
         """The most cores that other programs took during any measurement that counts."""
 
-    def undisturbed(self, what: str, measure: Callable[[], T]) -> T:
+    def measure_undisturbed(self, what: str, measure: Callable[[], T]) -> T:
         """The result of a measurement during which others left the machine alone.
 
         Raises `NotMeasured` when they did not in any of a few attempts.
@@ -95,7 +95,7 @@ class Quiet:
             results: list[T] = []
             others = self._others(lambda: results.append(measure()))  # noqa: B023 - called at once
             if self._tolerant or others <= self._most_cores:
-                self.most_others = max(self.most_others, others)
+                self.max_other_cores = max(self.max_other_cores, others)
                 return results[0]
             self._say(f"{what}: other programs used {others:.2f} cores")
             time.sleep(self._pause)
@@ -105,70 +105,72 @@ class Quiet:
 class Lab:
     """Makes measurements with the subjects given."""
 
-    def __init__(self, subjects: Subjects, scale: Scale, *, tolerant: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, launcher: Launcher, scale: Scale, *, tolerant: bool, log: Callable[[str], None]) -> None:
         """`tolerant` takes disturbed measurements as they are."""
-        self.subjects = subjects
+        self.launcher = launcher
         self.scale = scale
         self.tolerant = tolerant
-        self.say = say
-        self._quiet = Quiet(Others(subjects.children), tolerant=tolerant, say=say, most_cores=OTHERS_SHARE * cores())
+        self.log = log
+        self._quiet = DisturbanceRetrier(
+            OtherLoad(launcher.children), tolerant=tolerant, log=log, max_cores=MAX_OTHER_SHARE * available_cores()
+        )
 
     @property
-    def most_others(self) -> float:
+    def max_other_cores(self) -> float:
         """The most cores that other programs took during any measurement that counts."""
-        return self._quiet.most_others
+        return self._quiet.max_other_cores
 
-    def undisturbed(self, what: str, measure: Callable[[], T]) -> T:
-        """As `Quiet.undisturbed`."""
-        return self._quiet.undisturbed(what, measure)
+    def measure_undisturbed(self, what: str, measure: Callable[[], T]) -> T:
+        """As `DisturbanceRetrier.measure_undisturbed`."""
+        return self._quiet.measure_undisturbed(what, measure)
 
     def require_quiet(self) -> None:
         """Watch the machine before anything is begun.
 
         Raises `NotMeasured` when it does not come to rest.
         """
-        self.undisturbed("before the start", lambda: time.sleep(QUIET_SECONDS))
+        self.measure_undisturbed("before the start", lambda: time.sleep(QUIET_SECONDS))
 
-    def repeated(self, what: str, measure: Callable[[], T]) -> Iterator[T]:
+    def repeat(self, what: str, measure: Callable[[], T]) -> Iterator[T]:
         """As many undisturbed results as the scale asks for."""
         for _ in range(self.scale.repetitions):
-            yield self.undisturbed(what, measure)
+            yield self.measure_undisturbed(what, measure)
 
     @contextmanager
-    def counted(self, world: World) -> Iterator[Window]:
+    def count_calls(self, loopback: LoopbackCognito) -> Iterator[CallCount]:
         """A window over which the loopback Cognito counts calls; its figures are there once the context has ended.
 
         Raises `NotMeasured` when the server was too slow for its client.
         """
-        window = Window()
-        cpu = world.child.cpu_seconds
-        world.begin()
+        window = CallCount()
+        cpu = loopback.child.cpu_seconds
+        loopback.reset()
         yield window
-        statistics = world.statistics()
-        used = (world.child.cpu_seconds - cpu) / statistics.seconds
+        statistics = loopback.statistics()
+        used = (loopback.child.cpu_seconds - cpu) / statistics.seconds
         if used > SERVER_CORES:
             raise NotMeasured(f"the loopback Cognito was saturated: it used {used:.2f} cores")
-        if statistics.late_p99 > SERVER_LATE and not self.tolerant:
-            raise NotMeasured(f"the loopback Cognito answered up to {statistics.late_p99 * 1000:.0f} ms late")
+        if statistics.lateness_p99 > SERVER_LATE and not self.tolerant:
+            raise NotMeasured(f"the loopback Cognito answered up to {statistics.lateness_p99 * 1000:.0f} ms late")
         window.seconds = statistics.seconds
         window.calls = statistics.calls.get(READ, 0)
-        window.fullest_second = statistics.most_in_any_second.get(READ, 0)
+        window.max_per_second = statistics.max_per_second.get(READ, 0)
 
 
 READ = "AdminListDevices"
 
 
 @dataclass(slots=True)
-class Window:
+class CallCount:
     """What a loopback Cognito has counted of the call that matters."""
 
     seconds: float = 0.0
     calls: int = 0
-    fullest_second: int = 0
+    max_per_second: int = 0
 
 
-def cpu_during(subject: Subject, act: Callable[[], object]) -> float:
+def cpu_during(process: ProcessUnderTest, act: Callable[[], object]) -> float:
     """Processor seconds that a subject used while something was done with it."""
-    before = subject.child.cpu_seconds
+    before = process.child.cpu_seconds
     act()
-    return subject.child.cpu_seconds - before
+    return process.child.cpu_seconds - before

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.made_up import MadeUpCognito, made_up_devices
+from bench.fake_cognito import FakeCognito, fake_devices
 from exporter.clock import SystemClock
 from exporter.collect.persistence.recovery import recover
 from exporter.collect.persistence.writer import FLUSH_SECONDS
@@ -52,23 +52,23 @@ def main() -> None:
     recovery = recover(settings.state_path, _NoFailures(), clock)
     store = PoolStore(pool, identity, clock, recovery.journal(pool, identity))
     recovery.start()
-    store.put(identity.of(pool.id, "first"), made_up_devices(0))  # whatever is made once is made now
+    store.put(identity.of(pool.id, "first"), fake_devices(0))  # whatever is made once is made now
     before = _resident_bytes()
     store.sweep_started()
-    store.described(MadeUpCognito(users).describe_user_pool(pool.id))
+    store.described(FakeCognito(users).describe_user_pool(pool.id))
     for number in range(users):
-        store.put(identity.of(pool.id, f"{number:032x}"), made_up_devices(number))
+        store.put(identity.of(pool.id, f"{number:032x}"), fake_devices(number))
     store.sweep_completed(every_user_read=True)
     if settings.state_path is not None:
         wait_until_written(settings.state_path)
     recovery.stop()
     kept = (_resident_bytes() - before) / (2 * users)
-    told = {
+    result = {
         "bytes_per_device": [kept],
         "sums_ms": [_sums_ms(store.view()) for _ in range(REPETITIONS)],
         "naive_sums_ms": [_naive_sums_ms(users)],
     }
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 def wait_until_written(state: Path, quiet: float = 3 * FLUSH_SECONDS) -> None:
@@ -94,7 +94,7 @@ def _sums_ms(view: PoolView) -> float:
 
 def _naive_sums_ms(users: int) -> float:
     """The same by asking every device: what one writes first."""
-    active = [device.active_ms or 0 for number in range(users) for device in made_up_devices(number)]
+    active = [device.active_ms or 0 for number in range(users) for device in fake_devices(number)]
     now_ms = int(time.time() * 1000)
     started = time.process_time()
     ages = [(now_ms - moment) / 1000 for moment in active]

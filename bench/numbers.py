@@ -51,7 +51,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(rank, 1) - 1]
 
 
-def most_in_any_window(moments: Iterable[float], seconds: float = 1.0) -> int:
+def max_per_window(moments: Iterable[float], seconds: float = 1.0) -> int:
     """The most events in any half-open window of so many seconds, wherever it begins."""
     ordered = sorted(moments)
     return max((bisect_left(ordered, start + seconds) - i for i, start in enumerate(ordered)), default=0)

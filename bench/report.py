@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from bench.figures import Figure, Missing, Row, Verdict
+from bench.figures import Figure, Missing, Row, TargetResult
 from bench.table import table
 
 ALL_MET, MISSED, NOT_MEASURED = 0, 1, 2
@@ -33,7 +33,7 @@ Medians; in brackets the smallest and the largest measurement. Other programs us
 """
 
 
-def page(rows: Sequence[Row], *, machine: str, go: str, others: float) -> str:
+def render(rows: Sequence[Row], *, machine: str, go: str, others: float) -> str:
     """The whole page."""
     return _TEXT.format(
         machine=machine,
@@ -49,5 +49,5 @@ def exit_code(rows: Sequence[Row]) -> int:
     """0 when every target is met, 1 when one is missed, 2 when something could not be measured."""
     if not rows or any(isinstance(row, Missing) for row in rows):
         return NOT_MEASURED
-    verdicts = [verdict for row in rows if isinstance(row, Figure) for verdict in row.verdicts()]
-    return MISSED if Verdict.MISSED in verdicts else ALL_MET
+    results = [result for row in rows if isinstance(row, Figure) for result in row.results()]
+    return MISSED if TargetResult.MISSED in results else ALL_MET

@@ -53,14 +53,14 @@ def _run_one(name: str, stage: Stage, lab: Lab, seconds: float) -> list[Row]:
     started = time.monotonic()
     rows: list[Row] = []
     try:
-        with lab.subjects.children, time_limit(seconds):
+        with lab.launcher.children, time_limit(seconds):
             for row in stage.measure(lab):
-                lab.say(line(row))
+                lab.log(line(row))
                 rows.append(row)
     except NotMeasured as error:
-        lab.say(f"{name}: NOT MEASURED: {error} {error.detail}")
+        lab.log(f"{name}: NOT MEASURED: {error} {error.detail}")
         rows.append(Missing(name, str(error)))
-    lab.say(f"{name}: {time.monotonic() - started:.0f} s of {seconds:.0f} s")
+    lab.log(f"{name}: {time.monotonic() - started:.0f} s of {seconds:.0f} s")
     return rows
 
 

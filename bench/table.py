@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.figures import Basis, Figure, Missing, Row
+from bench.figures import Comparison, Figure, Missing, Row
 from bench.numbers import Samples
 
-HEAD = ("what", "unit", "this exporter", "naive", "Go", "target (stretch)", "reached")
+HEADER = ("what", "unit", "this exporter", "naive", "Go", "target (stretch)", "reached")
 
 
 def table(rows: Sequence[Row]) -> str:
     """One line per figure; medians, with the smallest and the largest measurement in brackets."""
-    cells = [HEAD, *map(_cells, rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD))]
+    cells = [HEADER, *map(_cells, rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
     ruler = tuple("-" * width for width in widths)
     return "\n".join(_line(row, widths) for row in (cells[0], ruler, *cells[1:]))
 
@@ -23,7 +23,7 @@ def line(row: Row) -> str:
     return " | ".join(cell for cell in _cells(row) if cell not in {"", "–"})
 
 
-def shown(number: float) -> str:
+def format_number(number: float) -> str:
     """A number with three digits that count."""
     if number == 0:
         return "0"
@@ -35,13 +35,13 @@ def shown(number: float) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     if isinstance(row, Missing):
         return (row.what, "", f"not measured: {row.why}", "", "", "", "")
-    reached = "; ".join(f"{_value(row, index)}: {verdict.value}" for index, verdict in enumerate(row.verdicts()))
+    reached = "; ".join(f"{_value(row, index)}: {result.value}" for index, result in enumerate(row.results()))
     return (
         row.what,
         row.unit,
         _samples(row.ours),
-        _beside(row, row.naive),
-        _beside(row, row.go),
+        _compare(row, row.naive),
+        _compare(row, row.go),
         "; ".join(map(str, row.targets)) or "–",
         reached or "–",
     )
@@ -49,21 +49,21 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _value(row: Figure, index: int) -> str:
     target = row.targets[index]
-    times = "" if target.basis is Basis.VALUE else " ×"
-    return f"{shown(row.reached(target))}{times}"
+    times = "" if target.comparison is Comparison.VALUE else " ×"
+    return f"{format_number(row.measured_value(target))}{times}"
 
 
-def _beside(row: Figure, peer: Samples | None) -> str:
+def _compare(row: Figure, peer: Samples | None) -> str:
     ratio = row.ratio(peer)
     if peer is None:
         return "–"
-    return _samples(peer) + ("" if ratio is None else f", {shown(ratio)} ×")
+    return _samples(peer) + ("" if ratio is None else f", {format_number(ratio)} ×")
 
 
 def _samples(samples: Samples) -> str:
     if len(samples.values) == 1:
-        return shown(samples.median)
-    return f"{shown(samples.median)} ({shown(samples.low)}…{shown(samples.high)})"
+        return format_number(samples.median)
+    return f"{format_number(samples.median)} ({format_number(samples.low)}…{format_number(samples.high)})"
 
 
 def _line(row: Iterable[str], widths: Sequence[int]) -> str:

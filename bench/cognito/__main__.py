@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from bench.cognito.answers import Population
+from bench.cognito.responses import Population
 from bench.cognito.server import Server
 
 parser = argparse.ArgumentParser()

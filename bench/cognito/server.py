@@ -14,8 +14,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from bench.cognito.answers import Population, UnknownOperation
-from bench.cognito.ledger import Ledger
+from bench.cognito.arrivals import ArrivalLog
+from bench.cognito.responses import Population, UnknownOperation
 
 SO_TIMESTAMPNS = 35
 """Linux: tells with the data when it arrived. A server that is scheduled late would see calls closer together."""
@@ -48,7 +48,7 @@ class Server:
         """Listen on a free port of the loopback address."""
         self._population = population
         self._latency = latency
-        self._ledger = Ledger(time.time())
+        self._arrivals = ArrivalLog(time.time())
         self._due: deque[tuple[float, _Connection, bytes]] = deque()
         self._connections: dict[int, _Connection] = {}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -100,18 +100,18 @@ class Server:
     def _handle(self, connection: _Connection, request: _Request) -> None:
         now = time.time()
         if request.operation == STATISTICS:
-            statistics = self._ledger.statistics(now, time.process_time())
+            statistics = self._arrivals.statistics(now, time.process_time())
             self._send(connection, _response(b"200 OK", json.dumps(statistics.as_dict()).encode()))
         elif request.operation == BEGIN:
-            self._ledger.begin(now)
+            self._arrivals.reset(now)
             self._send(connection, _response(b"200 OK", b"{}"))
         else:
-            self._ledger.arrived(request.operation, connection.arrived or now)
+            self._arrivals.record_arrival(request.operation, connection.arrived or now)
             self._due.append((now + self._latency, connection, self._answer(request, now)))
 
     def _answer(self, request: _Request, now: float) -> bytes:
         try:
-            return _response(b"200 OK", self._population.answer(request.operation, request.body, now))
+            return _response(b"200 OK", self._population.respond(request.operation, request.body, now))
         except UnknownOperation:
             return _response(
                 b"400 Bad Request", b'{"__type":"UnknownOperationException","message":"not in this bench"}'
@@ -121,7 +121,7 @@ class Server:
         now = time.time()
         while self._due and self._due[0][0] <= now:
             due, connection, answer = self._due.popleft()
-            self._ledger.answered(now - due)
+            self._arrivals.record_response(now - due)
             self._send(connection, answer)
 
     def _send(self, connection: _Connection, answer: bytes) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 from bench.figures import Figure, Row, Target
 from bench.lab import Lab
 from bench.numbers import samples
+from bench.processes_under_test import LoopbackCognito, SweepSettings, pool_id
 from bench.scraping import POLL_CLOSELY_SECONDS, value_of, wait_until
-from bench.subjects import Plan, World, pool_id
 
 ACCOUNTS = 50
 REGIONS = ("eu-west-1", "eu-central-1", "us-east-1", "us-west-2")
 USERS = 1
 """Of each pool: what users cost is measured elsewhere."""
 
-PLAN = Plan(rate=100, detail="pool", refresh_interval="1h")
+PLAN = SweepSettings(rate=100, detail="pool", refresh_interval="1h")
 
 MEBIBYTE = 1 << 20
 
@@ -26,9 +26,9 @@ MEBIBYTE = 1 << 20
 def measure(lab: Lab) -> Iterator[Row]:
     """A pool in each Region of each account, reached by a role; then one such pool alone, to compare memory with."""
     pools = ACCOUNTS * len(REGIONS)
-    with lab.subjects.world(users=USERS) as world:
-        many = list(lab.repeated("accounts", lambda: _contacted(lab, world, ACCOUNTS, REGIONS)))
-        one = lab.undisturbed("one account", lambda: _contacted(lab, world, 1, REGIONS[:1]))
+    with lab.launcher.start_cognito(users=USERS) as loopback:
+        many = list(lab.repeat("accounts", lambda: _contacted(lab, loopback, ACCOUNTS, REGIONS)))
+        one = lab.measure_undisturbed("one account", lambda: _contacted(lab, loopback, 1, REGIONS[:1]))
     yield Figure(
         f"{ACCOUNTS} accounts × {len(REGIONS)} Regions: from the start until every pool was contacted",
         "s",
@@ -42,10 +42,10 @@ def measure(lab: Lab) -> Iterator[Row]:
     )
 
 
-def _contacted(lab: Lab, world: World, accounts: int, regions: tuple[str, ...]) -> tuple[float, float]:
+def _contacted(lab: Lab, loopback: LoopbackCognito, accounts: int, regions: tuple[str, ...]) -> tuple[float, float]:
     """Seconds until the exporter was ready; MiB once all pools were read."""
-    config = _config(lab, world, accounts, regions)
-    with lab.subjects.exporter(world, PLAN, config) as exporter, exporter.scraper() as scraper:
+    config = _config(lab, loopback, accounts, regions)
+    with lab.launcher.start_exporter(loopback, PLAN, config) as exporter, exporter.scraper() as scraper:
         wait_until(
             lambda: scraper.get("/-/ready"),
             alive=exporter.child.require_alive,
@@ -61,9 +61,9 @@ def _contacted(lab: Lab, world: World, accounts: int, regions: tuple[str, ...]) 
         return seconds, exporter.child.resident_bytes / MEBIBYTE
 
 
-def _config(lab: Lab, world: World, accounts: int, regions: tuple[str, ...]) -> Path:
+def _config(lab: Lab, loopback: LoopbackCognito, accounts: int, regions: tuple[str, ...]) -> Path:
     """The configuration of a plan, with other pools."""
-    path = lab.subjects.config(world.url, PLAN)
+    path = lab.launcher.config(loopback.url, PLAN)
     content = json.loads(path.read_text(encoding="utf-8"))
     content["pools"] = [
         {

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.errors import NotMeasured
-from bench.figures import Basis, Figure, Row, Target
+from bench.figures import Comparison, Figure, Row, Target
 from bench.lab import Lab
-from bench.measure.swept import until_swept
+from bench.measure.wait import wait_for_sweep
 from bench.numbers import samples
+from bench.processes_under_test import LoopbackCognito, ProcessUnderTest, SweepSettings
 from bench.scraping import Scraper
-from bench.subjects import Plan, Subject, World
 
 RATE = 200
 USERS = 2_500
@@ -22,8 +22,8 @@ LEAST_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    subject: Subject
-    world: World
+    process: ProcessUnderTest
+    loopback: LoopbackCognito
     scraper: Scraper
 
 
@@ -36,20 +36,20 @@ class _Cost:
 
 def measure(lab: Lab) -> Iterator[Row]:
     """Both side by side, over the same seconds, so that both meet the same machine."""
-    plan = Plan(RATE)
+    plan = SweepSettings(RATE)
     users = lab.scale.size(USERS)
     with (
-        lab.subjects.world(users=users) as our_world,
-        lab.subjects.world(users=users) as naive_world,
-        lab.subjects.exporter(our_world, plan) as exporter,
-        lab.subjects.naive(naive_world, plan, "--every-series") as naive,
+        lab.launcher.start_cognito(users=users) as our_loopback,
+        lab.launcher.start_cognito(users=users) as naive_loopback,
+        lab.launcher.start_exporter(our_loopback, plan) as exporter,
+        lab.launcher.start_naive(naive_loopback, plan, "--every-series") as naive,
         exporter.scraper() as our_scraper,
         naive.scraper() as naive_scraper,
     ):
-        sides = [_Side(exporter, our_world, our_scraper), _Side(naive, naive_world, naive_scraper)]
+        sides = [_Side(exporter, our_loopback, our_scraper), _Side(naive, naive_loopback, naive_scraper)]
         for side in sides:
-            until_swept(side.subject, devices=2 * users)
-        costs = list(lab.repeated("end to end", lambda: _window(lab, sides)))
+            wait_for_sweep(side.process, devices=2 * users)
+        costs = list(lab.repeat("end to end", lambda: _window(lab, sides)))
     ours, theirs = zip(*costs, strict=True)
     title = f"CPU end to end, {RATE} calls/s, {2 * users:,} devices, scrape every {lab.scale.long_window:.0f} s"
     yield Figure(
@@ -57,7 +57,7 @@ def measure(lab: Lab) -> Iterator[Row]:
         "ms per call, scrapes included",
         samples(one.milliseconds_per_call for one in ours),
         samples(one.milliseconds_per_call for one in theirs),
-        targets=(Target(2.4, Basis.UNDER_NAIVE, stretch=4),),
+        targets=(Target(2.4, Comparison.UNDER_NAIVE, stretch=4),),
     )
     yield Figure(
         "… the same as a share of one core",
@@ -76,15 +76,15 @@ def measure(lab: Lab) -> Iterator[Row]:
 def _window(lab: Lab, sides: list[_Side]) -> list[_Cost]:
     """The cost of each side over one scrape interval, a scrape of each in its middle."""
     seconds = lab.scale.long_window
-    used = [side.subject.child.cpu_seconds for side in sides]
+    used = [side.process.child.cpu_seconds for side in sides]
     started = time.monotonic()
-    with lab.counted(sides[0].world) as first, lab.counted(sides[1].world) as second:
+    with lab.count_calls(sides[0].loopback) as first, lab.count_calls(sides[1].loopback) as second:
         time.sleep(seconds / 2)
         for side in sides:
             side.scraper.metrics()
         time.sleep(max(0.0, seconds - (time.monotonic() - started)))
         elapsed = time.monotonic() - started
-        spent = [side.subject.child.cpu_seconds - before for side, before in zip(sides, used, strict=True)]
+        spent = [side.process.child.cpu_seconds - before for side, before in zip(sides, used, strict=True)]
     costs = [
         _Cost(1000 * cpu / elapsed, 1000 * cpu / max(1, window.calls), window.calls / window.seconds / RATE)
         for cpu, window in zip(spent, (first, second), strict=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from bench.figures import Basis, Figure, Row, Target
+from bench.figures import Comparison, Figure, Row, Target
 from bench.lab import Lab
-from bench.measure.swept import until_swept
+from bench.measure.wait import wait_for_sweep
 from bench.numbers import samples
-from bench.subjects import Plan, Subject
+from bench.processes_under_test import ProcessUnderTest, SweepSettings
 
 RATE = 1000
 USERS = 20_000
@@ -23,14 +23,14 @@ MEBIBYTE = 1 << 20
 def measure(lab: Lab) -> Iterator[Row]:
     """Both swept and scraped."""
     users = lab.scale.size(USERS)
-    plan = Plan(RATE)
+    plan = SweepSettings(RATE)
     with (
-        lab.subjects.world(users=users, latency=LATENCY) as world,
-        lab.subjects.exporter(world, plan) as exporter,
-        lab.subjects.naive(world, plan, "--every-series") as naive,
+        lab.launcher.start_cognito(users=users, latency=LATENCY) as loopback,
+        lab.launcher.start_exporter(loopback, plan) as exporter,
+        lab.launcher.start_naive(loopback, plan, "--every-series") as naive,
     ):
-        for subject in (exporter, naive):
-            until_swept(subject, devices=2 * users)
+        for process in (exporter, naive):
+            wait_for_sweep(process, devices=2 * users)
         ours, theirs = [], []
         for _ in range(READINGS):
             ours.append(_resident(exporter))
@@ -40,12 +40,12 @@ def measure(lab: Lab) -> Iterator[Row]:
         "MiB",
         samples(ours),
         samples(theirs),
-        targets=(Target(2, Basis.UNDER_NAIVE),),
+        targets=(Target(2, Comparison.UNDER_NAIVE),),
     )
 
 
-def _resident(subject: Subject) -> float:
-    with subject.scraper() as scraper:
+def _resident(process: ProcessUnderTest) -> float:
+    with process.scraper() as scraper:
         scraper.metrics()
     time.sleep(1.0)
-    return subject.child.resident_bytes / MEBIBYTE
+    return process.child.resident_bytes / MEBIBYTE

@@ -13,12 +13,12 @@ from bench.errors import NotMeasured
 from bench.figures import Figure, Row, Target
 from bench.lab import Lab
 from bench.numbers import samples
+from bench.processes_under_test import LoopbackCognito, SweepSettings
 from bench.scraping import POLL_CLOSELY_SECONDS, value_of, wait_until
-from bench.subjects import Plan, World
 
 USERS = 500_000
 
-PLAN = Plan(rate=10, detail="pool", refresh_interval="30d")
+PLAN = SweepSettings(rate=10, detail="pool", refresh_interval="30d")
 
 EMPTY_USERS = 60
 
@@ -31,9 +31,9 @@ class _State:
     config: Path
 
     @classmethod
-    def new(cls, lab: Lab, world: World) -> Self:
-        path = lab.subjects.scratch("state.sqlite")
-        return cls(path, lab.subjects.config(world.url, PLAN, path))
+    def new(cls, lab: Lab, loopback: LoopbackCognito) -> Self:
+        path = lab.launcher.unique_path("state.sqlite")
+        return cls(path, lab.launcher.config(loopback.url, PLAN, path))
 
     def remove(self) -> None:
         """Let a repeated measurement begin anew."""
@@ -44,30 +44,30 @@ class _State:
 def measure(lab: Lab) -> Iterator[Row]:
     """Fill a store and a state file, then start from it."""
     users = lab.scale.size(USERS)
-    with lab.subjects.world(users=EMPTY_USERS) as world:
-        full, empty = (_State.new(lab, world) for _ in range(2))
-        told = lab.undisturbed("a million devices", lambda: _filled(lab, full, users))
+    with lab.launcher.start_cognito(users=EMPTY_USERS) as loopback:
+        full, empty = (_State.new(lab, loopback) for _ in range(2))
+        result = lab.measure_undisturbed("a million devices", lambda: _filled(lab, full, users))
         _filled(lab, empty, EMPTY_USERS)
         yield Figure(
             f"sums of a pool per scrape, all thresholds and buckets, {2 * users:,} devices",
             "CPU ms",
-            samples(told["sums_ms"]),
-            samples(told["naive_sums_ms"]),
+            samples(result["sums_ms"]),
+            samples(result["naive_sums_ms"]),
             targets=(Target(0.1),),
         )
         yield Figure(
             f"memory per device kept, {2 * users:,} devices",
             "bytes",
-            samples(told["bytes_per_device"]),
+            samples(result["bytes_per_device"]),
             targets=(Target(300, stretch=100),),
         )
-        yield from _restarts(lab, world, full, empty, devices=2 * users)
+        yield from _restarts(lab, loopback, full, empty, devices=2 * users)
 
 
-def _restarts(lab: Lab, world: World, full: _State, empty: _State, *, devices: int) -> Iterator[Row]:
+def _restarts(lab: Lab, loopback: LoopbackCognito, full: _State, empty: _State, *, devices: int) -> Iterator[Row]:
     what = f"restart with {devices:,} devices in state until /-/ready"
-    starts = list(lab.repeated("restart", lambda: _restart(lab, world, full, devices)))
-    nothing = _restart(lab, world, empty, 2 * EMPTY_USERS)
+    starts = list(lab.repeat("restart", lambda: _restart(lab, loopback, full, devices)))
+    nothing = _restart(lab, loopback, empty, 2 * EMPTY_USERS)
     yield Figure(what, "s", samples(seconds for seconds, _ in starts), targets=(Target(3, stretch=1),))
     yield Figure(
         "… resident memory per device restored, over that of a process without any",
@@ -79,25 +79,25 @@ def _restarts(lab: Lab, world: World, full: _State, empty: _State, *, devices: i
 def _filled(lab: Lab, state: _State, users: int) -> dict[str, list[float]]:
     state.remove()
     arguments = ["bench.million", str(state.config), str(users)]
-    with lab.subjects.script("the filled store", arguments) as child:
+    with lab.launcher.start_script("the filled store", arguments) as child:
         line = child.first_line()
         if not line:
             child.wait()
             child.require_alive()
-    told: dict[str, list[float]] = json.loads(line)
-    return told
+    result: dict[str, list[float]] = json.loads(line)
+    return result
 
 
-def _restart(lab: Lab, world: World, state: _State, devices: int) -> tuple[float, int]:
+def _restart(lab: Lab, loopback: LoopbackCognito, state: _State, devices: int) -> tuple[float, int]:
     """Seconds until ready, and bytes of resident memory then."""
-    with lab.subjects.exporter(world, PLAN, state.config) as subject, subject.scraper() as scraper:
+    with lab.launcher.start_exporter(loopback, PLAN, state.config) as process, process.scraper() as scraper:
         wait_until(
             lambda: scraper.get("/-/ready"),
-            alive=subject.child.require_alive,
+            alive=process.child.require_alive,
             every=POLL_CLOSELY_SECONDS,
         )
-        seconds = time.monotonic() - subject.child.started
+        seconds = time.monotonic() - process.child.started
         shown = value_of(scraper.metrics().page, "cognito_user_pool_devices")
         if shown != devices:
             raise NotMeasured(f"after the restart {shown:,.0f} of {devices:,} devices are there")
-        return seconds, subject.child.resident_bytes
+        return seconds, process.child.resident_bytes

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from bench.figures import STRICT_UNIT, Figure, Row, Target
 from bench.lab import READ, Lab
 from bench.numbers import samples
+from bench.processes_under_test import LoopbackCognito, ProcessUnderTest, SweepSettings
 from bench.scraping import wait_until
-from bench.subjects import Plan, Subject, World
 
 RATES = (50, 200, 1000)
 
@@ -26,17 +26,17 @@ SETTLE_SECONDS = 2.5
 @dataclass(frozen=True, slots=True)
 class _Paced:
     share: float
-    fullest_second: float
+    max_per_second: float
 
 
 def measure(lab: Lab) -> Iterator[Row]:
     """Both figures for each rate."""
-    with lab.subjects.world(users=ENDLESS) as endless:
+    with lab.launcher.start_cognito(users=ENDLESS) as endless:
         for rate in RATES:
-            plan = Plan(rate, pools=POOLS.get(rate, 1), detail="pool")
-            with lab.subjects.exporter(endless, plan) as exporter:
+            plan = SweepSettings(rate, pools=POOLS.get(rate, 1), detail="pool")
+            with lab.launcher.start_exporter(endless, plan) as exporter:
                 ours = _windows(lab, endless, exporter, rate)
-            with lab.subjects.naive(endless, Plan(rate)) as naive:
+            with lab.launcher.start_naive(endless, SweepSettings(rate)) as naive:
                 theirs = _windows(lab, endless, naive, rate)
             yield Figure(
                 f"share of the configured {rate} calls/s used",
@@ -48,22 +48,22 @@ def measure(lab: Lab) -> Iterator[Row]:
             yield Figure(
                 f"most calls in any second at {rate} calls/s",
                 STRICT_UNIT,
-                samples(one.fullest_second for one in ours),
-                samples(one.fullest_second for one in theirs),
+                samples(one.max_per_second for one in ours),
+                samples(one.max_per_second for one in theirs),
                 targets=(Target(rate),),
             )
 
 
-def _windows(lab: Lab, world: World, subject: Subject, rate: int) -> list[_Paced]:
+def _windows(lab: Lab, loopback: LoopbackCognito, process: ProcessUnderTest, rate: int) -> list[_Paced]:
     """The figures of several windows, the first of which begins once calls have settled."""
-    world.begin()
-    wait_until(lambda: world.statistics().calls.get(READ), alive=subject.child.require_alive)
+    loopback.reset()
+    wait_until(lambda: loopback.statistics().calls.get(READ), alive=process.child.require_alive)
     time.sleep(SETTLE_SECONDS)
-    return list(lab.repeated(f"{subject.child.name} at {rate}/s", lambda: _window(lab, world, subject, rate)))
+    return list(lab.repeat(f"{process.child.name} at {rate}/s", lambda: _window(lab, loopback, process, rate)))
 
 
-def _window(lab: Lab, world: World, subject: Subject, rate: int) -> _Paced:
-    with lab.counted(world) as window:
+def _window(lab: Lab, loopback: LoopbackCognito, process: ProcessUnderTest, rate: int) -> _Paced:
+    with lab.count_calls(loopback) as window:
         time.sleep(lab.scale.window)
-    subject.child.require_alive()
-    return _Paced(window.calls / window.seconds / rate, window.fullest_second)
+    process.child.require_alive()
+    return _Paced(window.calls / window.seconds / rate, window.max_per_second)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.errors import NotMeasured
-from bench.figures import Basis, Figure, Row, Target
+from bench.figures import Comparison, Figure, Row, Target
 from bench.lab import Lab, cpu_during
-from bench.measure.swept import until_shown
+from bench.measure.wait import wait_for_devices
 from bench.numbers import samples
+from bench.processes_under_test import ProcessUnderTest
 from bench.scraping import series
-from bench.subjects import Subject
 
 USERS = 50_000
 
@@ -25,60 +25,62 @@ def measure(lab: Lab) -> Iterator[Row]:
     """Exporter, naive peer and Go peer in turns, each with the same devices in memory."""
     users = lab.scale.size(USERS)
     with (
-        lab.subjects.exporter_made_up(users) as exporter,
-        lab.subjects.naive_made_up(users) as naive,
-        lab.subjects.go(users) as go,
+        lab.launcher.start_idle_exporter(users) as exporter,
+        lab.launcher.start_idle_naive(users) as naive,
+        lab.launcher.start_go(users) as go,
     ):
-        subjects = (exporter, naive, go)
-        for subject in subjects:
-            until_shown(subject, devices=2 * users)
+        processes = (exporter, naive, go)
+        for process in processes:
+            wait_for_devices(process, devices=2 * users)
         for gzipped in (True, False):
             coding = "gzip as Prometheus asks" if gzipped else "not compressed"
-            ours, theirs, gos = _in_turns(lab, subjects, devices=2 * users, gzipped=gzipped)
+            ours, theirs, gos = _in_turns(lab, processes, devices=2 * users, gzipped=gzipped)
             yield Figure(
                 f"a scrape of {2 * users:,} devices with timestamps and ages, {coding}",
                 "CPU ms",
                 samples(ours),
                 samples(theirs),
                 samples(gos),
-                targets=(Target(15, Basis.UNDER_NAIVE, stretch=40), Target(4, Basis.UNDER_GO, stretch=10)),
+                targets=(Target(15, Comparison.UNDER_NAIVE, stretch=40), Target(4, Comparison.UNDER_GO, stretch=10)),
             )
         _check(exporter, 2 * users, (), gzipped=True)
-        whole = [lab.undisturbed("a whole page", lambda: _cost(exporter, (), gzipped=True))]
+        whole = [lab.measure_undisturbed("a whole page", lambda: _cost(exporter, (), gzipped=True))]
         yield Figure(
             "… the exporter's whole page: five series per device, two per user, gzip", "CPU ms", samples(whole)
         )
 
 
-def _in_turns(lab: Lab, subjects: Sequence[Subject], *, devices: int, gzipped: bool) -> tuple[list[float], ...]:
-    costs: tuple[list[float], ...] = tuple([] for _ in subjects)
-    for subject in subjects:
-        _check(subject, devices, TWO, gzipped=gzipped)
+def _in_turns(
+    lab: Lab, processes: Sequence[ProcessUnderTest], *, devices: int, gzipped: bool
+) -> tuple[list[float], ...]:
+    costs: tuple[list[float], ...] = tuple([] for _ in processes)
+    for process in processes:
+        _check(process, devices, TWO, gzipped=gzipped)
     for _ in range(lab.scale.repetitions):
-        for subject, of_subject in zip(subjects, costs, strict=True):
-            of_subject.append(
-                lab.undisturbed("rendering", lambda one=subject: _cost(one, TWO, gzipped=gzipped))  # type: ignore[misc] # mypy cannot infer a lambda's default
+        for process, of_process in zip(processes, costs, strict=True):
+            of_process.append(
+                lab.measure_undisturbed("rendering", lambda one=process: _cost(one, TWO, gzipped=gzipped))  # type: ignore[misc] # mypy cannot infer a lambda's default
             )
     return costs
 
 
-def _cost(subject: Subject, names: Sequence[str], *, gzipped: bool) -> float:
+def _cost(process: ProcessUnderTest, names: Sequence[str], *, gzipped: bool) -> float:
     """Milliseconds of processor time per scrape."""
-    scrapes = SCRAPES[subject.child.name]
-    with subject.scraper() as scraper:
+    scrapes = SCRAPES[process.child.name]
+    with process.scraper() as scraper:
 
         def scrape() -> None:
             for _ in range(scrapes):
                 scraper.metrics(names=names, gzipped=gzipped)
 
-        return 1000 * cpu_during(subject, scrape) / scrapes
+        return 1000 * cpu_during(process, scrape) / scrapes
 
 
-def _check(subject: Subject, devices: int, names: Sequence[str], *, gzipped: bool) -> None:
+def _check(process: ProcessUnderTest, devices: int, names: Sequence[str], *, gzipped: bool) -> None:
     """One scrape before those that count: everything must be on the page, in the coding asked for."""
-    with subject.scraper() as scraper:
+    with process.scraper() as scraper:
         scrape = scraper.metrics(names=names, gzipped=gzipped)
     if any(series(scrape.page, name) != devices for name in TWO):
-        raise NotMeasured(f"the page of {subject.child.name} does not show {devices} devices")
+        raise NotMeasured(f"the page of {process.child.name} does not show {devices} devices")
     if gzipped != (scrape.wire_bytes < len(scrape.page)):
-        raise NotMeasured(f"{subject.child.name} did not answer in the coding asked for")
+        raise NotMeasured(f"{process.child.name} did not answer in the coding asked for")

@@ -8,29 +8,31 @@ from contextlib import AbstractContextManager
 
 from bench.figures import Figure, Row, Target
 from bench.lab import Lab, cpu_during
-from bench.measure.swept import until_swept
+from bench.measure.wait import wait_for_sweep
 from bench.numbers import samples
+from bench.processes_under_test import ProcessUnderTest, SweepSettings
 from bench.scraping import POLL_CLOSELY_SECONDS, wait_until
-from bench.subjects import Plan, Subject
 
 STARTS = 5
 USERS = 100
 
-Start = Callable[[], AbstractContextManager[Subject]]
+Start = Callable[[], AbstractContextManager[ProcessUnderTest]]
 
 
 def measure(lab: Lab) -> Iterator[Row]:
     """The start several times, in turns; then both idle at the same time."""
-    plan = Plan(rate=100, refresh_interval="1h")
-    with lab.subjects.world(users=USERS) as world:
+    plan = SweepSettings(rate=100, refresh_interval="1h")
+    with lab.launcher.start_cognito(users=USERS) as loopback:
         starts: tuple[Start, Start] = (
-            lambda: lab.subjects.exporter(world, plan),
-            lambda: lab.subjects.naive(world, plan, "--interval=3600"),
+            lambda: lab.launcher.start_exporter(loopback, plan),
+            lambda: lab.launcher.start_naive(loopback, plan, "--interval=3600"),
         )
         ours, theirs = [], []
         for _ in range(STARTS):
-            ours.append(lab.undisturbed("start", lambda: _seconds_to_first_scrape(starts[0])))
-            theirs.append(lab.undisturbed("start of the naive peer", lambda: _seconds_to_first_scrape(starts[1])))
+            ours.append(lab.measure_undisturbed("start", lambda: _seconds_to_first_scrape(starts[0])))
+            theirs.append(
+                lab.measure_undisturbed("start of the naive peer", lambda: _seconds_to_first_scrape(starts[1]))
+            )
         yield Figure(
             "from the start of the process to the first served scrape",
             "s",
@@ -39,26 +41,26 @@ def measure(lab: Lab) -> Iterator[Row]:
             targets=(Target(1.0),),
         )
         with starts[0]() as exporter, starts[1]() as naive:
-            for subject in (exporter, naive):
-                until_swept(subject, devices=2 * USERS)
+            for process in (exporter, naive):
+                wait_for_sweep(process, devices=2 * USERS)
             time.sleep(2.0)
-            idle = lab.undisturbed("idle", lambda: _idle(lab, exporter, naive))
+            idle = lab.measure_undisturbed("idle", lambda: _idle(lab, exporter, naive))
         yield Figure(
             "idle, between two sweeps", "millicores", samples([idle[0]]), samples([idle[1]]), targets=(Target(5),)
         )
 
 
 def _seconds_to_first_scrape(start: Start) -> float:
-    with start() as subject, subject.scraper() as scraper:
+    with start() as process, process.scraper() as scraper:
         wait_until(
             lambda: scraper.get("/metrics", gzipped=True),
-            alive=subject.child.require_alive,
+            alive=process.child.require_alive,
             every=POLL_CLOSELY_SECONDS,
         )
-        return time.monotonic() - subject.child.started
+        return time.monotonic() - process.child.started
 
 
-def _idle(lab: Lab, exporter: Subject, naive: Subject) -> tuple[float, float]:
+def _idle(lab: Lab, exporter: ProcessUnderTest, naive: ProcessUnderTest) -> tuple[float, float]:
     seconds = lab.scale.long_window
     theirs = naive.child.cpu_seconds
     ours = cpu_during(exporter, lambda: time.sleep(seconds))

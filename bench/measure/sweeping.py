@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-from bench.figures import Basis, Figure, Row, Target
+from bench.figures import Comparison, Figure, Row, Target
 from bench.lab import Lab
-from bench.measure.swept import until_swept
+from bench.measure.wait import wait_for_sweep
 from bench.numbers import percentile, samples
-from bench.subjects import Plan, Subject
+from bench.processes_under_test import ProcessUnderTest, SweepSettings
 
 RATE = 250
 USERS = 5_000
@@ -25,14 +25,14 @@ def measure(lab: Lab) -> Iterator[Row]:
     """Compare an exporter in a sweep with one at rest and with the naive peer, in turns."""
     users = lab.scale.size(USERS)
     with (
-        lab.subjects.world(users=users) as world,
-        lab.subjects.exporter(world, Plan(RATE)) as sweeping,
-        lab.subjects.exporter(world, Plan(RATE, refresh_interval="1h")) as resting,
-        lab.subjects.naive(world, Plan(RATE), "--every-series") as naive,
+        lab.launcher.start_cognito(users=users) as loopback,
+        lab.launcher.start_exporter(loopback, SweepSettings(RATE)) as sweeping,
+        lab.launcher.start_exporter(loopback, SweepSettings(RATE, refresh_interval="1h")) as resting,
+        lab.launcher.start_naive(loopback, SweepSettings(RATE), "--every-series") as naive,
     ):
         everyone = (sweeping, resting, naive)
-        for subject in everyone:
-            until_swept(subject, devices=2 * users)
+        for process in everyone:
+            wait_for_sweep(process, devices=2 * users)
         turns = [[_block(lab, one, everyone) for one in (sweeping, resting)] for _ in range(lab.scale.repetitions)]
         yield Figure(
             f"a scrape while a sweep of {2 * users:,} devices runs at {RATE} calls/s, p90",
@@ -42,7 +42,7 @@ def measure(lab: Lab) -> Iterator[Row]:
         )
         yield Figure("… at rest, p90", "ms", samples(percentile(at_rest, 90) for _, at_rest in turns))
         of_naive = _block(lab, naive, everyone)  # once: its scrapes take seconds and differ by a few percent
-        for percent, targets in ((90, (Target(10, Basis.UNDER_NAIVE),)), (50, ())):
+        for percent, targets in ((90, (Target(10, Comparison.UNDER_NAIVE),)), (50, ())):
             yield Figure(
                 f"… in a sweep, p{percent}",
                 "ms",
@@ -52,19 +52,19 @@ def measure(lab: Lab) -> Iterator[Row]:
             )
 
 
-def _block(lab: Lab, subject: Subject, everyone: Sequence[Subject]) -> list[float]:
+def _block(lab: Lab, process: ProcessUnderTest, everyone: Sequence[ProcessUnderTest]) -> list[float]:
     """Return the milliseconds of each of several scrapes, with the other processes paused."""
     with ExitStack() as stack:
         for other in everyone:
-            if other is not subject:
+            if other is not process:
                 stack.enter_context(other.child.paused())
         time.sleep(1.0)  # calls that stood still meanwhile are answered first
-        return lab.undisturbed(f"scrapes of {subject.child.name}", lambda: list(_scrapes(subject)))
+        return lab.measure_undisturbed(f"scrapes of {process.child.name}", lambda: list(_scrapes(process)))
 
 
-def _scrapes(subject: Subject) -> Iterator[float]:
+def _scrapes(process: ProcessUnderTest) -> Iterator[float]:
     end = time.monotonic() + BLOCK_SECONDS
-    with subject.scraper() as scraper:
+    with process.scraper() as scraper:
         for number in range(SCRAPES):
             if number >= LEAST_SCRAPES and time.monotonic() > end:
                 return

@@ -105,7 +105,7 @@ class Sweeper:
         return [device["DeviceLastAuthenticatedDate"] for device in devices]
 
 
-def show_made_up(users: int) -> None:
+def show_fake_users(users: int) -> None:
     """Set the gauges of users with two devices each without asking for them, to measure scrapes alone."""
     for number in range(users):
         digits = md5(b"%d" % number, usedforsecurity=False).hexdigest()
@@ -129,10 +129,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=32)
     parser.add_argument("--interval", type=float, default=0, help="seconds between two sweeps")
     parser.add_argument("--every-series", action="store_true")
-    parser.add_argument("--made-up-users", type=int)
+    parser.add_argument("--fake-users", type=int)
     arguments = parser.parse_args()
-    if arguments.made_up_users is not None:
-        show_made_up(arguments.made_up_users)
+    if arguments.fake_users is not None:
+        show_fake_users(arguments.fake_users)
     start_http_server(arguments.port, addr="127.0.0.1")
     sweeper = Sweeper(arguments) if arguments.pool else None
     while True:

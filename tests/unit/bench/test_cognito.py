@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from bench.cognito.answers import SIGN_INS, Population, UnknownOperation, username_of
-from bench.cognito.ledger import Ledger
+from bench.cognito.arrivals import ArrivalLog
+from bench.cognito.responses import SIGN_IN_EVERY, Population, UnknownOperation, username_of
 
 NOW = 1_800_000_000.0
 
 
 def asked(population: Population, operation: str, **wanted: Any) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(population.answer(operation, json.dumps(wanted).encode(), NOW))
+    answer: dict[str, Any] = json.loads(population.respond(operation, json.dumps(wanted).encode(), NOW))
     return answer
 
 
@@ -74,37 +74,37 @@ def test_one_answer_in_some_shows_a_new_sign_in_that_stays() -> None:
     population = Population(9, 2)
     last = [
         asked(population, "AdminListDevices", Username="a")["Devices"][0]["DeviceLastAuthenticatedDate"]
-        for _ in range(SIGN_INS + 1)
+        for _ in range(SIGN_IN_EVERY + 1)
     ]
-    assert last[:-2] == [last[0]] * (SIGN_INS - 1)
+    assert last[:-2] == [last[0]] * (SIGN_IN_EVERY - 1)
     assert last[-2:] == [NOW, NOW]
 
 
 def test_a_role_is_given_credentials_that_outlast_the_bench() -> None:
-    answer = Population(9, 2).answer("AssumeRole", b"", NOW)
+    answer = Population(9, 2).respond("AssumeRole", b"", NOW)
     assert b"<Expiration>2100-" in answer
 
 
 def test_what_no_sweep_asks_is_not_answered() -> None:
     with pytest.raises(UnknownOperation):
-        Population(9, 2).answer("AdminDeleteUser", b"{}", NOW)
+        Population(9, 2).respond("AdminDeleteUser", b"{}", NOW)
 
 
 def test_the_ledger_counts_by_operation_since_it_was_begun() -> None:
-    ledger = Ledger(0.0)
-    ledger.arrived("ListUsers", 1.0)
-    ledger.begin(10.0)
+    ledger = ArrivalLog(0.0)
+    ledger.record_arrival("ListUsers", 1.0)
+    ledger.reset(10.0)
     for moment in (9.9, 10.0, 10.5, 11.2, 11.3, 11.4):
-        ledger.arrived("AdminListDevices", moment)
-    ledger.arrived("ListUsers", 10.1)
+        ledger.record_arrival("AdminListDevices", moment)
+    ledger.record_arrival("ListUsers", 10.1)
     statistics = ledger.statistics(14.0, cpu=0.5)
     assert statistics.seconds == 4.0
     assert statistics.calls == {"AdminListDevices": 5, "ListUsers": 1}
-    assert statistics.most_in_any_second == {"AdminListDevices": 4, "ListUsers": 1}
+    assert statistics.max_per_second == {"AdminListDevices": 4, "ListUsers": 1}
 
 
 def test_the_ledger_says_how_late_answers_were() -> None:
-    ledger = Ledger(0.0)
+    ledger = ArrivalLog(0.0)
     for milliseconds in range(1, 101):
-        ledger.answered(milliseconds / 1000)
-    assert ledger.statistics(1.0, cpu=0.0).late_p99 == 0.099
+        ledger.record_response(milliseconds / 1000)
+    assert ledger.statistics(1.0, cpu=0.0).lateness_p99 == 0.099

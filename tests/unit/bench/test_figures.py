@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.figures import STRICT_UNIT, Basis, Figure, Missing, Row, Target, Verdict
+from bench.figures import STRICT_UNIT, Comparison, Figure, Missing, Row, Target, TargetResult
 from bench.numbers import samples
 from bench.report import ALL_MET, MISSED, NOT_MEASURED, exit_code
-from bench.table import shown, table
+from bench.table import format_number, table
 
 
 def figure(ours: list[float], *targets: Target, naive: float | None = None, unit: str = "ms") -> Figure:
@@ -13,27 +13,27 @@ def figure(ours: list[float], *targets: Target, naive: float | None = None, unit
 
 
 @pytest.mark.parametrize(
-    ("target", "value", "verdict"),
+    ("target", "value", "result"),
     [
-        (Target(20), 20, Verdict.MET),
-        (Target(20), 20.1, Verdict.MISSED),
-        (Target(300, stretch=100), 100, Verdict.STRETCH),
-        (Target(300, stretch=100), 101, Verdict.MET),
-        (Target(98, stretch=99, at_least=True), 97.9, Verdict.MISSED),
-        (Target(98, stretch=99, at_least=True), 98, Verdict.MET),
-        (Target(98, stretch=99, at_least=True), 99.5, Verdict.STRETCH),
+        (Target(20), 20, TargetResult.MET),
+        (Target(20), 20.1, TargetResult.MISSED),
+        (Target(300, stretch=100), 100, TargetResult.STRETCH),
+        (Target(300, stretch=100), 101, TargetResult.MET),
+        (Target(98, stretch=99, at_least=True), 97.9, TargetResult.MISSED),
+        (Target(98, stretch=99, at_least=True), 98, TargetResult.MET),
+        (Target(98, stretch=99, at_least=True), 99.5, TargetResult.STRETCH),
     ],
 )
-def test_a_value_is_judged_by_its_bound(target: Target, value: float, verdict: Verdict) -> None:
-    assert figure([value], target).verdicts() == (verdict,)
+def test_a_value_is_judged_by_its_bound(target: Target, value: float, result: TargetResult) -> None:
+    assert figure([value], target).results() == (result,)
 
 
 @pytest.mark.parametrize(
-    ("naive", "verdict"), [(149.0, Verdict.MISSED), (150.0, Verdict.MET), (400.0, Verdict.STRETCH)]
+    ("naive", "result"), [(149.0, TargetResult.MISSED), (150.0, TargetResult.MET), (400.0, TargetResult.STRETCH)]
 )
-def test_a_ratio_is_how_many_times_less_than_the_peer(naive: float, verdict: Verdict) -> None:
-    target = Target(15, Basis.UNDER_NAIVE, stretch=40)
-    assert figure([10], target, naive=naive).verdicts() == (verdict,)
+def test_a_ratio_is_how_many_times_less_than_the_peer(naive: float, result: TargetResult) -> None:
+    target = Target(15, Comparison.UNDER_NAIVE, stretch=40)
+    assert figure([10], target, naive=naive).results() == (result,)
 
 
 def test_a_ratio_compares_medians() -> None:
@@ -42,12 +42,12 @@ def test_a_ratio_compares_medians() -> None:
 
 def test_a_target_against_a_peer_that_was_not_measured_is_no_verdict() -> None:
     with pytest.raises(ValueError, match="not measured"):
-        figure([1], Target(4, Basis.UNDER_GO)).verdicts()
+        figure([1], Target(4, Comparison.UNDER_GO)).results()
 
 
 def test_a_limit_that_must_never_be_exceeded_is_judged_by_the_worst_measurement() -> None:
-    assert figure([49, 50, 51], Target(50), unit=STRICT_UNIT).verdicts() == (Verdict.MISSED,)
-    assert figure([49, 50, 51], Target(50)).verdicts() == (Verdict.MET,)
+    assert figure([49, 50, 51], Target(50), unit=STRICT_UNIT).results() == (TargetResult.MISSED,)
+    assert figure([49, 50, 51], Target(50)).results() == (TargetResult.MET,)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_the_exit_code_tells_missed_from_not_measured(rows: list[Row], code: int
     [(0, "0"), (0.01234, "0.0123"), (1, "1.00"), (98.64, "98.6"), (123.4, "123"), (23494.2, "23,494"), (99.97, "100")],
 )
 def test_numbers_are_shown_with_the_digits_that_count(number: float, text: str) -> None:
-    assert shown(number) == text
+    assert format_number(number) == text
 
 
 def test_the_table_shows_median_spread_ratio_target_and_verdict() -> None:
-    row = figure([2, 1, 4], Target(3), Target(10, Basis.UNDER_NAIVE, stretch=20), naive=30)
+    row = figure([2, 1, 4], Target(3), Target(10, Comparison.UNDER_NAIVE, stretch=20), naive=30)
     line = table([row]).splitlines()[2]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == [

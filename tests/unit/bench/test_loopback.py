@@ -13,52 +13,52 @@ from botocore.config import Config
 
 from bench.errors import NotMeasured
 from bench.processes import Children, environment
+from bench.processes_under_test import Launcher, LoopbackCognito
 from bench.scraping import Scraper, series, value_of, wait_until
-from bench.subjects import Subjects, World
 
 LATENCY = 0.05
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCognito]:
     with Children() as children:
-        subjects = Subjects(children, tmp_path_factory.mktemp("bench"))
-        with subjects.world(users=70, latency=LATENCY) as world:
-            yield world
+        launcher = Launcher(children, tmp_path_factory.mktemp("bench"))
+        with launcher.start_cognito(users=70, latency=LATENCY) as loopback:
+            yield loopback
 
 
-def client_of(world: World, service: str) -> Any:
+def client_of(loopback: LoopbackCognito, service: str) -> Any:
     """A client of a service whose name is not known to the type checker."""
     session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="eu-west-1")
-    return session.client(service, endpoint_url=world.url, config=Config(proxies={}))  # type: ignore[call-overload] # as said
+    return session.client(service, endpoint_url=loopback.url, config=Config(proxies={}))  # type: ignore[call-overload] # as said
 
 
-def test_boto3_understands_it(world: World) -> None:
-    cognito = client_of(world, "cognito-idp")
+def test_boto3_understands_it(loopback: LoopbackCognito) -> None:
+    cognito = client_of(loopback, "cognito-idp")
     users = cognito.list_users(UserPoolId="eu-west-1_Bench0000", Limit=60)["Users"]
     devices = cognito.admin_list_devices(UserPoolId="eu-west-1_Bench0000", Username=users[0]["Username"])["Devices"]
     pool = cognito.describe_user_pool(UserPoolId="eu-west-1_Bench0000")["UserPool"]
     assert len(users) == 60
     assert [device["DeviceLastAuthenticatedDate"].year for device in devices]
     assert pool["EstimatedNumberOfUsers"] == 70
-    assert client_of(world, "sts").get_caller_identity()["Account"] == "123456789012"
+    assert client_of(loopback, "sts").get_caller_identity()["Account"] == "123456789012"
 
 
-def test_it_answers_after_its_latency_and_counts(world: World) -> None:
-    cognito = client_of(world, "cognito-idp")
+def test_it_answers_after_its_latency_and_counts(loopback: LoopbackCognito) -> None:
+    cognito = client_of(loopback, "cognito-idp")
     cognito.describe_user_pool(UserPoolId="eu-west-1_Bench0000")
-    world.begin()
+    loopback.reset()
     started = time.monotonic()
     for _ in range(3):
         cognito.admin_list_devices(UserPoolId="eu-west-1_Bench0000", Username="a")
     assert time.monotonic() - started >= 3 * LATENCY
-    statistics = world.statistics()
+    statistics = loopback.statistics()
     assert statistics.calls == {"AdminListDevices": 3}
-    assert statistics.most_in_any_second["AdminListDevices"] <= 3
+    assert statistics.max_per_second["AdminListDevices"] <= 3
 
 
-def test_what_it_does_not_know_is_an_error(world: World) -> None:
-    cognito = client_of(world, "cognito-idp")
+def test_what_it_does_not_know_is_an_error(loopback: LoopbackCognito) -> None:
+    cognito = client_of(loopback, "cognito-idp")
     with pytest.raises(cognito.exceptions.ClientError, match="UnknownOperationException"):
         cognito.list_user_pools(MaxResults=10)
 

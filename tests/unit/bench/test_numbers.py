@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.numbers import most_in_any_window, percentile, samples
+from bench.numbers import max_per_window, percentile, samples
 
 
 def test_median_of_an_even_number_lies_between_the_middle_two() -> None:
@@ -49,10 +49,10 @@ def test_percentile_of_nothing_is_refused() -> None:
     ],
 )
 def test_a_window_is_open_at_its_end(moments: list[float], most: int) -> None:
-    assert most_in_any_window(moments) == most
+    assert max_per_window(moments) == most
 
 
 @given(st.lists(st.integers(0, 5_000), max_size=60))
 def test_windows_agree_with_counting_them_one_by_one(milliseconds: list[int]) -> None:
-    counted = max((sum(start <= one < start + 1000 for one in milliseconds) for start in milliseconds), default=0)
-    assert most_in_any_window(milliseconds, seconds=1000) == counted
+    count_calls = max((sum(start <= one < start + 1000 for one in milliseconds) for start in milliseconds), default=0)
+    assert max_per_window(milliseconds, seconds=1000) == count_calls

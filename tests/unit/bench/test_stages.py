@@ -13,8 +13,8 @@ from bench.figures import Figure, Missing, Row
 from bench.lab import QUICK, Lab
 from bench.numbers import samples
 from bench.processes import Child, Children, environment
+from bench.processes_under_test import Launcher
 from bench.stages import STAGES, Stage, run, time_limit
-from bench.subjects import Subjects
 
 ROW = Figure("a scrape", "ms", samples([1.0]))
 OUT_OF_TIME = "not finished within 0 s"
@@ -42,7 +42,7 @@ def said() -> list[str]:
 @pytest.fixture
 def lab(tmp_path: Path, said: list[str]) -> Iterator[Lab]:
     with Children() as children:
-        yield Lab(Subjects(children, tmp_path), QUICK, tolerant=True, say=said.append)
+        yield Lab(Launcher(children, tmp_path), QUICK, tolerant=True, log=said.append)
 
 
 def test_bench_with_every_limit_exhausted_takes_15_minutes() -> None:
@@ -67,8 +67,8 @@ def test_stage_that_takes_too_long_shows_where_it_waited(lab: Lab, said: list[st
 
 def test_stage_that_takes_too_long_leaves_no_process(lab: Lab) -> None:
     started: list[Child] = []
-    log = lab.subjects.scratch("log")
-    context = lab.subjects.children.running("the program", ["/bin/sleep", "60"], environment(), log)
+    log = lab.launcher.unique_path("log")
+    context = lab.launcher.children.running("the program", ["/bin/sleep", "60"], environment(), log)
 
     def waiting(_lab: Lab) -> Iterator[Row]:
         started.append(context.__enter__())  # never exited: the signal can interrupt an exit, too

@@ -1,6 +1,6 @@
 """The whole exporter in a process of its own, but for AWS: its users are made up in memory.
 
-`python -m bench.made_up CONFIG PORT USERS`: the same users and devices as those of the other peers. For scrapes
+`python -m bench.fake_cognito CONFIG PORT USERS`: the same users and devices as those of the other peers. For scrapes
 alone; what a sweep costs is measured over HTTP.
 """
 
@@ -23,7 +23,7 @@ from exporter.options import ListenAddress, ServeOptions
 PAGE = 60
 
 
-class MadeUpCognito:
+class FakeCognito:
     """`exporter.aws.api.CognitoApi` without a network: every user has two devices."""
 
     def __init__(self, users: int) -> None:
@@ -70,7 +70,7 @@ class MadeUpCognito:
     ) -> Page[Device]:
         """Two devices."""
         _refuse(token, *attributes)
-        return Page(made_up_devices(int(username, 16)), None)
+        return Page(fake_devices(int(username, 16)), None)
 
     def provisioned_quota(self, category: Category) -> float:
         """What AWS documents."""
@@ -87,7 +87,7 @@ def _refuse(*asked: str | None) -> None:
         raise NotImplementedError
 
 
-def made_up_devices(number: int) -> tuple[Device, ...]:
+def fake_devices(number: int) -> tuple[Device, ...]:
     """The two devices of the user of that number; keys as hard to compress as real ones."""
     digits = md5(b"%d" % number, usedforsecurity=False).hexdigest()
     active_ms = (1_700_000_000 + number * 100) * 1000
@@ -109,7 +109,7 @@ def main() -> None:
     config, port, users = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     configure_logging(LogLevel.WARN, LogFormat.LOGFMT, sys.stderr)
     options = ServeOptions(config, (ListenAddress("127.0.0.1", port),))
-    make_api: Callable[[TargetSettings], CognitoApi] = lambda _: MadeUpCognito(users)  # noqa: E731 - for its type
+    make_api: Callable[[TargetSettings], CognitoApi] = lambda _: FakeCognito(users)  # noqa: E731 - for its type
     app = App(load_settings(config), options, make_api=make_api)
     app.start()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 
-from bench.numbers import most_in_any_window, percentile
+from bench.numbers import max_per_window, percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,9 @@ class Statistics:
     seconds: float
     calls: dict[str, int]
     """By operation."""
-    most_in_any_second: dict[str, int]
+    max_per_second: dict[str, int]
     """By operation: the most arrivals in any window of one second."""
-    late_p99: float
+    lateness_p99: float
     """How much later than due 99 % of the answers went out at the most: what this server adds to the latency."""
     cpu: float
     """Of the server's process, since it started."""
@@ -27,7 +27,7 @@ class Statistics:
         return asdict(self)
 
 
-class Ledger:
+class ArrivalLog:
     """Arrivals by operation, kept in memory."""
 
     def __init__(self, now: float) -> None:
@@ -36,16 +36,16 @@ class Ledger:
         self._lateness: list[float] = []
         self._since = now
 
-    def begin(self, now: float) -> None:
+    def reset(self, now: float) -> None:
         """Forget everything and begin to count anew."""
         self.__init__(now)  # type: ignore[misc] # the very same start
 
-    def arrived(self, operation: str, moment: float) -> None:
+    def record_arrival(self, operation: str, moment: float) -> None:
         """A request has reached this machine's network stack."""
         if moment >= self._since:
             self._arrivals[operation].append(moment)
 
-    def answered(self, lateness: float) -> None:
+    def record_response(self, lateness: float) -> None:
         """An answer has gone out so many seconds after it was due."""
         self._lateness.append(lateness)
 
@@ -54,7 +54,7 @@ class Ledger:
         return Statistics(
             seconds=now - self._since,
             calls={operation: len(moments) for operation, moments in self._arrivals.items()},
-            most_in_any_second={name: most_in_any_window(moments) for name, moments in self._arrivals.items()},
-            late_p99=percentile(self._lateness, 99) if self._lateness else 0.0,
+            max_per_second={name: max_per_window(moments) for name, moments in self._arrivals.items()},
+            lateness_p99=percentile(self._lateness, 99) if self._lateness else 0.0,
             cpu=cpu,
         )

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from bench.processes_under_test import ProcessUnderTest
 from bench.scraping import Scraper, series, value_of, wait_until
-from bench.subjects import Subject
 
 
-def until_swept(subject: Subject, *, devices: int) -> None:
+def wait_for_sweep(process: ProcessUnderTest, *, devices: int) -> None:
     """Wait until the first sweep is over and every device is counted."""
 
     def swept(scraper: Scraper) -> bool | None:
         scrape = scraper.get("/metrics?name[]=cognito_user_pool_devices")
         return True if scrape and value_of(scrape.page, "cognito_user_pool_devices") >= devices else None
 
-    with subject.scraper() as scraper:
-        wait_until(lambda: swept(scraper), alive=subject.child.require_alive)
+    with process.scraper() as scraper:
+        wait_until(lambda: swept(scraper), alive=process.child.require_alive)
 
 
-def until_shown(subject: Subject, *, devices: int) -> None:
+def wait_for_devices(process: ProcessUnderTest, *, devices: int) -> None:
     """Wait until every device has a timestamp on the page."""
     name = "cognito_device_last_authentication_timestamp_seconds"
 
@@ -25,5 +25,5 @@ def until_shown(subject: Subject, *, devices: int) -> None:
         scrape = scraper.get(f"/metrics?name[]={name}")
         return True if scrape and series(scrape.page, name) == devices else None
 
-    with subject.scraper() as scraper:
-        wait_until(lambda: shown(scraper), alive=subject.child.require_alive)
+    with process.scraper() as scraper:
+        wait_until(lambda: shown(scraper), alive=process.child.require_alive)

@@ -14,7 +14,7 @@ EPOCH = 1_700_000_000
 
 TWO_YEARS = 2 * 365 * 86400
 
-SIGN_INS = 20
+SIGN_IN_EVERY = 20
 """One answer in so many shows a new sign-in: devices of a living pool change between two sweeps."""
 
 _DEVICE = (
@@ -44,7 +44,7 @@ class Population:
     signed_in: dict[str, int] = field(default_factory=dict)
     """When a user last signed in, for those who did since this process started."""
 
-    def answer(self, operation: str, body: bytes, now: float) -> bytes:
+    def respond(self, operation: str, body: bytes, now: float) -> bytes:
         """The body of the answer.
 
         Raises `UnknownOperation`.
@@ -53,7 +53,7 @@ class Population:
             case "AdminListDevices":
                 return self.devices(json.loads(body)["Username"], int(now))
             case "ListUsers":
-                return _compact(self.page(json.loads(body)))
+                return _compact(self.users_page(json.loads(body)))
             case "DescribeUserPool":
                 return _compact(self.description(json.loads(body)["UserPoolId"]))
             case "GetCallerIdentity":
@@ -66,7 +66,7 @@ class Population:
     def devices(self, username: str, now: int) -> bytes:
         """All devices of a user: more than a page's 60 are not meant to be."""
         self.answered += 1
-        if self.answered % SIGN_INS == 0:
+        if self.answered % SIGN_IN_EVERY == 0:
             self.signed_in[username] = now
         seed = md5(username.encode(), usedforsecurity=False)
         head = seed.hexdigest().encode()
@@ -78,7 +78,7 @@ class Population:
         ]
         return b'{"Devices":[%b]}' % b",".join(devices)
 
-    def page(self, wanted: dict[str, Any]) -> dict[str, Any]:
+    def users_page(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """One page of the users; the token is the number of the first on the next page."""
         start = int(wanted.get("PaginationToken", 0))
         end = min(start + wanted.get("Limit", 60), self.users)

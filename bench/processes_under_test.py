@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from bench.cognito.ledger import Statistics
+from bench.cognito.arrivals import Statistics
 from bench.errors import NotMeasured
 from bench.processes import ROOT, Child, Children, environment
 from bench.scraping import Scraper
@@ -25,7 +25,7 @@ GO_PACKAGES = "golang-go golang-github-prometheus-client-golang-dev"
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ProcessUnderTest:
     """A running exporter of some kind."""
 
     child: Child
@@ -37,7 +37,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class LoopbackCognito:
     """A running loopback Cognito."""
 
     child: Child
@@ -48,13 +48,13 @@ class World:
         """Where to send requests for Cognito and for STS."""
         return f"http://127.0.0.1:{self.port}"
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Count anew from now on."""
         with Scraper(self.child.name, self.port) as scraper:
             scraper.post("/begin")
 
     def statistics(self) -> Statistics:
-        """The count since `begin`."""
+        """The count since `reset`."""
         with Scraper(self.child.name, self.port) as scraper:
             answer = scraper.get("/statistics")
         if answer is None:
@@ -63,7 +63,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SweepSettings:
     """What a sweeping subject is told to do."""
 
     rate: float
@@ -72,7 +72,7 @@ class Plan:
     refresh_interval: str = "1s"
 
 
-class Subjects:
+class Launcher:
     """Starts programs; everything it starts ends with its context."""
 
     def __init__(self, children: Children, directory: Path) -> None:
@@ -83,82 +83,86 @@ class Subjects:
         self._go: Path | None = None
 
     @contextmanager
-    def world(self, *, users: int, devices_per_user: int = 2, latency: float = 0.08) -> Iterator[World]:
+    def start_cognito(
+        self, *, users: int, devices_per_user: int = 2, latency: float = 0.08
+    ) -> Iterator[LoopbackCognito]:
         """A Cognito whose pools all have the same number of users."""
         command = [sys.executable, "-m", "bench.cognito", "--users", str(users)]
         command += ["--devices-per-user", str(devices_per_user), "--latency", str(latency)]
         with self._running("loopback Cognito", command, environment()) as child:
             line = child.first_line()
             child.require_alive()
-            yield World(child, int(line))
+            yield LoopbackCognito(child, int(line))
 
     @contextmanager
-    def exporter(self, world: World, plan: Plan, config: Path | None = None) -> Iterator[Subject]:
+    def start_exporter(
+        self, loopback: LoopbackCognito, plan: SweepSettings, config: Path | None = None
+    ) -> Iterator[ProcessUnderTest]:
         """The exporter as users start it; without a state file unless a `config` says otherwise."""
         port = free_port()
-        config = config or self.config(world.url, plan)
+        config = config or self.config(loopback.url, plan)
         command = [sys.executable, "-m", "exporter", "serve", f"--config.file={config}", "--log.level=warn"]
         command.append(f"--web.listen-address=127.0.0.1:{port}")
-        with self._running("the exporter", command, environment(AWS_ENDPOINT_URL_STS=world.url)) as child:
-            yield Subject(child, port)
+        with self._running("the exporter", command, environment(AWS_ENDPOINT_URL_STS=loopback.url)) as child:
+            yield ProcessUnderTest(child, port)
 
     @contextmanager
-    def naive(self, world: World, plan: Plan, *options: str) -> Iterator[Subject]:
+    def start_naive(self, loopback: LoopbackCognito, plan: SweepSettings, *options: str) -> Iterator[ProcessUnderTest]:
         """The naive peer, with as many threads as the rate needs."""
         threads = max(8, round(plan.rate * 0.12))
-        command = [f"--endpoint-url={world.url}", f"--rate={plan.rate}", f"--threads={threads}", *options]
+        command = [f"--endpoint-url={loopback.url}", f"--rate={plan.rate}", f"--threads={threads}", *options]
         command += [f"--pool={pool_id(number)}" for number in range(plan.pools)]
-        with self._naive(command) as subject:
-            yield subject
+        with self._naive(command) as process:
+            yield process
 
     @contextmanager
-    def naive_made_up(self, users: int) -> Iterator[Subject]:
+    def start_idle_naive(self, users: int) -> Iterator[ProcessUnderTest]:
         """The naive peer with users in memory and nothing to do but to answer scrapes."""
-        with self._naive([f"--made-up-users={users}"]) as subject:
-            yield subject
+        with self._naive([f"--fake-users={users}"]) as process:
+            yield process
 
     @contextmanager
-    def exporter_made_up(self, users: int) -> Iterator[Subject]:
+    def start_idle_exporter(self, users: int) -> Iterator[ProcessUnderTest]:
         """The exporter with users read once without any network, and nothing to do but to answer scrapes."""
         port = free_port()
-        config = self.config("http://127.0.0.1:9", Plan(rate=1e9, refresh_interval="30d"))
-        command = [sys.executable, "-m", "bench.made_up", str(config), str(port), str(users)]
+        config = self.config("http://127.0.0.1:9", SweepSettings(rate=1e9, refresh_interval="30d"))
+        command = [sys.executable, "-m", "bench.fake_cognito", str(config), str(port), str(users)]
         with self._running("the exporter", command, environment()) as child:
-            yield Subject(child, port)
+            yield ProcessUnderTest(child, port)
 
     @contextmanager
-    def go(self, users: int) -> Iterator[Subject]:
+    def start_go(self, users: int) -> Iterator[ProcessUnderTest]:
         """The Go peer."""
         port = free_port()
         command = [str(self._go_program()), f"-users={users}", f"-port={port}"]
         with self._running("the Go peer", command, environment()) as child:
-            yield Subject(child, port)
+            yield ProcessUnderTest(child, port)
 
     @contextmanager
-    def script(self, name: str, arguments: Sequence[str]) -> Iterator[Child]:
+    def start_script(self, name: str, arguments: Sequence[str]) -> Iterator[Child]:
         """A script of the bench that measures inside a process of its own and writes one line of JSON."""
         with self._running(name, [sys.executable, "-m", *arguments], environment()) as child:
             yield child
 
-    def scratch(self, name: str) -> Path:
+    def unique_path(self, name: str) -> Path:
         """A path that nothing else uses."""
         return self._directory / f"{next(self._numbers)}-{name}"
 
     @contextmanager
-    def _naive(self, arguments: Sequence[str]) -> Iterator[Subject]:
+    def _naive(self, arguments: Sequence[str]) -> Iterator[ProcessUnderTest]:
         port = free_port()
         command = [sys.executable, "-m", "bench.peers.naive", f"--port={port}", *arguments]
         with self._running("the naive peer", command, environment()) as child:
-            yield Subject(child, port)
+            yield ProcessUnderTest(child, port)
 
     @contextmanager
     def _running(self, name: str, command: Sequence[str], variables: dict[str, str]) -> Iterator[Child]:
-        with self.children.running(name, command, variables, self.scratch("log")) as child:
+        with self.children.running(name, command, variables, self.unique_path("log")) as child:
             yield child
 
-    def config(self, endpoint_url: str, plan: Plan, state: Path | None = None) -> Path:
+    def config(self, endpoint_url: str, plan: SweepSettings, state: Path | None = None) -> Path:
         """Write the configuration of an exporter, with a key of its own."""
-        key = self.scratch("identity.key")
+        key = self.unique_path("identity.key")
         key.write_bytes(secrets.token_bytes(32))
         key.chmod(0o600)
         content = {
@@ -176,13 +180,13 @@ class Subjects:
             },
             **({"state": {"path": str(state)}} if state else {}),
         }
-        path = self.scratch("config.yaml")
+        path = self.unique_path("config.yaml")
         path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
         return path
 
     def _go_program(self) -> Path:
         if self._go is None:
-            program = self.scratch("client_golang")
+            program = self.unique_path("client_golang")
             _build_go(program)
             self._go = program
         return self._go

@@ -5,23 +5,23 @@ from collections.abc import Callable
 import pytest
 
 from bench.errors import NotMeasured
-from bench.lab import ATTEMPTS, Quiet
-from bench.machine import Reading, busy_seconds, others_cores
+from bench.host import CpuTimes, busy_seconds, other_cores
+from bench.lab import ATTEMPTS, DisturbanceRetrier
 
 
 def test_what_others_used_is_what_is_left_of_everything() -> None:
-    before = Reading(wall=10, everyone=100, ours=5)
-    after = Reading(wall=20, everyone=112, ours=9)
-    assert others_cores(before, after) == pytest.approx(0.8)
+    before = CpuTimes(wall=10, total=100, own=5)
+    after = CpuTimes(wall=20, total=112, own=9)
+    assert other_cores(before, after) == pytest.approx(0.8)
 
 
 def test_rounding_never_makes_others_negative() -> None:
-    assert others_cores(Reading(0, 0, 0), Reading(1, 0.5, 0.51)) == 0
+    assert other_cores(CpuTimes(0, 0, 0), CpuTimes(1, 0.5, 0.51)) == 0
 
 
 def test_readings_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValueError, match="not after"):
-        others_cores(Reading(1, 0, 0), Reading(1, 0, 0))
+        other_cores(CpuTimes(1, 0, 0), CpuTimes(1, 0, 0))
 
 
 def test_time_that_the_host_took_away_counts_as_used_and_waiting_for_disks_does_not() -> None:
@@ -29,14 +29,14 @@ def test_time_that_the_host_took_away_counts_as_used_and_waiting_for_disks_does_
     assert busy_seconds(stat, 100) == 2.0
 
 
-def quiet_that_sees(*others: float, tolerant: bool = False) -> Quiet:
+def quiet_that_sees(*others: float, tolerant: bool = False) -> DisturbanceRetrier:
     seen = iter(others)
 
     def during(act: Callable[[], object]) -> float:
         act()
         return next(seen)
 
-    return Quiet(during, tolerant=tolerant, say=lambda _: None, most_cores=0.16, pause=0.0)
+    return DisturbanceRetrier(during, tolerant=tolerant, log=lambda _: None, max_cores=0.16, pause=0.0)
 
 
 def counting() -> tuple[list[int], Callable[[], int]]:
@@ -52,21 +52,21 @@ def counting() -> tuple[list[int], Callable[[], int]]:
 def test_a_disturbed_measurement_is_made_again() -> None:
     made, measure = counting()
     quiet = quiet_that_sees(0.9, 0.5, 0.1)
-    assert quiet.undisturbed("scrape", measure) == 3
+    assert quiet.measure_undisturbed("scrape", measure) == 3
     assert len(made) == 3
-    assert quiet.most_others == 0.1
+    assert quiet.max_other_cores == 0.1
 
 
 def test_a_machine_that_stays_busy_gives_no_figure() -> None:
     made, measure = counting()
     with pytest.raises(NotMeasured, match=r"too busy: other programs used 0\.90 cores"):
-        quiet_that_sees(*[0.9] * ATTEMPTS).undisturbed("scrape", measure)
+        quiet_that_sees(*[0.9] * ATTEMPTS).measure_undisturbed("scrape", measure)
     assert len(made) == ATTEMPTS
 
 
 def test_a_tolerant_quiet_takes_what_it_gets_and_says_how_bad_it_was() -> None:
     made, measure = counting()
     quiet = quiet_that_sees(0.9, tolerant=True)
-    assert quiet.undisturbed("scrape", measure) == 1
-    assert quiet.most_others == 0.9
+    assert quiet.measure_undisturbed("scrape", measure) == 1
+    assert quiet.max_other_cores == 0.9
     assert len(made) == 1
