@@ -1,9 +1,12 @@
-"""Structured logs, one line each; the only place that sets up logging.
+"""Setup of structured logging, one line per event.
 
-Three rules keep secrets and user names out: libraries are heard at warning and above only (botocore's
-debug output holds credentials and signed headers), of their messages only the first line is taken, and
-of an exception that is not ours only the type and the place are written, because AWS's messages carry
-ARNs and user names.
+Three rules keep secrets and user names out of the log:
+
+* Libraries are logged at level warning and above only, because botocore's debug output contains credentials and
+  signed headers.
+* Only the first line of a library's message is logged.
+* Of exceptions that are not the exporter's own, only type and location are logged, because messages from AWS contain
+  ARNs and user names.
 """
 
 from __future__ import annotations
@@ -25,23 +28,23 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from exporter.errors import ExporterError
 
-OURS = "exporter"
-"""The parent of every logger of this program."""
+ROOT_LOGGER = "exporter"
+"""Parent of all loggers of the exporter."""
 
-_CHATTY = ("apscheduler", "boto3", "botocore", "s3transfer", "urllib3", "werkzeug")
+_LIBRARIES = ("apscheduler", "boto3", "botocore", "s3transfer", "urllib3", "werkzeug")
 
-_FOREIGN_MAX = 500
-"""Characters taken of a library's message."""
+_MAX_LIBRARY_MESSAGE = 500
+"""Maximum length of a library's message in characters."""
 
-_CHAIN_MAX = 8
-"""Exceptions of a chain that are written."""
+_MAX_CHAIN = 8
+"""Maximum number of exceptions of a chain that are logged."""
 
-# Everything that can stand in logfmt without quotes: visible ASCII but for the space, " = and \.
-_PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
+_UNQUOTED = re.compile(r"[!#-<>-\[\]-~]+")
+"""Values that need no quotes in logfmt: visible ASCII except space, `"`, `=` and backslash."""
 
 
 class LogLevel(StrEnum):
-    """The least severe events that are written."""
+    """Minimum log level."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -50,31 +53,31 @@ class LogLevel(StrEnum):
 
     @property
     def number(self) -> int:
-        """The level as the standard library counts it."""
+        """Numeric level of the standard library."""
         return int(getattr(logging, "WARNING" if self is LogLevel.WARN else self.name))
 
 
 class LogFormat(StrEnum):
-    """How a line is written."""
+    """Log format."""
 
     LOGFMT = "logfmt"
     JSON = "json"
 
 
 def configure_logging(level: LogLevel, log_format: LogFormat, stream: TextIO) -> None:
-    """Send the events of this program and of its libraries to a stream, and uncaught exceptions with them."""
+    """Log events of the exporter and its libraries, and uncaught exceptions, to a stream."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(log_format))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    foreign_level = max(level.number, logging.WARNING)
-    root.setLevel(foreign_level)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(foreign_level)
-    # It warns of every run that is due while a sweep is still under way; the sweep itself tells of its overrun.
+    library_level = max(level.number, logging.WARNING)
+    root.setLevel(library_level)
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(library_level)
+    # APScheduler warns about each run that is due while a sweep is in progress; sweeps report overruns themselves.
     logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
-    logging.getLogger(OURS).setLevel(level.number)
-    # A stream that breaks must not make the standard library print the record with its arguments.
+    logging.getLogger(ROOT_LOGGER).setLevel(level.number)
+    # If the stream fails, the standard library would print the record with its arguments to stderr.
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     _configure_structlog()
@@ -98,33 +101,35 @@ def _configure_structlog() -> None:
 def _formatter(log_format: LogFormat) -> logging.Formatter:
     render: Processor = _render_logfmt if log_format is LogFormat.LOGFMT else structlog.processors.JSONRenderer()
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[_shorten_foreign],
+        foreign_pre_chain=[_shorten_library_message],
         processors=[
-            _add_head,
+            _add_header,
             _add_exception,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _order,
             render,
         ],
     )
 
 
-def _shorten_foreign(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """The first line of a library's message: what follows may be a traceback with its values."""
+def _shorten_library_message(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Truncate a library's message to its first line, because a traceback with values may follow."""
     lines = str(event["event"]).splitlines() or [""]
-    event["event"] = lines[0][:_FOREIGN_MAX]
+    event["event"] = lines[0][:_MAX_LIBRARY_MESSAGE]
     event["logger"] = event["_record"].name
     event.pop("stack_info", None)
     return event
 
 
-def _add_head(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+def _add_header(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Add time, level and message as the first fields."""
     record: logging.LogRecord = event["_record"]
-    moment = datetime.fromtimestamp(record.created, UTC)
-    event["ts"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    event["level"] = _level_name(record.levelno)
-    event["msg"] = event.pop("event")
-    return event
+    time = datetime.fromtimestamp(record.created, UTC)
+    header = {
+        "ts": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": _level_name(record.levelno),
+        "msg": event.pop("event"),
+    }
+    return header | {name: value for name, value in event.items() if name not in header}
 
 
 def _level_name(number: int) -> str:
@@ -136,24 +141,19 @@ def _level_name(number: int) -> str:
 
 
 def _add_exception(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Replace exception information by one field."""
-    given = event.pop("exc_info", None)
-    if isinstance(given, tuple):
-        given = given[1]
-    elif given is True:
-        given = sys.exception()
-    if isinstance(given, BaseException):
-        event["exception"] = describe_exception(given)
+    """Replace exception information with one field."""
+    error = event.pop("exc_info", None)
+    if isinstance(error, tuple):
+        error = error[1]
+    elif error is True:
+        error = sys.exception()
+    if isinstance(error, BaseException):
+        event["exception"] = describe_exception(error)
     return event
 
 
-def _order(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    head = {name: event.pop(name) for name in ("ts", "level", "msg")}
-    return {**head, **event}
-
-
 def _render_logfmt(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
-    # structlog's own renderer lets carriage returns and terminal escapes through.
+    # structlog's own renderer does not escape carriage returns and terminal control sequences.
     return " ".join(f"{key}={_logfmt_value(value)}" for key, value in event.items())
 
 
@@ -161,17 +161,17 @@ def _logfmt_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = "null" if value is None else str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _UNQUOTED.fullmatch(text) else json.dumps(text)
 
 
 def describe_exception(error: BaseException) -> str:
-    """An exception and what caused it, without values: types, frames, and the messages of our own errors only."""
-    return " <- ".join(_describe_one(link) for link in _chain(error))
+    """Return types and frames of an exception and its causes, with the messages of the exporter's own errors only."""
+    return " <- ".join(_describe_one(cause) for cause in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
-    while error is not None and id(error) not in seen and len(seen) < _CHAIN_MAX:
+    while error is not None and id(error) not in seen and len(seen) < _MAX_CHAIN:
         seen.add(id(error))
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -189,9 +189,9 @@ def _describe_one(error: BaseException) -> str:
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    logging.getLogger(OURS).error("uncaught exception", exc_info=(kind, error, trace))
+    logging.getLogger(ROOT_LOGGER).error("uncaught exception", exc_info=(kind, error, trace))
 
 
-def _log_uncaught_in_thread(given: threading.ExceptHookArgs) -> None:
-    if given.exc_value is not None and not issubclass(given.exc_type, SystemExit):
-        _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
+def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
+        _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)

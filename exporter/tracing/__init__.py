@@ -1,1 +1,1 @@
-"""Traces of sweeps by OpenTelemetry; the only speaker of it, imported only where its variables ask for traces."""
+"""Traces of sweeps. OpenTelemetry is imported only if its environment variables enable it."""

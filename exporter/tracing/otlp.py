@@ -1,4 +1,4 @@
-"""Sends spans by OTLP over HTTP, beside everything else: nothing waits for the collector."""
+"""Export of spans by OTLP over HTTP, in a separate thread. Sweeps never wait for the collector."""
 
 from __future__ import annotations
 
@@ -19,99 +19,99 @@ from requests.adapters import HTTPAdapter
 from exporter.clock import Clock
 from exporter.observers import SweepTrace
 from exporter.shard import Shard
-from exporter.tracing.spans import follow
+from exporter.tracing.spans import start_trace
 
-SERVICE = "cognito-device-exporter"
+SERVICE_NAME = "cognito-device-exporter"
 
-STOP_SECONDS = 1.0
-"""What is left when the program ends may take so long to go out; OpenTelemetry itself would take half a minute."""
+SHUTDOWN_SECONDS = 1.0
+"""Timeout for exporting the remaining spans at shutdown. OpenTelemetry itself waits up to half a minute."""
 
 log = structlog.get_logger()
 
 
-class Otlp:
-    """Sweeps as traces; endpoint, sampler, resource, limits and batches are as OpenTelemetry's variables say."""
+class OtlpTracer:
+    """Tracer of sweeps. OpenTelemetry's variables set the endpoint, sampler, resource, limits and batches."""
 
     def __init__(self, clock: Clock, *, version: str, shard: Shard) -> None:
-        """Raises `ValueError` when OpenTelemetry does not take a value of its variables."""
+        """Raises `ValueError` if OpenTelemetry rejects the value of a variable."""
         self._clock = clock
         self._provider = TracerProvider(resource=_resource(version, shard), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(_delivery()))
-        self._tracer = self._provider.get_tracer(SERVICE, version)
+        self._provider.add_span_processor(BatchSpanProcessor(_span_exporter()))
+        self._tracer = self._provider.get_tracer(SERVICE_NAME, version)
         self._lock = threading.Lock()
-        self._under_way: WeakSet[SweepTrace] = WeakSet()
-        # It repeats itself with each batch that fails; what it had to say of its settings is said by now.
+        self._active: WeakSet[SweepTrace] = WeakSet()
+        # OpenTelemetry logs every failed batch. Warnings about its settings have been logged by now.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
     def start_sweep(self, pool_id: str) -> SweepTrace:
-        """Follow a sweep, unless the sampler leaves it out."""
-        sweep = follow(self._tracer, pool_id, self._clock)
+        """Start the trace of a sweep, unless the sampler drops it."""
+        trace = start_trace(self._tracer, pool_id, self._clock)
         with self._lock:
-            self._under_way.add(sweep)
-        return sweep
+            self._active.add(trace)
+        return trace
 
     def stop(self) -> None:
-        """End what is under way and let it go out for a moment; a collector that does not answer is left behind."""
+        """End all traces and export the remaining spans, for at most `SHUTDOWN_SECONDS`."""
         with self._lock:
-            under_way = list(self._under_way)
-        for sweep in under_way:
-            sweep.close()
+            active = list(self._active)
+        for trace in active:
+            trace.close()
         shutdown = threading.Thread(target=self._provider.shutdown, name="tracing-stop", daemon=True)
         shutdown.start()
-        shutdown.join(STOP_SECONDS)
+        shutdown.join(SHUTDOWN_SECONDS)
 
 
 class _StatusRecordingAdapter(HTTPAdapter):
-    """Sends a request, and knows how the last one went: the exporter tells only whether its batch arrived."""
+    """HTTP adapter that records the result of the last request, which OTLPSpanExporter does not return."""
 
-    last = "no answer"
+    last = "no response"
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        """Send it once."""
+        """Send the request once."""
         try:
             response = super().send(request, *args, **kwargs)
-        except OSError as error:  # as all errors of requests are; its text has the address
+        except OSError as error:  # base class of all errors of requests; its text contains the address
             self.last = type(error).__name__
             raise
         self.last = f"HTTP {response.status_code}"
         return response
 
 
-class Delivery(SpanExporter):
-    """Hands spans on, and tells the log when they cease to arrive and when they do again: once each."""
+class LoggingSpanExporter(SpanExporter):
+    """Span exporter that logs once when exports begin to fail, and once when they succeed again."""
 
-    def __init__(self, exporter: SpanExporter, reason: Callable[[], str]) -> None:
-        """`reason` says why the last batch did not arrive."""
+    def __init__(self, exporter: SpanExporter, failure_reason: Callable[[], str]) -> None:
+        """`failure_reason` returns the reason why the last export failed."""
         self._exporter = exporter
-        self._reason = reason
+        self._failure_reason = failure_reason
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send them; spans that did not arrive are lost."""
+        """Export the spans. They are lost if the export fails."""
         result = self._exporter.export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:
-            log.warning("traces do not arrive, and are lost until they do", error=self._reason())
+            log.warning("trace export failed; dropping traces until it succeeds", error=self._failure_reason())
         if self._failing and not failing:
-            log.info("traces arrive again")
+            log.info("trace export recovered")
         self._failing = failing
         return result
 
     def shutdown(self) -> None:
-        """Send nothing any more."""
+        """Shut down the wrapped exporter."""
         self._exporter.shutdown()
 
 
-def _delivery() -> Delivery:
-    line, session = _StatusRecordingAdapter(), Session()
-    session.mount("http://", line)
-    session.mount("https://", line)
-    return Delivery(OTLPSpanExporter(session=session), lambda: line.last)
+def _span_exporter() -> LoggingSpanExporter:
+    adapter, session = _StatusRecordingAdapter(), Session()
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return LoggingSpanExporter(OTLPSpanExporter(session=session), lambda: adapter.last)
 
 
 def _resource(version: str, shard: Shard) -> Resource:
-    """What says that it is us; `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` go before it."""
-    ours = {"service.name": SERVICE, "service.version": version}
+    """Return the resource of the exporter. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` take precedence."""
+    attributes = {"service.name": SERVICE_NAME, "service.version": version}
     if shard.count > 1:
-        ours["cognito_exporter.shard"] = str(shard)
-    return Resource.create(ours).merge(OTELResourceDetector().detect())
+        attributes["cognito_exporter.shard"] = str(shard)
+    return Resource.create(attributes).merge(OTELResourceDetector().detect())

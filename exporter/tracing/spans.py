@@ -1,7 +1,7 @@
-"""One sweep as spans: the sweep, its phases, and of its requests those that stand out.
+"""Spans of one sweep: the sweep, its phases, and exceptional requests.
 
-A sweep makes as many requests as there are users, and all but a few are alike: of them a phase has sums. A span of its
-own has each request that failed or was slow, up to a limit. No attribute holds a user name, a device key or an ARN.
+A sweep makes at least one request per user, and almost all of them are alike. They are summed per phase. Only requests
+that failed or were slow have their own spans, up to a limit. No attribute contains a user name, device key or ARN.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from exporter.model import region_of
 from exporter.observers import NULL_TRACER, UNKNOWN_ACCOUNT, SweepResult, SweepTrace, Target
 
 SLOW_SECONDS = 1.0
-"""A request that took longer has a span."""
+"""A request that took longer has its own span."""
 
-MOST_REQUESTS = 100
-"""Spans of requests in one sweep; those that come later are counted only."""
+MAX_REQUEST_SPANS = 100
+"""Maximum number of request spans per sweep. Further requests are only counted."""
 
 _DESCRIBE, _ENUMERATE, _READ = "describe", "enumerate", "read"
 _PHASES = {
@@ -33,6 +33,8 @@ _PHASES = {
     Category.USER_LIST.value: _ENUMERATE,
     Category.USER_RESOURCE_READ.value: _READ,
 }
+"""Phase of each operation and of each quota category."""
+
 _SERVICE = "Cognito Identity Provider"
 
 
@@ -40,49 +42,50 @@ _SERVICE = "Cognito Identity Provider"
 class _Phase:
     span: Span
     end: float
-    """Monotonic seconds at which its last request ended."""
+    """Monotonic time in seconds at which the last request ended."""
     requests: int = 0
     failed: int = 0
-    slowest: float = 0.0
-    under_way: float = 0.0
+    seconds_max: float = 0.0
+    seconds_total: float = 0.0
     waited: float = 0.0
 
     def attributes(self) -> dict[str, int | float]:
         return {
             "cognito_exporter.requests": self.requests,
             "cognito_exporter.requests_failed": self.failed,
-            "cognito_exporter.request_seconds_total": self.under_way,
-            "cognito_exporter.request_seconds_max": self.slowest,
+            "cognito_exporter.request_seconds_total": self.seconds_total,
+            "cognito_exporter.request_seconds_max": self.seconds_max,
             "cognito_exporter.rate_limit_wait_seconds_total": self.waited,
         }
 
 
-def follow(tracer: Tracer, pool_id: str, clock: Clock) -> SweepTrace:
-    """Follow a sweep that begins now, unless the sampler leaves it out."""
-    ahead = clock.wall() - clock.monotonic()
+def start_trace(tracer: Tracer, pool_id: str, clock: Clock) -> SweepTrace:
+    """Start the trace of a sweep, unless the sampler drops it."""
+    wall_offset = clock.wall() - clock.monotonic()
     attributes = {"cognito.user_pool.id": pool_id, "cloud.provider": "aws", "cloud.region": region_of(pool_id)}
-    span = tracer.start_span("sweep", attributes=attributes, start_time=_nanoseconds(clock.monotonic() + ahead))
-    return SweepSpans(tracer, span, ahead, clock) if span.is_recording() else NULL_TRACER
+    start_time = _nanoseconds(clock.monotonic() + wall_offset)
+    span = tracer.start_span("sweep", attributes=attributes, start_time=start_time)
+    return SweepSpans(tracer, span, wall_offset, clock) if span.is_recording() else NULL_TRACER
 
 
 class SweepSpans:
-    """`SweepTrace` as spans. Wall time is read once, so that spans stay consistent when the wall clock is set."""
+    """`SweepTrace` that creates spans. Reads the wall clock once, so that clock changes do not distort the trace."""
 
-    def __init__(self, tracer: Tracer, span: Span, ahead: float, clock: Clock) -> None:
-        """`ahead` is how many seconds wall time is ahead of monotonic time."""
+    def __init__(self, tracer: Tracer, span: Span, wall_offset: float, clock: Clock) -> None:
+        """`wall_offset`: wall time minus monotonic time, in seconds."""
         self._tracer = tracer
         self._span = span
-        self._ahead = ahead
+        self._wall_offset = wall_offset
         self._clock = clock
         self._lock = threading.Lock()
         self._phases: dict[str, _Phase] = {}
-        self._spans_of_requests = 0
-        self._left_out = 0
+        self._request_spans = 0
+        self._omitted_spans = 0
         self._result: SweepResult | None = None
         self._ended = False
 
     def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:  # noqa: ARG002 - as the protocol has it
-        """Add up the wait; a phase begins with the wait for its first request."""
+        """Add the wait to its phase, which starts with the wait for its first request."""
         now = self._clock.monotonic()
         with self._lock:
             if not self._ended:
@@ -91,7 +94,7 @@ class SweepSpans:
     def request_finished(
         self, target: Target, operation: str, seconds: float, reason: Reason | None, *, attempted: bool
     ) -> None:
-        """Add up the request, and show it when it stands out."""
+        """Add the request to its phase, and create a span if it failed or was slow."""
         now = self._clock.monotonic()
         with self._lock:
             if self._ended:
@@ -100,19 +103,19 @@ class SweepSpans:
             phase.end = now
             phase.requests += attempted
             phase.failed += reason is not None
-            phase.under_way += seconds
-            phase.slowest = max(phase.slowest, seconds)
+            phase.seconds_total += seconds
+            phase.seconds_max = max(phase.seconds_max, seconds)
             if target.account_id != UNKNOWN_ACCOUNT:
                 self._span.set_attribute("cloud.account.id", target.account_id)
             if reason is not None or seconds > SLOW_SECONDS:
-                self._show(phase, operation, now - seconds, now, reason)
+                self._add_request_span(phase, operation, now - seconds, now, reason)
 
     def sweep_result(self, result: SweepResult) -> None:
-        """Note how it went."""
+        """Record the result of the sweep."""
         self._result = result
 
     def close(self) -> None:
-        """End all spans, once; a request that ends later is told to nobody."""
+        """End all spans. Later requests and calls are ignored."""
         now = self._clock.monotonic()
         with self._lock:
             if self._ended:
@@ -121,25 +124,28 @@ class SweepSpans:
             for phase in self._phases.values():
                 phase.span.set_attributes(phase.attributes())
                 phase.span.end(self._wall(phase.end))
-            self._tell_result()
+            self._set_result()
             self._span.end(self._wall(now))
 
-    def _phase(self, name: str, start: float) -> _Phase:
-        """The phase of a request; a pool that is described again while its users are read is described within that."""
-        kind = _PHASES[name]
-        if kind == _DESCRIBE and self._phases:
-            kind = next(reversed(self._phases))
-        phase = self._phases.get(kind)
+    def _phase(self, operation_or_category: str, start: float) -> _Phase:
+        """Return the phase of a request or wait; create it if this is its first.
+
+        If the pool is described again in a later phase, that request belongs to the later phase.
+        """
+        name = _PHASES[operation_or_category]
+        if name == _DESCRIBE and self._phases:
+            name = next(reversed(self._phases))
+        phase = self._phases.get(name)
         if phase is None:
-            span = self._tracer.start_span(kind, set_span_in_context(self._span), start_time=self._wall(start))
-            phase = self._phases[kind] = _Phase(span, start)
+            span = self._tracer.start_span(name, set_span_in_context(self._span), start_time=self._wall(start))
+            phase = self._phases[name] = _Phase(span, start)
         return phase
 
-    def _show(self, phase: _Phase, operation: str, start: float, end: float, reason: Reason | None) -> None:
-        if self._spans_of_requests >= MOST_REQUESTS:
-            self._left_out += 1
+    def _add_request_span(self, phase: _Phase, operation: str, start: float, end: float, reason: Reason | None) -> None:
+        if self._request_spans >= MAX_REQUEST_SPANS:
+            self._omitted_spans += 1
             return
-        self._spans_of_requests += 1
+        self._request_spans += 1
         span = self._tracer.start_span(
             f"{_SERVICE}.{operation}",
             set_span_in_context(phase.span),
@@ -148,28 +154,29 @@ class SweepSpans:
             start_time=self._wall(start),
         )
         if reason is not None:
-            _fail(span, reason)
+            _set_error(span, reason)
         span.end(self._wall(end))
 
-    def _tell_result(self) -> None:
+    def _set_result(self) -> None:
         result = self._result
         self._span.set_attribute("cognito_exporter.sweep.outcome", _outcome(result))
-        self._span.set_attribute("cognito_exporter.requests_left_out", self._left_out)
+        self._span.set_attribute("cognito_exporter.requests_left_out", self._omitted_spans)
         if result is None:
             return
-        told = {
+        attributes = {
             "cognito_exporter.users": result.users,
             "cognito_exporter.devices": result.devices,
             "cognito_exporter.users_not_read": result.users_not_read,
             "cognito_exporter.requests": result.requests.calls,
             "cognito_exporter.requests_throttled": result.requests.throttled,
         }
-        self._span.set_attributes({name: value for name, value in told.items() if value is not None})
+        self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
         if result.reason is not None:
-            _fail(self._span, result.reason, is_error=not result.complete)
+            _set_error(self._span, result.reason, is_error=not result.complete)
 
     def _wall(self, monotonic: float) -> int:
-        return _nanoseconds(monotonic + self._ahead)
+        """Convert monotonic time in seconds to wall time in nanoseconds."""
+        return _nanoseconds(monotonic + self._wall_offset)
 
 
 def _outcome(result: SweepResult | None) -> str:
@@ -180,7 +187,7 @@ def _outcome(result: SweepResult | None) -> str:
     return "complete" if result.reason is None else "partial"
 
 
-def _fail(span: Span, reason: Reason, *, is_error: bool = True) -> None:
+def _set_error(span: Span, reason: Reason, *, is_error: bool = True) -> None:
     span.set_attribute("error.type", reason.value)
     if is_error:
         span.set_status(Status(StatusCode.ERROR, reason.value))

@@ -234,7 +234,7 @@ def test_a_dead_collector_holds_up_neither_sweeps_nor_the_end_and_is_told_once(
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=10)
     text = config(emulator.url, pool_id, refresh_interval="1s")
-    lost = "traces do not arrive, and are lost until they do"
+    lost = "trace export failed; dropping traces until it succeeds"
     with dead() as url:
         with traced(text, tmp_path, emulator, url, OTEL_EXPORTER_OTLP_TIMEOUT="1") as running:
             assert eventually(lambda: bool(log.events(lost)), within=20)
@@ -269,11 +269,11 @@ def test_a_collector_that_refuses_and_comes_to_itself_is_told_both_times(
     pool_id = emulator.seed_pool("pool", users=10)
     with traced(config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator, collector.url):
         assert eventually(lambda: collector.refused > 2, within=20)
-        assert [line["error"] for line in log.events("traces do not arrive, and are lost until they do")] == [
+        assert [line["error"] for line in log.events("trace export failed; dropping traces until it succeeds")] == [
             "HTTP 401"
         ]
         collector.status = 200
-        assert eventually(lambda: bool(log.events("traces arrive again")) and bool(collector.sweeps()), within=20)
+        assert eventually(lambda: bool(log.events("trace export recovered")) and bool(collector.sweeps()), within=20)
 
 
 def test_what_the_operator_says_of_the_service_goes_before_what_we_say(

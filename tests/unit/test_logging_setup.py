@@ -1,4 +1,4 @@
-"""What a line of the log looks like, and what never stands in one."""
+"""Format of log lines, and what they must not contain."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def logging_to(level: LogLevel = LogLevel.INFO, log_format: LogFormat = LogForma
 
 
 def raised(error: Exception, cause: Exception | None = None) -> Exception:
-    """The error after it was raised, with a frame and a cause."""
-    secret_local = "s3cret"  # noqa: F841 - must not be found in any log
+    """Raise the error, so that it has a frame and a cause, and return it."""
+    secret_local = "s3cret"  # noqa: F841 - must not appear in the log
     try:
         raise error from cause
     except type(error) as caught:
         return caught
 
 
-def test_an_event_is_one_line_of_logfmt_with_time_level_and_message_first() -> None:
+def test_logfmt_event_is_one_line_with_header_first() -> None:
     stream = logging_to()
     structlog.get_logger("exporter.test").warning("sweep finished", pool="eu-west-1_AbC", users=3, ok=True, code=None)
     head, tail = stream.getvalue().split(" ", 1)
@@ -46,7 +46,7 @@ def test_an_event_is_one_line_of_logfmt_with_time_level_and_message_first() -> N
     assert len(head) == len("ts=2026-01-01T00:00:00.000Z")
 
 
-def test_an_event_is_one_line_of_json() -> None:
+def test_json_event_is_one_line() -> None:
     stream = logging_to(log_format=LogFormat.JSON)
     structlog.get_logger("exporter.test").error("sweep failed", pool="eu-west-1_AbC", users=3)
     line = json.loads(stream.getvalue())
@@ -55,7 +55,7 @@ def test_an_event_is_one_line_of_json() -> None:
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_a_hostile_value_stays_in_its_field(log_format: LogFormat) -> None:
+def test_hostile_value_stays_in_its_field(log_format: LogFormat) -> None:
     stream = logging_to(log_format=log_format)
     structlog.get_logger("exporter.test").info(HOSTILE, value=HOSTILE)
     logging.getLogger("library").warning("%s", HOSTILE)
@@ -66,7 +66,7 @@ def test_a_hostile_value_stays_in_its_field(log_format: LogFormat) -> None:
     assert all(line.startswith(('{"ts":', "ts=")) for line in lines)
 
 
-def test_a_quoted_value_can_be_read_back() -> None:
+def test_quoted_value_is_valid_json() -> None:
     stream = logging_to()
     structlog.get_logger("exporter.test").info("x", value=HOSTILE, empty="")
     _, _, rest = stream.getvalue().partition(" value=")
@@ -76,7 +76,7 @@ def test_a_quoted_value_can_be_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "heard"),
+    ("level", "expected"),
     [
         (LogLevel.DEBUG, ["debug", "info", "warn", "error"]),
         (LogLevel.INFO, ["info", "warn", "error"]),
@@ -84,16 +84,16 @@ def test_a_quoted_value_can_be_read_back() -> None:
         (LogLevel.ERROR, ["error"]),
     ],
 )
-def test_the_level_bounds_what_is_written(level: LogLevel, heard: list[str]) -> None:
+def test_level_is_minimum(level: LogLevel, expected: list[str]) -> None:
     stream = logging_to(level)
     log = structlog.get_logger("exporter.test")
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)("event")
-    assert [line.split("level=")[1].split(" ")[0] for line in stream.getvalue().splitlines()] == heard
+    assert [line.split("level=")[1].split(" ")[0] for line in stream.getvalue().splitlines()] == expected
 
 
 @pytest.mark.parametrize("name", ["botocore.auth", "urllib3.connectionpool", "boto3", "apscheduler", "werkzeug", "x"])
-def test_libraries_are_heard_from_warning_up_even_at_level_debug(name: str) -> None:
+def test_libraries_are_logged_from_warning_up(name: str) -> None:
     stream = logging_to(LogLevel.DEBUG)
     logging.getLogger(name).debug("Authorization: s3cret")
     logging.getLogger(name).info("Authorization: s3cret")
@@ -101,18 +101,18 @@ def test_libraries_are_heard_from_warning_up_even_at_level_debug(name: str) -> N
     assert stream.getvalue().split(" ", 1)[1] == f'level=warn msg="pool is full" logger={name}\n'
 
 
-def test_of_a_librarys_message_only_the_first_line_is_taken() -> None:
+def test_library_message_is_cut_to_first_line() -> None:
     stream = logging_to()
     logging.getLogger("werkzeug").error("Error on request:\nTraceback: s3cret")
     assert "s3cret" not in stream.getvalue()
     assert 'msg="Error on request:"' in stream.getvalue()
 
 
-def test_a_warning_of_python_is_an_event() -> None:
+def test_python_warning_is_logged() -> None:
     stream = logging_to()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        # catch_warnings puts back what captureWarnings replaced, so capture again inside.
+        # catch_warnings restores what captureWarnings replaced, so capture again inside.
         logging.captureWarnings(capture=False)
         logging.captureWarnings(capture=True)
         warnings.warn("old Python", DeprecationWarning, stacklevel=1)
@@ -122,7 +122,7 @@ def test_a_warning_of_python_is_an_event() -> None:
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_a_traceback_is_one_field_without_values_or_foreign_messages(log_format: LogFormat) -> None:
+def test_traceback_is_one_field_without_values(log_format: LogFormat) -> None:
     stream = logging_to(log_format=log_format)
     foreign = raised(ValueError("arn:aws:iam::123456789012:user/alice s3cret"))
     ours = raised(Throttled("ListUsers", "TooManyRequestsException"), foreign)
@@ -136,7 +136,7 @@ def test_a_traceback_is_one_field_without_values_or_foreign_messages(log_format:
     assert "s3cret" not in text
 
 
-def test_the_exception_being_handled_is_found() -> None:
+def test_log_exception_uses_current_exception() -> None:
     stream = logging_to()
     log = structlog.get_logger("exporter.test")
     try:
@@ -150,24 +150,24 @@ def test_the_exception_being_handled_is_found() -> None:
     assert "s3cret" not in stream.getvalue()
 
 
-def test_a_group_names_each_of_its_exceptions() -> None:
+def test_exception_group_lists_its_exceptions() -> None:
     group = ExceptionGroup("s3cret", [KeyError("alice"), ExporterError("our own text")])
     assert describe_exception(group) == "ExceptionGroup (KeyError; exporter.errors.ExporterError: our own text)"
 
 
-def test_a_chain_of_exceptions_that_is_a_ring_ends() -> None:
+def test_cyclic_exception_chain_ends() -> None:
     first, second = ValueError(), KeyError()
     first.__cause__, second.__cause__ = second, first
     assert describe_exception(first) == "ValueError <- KeyError"
 
 
-def test_a_suppressed_context_is_left_out() -> None:
+def test_suppressed_context_is_omitted() -> None:
     error = raised(ExporterError("ours"))
     error.__context__ = ValueError()
     assert "ValueError" not in describe_exception(error)
 
 
-def test_uncaught_exceptions_become_events_too() -> None:
+def test_uncaught_exceptions_are_logged() -> None:
     stream = logging_to()
     error = raised(ValueError("s3cret"))
     sys.excepthook(type(error), error, error.__traceback__)
@@ -184,14 +184,14 @@ def test_uncaught_exceptions_become_events_too() -> None:
     assert "s3cret" not in stream.getvalue()
 
 
-def test_configuring_again_replaces_the_first_stream() -> None:
+def test_configuring_again_replaces_stream() -> None:
     first, second = logging_to(), logging_to()
     structlog.get_logger("exporter.test").info("once")
     assert first.getvalue() == ""
     assert len(second.getvalue().splitlines()) == 1
 
 
-def test_a_broken_stream_does_not_break_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+def test_closed_stream_prints_nothing_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     stream = logging_to()
     stream.close()
     structlog.get_logger("exporter.test").info("s3cret")

@@ -1,4 +1,4 @@
-"""What is asked for, and what becomes of a sweep; over real HTTP it is shown in tests/integration/test_tracing.py."""
+"""Settings, spans and export errors of tracing. tests/integration/test_tracing.py covers OTLP over HTTP."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from exporter.errors import Cancelled, CredentialsError, Reason, UserNotFound
 from exporter.observers import NULL_TRACER, UNKNOWN_ACCOUNT, NullTracer, RequestCounts, SweepResult, SweepTrace, Target
 from exporter.retry import RetryPolicy
 from exporter.shard import UNSHARDED
-from exporter.tracing.asked import is_enabled, unsupported_reason
-from exporter.tracing.otlp import Delivery
-from exporter.tracing.spans import MOST_REQUESTS, SLOW_SECONDS, follow
-from exporter.tracing.start import NoTracing, start_tracing
+from exporter.tracing.otlp import LoggingSpanExporter
+from exporter.tracing.spans import MAX_REQUEST_SPANS, SLOW_SECONDS, start_trace
+from exporter.tracing.start import NoTracing, is_enabled, start_tracing, unsupported_reason
 from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, OffsetClock, RecordingObserver, reader_of
 from tests.unit.collect.listed_pools import device, settings
 
@@ -32,7 +31,7 @@ HERE = Target(ACCOUNT, "eu-west-1")
 COLLECTOR = "http://collector:4318"
 READ, LISTED, DESCRIBED = "AdminListDevices", "ListUsers", "DescribeUserPool"
 
-# What is asked for
+# Settings
 
 
 @pytest.mark.parametrize(
@@ -51,12 +50,12 @@ READ, LISTED, DESCRIBED = "AdminListDevices", "ListUsers", "DescribeUserPool"
         ({"OTEL_SERVICE_NAME": "ours"}, False),
     ],
 )
-def test_traces_are_asked_for_by_a_collector_or_an_exporter(environ: dict[str, str], expected: bool) -> None:
+def test_tracing_is_enabled_by_endpoint_or_exporter(environ: dict[str, str], expected: bool) -> None:
     assert is_enabled(environ) is expected
 
 
 @pytest.mark.parametrize(
-    ("environ", "told"),
+    ("environ", "expected"),
     [
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}, None),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://[::1]:4318/base"}, None),
@@ -66,40 +65,40 @@ def test_traces_are_asked_for_by_a_collector_or_an_exporter(environ: dict[str, s
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "grpc"),
         ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "grpc"),
         ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, None),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "no address of HTTP"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}, "no address of HTTP"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:port"}, "no address of HTTP"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[::1"}, "no address of HTTP"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "not an HTTP URL"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}, "not an HTTP URL"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:port"}, "not an HTTP URL"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[::1"}, "not an HTTP URL"),
     ],
 )
-def test_what_cannot_be_had_is_said(environ: dict[str, str], told: str | None) -> None:
+def test_unsupported_reason_names_setting(environ: dict[str, str], expected: str | None) -> None:
     reason = unsupported_reason(environ)
-    assert (reason is None) if told is None else (reason is not None and told in reason)
+    assert (reason is None) if expected is None else (reason is not None and expected in reason)
 
 
-def test_what_cannot_be_had_is_no_reason_to_end_and_the_address_is_not_repeated() -> None:
+def test_unsupported_endpoint_is_logged_without_its_value() -> None:
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://user:s3cret@collector"}
     with capture_logs() as logs:
         assert isinstance(start_tracing(environ, SystemClock(), version="1", shard=UNSHARDED), NoTracing)
     (line,) = logs
-    assert (line["event"], line["log_level"]) == ("no traces", "warning")
+    assert (line["event"], line["log_level"]) == ("tracing disabled", "warning")
     assert "s3cret" not in str(line)
 
 
-# What becomes of a sweep
+# Spans
 
 
-class Traced:
-    """One sweep, followed, on a clock that the test turns."""
+class TraceHarness:
+    """Trace of one sweep on a manual clock."""
 
     def __init__(self, sampler: Sampler = ALWAYS_ON) -> None:
         self._memory = InMemorySpanExporter()
         provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self._memory))
         self.clock = ManualClock(wall=1000.0)
-        self.sweep: SweepTrace = follow(provider.get_tracer("test"), POOL, self.clock)
+        self.sweep: SweepTrace = start_trace(provider.get_tracer("test"), POOL, self.clock)
 
-    def ask(
+    def request(
         self,
         operation: str,
         seconds: float = 0.1,
@@ -111,7 +110,7 @@ class Traced:
         self.clock.advance(seconds)
         self.sweep.request_finished(target, operation, seconds, reason, attempted=attempted)
 
-    def ends(self, result: SweepResult | None = None) -> None:
+    def close(self, result: SweepResult | None = None) -> None:
         if result is not None:
             self.sweep.sweep_result(result)
         self.sweep.close()
@@ -140,37 +139,37 @@ def attributes(span: ReadableSpan) -> dict[str, object]:
 
 
 @pytest.fixture
-def traced() -> Traced:
-    return Traced()
+def harness() -> TraceHarness:
+    return TraceHarness()
 
 
-def test_a_sweep_has_its_phases_from_the_first_wait_to_the_last_answer(traced: Traced) -> None:
-    traced.clock.advance(2)
-    traced.sweep.rate_limit_waited(HERE, Category.USER_POOL_READ, 2)
-    traced.ask(DESCRIBED, 0.5)
-    traced.ask(LISTED, 0.25)
-    traced.ask(READ, 0.5)
-    traced.ask(READ, 0.25)
-    traced.clock.advance(1)
-    traced.ends(SweepResult(None, complete=True))
-    assert {span.name: seconds_of(span) for span in traced.spans} == {
+def test_phase_spans_first_wait_to_last_response(harness: TraceHarness) -> None:
+    harness.clock.advance(2)
+    harness.sweep.rate_limit_waited(HERE, Category.USER_POOL_READ, 2)
+    harness.request(DESCRIBED, 0.5)
+    harness.request(LISTED, 0.25)
+    harness.request(READ, 0.5)
+    harness.request(READ, 0.25)
+    harness.clock.advance(1)
+    harness.close(SweepResult(None, complete=True))
+    assert {span.name: seconds_of(span) for span in harness.spans} == {
         "sweep": (1000, 1004.5),
         "describe": (1000, 1002.5),
         "enumerate": (1002.5, 1002.75),
         "read": (1002.75, 1003.5),
     }
-    sweep = traced.one("sweep").context
-    assert {span.name for span in traced.spans if span.parent == sweep} == {"describe", "enumerate", "read"}
+    sweep = harness.one("sweep").context
+    assert {span.name for span in harness.spans if span.parent == sweep} == {"describe", "enumerate", "read"}
 
 
-def test_a_phase_has_sums_of_its_requests(traced: Traced) -> None:
-    traced.sweep.rate_limit_waited(HERE, Category.USER_RESOURCE_READ, 0.5)
-    traced.ask(READ, 0.25)
-    traced.sweep.rate_limit_waited(HERE, Category.USER_RESOURCE_READ, 1.5)
-    traced.ask(READ, 0.75, Reason.THROTTLED)
-    traced.ask(READ, 0, Reason.CREDENTIALS, attempted=False)
-    traced.ends()
-    assert attributes(traced.one("read")) == {
+def test_phase_has_sums_of_its_requests(harness: TraceHarness) -> None:
+    harness.sweep.rate_limit_waited(HERE, Category.USER_RESOURCE_READ, 0.5)
+    harness.request(READ, 0.25)
+    harness.sweep.rate_limit_waited(HERE, Category.USER_RESOURCE_READ, 1.5)
+    harness.request(READ, 0.75, Reason.THROTTLED)
+    harness.request(READ, 0, Reason.CREDENTIALS, attempted=False)
+    harness.close()
+    assert attributes(harness.one("read")) == {
         "requests": 2,
         "requests_failed": 2,
         "request_seconds_total": 1.0,
@@ -179,30 +178,30 @@ def test_a_phase_has_sums_of_its_requests(traced: Traced) -> None:
     }
 
 
-def test_every_request_of_a_sweep_belongs_to_a_phase(traced: Traced) -> None:
-    aside = {Operation.GET_CALLER_IDENTITY, Operation.GET_PROVISIONED_LIMIT, Operation.LIST_USER_POOLS}
-    for operation in set(Operation) - aside - {Operation.LIST_TAGS_FOR_RESOURCE}:
-        traced.ask(operation)
+def test_every_request_belongs_to_a_phase(harness: TraceHarness) -> None:
+    outside_sweeps = {Operation.GET_CALLER_IDENTITY, Operation.GET_PROVISIONED_LIMIT, Operation.LIST_USER_POOLS}
+    for operation in set(Operation) - outside_sweeps - {Operation.LIST_TAGS_FOR_RESOURCE}:
+        harness.request(operation)
     for category in set(Category) - {Category.USER_POOL_RESOURCE_READ}:
-        traced.sweep.rate_limit_waited(HERE, category, 0)
+        harness.sweep.rate_limit_waited(HERE, category, 0)
 
 
-def test_a_pool_that_is_described_again_later_does_not_stretch_its_first_description(traced: Traced) -> None:
-    traced.ask(DESCRIBED)
-    traced.ask(READ)
-    traced.ask(DESCRIBED)
-    traced.ends()
-    assert seconds_of(traced.one("describe")) == pytest.approx((1000, 1000.1))
-    assert attributes(traced.one("read"))["requests"] == 2
+def test_later_describe_belongs_to_current_phase(harness: TraceHarness) -> None:
+    harness.request(DESCRIBED)
+    harness.request(READ)
+    harness.request(DESCRIBED)
+    harness.close()
+    assert seconds_of(harness.one("describe")) == pytest.approx((1000, 1000.1))
+    assert attributes(harness.one("read"))["requests"] == 2
 
 
-def test_only_requests_that_failed_or_were_slow_have_spans(traced: Traced) -> None:
-    traced.ask(READ, SLOW_SECONDS)
-    traced.ask(READ, SLOW_SECONDS + 1)
-    traced.ask(READ, 0.5, Reason.THROTTLED)
-    traced.ends()
-    slow, failed = traced.named(f"Cognito Identity Provider.{READ}")
-    read = traced.one("read")
+def test_only_failed_and_slow_requests_have_spans(harness: TraceHarness) -> None:
+    harness.request(READ, SLOW_SECONDS)
+    harness.request(READ, SLOW_SECONDS + 1)
+    harness.request(READ, 0.5, Reason.THROTTLED)
+    harness.close()
+    slow, failed = harness.named(f"Cognito Identity Provider.{READ}")
+    read = harness.one("read")
     assert slow.parent == failed.parent == read.context
     assert (seconds_of(slow), slow.status.status_code) == ((1001, 1003), StatusCode.UNSET)
     assert (seconds_of(failed), failed.status.status_code) == ((1003, 1003.5), StatusCode.ERROR)
@@ -214,13 +213,13 @@ def test_only_requests_that_failed_or_were_slow_have_spans(traced: Traced) -> No
     }
 
 
-def test_however_many_requests_fail_the_trace_stays_small(traced: Traced) -> None:
-    for _ in range(MOST_REQUESTS + 7):
-        traced.ask(READ, 0.001, Reason.SERVER_ERROR)
-    traced.ends()
-    assert len(traced.spans) == MOST_REQUESTS + 2
-    assert attributes(traced.one("sweep"))["requests_left_out"] == 7
-    assert attributes(traced.one("read"))["requests_failed"] == MOST_REQUESTS + 7
+def test_request_spans_are_limited(harness: TraceHarness) -> None:
+    for _ in range(MAX_REQUEST_SPANS + 7):
+        harness.request(READ, 0.001, Reason.SERVER_ERROR)
+    harness.close()
+    assert len(harness.spans) == MAX_REQUEST_SPANS + 2
+    assert attributes(harness.one("sweep"))["requests_left_out"] == 7
+    assert attributes(harness.one("read"))["requests_failed"] == MAX_REQUEST_SPANS + 7
 
 
 @pytest.mark.parametrize(
@@ -232,22 +231,21 @@ def test_however_many_requests_fail_the_trace_stays_small(traced: Traced) -> Non
         (None, "abandoned", None, StatusCode.UNSET),
     ],
 )
-def test_a_sweep_says_how_it_went(
-    traced: Traced, result: SweepResult | None, outcome: str, error: str | None, status: StatusCode
+def test_sweep_span_has_outcome(
+    harness: TraceHarness, result: SweepResult | None, outcome: str, error: str | None, status: StatusCode
 ) -> None:
-    traced.ends(result)
-    sweep = traced.one("sweep")
+    harness.close(result)
+    sweep = harness.one("sweep")
     assert attributes(sweep)["sweep.outcome"] == outcome
     assert attributes(sweep).get("error.type") == error
     assert sweep.status.status_code is status
 
 
-def test_a_sweep_says_of_what_and_how_much(traced: Traced) -> None:
-    traced.ask(DESCRIBED, target=Target(UNKNOWN_ACCOUNT, "eu-west-1"))
-    assert "cloud.account.id" not in attributes(traced.sweep._span)  # type: ignore[attr-defined] # while it is open
-    traced.ask(LISTED)
-    traced.ends(SweepResult(Reason.TIMEOUT, complete=True, users=9, users_not_read=2, requests=RequestCounts(12, 3)))
-    assert attributes(traced.one("sweep")) == {
+def test_sweep_span_has_attributes_of_result(harness: TraceHarness) -> None:
+    harness.request(DESCRIBED, target=Target(UNKNOWN_ACCOUNT, "eu-west-1"))
+    harness.request(LISTED)
+    harness.close(SweepResult(Reason.TIMEOUT, complete=True, users=9, users_not_read=2, requests=RequestCounts(12, 3)))
+    assert attributes(harness.one("sweep")) == {
         "cognito.user_pool.id": POOL,
         "cloud.provider": "aws",
         "cloud.region": "eu-west-1",
@@ -262,11 +260,17 @@ def test_a_sweep_says_of_what_and_how_much(traced: Traced) -> None:
     }
 
 
-def test_spans_fit_together_when_the_wall_clock_is_set_in_mid_sweep() -> None:
+def test_sweep_span_of_unknown_account_has_no_account_id(harness: TraceHarness) -> None:
+    harness.request(DESCRIBED, target=Target(UNKNOWN_ACCOUNT, "eu-west-1"))
+    harness.close()
+    assert "cloud.account.id" not in attributes(harness.one("sweep"))
+
+
+def test_spans_are_consistent_after_wall_clock_change() -> None:
     provider, memory = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(memory))
     clock = OffsetClock()
-    sweep = follow(provider.get_tracer("test"), POOL, clock)
+    sweep = start_trace(provider.get_tracer("test"), POOL, clock)
     clock.step_wall(-86_400)
     sweep.request_finished(HERE, READ, 0.0, None, attempted=True)
     sweep.close()
@@ -274,65 +278,65 @@ def test_spans_fit_together_when_the_wall_clock_is_set_in_mid_sweep() -> None:
     assert seconds_of(whole)[0] <= seconds_of(read)[0] <= seconds_of(read)[1] <= seconds_of(whole)[1]
 
 
-def test_what_comes_after_the_end_is_told_to_nobody(traced: Traced) -> None:
-    traced.ask(READ)
-    traced.ends()
-    before = len(traced.spans)
-    traced.ask(READ, 5, Reason.TIMEOUT)
-    traced.sweep.rate_limit_waited(HERE, Category.USER_LIST, 1)
-    traced.ends()
-    assert len(traced.spans) == before
+def test_closed_trace_ignores_requests(harness: TraceHarness) -> None:
+    harness.request(READ)
+    harness.close()
+    before = len(harness.spans)
+    harness.request(READ, 5, Reason.TIMEOUT)
+    harness.sweep.rate_limit_waited(HERE, Category.USER_LIST, 1)
+    harness.close()
+    assert len(harness.spans) == before
 
 
-def test_a_sweep_that_the_sampler_leaves_out_is_not_followed() -> None:
-    traced = Traced(ALWAYS_OFF)
-    assert traced.sweep is NULL_TRACER
+def test_sweep_dropped_by_sampler_is_not_traced() -> None:
+    harness = TraceHarness(ALWAYS_OFF)
+    assert harness.sweep is NULL_TRACER
 
 
-# Who tells it
+# Calls by sweeps
 
 
-class Noting(NullTracer):
-    """Follows one sweep after the other, and notes what it hears of their ends."""
+class RecordingTracer(NullTracer):
+    """Tracer that records the start, result and end of each sweep."""
 
     def __init__(self) -> None:
-        self.heard: list[object] = []
+        self.events: list[object] = []
 
     def start_sweep(self, pool_id: str) -> SweepTrace:
-        self.heard.append(pool_id)
+        self.events.append(pool_id)
         return self
 
     def sweep_result(self, result: SweepResult) -> None:
-        self.heard.append(result)
+        self.events.append(result)
 
     def close(self) -> None:
-        self.heard.append("ended")
+        self.events.append("closed")
 
 
-def swept(connect: Connect) -> list[object]:
-    """What is heard of one sweep of a pool that is reached so."""
-    noting = Noting()
-    fleet = PoolManager(
+def traced_events(connect: Connect) -> list[object]:
+    """Return the events of one sweep."""
+    tracer = RecordingTracer()
+    pool_manager = PoolManager(
         connect,
         RecordingObserver(),
         SystemClock(),
         retry_policy=RetryPolicy(attempts=1, first_attempts=1),
-        tracer=noting,
+        tracer=tracer,
     )
-    fleet.apply((settings(id=POOL),), 1000)
-    fleet._pools[POOL].sweep()
-    return noting.heard
+    pool_manager.apply((settings(id=POOL),), 1000)
+    pool_manager._pools[POOL].sweep()
+    return tracer.events
 
 
-def reaching(pools: dict[str, FakePool]) -> Connect:
+def connecting(pools: dict[str, FakePool]) -> Connect:
     def connect(pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
         return reader_of(FakeCognito(pools), pool.id, cancelled=cancelled)
 
     return connect
 
 
-def raising(error: Exception) -> Connect:
-    def connect(pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:  # noqa: ARG001 - never gets so far
+def failing(error: Exception) -> Connect:
+    def connect(pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:  # noqa: ARG001 - raises
         raise error
 
     return connect
@@ -342,61 +346,61 @@ def raising(error: Exception) -> Connect:
     ("connect", "result"),
     [
         (
-            reaching({POOL: FakePool(users={"ann": (device("a"),)})}),
+            connecting({POOL: FakePool(users={"ann": (device("a"),)})}),
             [SweepResult(None, complete=True, users=1, devices=1, requests=RequestCounts(3, 0))],
         ),
         (
-            reaching({}),
+            connecting({}),
             [SweepResult(Reason.NOT_FOUND, complete=False, requests=RequestCounts(1, 0))],
         ),
-        (raising(CredentialsError("client", "NoCredentials")), [SweepResult(Reason.CREDENTIALS, complete=False)]),
-        (raising(RuntimeError("nobody foresaw this")), [SweepResult(Reason.OTHER, complete=False)]),
-        (raising(Cancelled("told to stop")), []),
+        (failing(CredentialsError("client", "NoCredentials")), [SweepResult(Reason.CREDENTIALS, complete=False)]),
+        (failing(RuntimeError("unexpected")), [SweepResult(Reason.OTHER, complete=False)]),
+        (failing(Cancelled("canceled")), []),
     ],
-    ids=["read", "missing", "not reached", "unforeseen", "cancelled"],
+    ids=["read", "missing", "unreachable", "unexpected", "cancelled"],
 )
-def test_every_sweep_is_told_with_what_it_came_to(connect: Connect, result: list[SweepResult]) -> None:
-    assert swept(connect) == [POOL, *result, "ended"]
+def test_sweep_reports_its_result_to_tracer(connect: Connect, result: list[SweepResult]) -> None:
+    assert traced_events(connect) == [POOL, *result, "closed"]
 
 
-def test_who_watches_a_reader_hears_of_every_request_what_the_metrics_hear() -> None:
-    metrics, watching = RecordingObserver(), RecordingObserver()
+def test_added_observer_receives_same_events_as_metrics() -> None:
+    metrics, added = RecordingObserver(), RecordingObserver()
     reader = reader_of(FakeCognito({POOL: FakePool(users={"ann": ()})}), POOL, observer=metrics)
     reader.describe()
     assert metrics.heard.total() == 2
     metrics.heard.clear()
-    reader.add_observer(watching)
+    reader.add_observer(added)
     reader.users(user_filter=None, token=None)
     with pytest.raises(UserNotFound):
         reader.devices("bob", token=None, on_send=lambda: None)
-    assert watching.heard == metrics.heard
-    assert watching.heard.total() == 4
+    assert added.heard == metrics.heard
+    assert added.heard.total() == 4
 
 
-# Delivery
+# Export
 
 
-class Arriving(SpanExporter):
-    """Takes batches, or does not."""
+class FakeSpanExporter(SpanExporter):
+    """Span exporter that returns a given result."""
 
     def __init__(self) -> None:
         self.result = SpanExportResult.SUCCESS
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - only the result counts
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - as the base class has it
         return self.result
 
     def shutdown(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
 
-def test_the_log_hears_once_that_traces_do_not_arrive_and_once_that_they_do_again() -> None:
-    arriving = Arriving()
-    delivery = Delivery(arriving, lambda: "HTTP 401")
+def test_failed_and_recovered_exports_are_logged_once() -> None:
+    fake = FakeSpanExporter()
+    exporter = LoggingSpanExporter(fake, lambda: "HTTP 401")
     with capture_logs() as logs:
         for result in (SpanExportResult.SUCCESS, *[SpanExportResult.FAILURE] * 3, *[SpanExportResult.SUCCESS] * 2):
-            arriving.result = result
-            assert delivery.export([]) is result
+            fake.result = result
+            assert exporter.export([]) is result
     assert [(line["event"], line.get("error")) for line in logs] == [
-        ("traces do not arrive, and are lost until they do", "HTTP 401"),
-        ("traces arrive again", None),
+        ("trace export failed; dropping traces until it succeeds", "HTTP 401"),
+        ("trace export recovered", None),
     ]
