@@ -45,9 +45,9 @@ class ResponseMemoryLimit:
     one body at a time waits for evicted responses to end. The memory they free is kept for it.
     """
 
-    def __init__(self, clock: Clock, limits: ResponseLimits | None = None) -> None:
+    def __init__(self, clock: Clock, limits: ResponseLimits) -> None:
         self._clock = clock
-        self._limits = limits or ResponseLimits()
+        self._limits = limits
         self._in_flight: dict[int, _InFlight] = {}  # by id(): clients of one rendering share the same object
         self._changed = Condition()
         self._waiting: bytes | None = None
