@@ -96,7 +96,7 @@ class AccountClient:
 
 
 class SendTracker:
-    """Tracks whether the current request of each thread was sent."""
+    """Record of whether the current request of each thread was sent."""
 
     def __init__(self) -> None:
         self._local = threading.local()

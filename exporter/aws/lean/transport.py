@@ -81,7 +81,7 @@ class Transport:
 
 
 class _ResponseReader:
-    """Reads one response. httptools calls the `on_...` methods."""
+    """Reader of one response. httptools calls the `on_...` methods."""
 
     def __init__(self) -> None:
         self.status = 0

@@ -35,7 +35,7 @@ class Account(RequestObserver, Protocol):
 
 
 class RateLimitedApi:
-    """Makes requests to one account and Region, rate limited together with all other callers."""
+    """Access to one account and Region, rate limited together with all other callers."""
 
     def __init__(
         self,

@@ -142,7 +142,7 @@ class RateLimiter:
 
 
 class _Meter:
-    """Counts events in the current and in the previous window.
+    """Counter of events in the current and in the previous window.
 
     The previous count is weighted with the part of its window that is within the last METER_SECONDS.
     """

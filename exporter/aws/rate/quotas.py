@@ -38,7 +38,7 @@ class QuotaConsumer(Account, Protocol):
 
 
 class QuotaPoller:
-    """Polls quotas. Thread-safe; does not depend on an account."""
+    """Poller of quotas, for any account. Thread-safe."""
 
     def __init__(
         self,
