@@ -74,14 +74,14 @@ class App:
         require_separate_state_file(settings, options.config_file, web.files)
 
         shard = options.shard
-        self._metrics = SelfMetrics(
+        self.metrics = SelfMetrics(
             version=exporter.__version__, revision=revision(), shards=shard.count, shard_ordinal=shard.ordinal
         )
         self._rate_limiters = RateLimiters(settings.limits.rate, self._clock, shards=shard.count)
-        clients = TargetClients(make_api or AwsApis(), self._rate_limiters, self._metrics, self._clock)
+        clients = TargetClients(make_api or AwsApis(), self._rate_limiters, self.metrics, self._clock)
         self._pool_manager = PoolManager(
             clients.reader,
-            self._metrics,
+            self.metrics,
             self._clock,
             state_path=settings.state_path,
             shard=shard,
@@ -89,10 +89,10 @@ class App:
             tracer=self._tracing,
             after_sweep=trim_heap,
         )
-        self._discovery = Discovery(clients.directory, self._metrics, self._clock, retry_policy=retry_policy)
+        self._discovery = Discovery(clients.directory, self.metrics, self._clock, retry_policy=retry_policy)
 
         self._active_config = ActiveConfig(
-            settings, web, options, self._pool_manager, self._discovery, clients, self._metrics
+            settings, web, options, self._pool_manager, self._discovery, clients, self.metrics
         )
         self._config_file = ConfigFile(options.config_file, self._active_config)
         self._web_config_file = (
@@ -101,16 +101,16 @@ class App:
             else WebConfigFile(options.web_config_file, web, self._active_config.apply_web)
         )
         self._reloader = Reloader(
-            self._config_file, self._web_config_file, self._metrics, self._clock, interval=options.auto_reload_interval
+            self._config_file, self._web_config_file, self.metrics, self._clock, interval=options.auto_reload_interval
         )
-        self._metrics.configuration_loaded(successful=True, now=self._clock.wall())
+        self.metrics.configuration_loaded(successful=True, now=self._clock.wall())
 
         self._servers = self._web_servers()
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
-        """Addresses of the pages, with the actual ports, in the order of the options."""
-        return self._servers[0].bound
+        """Listen addresses in the order of the options, then the probe address if there is one, with actual ports."""
+        return tuple(address for server in self._servers for address in server.bound)
 
     def start(self) -> None:
         """Listen, then start sweeps.
@@ -153,7 +153,7 @@ class App:
             RequestHandler,
             authenticator=Authenticator(self._clock),
             on_error=self._web_failed,
-            on_response=self._metrics.response_sent,
+            on_response=self.metrics.response_sent,
         )
         pages = handler({**probes, **self._page_routes()}, web_settings=lambda: self._active_config.web)
         servers = [WebServer(options.listen_addresses, pages, clock=self._clock)]
@@ -164,7 +164,7 @@ class App:
     def _page_routes(self) -> Routes:
         exposition = Exposition(
             self._pool_manager.views,
-            self._metrics,
+            self.metrics,
             self._clock,
             series_limit=lambda: self._active_config.settings.limits.series,
             rate_limits=self._rate_limiters.states,
@@ -176,7 +176,7 @@ class App:
             pools=self._pool_manager.views,
             next_sweeps=self._pool_manager.next_sweeps,
             rate_limits=self._rate_limiters.states,
-            self_metrics=self._metrics,
+            self_metrics=self.metrics,
             clock=self._clock,
             version=exporter.__version__,
             revision=revision(),
@@ -198,7 +198,7 @@ class App:
         return None if self._pool_manager.is_ready() else "not every pool was contacted yet"
 
     def _web_failed(self) -> None:
-        self._metrics.unexpected_error("web")
+        self.metrics.unexpected_error("web")
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:

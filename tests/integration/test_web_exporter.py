@@ -60,7 +60,7 @@ def running(started: App) -> Iterator[App]:
 
 
 def exposed(of: App) -> float | None:
-    return of._metrics.registry.get_sample_value("cognito_exporter_identity_exposed")
+    return of.metrics.registry.get_sample_value("cognito_exporter_identity_exposed")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_failed_login_is_counted_without_the_client(tmp_path: Path) -> None:
 def test_plain_http_on_a_tls_port_is_counted_as_400(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     with running(app(write_web(tmp_path, tls_server_config=TLS), probe=LOOPBACK)) as daemon:
-        guarded, _ = (server.bound[0].port for server in daemon._servers)
+        guarded, _ = (address.port for address in daemon.addresses)
         assert fetch(f"http://127.0.0.1:{guarded}/metrics").status == 400
         assert response_counts(fetch(f"https://127.0.0.1:{guarded}/metrics", "--insecure").body) == {"400": 1}
 
@@ -126,7 +126,7 @@ def test_plain_http_on_a_tls_port_is_counted_as_400(tmp_path: Path) -> None:
 def test_every_response_is_counted_by_its_status(tmp_path: Path) -> None:
     limit = {"rate_limit": {"interval": "1h", "burst": 6}}
     with running(app(write_web(tmp_path, **limit), clock=ManualClock(), probe=LOOPBACK)) as daemon:
-        own, probes = (f"http://127.0.0.1:{server.bound[0].port}" for server in daemon._servers)
+        own, probes = (f"http://127.0.0.1:{address.port}" for address in daemon.addresses)
         assert response_counts(fetch(f"{own}/metrics").body) == {}
         asked = (
             (404, f"{own}/none"),
@@ -145,7 +145,7 @@ def test_every_response_is_counted_by_its_status(tmp_path: Path) -> None:
         expected = Counter([200, *(status for status, *_ in asked)])
         assert response_counts(page) == {str(status): count for status, count in expected.items()}
         assert [fetch(f"{own}/none").status for _ in range(2)] == [404, 429]
-        refused = daemon._metrics.registry.get_sample_value("cognito_exporter_http_requests_total", {"code": "429"})
+        refused = daemon.metrics.registry.get_sample_value("cognito_exporter_http_requests_total", {"code": "429"})
         assert refused == 1
 
 
@@ -183,7 +183,7 @@ def test_invalid_web_configuration_is_rejected_at_startup(tmp_path: Path) -> Non
 def test_probe_address_requires_no_authentication(tmp_path: Path) -> None:
     write_certificate(tmp_path)
     with running(app(write_web(tmp_path, tls_server_config=MUTUAL, **USERS), probe=LOOPBACK)) as daemon:
-        (address,) = daemon._servers[1].bound
+        _, address = daemon.addresses
         assert fetch(f"http://{address}/-/healthy").status == 200
         assert fetch(f"http://{address}/-/ready").status in {200, 503}
         assert fetch(f"http://{address}/metrics").status == 404
@@ -212,25 +212,27 @@ def test_rejected_reload_is_retried_when_the_web_file_is_fixed(tmp_path: Path) -
     file = tmp_path / "config.yaml"
     file.write_text("pools: [{id: eu-west-1_AbCdEfGhI}]\n")
     web = write_web(tmp_path, **USERS)
-    options = ServeOptions(file, (LOOPBACK,), web_config_file=web, auto_reload_interval=0)
+    options = ServeOptions(file, (LOOPBACK,), web_config_file=web, auto_reload_interval=0, enable_lifecycle=True)
     daemon = App(load_settings(file), options, make_api=lambda _: FakeCognito({POOL_ID: FakePool()}))
     with running(daemon):
         file.write_text("pools: [")
         web.write_text("basic_auth_users: {}\n")
-        reason = daemon._reloader.reload("signal")
-        assert reason is not None
-        assert "config.yaml:1:9: not YAML" in reason
-        assert "web.yml:1: basic_auth_users: empty" in reason
+        url = f"http://{daemon.addresses[0]}"
+        rejected = fetch(f"{url}/-/reload", "-X", "POST", "--user", f"alice:{PASSWORD}")
+        assert rejected.status == 500
+        assert "config.yaml:1:9: not YAML" in rejected.body
+        assert "web.yml:1: basic_auth_users: empty" in rejected.body
         assert reloaded(daemon) == 0
         file.write_text("pools: [{id: eu-west-1_AbCdEfGhI, refresh_interval: 3h}]\n")
         assert reloaded(daemon) == 0, "still invalid"
         write_web(tmp_path, **USERS, rate_limit={"interval": "1s", "burst": 100})
         assert eventually(lambda: reloaded(daemon) == 1)
-        assert daemon._active_config.settings.pools[0].refresh_interval == 3 * 3600
+        page = fetch(f"{url}/metrics", "--user", f"alice:{PASSWORD}").body
+        assert re.search(r"^cognito_exporter_refresh_interval_seconds\{.*\} 10800(\.0)?$", page, re.MULTILINE)
 
 
 def reloaded(daemon: App) -> float | None:
-    return daemon._metrics.registry.get_sample_value("cognito_exporter_config_last_reload_successful")
+    return daemon.metrics.registry.get_sample_value("cognito_exporter_config_last_reload_successful")
 
 
 def test_invalid_web_configuration_exits_with_2(tmp_path: Path) -> None:

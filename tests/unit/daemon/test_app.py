@@ -135,8 +135,8 @@ def test_app_with_a_stalled_scheduler_is_unhealthy(monkeypatch: pytest.MonkeyPat
 
 def test_probe_address_serves_only_the_probes() -> None:
     with running() as daemon:
-        (probe,) = daemon.app._servers[1].bound
-        assert probe != daemon.app.addresses[0]
+        pages, probe = daemon.app.addresses
+        assert probe != pages
         assert get(probe, "/-/healthy")[0] == 200
         assert get(probe, "/-/ready")[0] == 503
         assert get(probe, "/metrics")[0] == 404
