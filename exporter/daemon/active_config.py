@@ -154,11 +154,15 @@ class ActiveConfig:
         self._report_exposure()
 
     def _sweep(self, plan: DiscoveryPlan, settings: Settings) -> None:
+        # Discovery runs change both at any time. Read each once, so that a later result is applied, too. Read the pools
+        # last, so that the state of a pool is not dropped while a complete result has yet to be read.
+        completeness = plan.completeness
+        pools = plan.pools
         try:
-            self._pool_manager.apply(plan.pools, settings.limits.series, plan.completeness)
+            self._pool_manager.apply(pools, settings.limits.series, completeness)
         except (OSError, ValueError) as error:
             raise ConfigError([f"cannot use identity key: {error}"]) from error
-        self._swept = plan.pools, plan.completeness
+        self._swept = pools, completeness
 
     def _report_exposure(self) -> None:
         exposed = (
