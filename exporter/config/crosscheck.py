@@ -33,10 +33,9 @@ def crosscheck(valid: Validated, state_path: Path | None, file: Path) -> list[Pr
     for pool in valid.pools:
         problems += _users(pool, invalid_selections)
     for overlay in valid.overlays:
-        problems += _assumed_role(overlay, invalid)
-        problems += _endpoint(overlay, invalid)
-        if not keeps_key:
-            problems += _missing_key(overlay, invalid)
+        for keys, text in _conflicts(overlay.effective, keeps_key=keeps_key):
+            if not any(overlay.path(key) in invalid or ("defaults", key) in invalid for key in keys):
+                problems.append(Problem(overlay.blame_path(*keys), text))
         problems += _key_file(overlay, file.parent)
     return list(dict.fromkeys(problems))
 
@@ -97,33 +96,17 @@ def _users(pool: Overlay[Pool], invalid_selections: Collection[KeyPath]) -> Iter
         yield Problem(path, f"{problem}, expected exactly one of usernames, groups and filter (found {found})")
 
 
-def _assumed_role(overlay: Overlay[Defaults], invalid: frozenset[KeyPath]) -> Iterator[Problem]:
-    keys = ("external_id", "role_arn")
-    options = overlay.effective
-    if options.external_id is not None and options.role_arn is None and not _any_invalid(overlay, keys, invalid):
-        yield Problem(overlay.blame_path(*keys), "external id without a role, expected role_arn")
-
-
-def _endpoint(overlay: Overlay[Defaults], invalid: frozenset[KeyPath]) -> Iterator[Problem]:
-    options = overlay.effective
-    if options.endpoint_url is None:
-        return
+def _conflicts(options: Defaults, *, keeps_key: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the keys and the problem of each combination of keys that is not allowed."""
+    if options.external_id is not None and options.role_arn is None:
+        yield ("external_id", "role_arn"), "external id without a role, expected role_arn"
     for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
-        keys = ("endpoint_url", name)
-        if getattr(options, name) and not _any_invalid(overlay, keys, invalid):
-            yield Problem(
-                overlay.blame_path(*keys),
-                f"endpoint_url and {name} conflict, expected only one of them",
-            )
-
-
-def _missing_key(overlay: Overlay[Defaults], invalid: frozenset[KeyPath]) -> Iterator[Problem]:
-    keys = ("identity_key_file", "detail", "identity")
-    options = overlay.effective
-    keyless = options.identity == "hmac" and options.identity_key_file is None
-    if keyless and options.detail != "pool" and not _any_invalid(overlay, keys, invalid):
-        yield Problem(
-            overlay.blame_path(*keys),
+        if options.endpoint_url is not None and getattr(options, name):
+            yield ("endpoint_url", name), f"endpoint_url and {name} conflict, expected only one of them"
+    has_key = options.identity_key_file is not None or keeps_key
+    if options.identity == "hmac" and options.detail != "pool" and not has_key:
+        yield (
+            ("identity_key_file", "detail", "identity"),
             f"identity hmac with detail {options.detail} requires a key, expected identity_key_file or state.path",
         )
 
@@ -173,7 +156,3 @@ def _is_directory(path: Path) -> bool | None:
         return False
     except OSError:
         return None
-
-
-def _any_invalid(overlay: Overlay[Defaults], names: tuple[str, ...], invalid: frozenset[KeyPath]) -> bool:
-    return any(overlay.path(name) in invalid or ("defaults", name) in invalid for name in names)

@@ -26,7 +26,7 @@ Names = Annotated[list[Text], AfterValidator(checks.not_empty), AfterValidator(c
 FilePath = Annotated[str, AfterValidator(checks.file_path)]
 Rate = Annotated[float | Share, PlainValidator(checks.rate)]
 Regions = Annotated[
-    list[Annotated[str, AfterValidator(checks.region)]],
+    list[Annotated[str, checks.region]],
     AfterValidator(checks.not_empty),
     AfterValidator(checks.distinct),
 ]
@@ -109,12 +109,12 @@ class Defaults(Strict):
         _BOOLEAN,
         "Whether to skip users of an external identity provider. They have no devices, so requests are wasted.",
     )
-    role_arn: Annotated[str, AfterValidator(checks.role_arn)] | None = key(
+    role_arn: Annotated[str, checks.role_arn] | None = key(
         None,
         "the ARN of an IAM role such as arn:aws:iam::123456789012:role/name, or null",
         "IAM role to assume, such as one in the pool's account (sts:AssumeRole; credentials are refreshed).",
     )
-    external_id: Annotated[str, AfterValidator(checks.external_id)] | None = key(
+    external_id: Annotated[str, checks.external_id] | None = key(
         None,
         "2 to 1224 letters, digits and _+=,.@:/-, or null",
         "External id that the role's trust policy requires. Only with `role_arn`.",
@@ -160,7 +160,7 @@ class Users(Strict):
 class Pool(Defaults):
     """One user pool; it can also set any key of `defaults`."""
 
-    id: Annotated[str, AfterValidator(checks.pool_id)] = key(
+    id: Annotated[str, checks.pool_id] = key(
         ...,
         "a pool id such as eu-west-1_AbCdEfGhI",
         "Id of the user pool. It determines the Region.",

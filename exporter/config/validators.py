@@ -9,6 +9,7 @@ from collections.abc import Collection, Hashable, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from exporter.config.problems import looks_secret
@@ -28,11 +29,7 @@ MIN_SHARE = 0.0001
 """Minimum share, 0.01%: of the smallest quota, 15 requests per second, it is about `MIN_RATE`."""
 
 # AWS allows [\w-]+_[0-9a-zA-Z]+; the part before the underscore is always the Region.
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
-_POOL_ID = re.compile(_REGION.pattern + r"_[0-9a-zA-Z]+")
-_POOL_ID_MAX = 55
-_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+")
-_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
+_REGION = r"[a-z]{2,}(-[a-z]+)+-[0-9]+"
 
 
 def invalid(problem: str) -> PydanticCustomError:
@@ -118,18 +115,22 @@ def attributes(names: list[str]) -> list[str]:
     return names
 
 
-def pool_id(value: str) -> str:
-    """Check the id of a user pool."""
-    if len(value) > _POOL_ID_MAX or not _POOL_ID.fullmatch(value):
-        raise invalid("not a pool id")
-    return value
+def matching(pattern: str, problem: str) -> AfterValidator:
+    """Return a validator of text that must match a pattern."""
+    compiled = re.compile(pattern)
+
+    def validate(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise invalid(problem)
+        return value
+
+    return AfterValidator(validate)
 
 
-def region(value: str) -> str:
-    """Check the form of the name of a Region."""
-    if not _REGION.fullmatch(value):
-        raise invalid("not a Region")
-    return value
+pool_id = matching(rf"(?=.{{1,55}}\Z){_REGION}_[0-9a-zA-Z]+", "not a pool id")
+region = matching(_REGION, "not a Region")
+role_arn = matching(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+", "not the ARN of a role")
+external_id = matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "not an external id")
 
 
 def pattern(value: str) -> str:
@@ -138,20 +139,6 @@ def pattern(value: str) -> str:
         re.compile(value)
     except (re.error, OverflowError, RecursionError):  # huge repetitions, deep nesting
         raise invalid("not a regular expression") from None
-    return value
-
-
-def role_arn(value: str) -> str:
-    """Check the ARN of an IAM role."""
-    if not _ROLE_ARN.fullmatch(value):
-        raise invalid("not the ARN of a role")
-    return value
-
-
-def external_id(value: str) -> str:
-    """Check an external id by the rules of sts:AssumeRole."""
-    if not _EXTERNAL_ID.fullmatch(value):
-        raise invalid("not an external id")
     return value
 
 
