@@ -1,1 +1,1 @@
-"""What this exporter costs, beside a naive peer and a Go one: `make bench`."""
+"""Benchmark of this exporter, a naive peer and a Go peer: `make bench`."""

@@ -1,4 +1,4 @@
-"""Measure everything, print the table and write bench/RESULTS.md; see `python -m bench --help`."""
+"""Command that runs all measurements, prints the table and writes bench/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and return the exit code: 0 all targets met, 1 some missed, 2 not everything could be measured."""
+    """Run and return 0 if all targets are met, 1 if one is missed, 2 if something could not be measured."""
     parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--quick", action="store_true", help="try the bench: small, short, on a busy machine too")
-    parser.add_argument("--only", action="append", choices=STAGES, help="only this; repeatable")
-    parser.add_argument("--busy", action="store_true", help="take figures that other programs have disturbed")
     parser.add_argument(
-        "--output", type=Path, help="write there instead of RESULTS.md, which only a whole run replaces"
+        "--quick", action="store_true", help="run small and short, even on a busy machine; not for results"
     )
+    parser.add_argument("--only", action="append", choices=STAGES, help="run only this stage; repeatable")
+    parser.add_argument("--busy", action="store_true", help="accept measurements that other programs have disturbed")
+    parser.add_argument("--output", type=Path, help="output file; by default, only a complete run writes RESULTS.md")
     options = parser.parse_args(arguments)
-    whole = not (options.quick or options.only or options.busy)
+    complete = not (options.quick or options.only or options.busy)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, Children() as children:
         scale = QUICK if options.quick else FULL
-        lab = Lab(Launcher(children, Path(directory)), scale, tolerant=options.quick or options.busy, log=_say)
+        lab = Lab(Launcher(children, Path(directory)), scale, tolerant=options.quick or options.busy, log=_log)
         try:
             lab.require_quiet()
         except NotMeasured as error:
-            _say(f"NOT MEASURED: {error}")
+            _log(f"NOT MEASURED: {error}")
             return NOT_MEASURED
         rows = run({name: STAGES[name] for name in options.only or STAGES}, lab)
     text = render(rows, machine=description(), go=_go_version(), others=lab.max_other_cores)
     sys.stdout.write(text)
-    _say(f"{time.monotonic() - started:.0f} s in all")
-    output = options.output or (RESULTS if whole else None)
+    _log(f"{time.monotonic() - started:.0f} s in total")
+    output = options.output or (RESULTS if complete else None)
     if output is not None:
         output.write_text(text, encoding="utf-8")
     return exit_code(rows)
@@ -53,13 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _go_version() -> str:
     try:
-        done = subprocess.run(["go", "version"], capture_output=True, text=True, timeout=10, check=True)  # noqa: S607 - whichever go comes first
+        done = subprocess.run(["go", "version"], capture_output=True, text=True, timeout=10, check=True)  # noqa: S607 - the first go on the PATH
     except (OSError, subprocess.SubprocessError):
         return "no Go"
     return done.stdout.split()[2].replace("go", "Go ")
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     sys.stderr.write(f"bench: {text}\n")
     sys.stderr.flush()
 

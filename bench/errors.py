@@ -1,12 +1,12 @@
-"""Why a figure is missing."""
+"""Errors of the benchmark."""
 
 from __future__ import annotations
 
 
 class NotMeasured(Exception):
-    """A figure could not be had; the text says why, and no number is shown in its place."""
+    """Measurement that failed, with the reason. The table shows no number for it."""
 
     def __init__(self, why: str, detail: str = "") -> None:
-        """`detail` is for whoever runs the bench, and not for the table: it may name files of this machine."""
+        """`detail` is shown on the terminal but not in the table, because it may contain local paths."""
         super().__init__(why)
         self.detail = detail

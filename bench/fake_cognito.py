@@ -1,7 +1,7 @@
-"""The whole exporter in a process of its own, but for AWS: its users are made up in memory.
+"""Command that runs the complete exporter with an in-memory fake of Cognito, to measure scrapes only.
 
-`python -m bench.fake_cognito CONFIG PORT USERS`: the same users and devices as those of the other peers. For scrapes
-alone; what a sweep costs is measured over HTTP.
+`python -m bench.fake_cognito CONFIG PORT USERS` has the same users and devices as the peers. The cost of sweeps is
+measured over HTTP instead.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ PAGE = 60
 
 
 class FakeCognito:
-    """`exporter.aws.api.CognitoApi` without a network: every user has two devices."""
+    """`exporter.aws.api.CognitoApi` without a network. Every user has two devices."""
 
     def __init__(self, users: int) -> None:
         self._users = users
 
     def prepare(self, operation: Operation) -> None:
-        """Nothing is needed."""
+        """Do nothing."""
 
     def describe_user_pool(self, pool_id: str) -> PoolDescription:
-        """A pool that remembers devices."""
+        """Return the description of a pool that remembers devices."""
         return PoolDescription(
             pool_id,
             "bench",
@@ -46,49 +46,49 @@ class FakeCognito:
         )
 
     def list_user_pools(self, *, token: str | None) -> Page[ListedPool]:
-        """The bench has no rules."""
+        """Not supported: the benchmark has no discovery rules."""
         raise NotImplementedError
 
     def pool_tags(self, pool_arn: str) -> Mapping[str, str]:
-        """As above."""
+        """Not supported: the benchmark has no discovery rules."""
         raise NotImplementedError
 
     def list_users(self, _pool_id: str, *, user_filter: str | None, token: str | None) -> Page[ListedUser]:
-        """The next sixty."""
-        _refuse(user_filter)
+        """Return the next page of users."""
+        _reject(user_filter)
         start = int(token or 0)
         end = min(start + PAGE, self._users)
         names = tuple(ListedUser(f"{number:032x}") for number in range(start, end))
         return Page(names, str(end) if end < self._users else None)
 
     def list_users_in_group(self, pool_id: str, group: str, *, token: str | None) -> Page[ListedUser]:
-        """There are no groups."""
+        """Not supported: there are no groups."""
         raise NotImplementedError
 
     def admin_list_devices(
         self, _pool_id: str, username: str, *, token: str | None, attributes: frozenset[str]
     ) -> Page[Device]:
-        """Two devices."""
-        _refuse(token, *attributes)
+        """Return the two devices of a user."""
+        _reject(token, *attributes)
         return Page(fake_devices(int(username, 16)), None)
 
     def provisioned_quota(self, category: Category) -> float:
-        """What AWS documents."""
+        """Return the documented AWS default."""
         return DEFAULT_QUOTAS[category]
 
     def account_id(self) -> str:
-        """The account of AWS's examples."""
+        """Return the account of AWS's examples."""
         return "123456789012"
 
 
-def _refuse(*asked: str | None) -> None:
-    """Raise `NotImplementedError` when something is asked that these users do not have."""
-    if any(one is not None for one in asked):
+def _reject(*parameters: str | None) -> None:
+    """Raise `NotImplementedError` if an unsupported parameter is set."""
+    if any(parameter is not None for parameter in parameters):
         raise NotImplementedError
 
 
 def fake_devices(number: int) -> tuple[Device, ...]:
-    """The two devices of the user of that number; keys as hard to compress as real ones."""
+    """Return the two devices of a user. The keys are as hard to compress as real ones."""
     digits = md5(b"%d" % number, usedforsecurity=False).hexdigest()
     active_ms = (1_700_000_000 + number * 100) * 1000
     return tuple(
@@ -105,7 +105,7 @@ def fake_devices(number: int) -> tuple[Device, ...]:
 
 
 def main() -> None:
-    """Sweep once, serve until SIGTERM."""
+    """Sweep once and serve until SIGTERM."""
     config, port, users = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     configure_logging(LogLevel.WARN, LogFormat.LOGFMT, sys.stderr)
     options = ServeOptions(config, (ListenAddress("127.0.0.1", port),))

@@ -1,4 +1,4 @@
-"""A figure: what was measured of whom, and what it has to reach."""
+"""Measured figures and their targets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.numbers import Samples
 
 
 class Comparison(StrEnum):
-    """What a target is about."""
+    """Quantity that a target limits."""
 
     VALUE = "value"
     UNDER_NAIVE = "under naive"
@@ -17,7 +17,7 @@ class Comparison(StrEnum):
 
 
 class TargetResult(StrEnum):
-    """How a figure stands to its target."""
+    """Result of comparing a figure with its target."""
 
     STRETCH = "stretch met"
     MET = "met"
@@ -26,13 +26,13 @@ class TargetResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on a value, or on how many times less than a peer's it is."""
+    """Bound on a value, or on the ratio to a peer's value."""
 
     bound: float
     comparison: Comparison = Comparison.VALUE
     stretch: float | None = None
     at_least: bool = False
-    """A value is to be at least the bound; ratios always are."""
+    """True if the value must be at least the bound. Always the case for ratios."""
 
     def __str__(self) -> str:
         if self.comparison is Comparison.VALUE:
@@ -43,7 +43,7 @@ class Target:
         return f"≥ {self.bound:g} ×{more} {self.comparison.value}"
 
     def evaluate(self, reached: float) -> TargetResult:
-        """The verdict on what was reached."""
+        """Compare a measured value with the target."""
         if self.stretch is not None and self._satisfies(reached, self.stretch):
             return TargetResult.STRETCH
         return TargetResult.MET if self._satisfies(reached, self.bound) else TargetResult.MISSED
@@ -55,7 +55,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the table."""
+    """Row of the table."""
 
     what: str
     unit: str
@@ -65,17 +65,17 @@ class Figure:
     targets: tuple[Target, ...] = ()
 
     def ratio(self, peer: Samples | None) -> float | None:
-        """How many times more a peer takes, by the medians; None without a peer."""
+        """Return the ratio of a peer's median to the exporter's, or None without a peer."""
         return None if peer is None or self.ours.median <= 0 else peer.median / self.ours.median
 
     def measured_value(self, target: Target) -> float:
-        """What the target is about, as it was measured.
+        """Return the measured quantity that the target limits.
 
-        Raises `ValueError` when that peer was not measured.
+        Raise `ValueError` if the peer of the target was not measured.
         """
         match target.comparison:
             case Comparison.VALUE:
-                # A limit that holds only by the median does not hold.
+                # For a strict limit, the maximum counts, not the median.
                 return self.ours.median if target.at_least else self._against_limit()
             case Comparison.UNDER_NAIVE:
                 ratio = self.ratio(self.naive)
@@ -86,7 +86,7 @@ class Figure:
         return ratio
 
     def results(self) -> tuple[TargetResult, ...]:
-        """One for each target."""
+        """Return one result per target."""
         return tuple(target.evaluate(self.measured_value(target)) for target in self.targets)
 
     def _against_limit(self) -> float:
@@ -94,12 +94,12 @@ class Figure:
 
 
 STRICT_UNIT = "calls in the fullest second"
-"""Of what must never exceed its limit, the worst measurement counts and not the median."""
+"""Unit of figures with a strict limit, for which the worst measurement counts, not the median."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A row that could not be had."""
+    """Row of a measurement that failed."""
 
     what: str
     why: str

@@ -1,4 +1,4 @@
-"""The machine: what it is, and how much of it others have used while something was measured."""
+"""Description of the machine, and CPU usage by other programs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_OTHER_SHARE = 0.08
-"""Of all cores; programs that the bench has not started may use so much before a measurement counts as disturbed."""
+"""Share of all cores that other programs may use before a measurement counts as disturbed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpuTimes:
-    """Seconds of processor time used until some moment."""
+    """CPU times in seconds at one point in time."""
 
     wall: float
     total: float
-    """All processes of the machine, and what its host took away from it."""
+    """CPU time of all processes, including time that the hypervisor took."""
     own: float
 
 
 def other_cores(before: CpuTimes, after: CpuTimes) -> float:
-    """How many cores others have used between two readings, on average."""
+    """Return the mean number of cores that other programs used between two readings."""
     wall = after.wall - before.wall
     if wall <= 0:
         raise ValueError("the second reading is not after the first")
@@ -33,22 +33,22 @@ def other_cores(before: CpuTimes, after: CpuTimes) -> float:
 
 
 def busy_seconds(stat: str, ticks_per_second: int) -> float:
-    """What /proc/stat counts as used, by whomever: all but idle and waiting for disks."""
+    """Return the busy time in /proc/stat: all time except idle and I/O wait."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.split("\n", 1)[0].split()[1:9])
     return (user + nice + system + irq + softirq + steal) / ticks_per_second
 
 
 def read_cpu_times(own: Callable[[], float]) -> CpuTimes:
-    """How things stand now; `own` gives the processor seconds of the bench itself."""
+    """Return the current CPU times. `own` returns the CPU seconds of the benchmark itself."""
     stat = Path("/proc/stat").read_text()
     return CpuTimes(time.monotonic(), busy_seconds(stat, os.sysconf("SC_CLK_TCK")), own())
 
 
 def available_cores() -> int:
-    """Those that this process may use."""
+    """Return the number of cores available to this process."""
     return len(os.sched_getaffinity(0))
 
 
 def description() -> str:
-    """The machine by what matters to the figures; nothing that tells one from another of the same kind."""
+    """Describe the machine without any identifying information."""
     return f"{available_cores()} cores, {platform.machine()}, Python {platform.python_version()}"

@@ -1,4 +1,4 @@
-"""Where measurements are made: notices who else uses the machine, and repeats what was disturbed."""
+"""Measurement environment that detects load by other programs and repeats disturbed measurements."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from bench.processes_under_test import Launcher, LoopbackCognito, ProcessUnderTe
 T = TypeVar("T")
 
 ATTEMPTS = 4
-"""A disturbed measurement is made again so often, then given up."""
+"""Maximum number of attempts for a disturbed measurement."""
 
 PAUSE_SECONDS = 3.0
-"""After a disturbed measurement: whatever it was may end by itself."""
+"""Pause after a disturbed measurement, during which the other load may end."""
 
 QUIET_SECONDS = 3.0
-"""For so long the machine is watched before anything is measured."""
+"""Time for which the machine must be quiet before the first measurement."""
 
 SERVER_CORES = 0.6
-"""A loopback Cognito that uses more of its core than this may be what limits its clients."""
+"""CPU usage above which the loopback Cognito may limit its clients."""
 
 SERVER_LATE = 0.02
-"""Seconds; answers that go out later than this after they are due say that the machine was too busy."""
+"""Lateness of responses in seconds above which the machine was too busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long and how often; `--quick` is for trying the bench, not for figures."""
+    """Durations, repetitions and sizes of the measurements."""
 
     window: float
-    """Seconds of one measurement of a rate."""
+    """Seconds per measurement of a rate."""
     long_window: float
-    """Seconds of one measurement of CPU usage; in the full bench a scrape interval."""
+    """Seconds per measurement of CPU usage; a scrape interval in the full benchmark."""
     repetitions: int
     users: float = 1.0
-    """Factor for the sizes of pools."""
+    """Factor for pool sizes."""
 
     def size(self, number: int) -> int:
-        """A number of users at this scale."""
+        """Return a number of users at this scale."""
         return max(60, round(number * self.users))
 
 
@@ -53,20 +53,20 @@ QUICK = Scale(window=3.0, long_window=3.0, repetitions=1, users=0.05)
 
 
 class OtherLoad:
-    """Tells how many cores other programs than the bench used while something was done."""
+    """Measures the cores that other programs use during an action."""
 
     def __init__(self, children: Children) -> None:
         self._children = children
 
     def __call__(self, act: Callable[[], object]) -> float:
-        """Do it, and tell."""
+        """Run the action and return the mean number of cores used by other programs."""
         before = read_cpu_times(self._children.cpu_seconds)
         act()
         return other_cores(before, read_cpu_times(self._children.cpu_seconds))
 
 
 class DisturbanceRetrier:
-    """Repeats what was disturbed."""
+    """Repeats measurements that other programs have disturbed."""
 
     def __init__(
         self,
@@ -77,19 +77,19 @@ class DisturbanceRetrier:
         max_cores: float,
         pause: float = PAUSE_SECONDS,
     ) -> None:
-        """Others may use `max_cores`; `tolerant` takes disturbed measurements as they are."""
+        """Other programs may use up to `max_cores`. If `tolerant`, accept disturbed measurements."""
         self._others = others
         self._tolerant = tolerant
         self._say = log
         self._most_cores = max_cores
         self._pause = pause
         self.max_other_cores = 0.0
-        """The most cores that other programs took during any measurement that counts."""
+        """Maximum number of cores used by other programs during an accepted measurement."""
 
     def measure_undisturbed(self, what: str, measure: Callable[[], T]) -> T:
-        """The result of a measurement during which others left the machine alone.
+        """Return the result of an undisturbed measurement.
 
-        Raises `NotMeasured` when they did not in any of a few attempts.
+        Raise `NotMeasured` if all attempts are disturbed.
         """
         for _ in range(ATTEMPTS):
             results: list[T] = []
@@ -103,10 +103,10 @@ class DisturbanceRetrier:
 
 
 class Lab:
-    """Makes measurements with the subjects given."""
+    """Runs measurements of processes that the launcher starts."""
 
     def __init__(self, launcher: Launcher, scale: Scale, *, tolerant: bool, log: Callable[[str], None]) -> None:
-        """`tolerant` takes disturbed measurements as they are."""
+        """If `tolerant`, accept disturbed measurements."""
         self.launcher = launcher
         self.scale = scale
         self.tolerant = tolerant
@@ -117,30 +117,27 @@ class Lab:
 
     @property
     def max_other_cores(self) -> float:
-        """The most cores that other programs took during any measurement that counts."""
+        """Maximum number of cores used by other programs during an accepted measurement."""
         return self._quiet.max_other_cores
 
     def measure_undisturbed(self, what: str, measure: Callable[[], T]) -> T:
-        """As `DisturbanceRetrier.measure_undisturbed`."""
+        """Call `DisturbanceRetrier.measure_undisturbed`."""
         return self._quiet.measure_undisturbed(what, measure)
 
     def require_quiet(self) -> None:
-        """Watch the machine before anything is begun.
-
-        Raises `NotMeasured` when it does not come to rest.
-        """
+        """Wait until the machine is quiet. Raise `NotMeasured` if it stays busy."""
         self.measure_undisturbed("before the start", lambda: time.sleep(QUIET_SECONDS))
 
     def repeat(self, what: str, measure: Callable[[], T]) -> Iterator[T]:
-        """As many undisturbed results as the scale asks for."""
+        """Yield undisturbed results, one per repetition of the scale."""
         for _ in range(self.scale.repetitions):
             yield self.measure_undisturbed(what, measure)
 
     @contextmanager
     def count_calls(self, loopback: LoopbackCognito) -> Iterator[CallCount]:
-        """A window over which the loopback Cognito counts calls; its figures are there once the context has ended.
+        """Count the calls to the loopback Cognito during the context. The result is filled at its end.
 
-        Raises `NotMeasured` when the server was too slow for its client.
+        Raise `NotMeasured` if the server was too slow for its client.
         """
         window = CallCount()
         cpu = loopback.child.cpu_seconds
@@ -162,7 +159,7 @@ READ = "AdminListDevices"
 
 @dataclass(slots=True)
 class CallCount:
-    """What a loopback Cognito has counted of the call that matters."""
+    """AdminListDevices calls as counted by the loopback Cognito."""
 
     seconds: float = 0.0
     calls: int = 0
@@ -170,7 +167,7 @@ class CallCount:
 
 
 def cpu_during(process: ProcessUnderTest, act: Callable[[], object]) -> float:
-    """Processor seconds that a subject used while something was done with it."""
+    """Return the CPU seconds that a process used during an action."""
     before = process.child.cpu_seconds
     act()
     return process.child.cpu_seconds - before

@@ -1,7 +1,7 @@
-"""A store with a great many users in a process of its own: what it keeps, and what its sums cost a scrape.
+"""Command that fills a store with many users and measures its memory and the CPU of its sums.
 
-`python -m bench.million CONFIG USERS`: two devices each, written to the state file as a sweep would.
-Writes one line of JSON.
+`python -m bench.million CONFIG USERS` adds users with two devices each, writes the state file like a sweep, and prints
+one line of JSON.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from exporter.metrics.pool_specs import POOL_METRICS
 REPETITIONS = 5
 
 SCRAPES = 200
-"""A repetition, to have some milliseconds to measure."""
+"""Scrapes per repetition, so that the measured time is some milliseconds."""
 
 AGE_BOUNDS = (3600, *(86_400 * days for days in (1, 7, 14, 30, 60, 90, 180, 365)))
 STALE_AFTER = (86_400 * 30, 86_400 * 60, 86_400 * 90)
 
 
 class _NoFailures:
-    """The bench's own disk is expected to work."""
+    """Observer that fails on state errors, because the benchmark's disk is expected to work."""
 
     def state_failed(self) -> None:
-        """End with a traceback, which the bench shows."""
-        raise RuntimeError("the state file cannot be used")
+        """Raise an error, whose traceback the benchmark shows."""
+        raise RuntimeError("state file error")
 
 
 def main() -> None:
-    """Fill, measure, write."""
+    """Fill the store, measure, and print the result."""
     configure_logging(LogLevel.WARN, LogFormat.LOGFMT, sys.stderr)
     settings = load_settings(Path(sys.argv[1]))
     users = int(sys.argv[2])
@@ -52,7 +52,7 @@ def main() -> None:
     recovery = recover(settings.state_path, _NoFailures(), clock)
     store = PoolStore(pool, identity, clock, recovery.journal(pool, identity))
     recovery.start()
-    store.put(identity.of(pool.id, "first"), fake_devices(0))  # whatever is made once is made now
+    store.put(identity.of(pool.id, "first"), fake_devices(0))  # creates everything that is created once
     before = _resident_bytes()
     store.sweep_started()
     store.described(FakeCognito(users).describe_user_pool(pool.id))
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def wait_until_written(state: Path, quiet: float = 3 * FLUSH_SECONDS) -> None:
-    """Until nothing was written for long: no sweep is as fast, and a stop does not wait for what lies behind."""
+    """Wait until nothing has been written for `quiet` seconds, because a stop does not wait for a long backlog."""
     log = state.with_name(f"{state.name}-wal")
     written, since = 0, time.monotonic()
     while time.monotonic() - since < quiet:
@@ -82,7 +82,7 @@ def wait_until_written(state: Path, quiet: float = 3 * FLUSH_SECONDS) -> None:
 
 
 def _sums_ms(view: PoolView) -> float:
-    """Milliseconds for every sum of the pool: counts, thresholds, both histograms, oldest and newest."""
+    """Return the milliseconds for all sums of the pool: counts, thresholds, histograms, oldest and newest."""
     now_ms = int(time.time() * 1000)
     started = time.process_time()
     for scrape in range(SCRAPES):
@@ -93,7 +93,7 @@ def _sums_ms(view: PoolView) -> float:
 
 
 def _naive_sums_ms(users: int) -> float:
-    """The same by asking every device: what one writes first."""
+    """Return the milliseconds for the same sums with a loop over all devices."""
     active = [device.active_ms or 0 for number in range(users) for device in fake_devices(number)]
     now_ms = int(time.time() * 1000)
     started = time.process_time()

@@ -1,4 +1,4 @@
-"""The arithmetic of measuring: medians, spread, percentiles, and events in windows of time."""
+"""Statistics: medians, spread, percentiles, and events per time window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The same thing measured several times."""
+    """Repeated measurements of one quantity."""
 
     values: tuple[float, ...]
 
@@ -21,30 +21,27 @@ class Samples:
 
     @property
     def median(self) -> float:
-        """The middle value."""
+        """Median."""
         return median(self.values)
 
     @property
     def low(self) -> float:
-        """The smallest value."""
+        """Smallest value."""
         return min(self.values)
 
     @property
     def high(self) -> float:
-        """The largest value."""
+        """Largest value."""
         return max(self.values)
 
 
 def samples(values: Iterable[float]) -> Samples:
-    """Several measurements of the same thing; raises `ValueError` when there is none, or one is no number."""
+    """Return the measurements as `Samples`. Raise `ValueError` if there are none or one is not finite."""
     return Samples(tuple(values))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` per cent of all values do not exceed (nearest rank).
-
-    Raises `ValueError` without any value.
-    """
+    """Return a percentile (nearest rank). Raise `ValueError` if there are no values."""
     if not values:
         raise ValueError("no values")
     rank = math.ceil(len(values) * percent / 100)
@@ -52,6 +49,6 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def max_per_window(moments: Iterable[float], seconds: float = 1.0) -> int:
-    """The most events in any half-open window of so many seconds, wherever it begins."""
+    """Return the maximum number of events in any half-open window of `seconds`."""
     ordered = sorted(moments)
     return max((bisect_left(ordered, start + seconds) - i for i, start in enumerate(ordered)), default=0)

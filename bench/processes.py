@@ -1,4 +1,4 @@
-"""Programs under measurement, each a process of its own, and what the kernel says about them."""
+"""Child processes, and their CPU time and memory as reported by the kernel."""
 
 from __future__ import annotations
 
@@ -21,41 +21,38 @@ STOP_SECONDS = 10.0
 
 
 class Child:
-    """A running program."""
+    """Running program."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self._log = log
         self.started = time.monotonic()
         with log.open("wb") as stderr:
-            self._process = subprocess.Popen(  # noqa: S603 - the bench starts what it measures
+            self._process = subprocess.Popen(  # noqa: S603 - the benchmark's own programs
                 command, cwd=ROOT, env=dict(environment), stdout=subprocess.PIPE, stderr=stderr
             )
         self._stdout = self._process.stdout
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads so far, exact to the nanosecond.
-
-        Raises `NotMeasured` when it has ended.
-        """
+        """User and system time of all threads, to the nanosecond. Raise `NotMeasured` if the process has ended."""
         self.require_alive()
-        # Linux: the clock of another process, see clock_getcpuclockid(3). /proc/PID/stat counts in steps of 10 ms.
+        # The CPU clock of another process on Linux, see clock_getcpuclockid(3). /proc/PID/stat has steps of 10 ms.
         return time.clock_gettime((~self._process.pid << 3) | 2)
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that it occupies now."""
+        """Resident memory."""
         return self._status("VmRSS")
 
     def first_line(self) -> str:
-        """The first line that it writes; it writes no other."""
-        if self._stdout is None:  # for the types: it was asked for
+        """Return the first line of standard output. The program writes only one."""
+        if self._stdout is None:  # for type checking only: stdout is a pipe
             return ""
         return self._stdout.readline().decode().strip()
 
     def require_alive(self) -> None:
-        """Go on when it runs; raise `NotMeasured` with the end of its log when it has ended."""
+        """Raise `NotMeasured` with the end of the log if the process has ended."""
         code = self._process.poll()
         if code is not None:
             tail = self._log.read_text(errors="replace").strip()[-600:]
@@ -63,7 +60,7 @@ class Child:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let it not run for a while, so that another has the machine for itself."""
+        """Pause the process during the context, so that others have the machine to themselves."""
         self._process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -71,7 +68,7 @@ class Child:
             self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it."""
+        """Terminate the process."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -82,11 +79,11 @@ class Child:
             self._stdout.close()
 
     def wait(self) -> None:
-        """Wait until it has ended, which it is about to."""
+        """Wait for the process to exit."""
         self._process.wait(STOP_SECONDS)
 
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Return True if the process is running."""
         return self._process.poll() is None
 
     def _status(self, field: str) -> int:
@@ -97,7 +94,7 @@ class Child:
 
 
 class Children:
-    """Everything that this bench has started; a context manager that ends all of it."""
+    """All processes that the benchmark has started. As a context manager, it terminates them."""
 
     def __init__(self) -> None:
         self._children: list[Child] = []
@@ -115,7 +112,7 @@ class Children:
 
     @contextmanager
     def running(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[Child]:
-        """A program that runs as long as the context."""
+        """Run a program during the context."""
         child = Child(name, command, environment, log)
         self._children.append(child)
         try:
@@ -124,14 +121,14 @@ class Children:
             child.stop()
 
     def cpu_seconds(self) -> float:
-        """Of this process and all that it has started, ended ones included."""
+        """Return the CPU time of this process and all its children, including those that have ended."""
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         running = sum(child.cpu_seconds for child in self._children if child.is_running())
         return time.process_time() + ended.ru_utime + ended.ru_stime + running
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a measured program is given: AWS credentials that open nothing, and no setting of this machine's user."""
+    """Return the environment of a measured program: dummy AWS credentials and no user settings."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "TMPDIR", "HOME"}}
     return {
         **kept,

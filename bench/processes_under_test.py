@@ -1,4 +1,4 @@
-"""Starts what is measured, each with the same world to look at."""
+"""Launcher of the programs under test, all with the same users and devices."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ from bench.processes import ROOT, Child, Children, environment
 from bench.scraping import Scraper
 
 GO_ENVIRONMENT = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
-"""Debian's packages of Go libraries stand in a GOPATH; nothing is downloaded."""
+"""Environment for Debian's Go packages, which are in a GOPATH. Nothing is downloaded."""
 
 GO_PACKAGES = "golang-go golang-github-prometheus-client-golang-dev"
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessUnderTest:
-    """A running exporter of some kind."""
+    """Running exporter or peer."""
 
     child: Child
     port: int
 
     def scraper(self) -> Scraper:
-        """A connection of its own."""
+        """Open a connection for scrapes."""
         return Scraper(self.child.name, self.port)
 
 
 @dataclass(frozen=True, slots=True)
 class LoopbackCognito:
-    """A running loopback Cognito."""
+    """Running loopback Cognito."""
 
     child: Child
     port: int
 
     @property
     def url(self) -> str:
-        """Where to send requests for Cognito and for STS."""
+        """Endpoint URL for Cognito and STS."""
         return f"http://127.0.0.1:{self.port}"
 
     def reset(self) -> None:
-        """Count anew from now on."""
+        """Reset the statistics."""
         with Scraper(self.child.name, self.port) as scraper:
-            scraper.post("/begin")
+            scraper.post("/reset")
 
     def statistics(self) -> Statistics:
-        """The count since `reset`."""
+        """Return the statistics since `reset`."""
         with Scraper(self.child.name, self.port) as scraper:
             answer = scraper.get("/statistics")
         if answer is None:
-            raise NotMeasured("the loopback Cognito did not answer")
+            raise NotMeasured("the loopback Cognito did not respond")
         return Statistics(**json.loads(answer.page))
 
 
 @dataclass(frozen=True, slots=True)
 class SweepSettings:
-    """What a sweeping subject is told to do."""
+    """Settings of the sweeps of a program under test."""
 
     rate: float
     pools: int = 1
@@ -73,10 +73,10 @@ class SweepSettings:
 
 
 class Launcher:
-    """Starts programs; everything it starts ends with its context."""
+    """Starts programs. Each one ends with its context."""
 
     def __init__(self, children: Children, directory: Path) -> None:
-        """Keep configuration files and logs in `directory`."""
+        """Write configuration files and logs to `directory`."""
         self.children = children
         self._directory = directory
         self._numbers = count()
@@ -86,7 +86,7 @@ class Launcher:
     def start_cognito(
         self, *, users: int, devices_per_user: int = 2, latency: float = 0.08
     ) -> Iterator[LoopbackCognito]:
-        """A Cognito whose pools all have the same number of users."""
+        """Start a loopback Cognito whose pools all have the same number of users."""
         command = [sys.executable, "-m", "bench.cognito", "--users", str(users)]
         command += ["--devices-per-user", str(devices_per_user), "--latency", str(latency)]
         with self._running("loopback Cognito", command, environment()) as child:
@@ -98,7 +98,7 @@ class Launcher:
     def start_exporter(
         self, loopback: LoopbackCognito, plan: SweepSettings, config: Path | None = None
     ) -> Iterator[ProcessUnderTest]:
-        """The exporter as users start it; without a state file unless a `config` says otherwise."""
+        """Start the exporter as users do, by default without a state file."""
         port = free_port()
         config = config or self.config(loopback.url, plan)
         command = [sys.executable, "-m", "exporter", "serve", f"--config.file={config}", "--log.level=warn"]
@@ -108,7 +108,7 @@ class Launcher:
 
     @contextmanager
     def start_naive(self, loopback: LoopbackCognito, plan: SweepSettings, *options: str) -> Iterator[ProcessUnderTest]:
-        """The naive peer, with as many threads as the rate needs."""
+        """Start the naive peer with enough threads for the rate."""
         threads = max(8, round(plan.rate * 0.12))
         command = [f"--endpoint-url={loopback.url}", f"--rate={plan.rate}", f"--threads={threads}", *options]
         command += [f"--pool={pool_id(number)}" for number in range(plan.pools)]
@@ -117,13 +117,13 @@ class Launcher:
 
     @contextmanager
     def start_idle_naive(self, users: int) -> Iterator[ProcessUnderTest]:
-        """The naive peer with users in memory and nothing to do but to answer scrapes."""
+        """Start the naive peer with users in memory, for scrapes only."""
         with self._naive([f"--fake-users={users}"]) as process:
             yield process
 
     @contextmanager
     def start_idle_exporter(self, users: int) -> Iterator[ProcessUnderTest]:
-        """The exporter with users read once without any network, and nothing to do but to answer scrapes."""
+        """Start the exporter with users that it reads once without a network, for scrapes only."""
         port = free_port()
         config = self.config("http://127.0.0.1:9", SweepSettings(rate=1e9, refresh_interval="30d"))
         command = [sys.executable, "-m", "bench.fake_cognito", str(config), str(port), str(users)]
@@ -132,7 +132,7 @@ class Launcher:
 
     @contextmanager
     def start_go(self, users: int) -> Iterator[ProcessUnderTest]:
-        """The Go peer."""
+        """Start the Go peer."""
         port = free_port()
         command = [str(self._go_program()), f"-users={users}", f"-port={port}"]
         with self._running("the Go peer", command, environment()) as child:
@@ -140,12 +140,12 @@ class Launcher:
 
     @contextmanager
     def start_script(self, name: str, arguments: Sequence[str]) -> Iterator[Child]:
-        """A script of the bench that measures inside a process of its own and writes one line of JSON."""
+        """Start a script of the benchmark that measures itself and writes one line of JSON."""
         with self._running(name, [sys.executable, "-m", *arguments], environment()) as child:
             yield child
 
     def unique_path(self, name: str) -> Path:
-        """A path that nothing else uses."""
+        """Return a unique path."""
         return self._directory / f"{next(self._numbers)}-{name}"
 
     @contextmanager
@@ -161,7 +161,7 @@ class Launcher:
             yield child
 
     def config(self, endpoint_url: str, plan: SweepSettings, state: Path | None = None) -> Path:
-        """Write the configuration of an exporter, with a key of its own."""
+        """Write the configuration of an exporter, with its own key."""
         key = self.unique_path("identity.key")
         key.write_bytes(secrets.token_bytes(32))
         key.chmod(0o600)
@@ -174,7 +174,7 @@ class Launcher:
             },
             "pools": [{"id": pool_id(number)} for number in range(plan.pools)],
             "limits": {
-                # Listing must not be what limits: a page of 60 users every 60 reads is what a sweep needs.
+                # The listing must not limit the sweep, which needs a page of 60 users for every 60 reads.
                 "rate": {"UserResourceRead": plan.rate, "UserList": max(5.0, plan.rate / 30), "UserPoolRead": 15},
                 "series": 100_000_000,
             },
@@ -200,18 +200,18 @@ def _build_go(program: Path) -> None:
             command, env=environment(**GO_ENVIRONMENT), capture_output=True, text=True, timeout=300, check=False
         )
     except FileNotFoundError:
-        raise NotMeasured(f"no Go peer: Debian has it as {GO_PACKAGES}") from None
+        raise NotMeasured(f"no Go peer: install the Debian packages {GO_PACKAGES}") from None
     if done.returncode:
-        raise NotMeasured(f"no Go peer: Debian has it as {GO_PACKAGES}", done.stderr.strip()[-600:])
+        raise NotMeasured(f"no Go peer: install the Debian packages {GO_PACKAGES}", done.stderr.strip()[-600:])
 
 
 def pool_id(number: int) -> str:
-    """The id of the pool of that number."""
+    """Return the id of a pool by number."""
     return f"eu-west-1_Bench{number:04d}"
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listens on now."""
+    """Return a free loopback port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

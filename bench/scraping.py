@@ -1,4 +1,4 @@
-"""Scrapes as Prometheus makes them: one connection kept open, gzip asked for."""
+"""Scrapes as Prometheus sends them: on one persistent connection, with gzip."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ ACCEPT = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
-"""What Prometheus 2.42 sends."""
+"""Accept header of Prometheus 2.42."""
 
 TIMEOUT = 60.0
 
 POLL_SECONDS = 0.25
 
 POLL_CLOSELY_SECONDS = 0.005
-"""Where the moment itself is what is measured."""
+"""Poll interval when the time of the change is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One answer."""
+    """Response to one scrape."""
 
     seconds: float
-    """From the request to the last byte, before unpacking."""
+    """Time from the request to the last byte, before decompression."""
     page: bytes
-    """Unpacked."""
+    """Decompressed body."""
     wire_bytes: int
 
 
 class Scraper:
-    """Asks one server again and again."""
+    """Client of one server."""
 
     def __init__(self, name: str, port: int) -> None:
         self._name = name
@@ -56,18 +56,15 @@ class Scraper:
         self._connection.close()
 
     def metrics(self, *, names: Sequence[str] = (), gzipped: bool = True) -> Scrape:
-        """The page of /metrics, restricted to `names` where given.
-
-        Raises `NotMeasured` when the answer is none.
-        """
+        """Request /metrics, restricted to `names` if given. Raise `NotMeasured` if it fails."""
         path = "/metrics" + (f"?{urlencode([('name[]', name) for name in names])}" if names else "")
         scrape = self.get(path, gzipped=gzipped)
         if scrape is None:
-            raise NotMeasured(f"{self._name} did not answer a scrape")
+            raise NotMeasured(f"{self._name} did not respond to a scrape")
         return scrape
 
     def get(self, path: str, *, gzipped: bool = False) -> Scrape | None:
-        """The answer when it is 200; None when it is another, or there is none."""
+        """Return the response if its status is 200, else None."""
         started = time.perf_counter()
         try:
             headers = {"Accept": ACCEPT, **({"Accept-Encoding": "gzip"} if gzipped else {})}
@@ -89,28 +86,28 @@ class Scraper:
         answer = self._connection.getresponse()
         answer.read()
         if answer.status != http.client.OK:
-            raise NotMeasured(f"{self._name} answered {answer.status}")
+            raise NotMeasured(f"{self._name} responded with {answer.status}")
 
 
-def wait_until(ask: Callable[[], T | None], *, alive: Callable[[], None], every: float = POLL_SECONDS) -> T:
-    """Call `ask` until it returns an answer; the stage's time limit ends a wait that is in vain.
+def wait_until(poll: Callable[[], T | None], *, alive: Callable[[], None], every: float = POLL_SECONDS) -> T:
+    """Call `poll` until it returns a value. The time limit of the stage ends the wait.
 
-    Raises what `alive` raises.
+    Raise the errors of `alive`.
     """
-    while (answer := ask()) is None:
+    while (answer := poll()) is None:
         alive()
         time.sleep(every)
     return answer
 
 
 def series(page: bytes, name: str) -> int:
-    """How many series of one metric a page has."""
+    """Return the number of series of a metric on a page."""
     marks = (f"\n{name}{{".encode(), f"\n{name} ".encode())
     return sum(map((b"\n" + page).count, marks))
 
 
 def value_of(page: bytes, name: str) -> float:
-    """The sum of a metric's values over its series; 0 without any."""
+    """Return the sum of a metric over its series."""
     start = name.encode()
     lines = [line for line in page.split(b"\n") if line.startswith((start + b"{", start + b" "))]
     return sum(float(line.rpartition(b" ")[2]) for line in lines)

@@ -1,4 +1,4 @@
-"""Stages of the bench, the most important first, each with a time limit."""
+"""Stages of the benchmark, each with a time limit."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bench.table import line
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Some rows of the table, measured together."""
+    """Measurement of some rows of the table."""
 
     measure: Callable[[Lab], Iterator[Row]]
     seconds: float
-    """Time limit, extended by the time that the stages before it did not use."""
+    """Time limit, extended by the unused time of the previous stages."""
 
 
 STAGES = {
@@ -36,11 +36,11 @@ STAGES = {
     "accounts": Stage(accounts.measure, 60),
     "million": Stage(million.measure, 130),
 }
-"""What a user notices first comes first; the limits add up to less than the 15 minutes of the whole bench."""
+"""Stages, most important first. The sum of the limits is less than the 15 minutes of the benchmark."""
 
 
 def run(stages: Mapping[str, Stage], lab: Lab) -> list[Row]:
-    """Return the rows of all stages; a stage that fails or exceeds its time limit ends with a `Missing` row."""
+    """Return the rows of all stages. A stage that fails or exceeds its time limit ends with a `Missing` row."""
     rows: list[Row] = []
     deadline = time.monotonic()
     for name, stage in stages.items():
@@ -66,9 +66,9 @@ def _run_one(name: str, stage: Stage, lab: Lab, seconds: float) -> list[Row]:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `NotMeasured` in the main thread when the context takes longer.
+    """Raise `NotMeasured` in the main thread if the context takes longer.
 
-    The signal interrupts any wait, so that no wait inside needs a timeout of its own.
+    The signal interrupts any wait, so no wait in the context needs its own timeout.
     """
 
     def stop(_number: int, frame: FrameType | None) -> None:

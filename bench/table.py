@@ -1,4 +1,4 @@
-"""The figures as a table in Markdown, which is readable on a terminal too."""
+"""Markdown table of the figures, which is readable on a terminal too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADER = ("what", "unit", "this exporter", "naive", "Go", "target (stretch)", "r
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One line per figure; medians, with the smallest and the largest measurement in brackets."""
+    """Render one line per figure: medians, with the smallest and largest measurement in brackets."""
     cells = [HEADER, *map(_cells, rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
     ruler = tuple("-" * width for width in widths)
@@ -19,12 +19,12 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def line(row: Row) -> str:
-    """One figure as a line of its own, for whoever waits for the table."""
+    """Render one figure as a line for the terminal."""
     return " | ".join(cell for cell in _cells(row) if cell not in {"", "–"})
 
 
 def format_number(number: float) -> str:
-    """A number with three digits that count."""
+    """Format a number with three significant digits."""
     if number == 0:
         return "0"
     if abs(number) >= 100:

@@ -1,4 +1,4 @@
-"""A Cognito on loopback that answers the calls of a sweep, late as the real one does, and keeps count of them.
+"""Loopback server that responds to the calls of a sweep with the latency of Cognito, and counts them.
 
-Not an emulation: it knows no users but made-up ones. It is fast, so that what is measured is its client.
+It is not an emulator: it generates its users. It is fast, so that the benchmark measures the client.
 """

@@ -1,4 +1,4 @@
-"""Serve until killed; the first line written is the port."""
+"""Command that writes its port to standard output and serves until it is killed."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""What has arrived since the count was last begun anew, and how late the answers went out."""
+"""Request arrivals and response lateness since the last reset."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from bench.numbers import max_per_window, percentile
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """One count; times in seconds."""
+    """Statistics since the last reset. Times are in seconds."""
 
     seconds: float
     calls: dict[str, int]
-    """By operation."""
+    """Number of calls by operation."""
     max_per_second: dict[str, int]
-    """By operation: the most arrivals in any window of one second."""
+    """Maximum number of arrivals in any one-second window, by operation."""
     lateness_p99: float
-    """How much later than due 99 % of the answers went out at the most: what this server adds to the latency."""
+    """99th percentile of the delay of responses beyond their due time, which this server adds to the latency."""
     cpu: float
-    """Of the server's process, since it started."""
+    """CPU time of the server process since it started."""
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the statistics for JSON."""
         return asdict(self)
 
 
 class ArrivalLog:
-    """Arrivals by operation, kept in memory."""
+    """In-memory log of arrivals by operation."""
 
     def __init__(self, now: float) -> None:
-        """Begin to count at `now`, in seconds since the epoch."""
+        """Start at `now`, in seconds since the epoch."""
         self._arrivals: defaultdict[str, list[float]] = defaultdict(list)
         self._lateness: list[float] = []
         self._since = now
 
     def reset(self, now: float) -> None:
-        """Forget everything and begin to count anew."""
-        self.__init__(now)  # type: ignore[misc] # the very same start
+        """Discard all entries and start at `now`."""
+        self.__init__(now)  # type: ignore[misc] # the same initial state
 
     def record_arrival(self, operation: str, moment: float) -> None:
-        """A request has reached this machine's network stack."""
+        """Record that a request has reached the network stack."""
         if moment >= self._since:
             self._arrivals[operation].append(moment)
 
     def record_response(self, lateness: float) -> None:
-        """An answer has gone out so many seconds after it was due."""
+        """Record that a response was sent `lateness` seconds after it was due."""
         self._lateness.append(lateness)
 
     def statistics(self, now: float, cpu: float) -> Statistics:
-        """The count so far."""
+        """Return the statistics since the last reset."""
         return Statistics(
             seconds=now - self._since,
             calls={operation: len(moments) for operation, moments in self._arrivals.items()},

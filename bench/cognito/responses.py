@@ -1,4 +1,4 @@
-"""The answers, in the shapes of AWS: pure functions of the request but for the devices used in the meantime."""
+"""Responses in the format of AWS: pure functions of the request, except for new sign-ins."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 ACCOUNT_ID = "123456789012"
 
 EPOCH = 1_700_000_000
-"""Dates are counted from here, so that every run makes the same devices."""
+"""Base of all dates, so that every run generates the same devices."""
 
 TWO_YEARS = 2 * 365 * 86400
 
 SIGN_IN_EVERY = 20
-"""One answer in so many shows a new sign-in: devices of a living pool change between two sweeps."""
+"""Number of responses per new sign-in, because the devices of a pool in use change between two sweeps."""
 
 _DEVICE = (
     b'{"DeviceKey":"eu-west-1_%b-%d","DeviceAttributes":['
@@ -31,24 +31,21 @@ _DEVICE = (
 
 
 class UnknownOperation(Exception):
-    """Something was asked that no sweep asks."""
+    """Operation that is not part of a sweep."""
 
 
 @dataclass(slots=True)
 class Population:
-    """The users that every pool has, and their devices."""
+    """Users and devices of every pool."""
 
     users: int
     devices_per_user: int
     answered: int = 0
     signed_in: dict[str, int] = field(default_factory=dict)
-    """When a user last signed in, for those who did since this process started."""
+    """Time of the last sign-in of each user who has signed in since this process started."""
 
     def respond(self, operation: str, body: bytes, now: float) -> bytes:
-        """The body of the answer.
-
-        Raises `UnknownOperation`.
-        """
+        """Return the body of the response. Raise `UnknownOperation`."""
         match operation:
             case "AdminListDevices":
                 return self.devices(json.loads(body)["Username"], int(now))
@@ -64,7 +61,7 @@ class Population:
                 raise UnknownOperation(operation)
 
     def devices(self, username: str, now: int) -> bytes:
-        """All devices of a user: more than a page's 60 are not meant to be."""
+        """Return all devices of a user, at most one page of 60."""
         self.answered += 1
         if self.answered % SIGN_IN_EVERY == 0:
             self.signed_in[username] = now
@@ -78,17 +75,17 @@ class Population:
         ]
         return b'{"Devices":[%b]}' % b",".join(devices)
 
-    def users_page(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """One page of the users; the token is the number of the first on the next page."""
-        start = int(wanted.get("PaginationToken", 0))
-        end = min(start + wanted.get("Limit", 60), self.users)
+    def users_page(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return one page of users. The token is the number of the first user on the next page."""
+        start = int(parameters.get("PaginationToken", 0))
+        end = min(start + parameters.get("Limit", 60), self.users)
         page: dict[str, Any] = {"Users": [_user(number) for number in range(start, end)]}
         if end < self.users:
             page["PaginationToken"] = str(end)
         return page
 
     def description(self, pool_id: str) -> dict[str, Any]:
-        """A pool that remembers devices."""
+        """Return the description of a pool that remembers devices."""
         region = pool_id.partition("_")[0]
         return {
             "UserPool": {
@@ -121,7 +118,7 @@ ROLE = (
 
 
 def username_of(number: int) -> str:
-    """A user name as Cognito makes it where people sign in by e-mail address."""
+    """Return a user name as Cognito generates it for pools whose users sign in by email address."""
     digits = md5(b"user %d" % number, usedforsecurity=False).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 

@@ -1,7 +1,7 @@
-"""HTTP for one purpose: keep-alive connections, small requests, answers sent a fixed time after they arrived.
+"""Minimal HTTP server: keep-alive connections, small requests, responses after a fixed time.
 
-A single thread with epoll and no library between it and the kernel: at 1,000 calls per second a framework
-would take the core that the client under measurement needs.
+It is a single thread with epoll and no library: at 1,000 calls per second, a framework would take the core that the
+client under test needs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from bench.cognito.arrivals import ArrivalLog
 from bench.cognito.responses import Population, UnknownOperation
 
 SO_TIMESTAMPNS = 35
-"""Linux: tells with the data when it arrived. A server that is scheduled late would see calls closer together."""
+"""Linux socket option that returns arrival times with the data. If the scheduler delays the server, its own timestamps
+would show calls closer together."""
 
 _TIMESTAMP = struct.Struct("qq")
 
 _OF_STS = ("GetCallerIdentity", "AssumeRole")
 
-STATISTICS, BEGIN = "GET /statistics", "POST /begin"
-"""The requests that are for the bench itself and answered at once."""
+STATISTICS, RESET = "GET /statistics", "POST /reset"
+"""Requests of the benchmark itself, which receive an immediate response."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,10 +43,10 @@ class _Request:
 
 
 class Server:
-    """Serves one population, every answer `latency` seconds after its request arrived."""
+    """Server for one population that sends each response `latency` seconds after the request."""
 
     def __init__(self, population: Population, latency: float) -> None:
-        """Listen on a free port of the loopback address."""
+        """Listen on a free loopback port."""
         self._population = population
         self._latency = latency
         self._arrivals = ArrivalLog(time.time())
@@ -58,11 +59,11 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port of the server."""
         return int(self._listener.getsockname()[1])
 
     def serve(self) -> None:
-        """Serve for ever."""
+        """Serve forever."""
         while True:
             wait = max(0.0, self._due[0][0] - time.time()) if self._due else None
             for number, _ in self._epoll.poll(wait):
@@ -102,7 +103,7 @@ class Server:
         if request.operation == STATISTICS:
             statistics = self._arrivals.statistics(now, time.process_time())
             self._send(connection, _response(b"200 OK", json.dumps(statistics.as_dict()).encode()))
-        elif request.operation == BEGIN:
+        elif request.operation == RESET:
             self._arrivals.reset(now)
             self._send(connection, _response(b"200 OK", b"{}"))
         else:
@@ -113,9 +114,7 @@ class Server:
         try:
             return _response(b"200 OK", self._population.respond(request.operation, request.body, now))
         except UnknownOperation:
-            return _response(
-                b"400 Bad Request", b'{"__type":"UnknownOperationException","message":"not in this bench"}'
-            )
+            return _response(b"400 Bad Request", b'{"__type":"UnknownOperationException","message":"not supported"}')
 
     def _send_due(self) -> None:
         now = time.time()
@@ -126,14 +125,14 @@ class Server:
 
     def _send(self, connection: _Connection, answer: bytes) -> None:
         if connection.socket.fileno() < 0:
-            return  # the client has left in the meantime
+            return  # the client has disconnected
         try:
             sent = connection.socket.send(answer)
         except OSError:
             self._drop(connection)
             return
         if sent < len(answer):
-            self._drop(connection)  # never half an answer: the client reports the failure
+            self._drop(connection)  # a partial response: the client reports the failure
 
     def _drop(self, connection: _Connection) -> None:
         del self._connections[connection.socket.fileno()]
@@ -142,7 +141,7 @@ class Server:
 
 
 def _taken(received: bytearray) -> _Request | None:
-    """The first whole request, taken out of what was received; None when there is none yet."""
+    """Remove the first complete request from the received data and return it, or return None."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return None

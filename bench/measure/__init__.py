@@ -1,1 +1,1 @@
-"""The measurements, one module for each thing that a user would notice."""
+"""Measurements, one module per aspect that users notice."""

@@ -1,4 +1,4 @@
-"""Many accounts and Regions: how soon every pool was contacted, and what each account and Region costs."""
+"""Measurement of many accounts and Regions: time until all pools are contacted, and memory per target."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.scraping import POLL_CLOSELY_SECONDS, value_of, wait_until
 ACCOUNTS = 50
 REGIONS = ("eu-west-1", "eu-central-1", "us-east-1", "us-west-2")
 USERS = 1
-"""Of each pool: what users cost is measured elsewhere."""
+"""Users per pool. Other measurements cover the cost of users."""
 
 PLAN = SweepSettings(rate=100, detail="pool", refresh_interval="1h")
 
@@ -24,7 +24,7 @@ MEBIBYTE = 1 << 20
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """A pool in each Region of each account, reached by a role; then one such pool alone, to compare memory with."""
+    """Measure a pool in each Region of each account, read through a role, then a single pool to compare memory."""
     pools = ACCOUNTS * len(REGIONS)
     with lab.launcher.start_cognito(users=USERS) as loopback:
         many = list(lab.repeat("accounts", lambda: _contacted(lab, loopback, ACCOUNTS, REGIONS)))
@@ -43,7 +43,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 
 def _contacted(lab: Lab, loopback: LoopbackCognito, accounts: int, regions: tuple[str, ...]) -> tuple[float, float]:
-    """Seconds until the exporter was ready; MiB once all pools were read."""
+    """Return the seconds until the exporter is ready, and its MiB after all pools are read."""
     config = _config(lab, loopback, accounts, regions)
     with lab.launcher.start_exporter(loopback, PLAN, config) as exporter, exporter.scraper() as scraper:
         wait_until(
@@ -62,7 +62,7 @@ def _contacted(lab: Lab, loopback: LoopbackCognito, accounts: int, regions: tupl
 
 
 def _config(lab: Lab, loopback: LoopbackCognito, accounts: int, regions: tuple[str, ...]) -> Path:
-    """The configuration of a plan, with other pools."""
+    """Write the configuration with a pool for each account and Region."""
     path = lab.launcher.config(loopback.url, PLAN)
     content = json.loads(path.read_text(encoding="utf-8"))
     content["pools"] = [

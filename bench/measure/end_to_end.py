@@ -1,4 +1,4 @@
-"""What the whole thing costs at work: sweeping without a pause, scraped as Prometheus does."""
+"""Measurement of total CPU: continuous sweeps, and scrapes at the interval of Prometheus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.scraping import Scraper
 RATE = 200
 USERS = 2_500
 LEAST_SHARE = 0.9
-"""A subject that reads less than this of the rate does less work than the other, so that the two cannot be compared."""
+"""Minimum share of the rate. Below it, a process does less work than the other, so they cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _Cost:
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """Both side by side, over the same seconds, so that both meet the same machine."""
+    """Measure both at the same time, so that they have the same conditions."""
     plan = SweepSettings(RATE)
     users = lab.scale.size(USERS)
     with (
@@ -74,7 +74,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 
 def _window(lab: Lab, sides: list[_Side]) -> list[_Cost]:
-    """The cost of each side over one scrape interval, a scrape of each in its middle."""
+    """Return the cost of each side over one scrape interval, with a scrape in the middle."""
     seconds = lab.scale.long_window
     used = [side.process.child.cpu_seconds for side in sides]
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""How much memory is used."""
+"""Measurement of resident memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bench.processes_under_test import ProcessUnderTest, SweepSettings
 RATE = 1000
 USERS = 20_000
 LATENCY = 0.01
-"""Seconds; memory does not depend on it, and the pools are full sooner."""
+"""Latency in seconds. Memory does not depend on it, and sweeps finish sooner."""
 
 READINGS = 3
 MEBIBYTE = 1 << 20
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """Both swept and scraped."""
+    """Measure both after a sweep and a scrape."""
     users = lab.scale.size(USERS)
     plan = SweepSettings(RATE)
     with (

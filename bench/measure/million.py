@@ -1,4 +1,4 @@
-"""A million devices: what they cost in memory and per scrape, and how soon they are back after a restart."""
+"""Measurement of a million devices: memory, CPU per scrape, and time to restore them after a restart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EMPTY_USERS = 60
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A state file, and a configuration that names it."""
+    """State file and the configuration that uses it."""
 
     path: Path
     config: Path
@@ -36,13 +36,13 @@ class _State:
         return cls(path, lab.launcher.config(loopback.url, PLAN, path))
 
     def remove(self) -> None:
-        """Let a repeated measurement begin anew."""
+        """Remove the state file, so that a repeated measurement starts from scratch."""
         for companion in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + companion).unlink(missing_ok=True)
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """Fill a store and a state file, then start from it."""
+    """Fill a store and a state file, then measure restarts from that file."""
     users = lab.scale.size(USERS)
     with lab.launcher.start_cognito(users=EMPTY_USERS) as loopback:
         full, empty = (_State.new(lab, loopback) for _ in range(2))
@@ -89,7 +89,7 @@ def _filled(lab: Lab, state: _State, users: int) -> dict[str, list[float]]:
 
 
 def _restart(lab: Lab, loopback: LoopbackCognito, state: _State, devices: int) -> tuple[float, int]:
-    """Seconds until ready, and bytes of resident memory then."""
+    """Return the seconds until the exporter is ready, and its resident bytes at that time."""
     with lab.launcher.start_exporter(loopback, PLAN, state.config) as process, process.scraper() as scraper:
         wait_until(
             lambda: scraper.get("/-/ready"),

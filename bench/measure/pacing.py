@@ -1,4 +1,4 @@
-"""How much of the configured rate is used, and whether it is ever exceeded."""
+"""Measurement of the rate limit: share of the configured rate that is used, and maximum rate."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bench.scraping import wait_until
 RATES = (50, 200, 1000)
 
 POOLS = {1000: 4}
-"""The pages of one listing come one after the other, 80 ms each: one pool gives no more than 750 users per second."""
+"""Pools per rate. Pages of one listing are sequential, 80 ms each, so one pool has at most 750 users per second."""
 
 ENDLESS = 200_000
-"""Users: no sweep ends while it is measured."""
+"""Number of users for which no sweep ends during the measurement."""
 
 SETTLE_SECONDS = 2.5
 
@@ -30,7 +30,7 @@ class _Paced:
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """Both figures for each rate."""
+    """Measure both figures for each rate."""
     with lab.launcher.start_cognito(users=ENDLESS) as endless:
         for rate in RATES:
             plan = SweepSettings(rate, pools=POOLS.get(rate, 1), detail="pool")
@@ -55,7 +55,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 
 def _windows(lab: Lab, loopback: LoopbackCognito, process: ProcessUnderTest, rate: int) -> list[_Paced]:
-    """The figures of several windows, the first of which begins once calls have settled."""
+    """Return the figures of several windows, the first of which begins when the rate is stable."""
     loopback.reset()
     wait_until(lambda: loopback.statistics().calls.get(READ), alive=process.child.require_alive)
     time.sleep(SETTLE_SECONDS)

@@ -1,4 +1,4 @@
-"""What one scrape of many devices costs."""
+"""Measurement of the CPU of a scrape with many devices."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.scraping import series
 USERS = 50_000
 
 TWO = ("cognito_device_last_authentication_timestamp_seconds", "cognito_device_last_authentication_age_seconds")
-"""The series that all three have; of the exporter's the others are left out by `?name[]=`."""
+"""Series of all three programs. `?name[]=` excludes the exporter's others."""
 
 SCRAPES = {"the exporter": 8, "the naive peer": 1, "the Go peer": 3}
-"""A repetition; the fast ones more often, so that the measured time is not a few milliseconds."""
+"""Scrapes per repetition, more for fast programs, so that the measured time is more than a few milliseconds."""
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """Exporter, naive peer and Go peer in turns, each with the same devices in memory."""
+    """Measure the exporter, the naive peer and the Go peer in turns, with the same devices in memory."""
     users = lab.scale.size(USERS)
     with (
         lab.launcher.start_idle_exporter(users) as exporter,
@@ -65,7 +65,7 @@ def _in_turns(
 
 
 def _cost(process: ProcessUnderTest, names: Sequence[str], *, gzipped: bool) -> float:
-    """Milliseconds of processor time per scrape."""
+    """Return the CPU milliseconds per scrape."""
     scrapes = SCRAPES[process.child.name]
     with process.scraper() as scraper:
 
@@ -77,10 +77,10 @@ def _cost(process: ProcessUnderTest, names: Sequence[str], *, gzipped: bool) -> 
 
 
 def _check(process: ProcessUnderTest, devices: int, names: Sequence[str], *, gzipped: bool) -> None:
-    """One scrape before those that count: everything must be on the page, in the coding asked for."""
+    """Check that a scrape has all devices and the requested coding."""
     with process.scraper() as scraper:
         scrape = scraper.metrics(names=names, gzipped=gzipped)
     if any(series(scrape.page, name) != devices for name in TWO):
         raise NotMeasured(f"the page of {process.child.name} does not show {devices} devices")
     if gzipped != (scrape.wire_bytes < len(scrape.page)):
-        raise NotMeasured(f"{process.child.name} did not answer in the coding asked for")
+        raise NotMeasured(f"{process.child.name} did not use the requested coding")

@@ -1,4 +1,4 @@
-"""How soon it serves, and what it costs when there is nothing to do."""
+"""Measurement of startup time and idle CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Start = Callable[[], AbstractContextManager[ProcessUnderTest]]
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """The start several times, in turns; then both idle at the same time."""
+    """Measure several starts in turns, then both programs idle at the same time."""
     plan = SweepSettings(rate=100, refresh_interval="1h")
     with lab.launcher.start_cognito(users=USERS) as loopback:
         starts: tuple[Start, Start] = (

@@ -1,4 +1,4 @@
-"""How much longer a scrape takes while a sweep runs."""
+"""Measurement of scrape durations during a sweep."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _block(lab: Lab, process: ProcessUnderTest, everyone: Sequence[ProcessUnderT
         for other in everyone:
             if other is not process:
                 stack.enter_context(other.child.paused())
-        time.sleep(1.0)  # calls that stood still meanwhile are answered first
+        time.sleep(1.0)  # responses to calls from before the pause arrive first
         return lab.measure_undisturbed(f"scrapes of {process.child.name}", lambda: list(_scrapes(process)))
 
 

@@ -1,4 +1,4 @@
-"""Waiting until a subject shows what there is to see."""
+"""Functions that wait until a process exports all devices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.scraping import Scraper, series, value_of, wait_until
 
 
 def wait_for_sweep(process: ProcessUnderTest, *, devices: int) -> None:
-    """Wait until the first sweep is over and every device is counted."""
+    """Wait until the first sweep is complete and every device is counted."""
 
     def swept(scraper: Scraper) -> bool | None:
         scrape = scraper.get("/metrics?name[]=cognito_user_pool_devices")

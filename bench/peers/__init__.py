@@ -1,1 +1,1 @@
-"""What this exporter is measured against."""
+"""Programs that the benchmark compares with the exporter."""

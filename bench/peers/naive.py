@@ -1,8 +1,8 @@
-"""The naive peer: what one writes in an afternoon with boto3 and prometheus_client.
+"""Naive peer: an exporter as one would write it in an afternoon with boto3 and prometheus_client.
 
-A thread pool asks for the devices of every user, a lock and a sleep hold the rate, gauges with labels hold the
-results, and prometheus_client serves them. It exports the same series about devices as the exporter does in
-detail device, and sums over the pool; it runs on no clock but its own.
+A thread pool requests the devices of every user, a lock and a sleep limit the rate, gauges with labels hold the
+results, and prometheus_client serves them. It exports the same device series as the exporter with `detail: device`,
+and sums over the pool.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Limiter:
         self._next = 0.0
 
     def wait(self) -> None:
-        """Sleep until it is this request's turn."""
+        """Sleep until the request may be sent."""
         with self._lock:
             now = time.monotonic()
-            turn = max(self._next, now)
-            self._next = turn + self._interval
-        time.sleep(turn - now)
+            slot = max(self._next, now)
+            self._next = slot + self._interval
+        time.sleep(slot - now)
 
 
 def show_user(pool_id: str, user: str, devices: Sequence[Mapping[str, Any]], *, every_series: bool) -> None:
@@ -70,7 +70,7 @@ def show_user(pool_id: str, user: str, devices: Sequence[Mapping[str, Any]], *, 
 
 
 def show_pool(pool_id: str, last_authentications: list[datetime]) -> None:
-    """Set the gauges of the pool as a whole."""
+    """Set the gauges of the pool."""
     now = datetime.now(UTC)
     ages = [(now - last).total_seconds() for last in last_authentications]
     DEVICES.labels(pool_id).set(len(ages))
@@ -91,7 +91,7 @@ class Sweeper:
         )
 
     def sweep(self, pool_id: str) -> None:
-        """Ask for the devices of each user as the pages of users come in."""
+        """Request the devices of each user while the pages of users arrive."""
         pages = self._client.get_paginator("list_users").paginate(UserPoolId=pool_id, PaginationConfig={"PageSize": 60})
         users = (user["Username"] for page in pages for user in page["Users"])
         with ThreadPoolExecutor(self._threads) as threads:
@@ -106,7 +106,7 @@ class Sweeper:
 
 
 def show_fake_users(users: int) -> None:
-    """Set the gauges of users with two devices each without asking for them, to measure scrapes alone."""
+    """Set the gauges of generated users with two devices each, to measure scrapes only."""
     for number in range(users):
         digits = md5(b"%d" % number, usedforsecurity=False).hexdigest()
         devices = [
@@ -120,7 +120,7 @@ def show_fake_users(users: int) -> None:
 
 
 def main() -> None:
-    """Serve, and sweep for ever."""
+    """Serve, and sweep forever."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--endpoint-url")

@@ -1,5 +1,5 @@
-// The Go peer: client_golang as its documentation recommends for values that come from elsewhere, a collector
-// that makes constant metrics from what it holds in memory, served by promhttp. It reads nothing from AWS.
+// Go peer: a collector that creates constant metrics from values in memory, served by promhttp, as the documentation of
+// client_golang recommends for values from other systems. It does not call AWS.
 package main
 
 import (
@@ -53,7 +53,7 @@ func madeUp(users int) []device {
 			})
 		}
 	}
-	// In the order into which the registry sorts them anyway, which makes its sort cheap.
+	// The registry sorts metrics in this order, so its sort is cheap.
 	sort.Slice(devices, func(i, j int) bool {
 		if devices[i].key != devices[j].key {
 			return devices[i].key < devices[j].key

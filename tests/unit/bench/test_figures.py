@@ -24,28 +24,28 @@ def figure(ours: list[float], *targets: Target, naive: float | None = None, unit
         (Target(98, stretch=99, at_least=True), 99.5, TargetResult.STRETCH),
     ],
 )
-def test_a_value_is_judged_by_its_bound(target: Target, value: float, result: TargetResult) -> None:
+def test_value_is_compared_with_its_bound(target: Target, value: float, result: TargetResult) -> None:
     assert figure([value], target).results() == (result,)
 
 
 @pytest.mark.parametrize(
     ("naive", "result"), [(149.0, TargetResult.MISSED), (150.0, TargetResult.MET), (400.0, TargetResult.STRETCH)]
 )
-def test_a_ratio_is_how_many_times_less_than_the_peer(naive: float, result: TargetResult) -> None:
+def test_ratio_is_peer_divided_by_own_value(naive: float, result: TargetResult) -> None:
     target = Target(15, Comparison.UNDER_NAIVE, stretch=40)
     assert figure([10], target, naive=naive).results() == (result,)
 
 
-def test_a_ratio_compares_medians() -> None:
+def test_ratio_compares_medians() -> None:
     assert figure([1, 10, 1000], naive=50).ratio(samples([10, 50, 60])) == 5
 
 
-def test_a_target_against_a_peer_that_was_not_measured_is_no_verdict() -> None:
+def test_target_without_measured_peer_raises() -> None:
     with pytest.raises(ValueError, match="not measured"):
         figure([1], Target(4, Comparison.UNDER_GO)).results()
 
 
-def test_a_limit_that_must_never_be_exceeded_is_judged_by_the_worst_measurement() -> None:
+def test_strict_limit_uses_the_worst_measurement() -> None:
     assert figure([49, 50, 51], Target(50), unit=STRICT_UNIT).results() == (TargetResult.MISSED,)
     assert figure([49, 50, 51], Target(50)).results() == (TargetResult.MET,)
 
@@ -60,7 +60,7 @@ def test_a_limit_that_must_never_be_exceeded_is_judged_by_the_worst_measurement(
         ([], NOT_MEASURED),
     ],
 )
-def test_the_exit_code_tells_missed_from_not_measured(rows: list[Row], code: int) -> None:
+def test_exit_code_distinguishes_missed_and_not_measured(rows: list[Row], code: int) -> None:
     assert exit_code(rows) == code
 
 
@@ -68,11 +68,11 @@ def test_the_exit_code_tells_missed_from_not_measured(rows: list[Row], code: int
     ("number", "text"),
     [(0, "0"), (0.01234, "0.0123"), (1, "1.00"), (98.64, "98.6"), (123.4, "123"), (23494.2, "23,494"), (99.97, "100")],
 )
-def test_numbers_are_shown_with_the_digits_that_count(number: float, text: str) -> None:
+def test_numbers_have_three_significant_digits(number: float, text: str) -> None:
     assert format_number(number) == text
 
 
-def test_the_table_shows_median_spread_ratio_target_and_verdict() -> None:
+def test_table_shows_median_spread_ratio_target_and_result() -> None:
     row = figure([2, 1, 4], Target(3), Target(10, Comparison.UNDER_NAIVE, stretch=20), naive=30)
     line = table([row]).splitlines()[2]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -87,11 +87,11 @@ def test_the_table_shows_median_spread_ratio_target_and_verdict() -> None:
     ]
 
 
-def test_the_table_says_what_could_not_be_measured() -> None:
+def test_table_shows_missing_measurements() -> None:
     assert "| not measured: the machine is too busy |" in table([Missing("memory", "the machine is too busy")])
 
 
-def test_every_line_of_the_table_has_the_same_columns() -> None:
+def test_table_lines_have_the_same_columns() -> None:
     lines = table([figure([1]), Missing("x", "y")]).splitlines()
     assert {line.count("|") for line in lines} == {8}
     assert len(set(map(len, lines))) == 1

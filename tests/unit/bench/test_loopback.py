@@ -1,4 +1,4 @@
-"""The loopback Cognito as its clients meet it: a process, HTTP, and boto3."""
+"""The loopback Cognito as a process, over HTTP and with boto3."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCogni
 
 
 def client_of(loopback: LoopbackCognito, service: str) -> Any:
-    """A client of a service whose name is not known to the type checker."""
+    """Return a client of a service. The type checker does not know its name."""
     session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="eu-west-1")
-    return session.client(service, endpoint_url=loopback.url, config=Config(proxies={}))  # type: ignore[call-overload] # as said
+    return session.client(service, endpoint_url=loopback.url, config=Config(proxies={}))  # type: ignore[call-overload] # the name is a variable
 
 
-def test_boto3_understands_it(loopback: LoopbackCognito) -> None:
+def test_loopback_cognito_works_with_boto3(loopback: LoopbackCognito) -> None:
     cognito = client_of(loopback, "cognito-idp")
     users = cognito.list_users(UserPoolId="eu-west-1_Bench0000", Limit=60)["Users"]
     devices = cognito.admin_list_devices(UserPoolId="eu-west-1_Bench0000", Username=users[0]["Username"])["Devices"]
@@ -44,7 +44,7 @@ def test_boto3_understands_it(loopback: LoopbackCognito) -> None:
     assert client_of(loopback, "sts").get_caller_identity()["Account"] == "123456789012"
 
 
-def test_it_answers_after_its_latency_and_counts(loopback: LoopbackCognito) -> None:
+def test_loopback_cognito_responds_after_latency_and_counts(loopback: LoopbackCognito) -> None:
     cognito = client_of(loopback, "cognito-idp")
     cognito.describe_user_pool(UserPoolId="eu-west-1_Bench0000")
     loopback.reset()
@@ -57,13 +57,13 @@ def test_it_answers_after_its_latency_and_counts(loopback: LoopbackCognito) -> N
     assert statistics.max_per_second["AdminListDevices"] <= 3
 
 
-def test_what_it_does_not_know_is_an_error(loopback: LoopbackCognito) -> None:
+def test_loopback_cognito_rejects_unknown_operation(loopback: LoopbackCognito) -> None:
     cognito = client_of(loopback, "cognito-idp")
     with pytest.raises(cognito.exceptions.ClientError, match="UnknownOperationException"):
         cognito.list_user_pools(MaxResults=10)
 
 
-def test_a_program_that_ends_is_not_measured(tmp_path: Path) -> None:
+def test_child_that_ends_is_not_measured(tmp_path: Path) -> None:
     with (
         Children() as children,
         children.running(
@@ -76,7 +76,7 @@ def test_a_program_that_ends_is_not_measured(tmp_path: Path) -> None:
         assert failure.value.detail == "sorry"
 
 
-def test_processor_time_of_another_process_is_seen(tmp_path: Path) -> None:
+def test_cpu_time_of_child_is_measured(tmp_path: Path) -> None:
     with (
         Children() as children,
         children.running(
@@ -94,10 +94,10 @@ def test_processor_time_of_another_process_is_seen(tmp_path: Path) -> None:
         assert children.cpu_seconds() >= used
 
 
-def test_a_server_that_does_not_answer_is_no_scrape() -> None:
+def test_scrape_without_response_is_not_measured() -> None:
     scraper = Scraper("nobody", 9)
     assert scraper.get("/metrics") is None
-    with pytest.raises(NotMeasured, match="nobody did not answer"):
+    with pytest.raises(NotMeasured, match="nobody did not respond"):
         scraper.metrics()
 
 
@@ -111,6 +111,6 @@ up 1
 """
 
 
-def test_series_of_one_metric_are_told_from_those_of_another() -> None:
+def test_series_counts_one_metric_only() -> None:
     assert (series(PAGE, "devices"), series(PAGE, "up"), series(PAGE, "none")) == (2, 1, 0)
     assert value_of(PAGE, "devices") == 7.0

@@ -1,4 +1,4 @@
-"""What the bench asks of the filled store, with few users."""
+"""The measurement of the filled store, with few users."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness import config
 ROOT = Path(__file__).parents[3]
 
 
-def test_it_writes_one_line_of_json_and_the_state(tmp_path: Path) -> None:
+def test_million_writes_json_and_state(tmp_path: Path) -> None:
     file, state = tmp_path / "config.yaml", tmp_path / "state.db"
     file.write_text(config("http://127.0.0.1:1", "eu-west-1_AbCdEfGhI", state=str(state)), encoding="utf-8")
     ended = subprocess.run(
@@ -25,7 +25,7 @@ def test_it_writes_one_line_of_json_and_the_state(tmp_path: Path) -> None:
     assert state.stat().st_size > 0
 
 
-def test_it_waits_while_the_state_is_being_written(tmp_path: Path) -> None:
+def test_million_waits_until_state_is_written(tmp_path: Path) -> None:
     log = tmp_path / "state.db-wal"
     log.touch()
     pause, written = threading.Event(), 0

@@ -35,14 +35,14 @@ def endless(_lab: Lab) -> Iterator[Row]:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def logged() -> list[str]:
     return []
 
 
 @pytest.fixture
-def lab(tmp_path: Path, said: list[str]) -> Iterator[Lab]:
+def lab(tmp_path: Path, logged: list[str]) -> Iterator[Lab]:
     with Children() as children:
-        yield Lab(Launcher(children, tmp_path), QUICK, tolerant=True, log=said.append)
+        yield Lab(Launcher(children, tmp_path), QUICK, tolerant=True, log=logged.append)
 
 
 def test_bench_with_every_limit_exhausted_takes_15_minutes() -> None:
@@ -52,20 +52,20 @@ def test_bench_with_every_limit_exhausted_takes_15_minutes() -> None:
 @pytest.mark.parametrize(
     ("measure", "why"), [(failing, "the machine is too busy"), (endless, OUT_OF_TIME)], ids=["fails", "takes-too-long"]
 )
-def test_stage_that_fails_keeps_its_rows_and_the_next_runs(
-    lab: Lab, said: list[str], measure: Callable[[Lab], Iterator[Row]], why: str
+def test_stage_failure_keeps_rows_and_runs_the_next(
+    lab: Lab, logged: list[str], measure: Callable[[Lab], Iterator[Row]], why: str
 ) -> None:
     rows = run({"first": Stage(measure, 0.2), "second": Stage(measured, 5)}, lab)
     assert rows == [ROW, Missing("first", why), ROW]
-    assert any(line.startswith(f"first: NOT MEASURED: {why}") for line in said)
+    assert any(line.startswith(f"first: NOT MEASURED: {why}") for line in logged)
 
 
-def test_stage_that_takes_too_long_shows_where_it_waited(lab: Lab, said: list[str]) -> None:
+def test_stage_timeout_shows_where_it_waited(lab: Lab, logged: list[str]) -> None:
     run({"first": Stage(endless, 0.2)}, lab)
-    assert any("time.sleep(60)" in line for line in said)
+    assert any("time.sleep(60)" in line for line in logged)
 
 
-def test_stage_that_takes_too_long_leaves_no_process(lab: Lab) -> None:
+def test_stage_timeout_leaves_no_process(lab: Lab) -> None:
     started: list[Child] = []
     log = lab.launcher.unique_path("log")
     context = lab.launcher.children.running("the program", ["/bin/sleep", "60"], environment(), log)
@@ -79,7 +79,7 @@ def test_stage_that_takes_too_long_leaves_no_process(lab: Lab) -> None:
     assert [child.is_running() for child in started] == [False]
 
 
-def test_time_that_a_stage_leaves_unused_passes_to_the_next(lab: Lab) -> None:
+def test_unused_stage_time_passes_to_the_next(lab: Lab) -> None:
     def slow(_lab: Lab) -> Iterator[Row]:
         time.sleep(0.3)
         yield ROW
