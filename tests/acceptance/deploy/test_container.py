@@ -76,7 +76,7 @@ def hardened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Contain
         yield found, emulator
 
 
-def test_what_it_serves_within_its_limits_is_true(hardened: tuple[Contained, Emulator]) -> None:
+def test_container_serves_correct_values_in_its_limits(hardened: tuple[Contained, Emulator]) -> None:
     (found, emulator) = hardened
     page = found.exporter.after_first_sweep(found.pool_id)
     assert_true(page, found.pool_id, emulator.truth(found.pool_id))
@@ -102,7 +102,7 @@ def memory_of(container: Container, what: str) -> int:
     )
 
 
-def test_it_is_nobody_and_may_nothing(hardened: tuple[Contained, Emulator]) -> None:
+def test_container_runs_unprivileged(hardened: tuple[Contained, Emulator]) -> None:
     container = hardened[0].container
     status = dict(
         line.split(":\t", 1)
@@ -115,7 +115,7 @@ def test_it_is_nobody_and_may_nothing(hardened: tuple[Contained, Emulator]) -> N
     assert status["NoNewPrivs"] == "1"
 
 
-def test_the_healthcheck_is_right_in_health_and_in_sickness(hardened: tuple[Contained, Emulator]) -> None:
+def test_healthcheck_detects_healthy_and_unhealthy(hardened: tuple[Contained, Emulator]) -> None:
     container = hardened[0].container
     assert container.execute(*HEALTHCHECK).returncode == 0
     container.kill("STOP")
@@ -136,7 +136,7 @@ def seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
 
 
-def test_the_state_is_written_to_the_volume_and_is_its_users_alone(hardened: tuple[Contained, Emulator]) -> None:
+def test_state_is_in_the_volume_and_private(hardened: tuple[Contained, Emulator]) -> None:
     found = hardened[0]
     found.exporter.after_first_sweep(found.pool_id)
     container = found.container
@@ -148,7 +148,7 @@ def test_the_state_is_written_to_the_volume_and_is_its_users_alone(hardened: tup
 
 
 @pytest.mark.parametrize("options", [HARDENING, ()], ids=["hardened", "as Docker runs it by default"])
-def test_it_ends_in_time_and_has_written_to_state_and_tmp_only(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_container_stops_and_writes_only_state_and_tmp(tmp_path: Path, options: tuple[str, ...]) -> None:
     with Emulator() as emulator, contained(emulator, tmp_path, *options, users=50) as found:
         found.exporter.after_first_sweep(found.pool_id)
         before = time.monotonic()
@@ -181,7 +181,7 @@ def files() -> frozenset[str]:
     return frozenset(f"/{line.removesuffix('/')}" for line in listed.stdout.splitlines())
 
 
-def test_it_has_no_shell_no_pip_no_compiler_and_no_package_manager(files: frozenset[str]) -> None:
+def test_image_has_no_shell_and_no_package_manager(files: frozenset[str]) -> None:
     programs = {path.rpartition("/")[2] for path in files if "/bin/" in path or "/sbin/" in path}
     assert PROGRAM in programs
     assert "python3" in programs
@@ -207,7 +207,7 @@ def test_it_has_no_shell_no_pip_no_compiler_and_no_package_manager(files: frozen
     assert not {path for path in files if "ensurepip" in path or path.startswith("/build")}
 
 
-def test_dpkg_names_just_the_packages_that_are_left(files: frozenset[str]) -> None:
+def test_dpkg_lists_exactly_the_remaining_packages(files: frozenset[str]) -> None:
     code = "print(open('/var/lib/dpkg/status').read())"
     with running(image(), "-c", code, options=[*HARDENING, "--entrypoint=python3"]) as container:
         container.wait()
@@ -222,7 +222,7 @@ def test_dpkg_names_just_the_packages_that_are_left(files: frozenset[str]) -> No
     } == packages
 
 
-def test_it_is_described_and_started_as_promised() -> None:
+def test_image_has_labels_and_entrypoint() -> None:
     require_containers()
     found = config_of(image())
     assert found["User"] == "65532:65532"
@@ -241,14 +241,14 @@ def version_in_pyproject() -> str:
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
-def test_without_a_configuration_it_says_where_it_looked() -> None:
+def test_container_without_configuration_names_the_path() -> None:
     require_containers()
     with running(image()) as container:
         assert container.wait() == 2
         assert container.log.startswith(f"{DIRECTORY}/config.yaml: cannot be read")
 
 
-def test_the_demo_shows_its_pools() -> None:
+def test_container_demo_serves_its_pools() -> None:
     require_containers()
     address = f"127.0.0.1:{free_port()}"
     options = [*HARDENING[:3], "--tmpfs=/tmp", f"--env=COGNITO_DEVICE_EXPORTER_WEB_LISTEN_ADDRESS={address}"]
@@ -262,7 +262,7 @@ def test_the_demo_shows_its_pools() -> None:
         assert container.wait() == 0
 
 
-def test_docker_compose_builds_the_demo_of_this_file() -> None:
+def test_docker_compose_builds_the_demo() -> None:
     service = yaml.safe_load((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))["services"]["exporter"]
     assert service["build"] == {"context": ".", "target": "demo"}
 
@@ -270,12 +270,12 @@ def test_docker_compose_builds_the_demo_of_this_file() -> None:
 # Checked as written
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_reports_nothing() -> None:
     done = subprocess.run([required_tool("hadolint"), ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_checkov_finds_nothing() -> None:
+def test_checkov_reports_nothing() -> None:
     command = [required_tool("checkov"), "--skip-download", "--quiet", "--compact", "--framework=dockerfile"]
     done = subprocess.run(
         [*command, "--output=json", f"--file={ROOT / 'Dockerfile'}"], capture_output=True, text=True, check=False

@@ -28,18 +28,18 @@ def text_of(path: Path) -> str:
 # What stands twice
 
 
-def test_what_is_written_by_make_docs_is_current() -> None:
+def test_generated_files_are_current() -> None:
     stale = [str(path) for path, content in documents().items() if path.read_bytes() != content]
     assert stale == [], "run `make docs`"
 
 
-def test_the_chart_has_no_file_that_is_nobodys_copy() -> None:
+def test_chart_has_no_unexpected_file() -> None:
     files = {path for path in (CHART / "files").rglob("*") if path.is_file()}
     assert files == {path for path in documents() if path.is_relative_to(CHART / "files")}
     assert len(files) == 5
 
 
-def test_the_rules_are_those_of_the_repository_braces_included() -> None:
+def test_chart_rules_match_the_repository() -> None:
     rendered = render(ci("full")).one("PrometheusRule")["spec"]
     assert rendered == yaml.safe_load(RULES.read_bytes())
     assert "{{ $labels." in json.dumps(rendered)
@@ -48,7 +48,7 @@ def test_the_rules_are_those_of_the_repository_braces_included() -> None:
     assert "\n".join(indented) in done.stdout
 
 
-def test_the_dashboards_are_those_of_the_repository_to_the_byte() -> None:
+def test_chart_dashboards_match_the_repository() -> None:
     maps = [found for found in render(ci("full")).of("ConfigMap") if "grafana_dashboard" in found["metadata"]["labels"]]
     rendered = {name: text for found in maps for name, text in found["data"].items()}
     assert rendered == {f"cognito-device-exporter-{path.name}": text_of(path) for path in DASHBOARDS.glob("*.json")}
@@ -57,7 +57,7 @@ def test_the_dashboards_are_those_of_the_repository_to_the_byte() -> None:
         assert found["metadata"]["annotations"] == {"grafana_folder": "Cognito"}
 
 
-def test_a_release_fits_into_its_secret() -> None:
+def test_release_fits_into_its_secret() -> None:
     """Helm keeps chart and rendered text in one Secret: compressed, then in base 64."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -66,7 +66,7 @@ def test_a_release_fits_into_its_secret() -> None:
     assert len(gzip.compress(archive.getvalue() + rendered.encode())) * 4 / 3 < MEBIBYTE / 2
 
 
-def test_version_and_application_version() -> None:
+def test_chart_versions_match_the_project() -> None:
     chart = yaml.safe_load(text_of(CHART / "Chart.yaml"))
     project = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]
     assert chart["appVersion"] == project["version"]
@@ -77,7 +77,7 @@ def test_version_and_application_version() -> None:
 # Values
 
 
-def test_every_value_is_described_and_has_a_default() -> None:
+def test_values_have_a_description_and_a_default() -> None:
     described = {value.key for section in sections(text_of(VALUES)) for value in section.values}
     for leaf in leaves(yaml.safe_load(text_of(VALUES))):
         parts = leaf.split(".")
@@ -95,19 +95,19 @@ def test_every_value_is_described_and_has_a_default() -> None:
         ),
     ],
 )  # fmt: skip - a table
-def test_the_readmes_tables_come_from_comments(text: str, found: list[tuple[str, Any, str]]) -> None:
+def test_readme_tables_come_from_comments(text: str, found: list[tuple[str, Any, str]]) -> None:
     (section,) = sections(text)
     assert [(value.key, value.default, value.description) for value in section.values] == found
 
 
-def test_a_description_of_nothing_is_refused() -> None:
+def test_description_without_a_value_is_rejected() -> None:
     with pytest.raises(ValueError, match="before no key: Lost"):
         sections("# @section A\n# -- Lost.\n\na: 1\n")
     with pytest.raises(ValueError, match="markers"):
         insert_values_tables("# no markers\n")
 
 
-def test_the_schema_knows_every_value_and_nothing_else() -> None:
+def test_schema_has_exactly_the_values() -> None:
     compare(yaml.safe_load(text_of(VALUES)), SCHEMA, "")
 
 
@@ -127,7 +127,7 @@ def compare(values: dict[str, Any], schema: dict[str, Any], path: str) -> None:
             compare(part, schema["properties"][key], f"{path}.{key}".lstrip("."))
 
 
-def test_the_schema_knows_the_keys_of_the_configuration() -> None:
+def test_schema_has_the_configuration_keys() -> None:
     assert SCHEMA["properties"]["config"]["properties"].keys() == fields_of(Root).keys()
 
 
@@ -172,11 +172,11 @@ def test_the_schema_knows_the_keys_of_the_configuration() -> None:
         ),
     ],
 )  # fmt: skip - a table
-def test_a_slip_is_refused_with_its_place(change: dict[str, Any], said: str) -> None:
+def test_invalid_value_is_rejected_with_its_path(change: dict[str, Any], said: str) -> None:
     assert said in refusal(**change)
 
 
-def test_values_that_nobody_set_are_refused() -> None:
+def test_values_without_pools_are_rejected() -> None:
     done = helm("template", "devices", CHART)
     assert done.returncode != 0
     assert "config.pools: expected at least one user pool, such as `- id: eu-west-1_AbCdEfGhI`" in done.stderr
@@ -186,7 +186,7 @@ def test_values_that_nobody_set_are_refused() -> None:
 
 
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.name)
-def test_the_notes_say_what_is_still_missing(values: Path) -> None:
+def test_notes_name_what_is_missing(values: Path) -> None:
     said = notes(values)
     assert "port-forward service/devices-cognito-device-exporter" in said
     given = yaml.safe_load(text_of(values))
@@ -216,14 +216,14 @@ def test_the_notes_say_what_is_still_missing(values: Path) -> None:
         (11, {"minAvailable": 9}, False),
     ],
 )
-def test_the_notes_warn_of_a_budget_that_lets_no_pod_go(shards: int, budget: dict[str, Any], warned: bool) -> None:
+def test_notes_warn_about_a_blocking_disruption_budget(shards: int, budget: dict[str, Any], warned: bool) -> None:
     given = {"enabled": True, **budget}
     said = notes(shards=shards, podDisruptionBudget=given)
     assert ("WARNING: the PodDisruptionBudget allows no eviction" in said) is warned
     assert "WARNING" not in notes(shards=shards, podDisruptionBudget={**given, "enabled": False})
 
 
-def test_the_package_has_what_is_needed_and_no_more(tmp_path: Path) -> None:
+def test_chart_package_has_exactly_the_needed_files(tmp_path: Path) -> None:
     done = helm("package", CHART, f"--destination={tmp_path}")
     assert done.returncode == 0, done.stderr
     (package,) = tmp_path.glob("cognito-device-exporter-*.tgz")

@@ -33,7 +33,7 @@ def everything() -> list[Object]:
 
 
 @pytest.mark.parametrize("program", HELMS)
-def test_lint_has_nothing_to_say(program: str) -> None:
+def test_helm_lint_reports_nothing(program: str) -> None:
     done = helm("lint", "--strict", CHART, program=program)
     assert done.returncode == 0, done.stdout + done.stderr
     for values in CI_VALUES:
@@ -42,16 +42,16 @@ def test_lint_has_nothing_to_say(program: str) -> None:
         assert "WARNING" not in done.stdout
 
 
-def test_either_helm_renders_the_same(values: Path) -> None:
+def test_helm_3_and_4_render_the_same(values: Path) -> None:
     assert render_by("helm3", values) == render_by("helm4", values)
 
 
 @pytest.mark.parametrize("minor", MINORS)
-def test_every_object_is_what_the_oldest_and_the_newest_kubernetes_expect(minor: str, tmp_path: Path) -> None:
+def test_objects_match_oldest_and_newest_kubernetes_schema(minor: str, tmp_path: Path) -> None:
     assert schema_faults(everything(), minor, tmp_path) == ""
 
 
-def test_the_oldest_kubernetes_that_is_tested_is_the_oldest_that_is_admitted() -> None:
+def test_oldest_tested_kubernetes_is_the_oldest_allowed() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     assert chart["kubeVersion"] == f">={MINORS[0]}.0-0"
     for version, admitted in (("1.28.9", False), ("1.29.3-eks-a5df82a", True)):
@@ -59,7 +59,7 @@ def test_the_oldest_kubernetes_that_is_tested_is_the_oldest_that_is_admitted() -
         assert (helm(*arguments).returncode == 0) is admitted, version
 
 
-def test_the_values_together_show_every_kind() -> None:
+def test_ci_values_cover_every_kind() -> None:
     assert {found["kind"] for found in everything()} == {
         "ConfigMap",
         "Deployment",
@@ -77,7 +77,7 @@ def test_the_values_together_show_every_kind() -> None:
     }  # fmt: skip - a line each says no more
 
 
-def test_every_object_of_the_operator_is_what_its_definitions_expect() -> None:
+def test_operator_objects_match_their_schema() -> None:
     seen = [found for found in everything() if found["kind"] in {"ServiceMonitor", "PodMonitor", "PrometheusRule"}]
     assert len(seen) > 5
     assert {found["kind"]: fault for found in seen for fault in operator_faults(found)} == {}
@@ -87,12 +87,12 @@ def test_every_object_of_the_operator_is_what_its_definitions_expect() -> None:
     ("path", "value"),
     [("endpoints", [{"port": "http-metrics", "intervall": "30s"}]), ("endpoints", [{"interval": "often"}])],
 )
-def test_a_fault_in_an_object_of_the_operator_would_be_seen(path: str, value: Any) -> None:
+def test_invalid_operator_object_is_detected(path: str, value: Any) -> None:
     monitor = render(serviceMonitor__enabled=True).one("ServiceMonitor")
     assert operator_faults({**monitor, "spec": {**monitor["spec"], path: value}}) != []
 
 
-def test_every_container_is_restricted(values: Path) -> None:
+def test_containers_meet_the_restricted_standard(values: Path) -> None:
     found = [fault for pod in pods(render(values).all) for fault in restricted_faults(pod)]
     if "platform-ids" not in values.name:
         assert all(pod["securityContext"]["runAsUser"] == 65532 for pod in pods(render(values).all))
@@ -109,11 +109,11 @@ def test_every_container_is_restricted(values: Path) -> None:
         ({"podSecurityContext__runAsNonRoot": None}, "runAsNonRoot"),
     ],
 )
-def test_a_container_that_is_not_restricted_would_be_seen(change: dict[str, Any], fault: str) -> None:
+def test_unrestricted_container_is_detected(change: dict[str, Any], fault: str) -> None:
     assert f"exporter: {fault}" in restricted_faults(render(**change).pod["spec"])
 
 
-def test_nothing_is_injected_and_no_token_of_kubernetes_is_mounted(values: Path) -> None:
+def test_pod_has_no_service_links_and_no_api_token(values: Path) -> None:
     for pod in pods(render(values).all):
         assert pod["enableServiceLinks"] is False
         assert pod["automountServiceAccountToken"] is False
@@ -121,14 +121,14 @@ def test_nothing_is_injected_and_no_token_of_kubernetes_is_mounted(values: Path)
         assert account["automountServiceAccountToken"] is False
 
 
-def test_every_object_says_where_it_belongs(values: Path) -> None:
+def test_objects_have_namespace_and_labels(values: Path) -> None:
     for found in render(values).all:
         assert found["metadata"]["namespace"] == "monitoring"
         assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == "devices"
         assert found["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
 
 
-def test_selectors_find_the_pods_and_say_nothing_that_changes(values: Path) -> None:
+def test_selectors_match_pods_by_stable_labels(values: Path) -> None:
     objects = render(values)
     labels = objects.pod["metadata"]["labels"]
     selectors = [objects.workload["spec"]["selector"]["matchLabels"]]
@@ -144,7 +144,7 @@ def test_selectors_find_the_pods_and_say_nothing_that_changes(values: Path) -> N
 
 
 @pytest.mark.parametrize("value", ["commonLabels", "podLabels"])
-def test_labels_of_the_operator_never_hide_a_pod_from_its_selectors(value: str) -> None:
+def test_operator_labels_do_not_break_selectors(value: str) -> None:
     taken = {"app.kubernetes.io/name": "mine", "app.kubernetes.io/instance": "mine", "app.kubernetes.io/version": "9"}
     objects = render(**{value: taken})
     labels = objects.pod["metadata"]["labels"]
@@ -152,12 +152,12 @@ def test_labels_of_the_operator_never_hide_a_pod_from_its_selectors(value: str) 
     assert labels["app.kubernetes.io/version"] == "9"
 
 
-def test_a_new_version_of_the_chart_alone_is_no_reason_for_new_pods() -> None:
+def test_new_chart_version_does_not_replace_pods() -> None:
     assert "helm.sh/chart" in render().workload["metadata"]["labels"]
     assert "helm.sh/chart" not in render().pod["metadata"]["labels"]
 
 
-def test_one_monitor_finds_one_service(values: Path) -> None:
+def test_monitor_selects_one_service(values: Path) -> None:
     objects = render(values)
     for monitor in objects.of("ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
@@ -172,7 +172,7 @@ def config_of(objects: Objects) -> str:
     return text
 
 
-def test_the_configuration_is_accepted_by_the_exporter(values: Path, tmp_path: Path) -> None:
+def test_exporter_accepts_the_configuration(values: Path, tmp_path: Path) -> None:
     objects = render(values)
     if "existing" in values.name:
         assert not objects.of("ConfigMap")
@@ -183,19 +183,19 @@ def test_the_configuration_is_accepted_by_the_exporter(values: Path, tmp_path: P
     assert settings.state_path == tmp_path / "state.sqlite"
 
 
-def test_the_exporter_refuses_what_it_should_in_these_tests_too(tmp_path: Path) -> None:
+def test_exporter_rejects_invalid_configuration_here_too(tmp_path: Path) -> None:
     text = config_of(render(config__defaults={"detail": "everything"}))
     with pytest.raises(ConfigError, match="detail"):
         check_config(text, tmp_path)
 
 
-def test_numbers_stay_numbers_and_shares_text() -> None:
+def test_numbers_and_shares_keep_their_type() -> None:
     limits = yaml.safe_load(config_of(render(ci("full"))))["limits"]
     assert limits == {"rate": {"UserResourceRead": "20%", "UserList": 2.5}, "series": 1_000_000}
     assert isinstance(limits["series"], int)
 
 
-def test_the_key_is_named_in_the_configuration_unless_that_names_one() -> None:
+def test_key_path_is_set_unless_configured() -> None:
     assert yaml.safe_load(config_of(render(ci("full"))))["defaults"]["identity_key_file"] == KEY
     other = render(identityKey__existingSecret="identity", config__defaults={"identity_key_file": "/elsewhere/key"})
     assert yaml.safe_load(config_of(other))["defaults"]["identity_key_file"] == "/elsewhere/key"

@@ -59,7 +59,7 @@ def mounted_at(objects: Objects, name: str) -> Path:
         ({"existingSecret": "web", "clientCertificates": True}, OWN_PORT, "HTTP"),
     ],
 )
-def test_probes_reach_the_exporter_whatever_it_asks_of_others(web: dict[str, Any], port: str, scheme: str) -> None:
+def test_probes_work_with_every_web_configuration(web: dict[str, Any], port: str, scheme: str) -> None:
     objects = render(**{f"webConfig__{key}": value for key, value in web.items()})
     for probe, path in (("livenessProbe", "/-/healthy"), ("readinessProbe", "/-/ready")):
         asked = {"scheme": "HTTP", **objects.exporter[probe]["httpGet"]}
@@ -71,18 +71,18 @@ def test_probes_reach_the_exporter_whatever_it_asks_of_others(web: dict[str, Any
 
 
 @pytest.mark.parametrize(("enabled", "port"), [(True, OWN_PORT), (False, MAIN)])
-def test_the_probes_port_can_be_chosen(enabled: bool, port: str) -> None:
+def test_probe_port_is_configurable(enabled: bool, port: str) -> None:
     objects = render(ci("client-certificates"), probeListener__enabled=enabled, probeListener__port=9999)
     assert objects.exporter["livenessProbe"]["httpGet"]["port"] == port
     assert flags(objects).get("--web.probe-listen-address") == (":9999" if enabled else None)
 
 
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
-def test_a_probe_without_timing_has_that_of_kubernetes(probe: str) -> None:
+def test_probe_without_timing_uses_kubernetes_defaults(probe: str) -> None:
     assert render(**{probe: None}).exporter[probe].keys() == {"httpGet"}
 
 
-def test_only_health_can_be_asked_at_the_probes_port_from_anywhere() -> None:
+def test_policy_opens_only_the_probe_port_to_all() -> None:
     rules = render(ci("client-certificates")).one("NetworkPolicy")["spec"]["ingress"]
     assert [port["port"] for rule in rules for port in rule["ports"]] == [MAIN, OWN_PORT]
     restricted = render(ci("full")).one("NetworkPolicy")["spec"]["ingress"]
@@ -98,7 +98,7 @@ def egress(objects: Objects) -> list[tuple[list[int], bool]]:
     return [([port["port"] for port in rule["ports"]], "to" in rule) for rule in rules]
 
 
-def test_a_restricted_exporter_still_reaches_names_aws_and_what_it_is_given() -> None:
+def test_egress_policy_allows_dns_aws_and_extra_rules() -> None:
     needed = [([53, 53], False), ([443], False), ([80], True)]
     on = {"networkPolicy__enabled": True, "networkPolicy__egress__enabled": True}
     assert egress(render(**on)) == needed
@@ -107,13 +107,13 @@ def test_a_restricted_exporter_still_reaches_names_aws_and_what_it_is_given() ->
     assert egress(render(**on, networkPolicy__egress__extra=[collector])) == [*needed, ([4318], False)]
 
 
-def test_the_proxy_of_the_example_is_let_through() -> None:
+def test_egress_policy_allows_the_example_proxy() -> None:
     full = render(ci("full"))
     (proxy,) = (int(each["value"].rpartition(":")[2]) for each in full.exporter["env"] if "PROXY" in each["name"])
     assert ([proxy], True) in egress(full)
 
 
-def test_the_pod_of_the_test_may_ask_where_scrapers_are_named() -> None:
+def test_policy_allows_the_helm_test_pod() -> None:
     scrapers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
     named = {"networkPolicy__enabled": True, "networkPolicy__from": scrapers}
     objects = render(**named)
@@ -130,7 +130,7 @@ def test_the_pod_of_the_test_may_ask_where_scrapers_are_named() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ServiceMonitor", "PodMonitor"])
-def test_prometheus_scrapes_as_the_exporter_serves(kind: str) -> None:
+def test_monitor_uses_the_scheme_of_the_exporter(kind: str) -> None:
     value, field = (
         kind[0].lower() + kind[1:],
         {"ServiceMonitor": "endpoints", "PodMonitor": "podMetricsEndpoints"}[kind],
@@ -152,7 +152,7 @@ def test_prometheus_scrapes_as_the_exporter_serves(kind: str) -> None:
 
 
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.name)
-def test_every_flag_is_one_of_the_exporters(values: Path) -> None:
+def test_container_arguments_are_flags(values: Path) -> None:
     known = {name for parameter in cli.params for name in parameter.opts}
     assert flags(render(values)).keys() <= known
     switches = {name for parameter in cli.params if getattr(parameter, "is_flag", False) for name in parameter.opts}
@@ -161,7 +161,7 @@ def test_every_flag_is_one_of_the_exporters(values: Path) -> None:
         assert bool(equals) is (name not in switches), flag
 
 
-def test_the_test_of_the_release_is_a_command_that_the_exporter_knows() -> None:
+def test_helm_test_runs_an_existing_command() -> None:
     (pod,) = render().of("Pod")
     command, *arguments = pod["spec"]["containers"][0]["args"]
     assert arguments == [f"--web.listen-address={NAME}:10617"]
@@ -169,7 +169,7 @@ def test_the_test_of_the_release_is_a_command_that_the_exporter_knows() -> None:
     assert not render(ci("tls")).of("Pod"), "it speaks plain HTTP"
 
 
-def test_what_is_set_reaches_the_exporter() -> None:
+def test_values_reach_the_exporter() -> None:
     objects = render(ci("full"))
     assert flags(objects) == {
         "--config.file": "/etc/cognito-device-exporter/config.yaml",
@@ -190,7 +190,7 @@ def test_what_is_set_reaches_the_exporter() -> None:
         assert field in objects.pod["spec"]
 
 
-def test_a_role_for_irsa_stands_on_the_service_account() -> None:
+def test_irsa_role_is_on_the_service_account() -> None:
     objects = render(ci("irsa"))
     account = objects.one("ServiceAccount")
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].startswith("arn:aws:iam::")
@@ -203,7 +203,7 @@ def test_a_role_for_irsa_stands_on_the_service_account() -> None:
 # Shards
 
 
-def test_one_shard_is_a_deployment_that_never_runs_twice() -> None:
+def test_one_shard_is_a_deployment_with_recreate() -> None:
     objects = render()
     assert objects.workload["kind"] == "Deployment"
     assert (objects.workload["spec"]["replicas"], objects.workload["spec"]["strategy"]) == (1, {"type": "Recreate"})
@@ -211,7 +211,7 @@ def test_one_shard_is_a_deployment_that_never_runs_twice() -> None:
     assert [service["metadata"]["name"] for service in objects.of("Service")] == [NAME]
 
 
-def test_several_shards_are_a_stateful_set_that_tells_each_its_part() -> None:
+def test_several_shards_are_a_stateful_set() -> None:
     objects = render(ci("sharded"))
     spec = objects.workload["spec"]
     assert objects.workload["kind"] == "StatefulSet"
@@ -222,7 +222,7 @@ def test_several_shards_are_a_stateful_set_that_tells_each_its_part() -> None:
     assert spread["labelSelector"] == spec["selector"]
 
 
-def test_each_shard_has_a_claim_of_its_own_that_never_changes() -> None:
+def test_shard_has_its_own_unchanging_claim() -> None:
     (claim,) = render(ci("sharded")).workload["spec"]["volumeClaimTemplates"]
     assert claim["metadata"]["name"] == "state"
     assert claim["metadata"]["labels"].keys() == {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
@@ -233,7 +233,7 @@ def test_each_shard_has_a_claim_of_its_own_that_never_changes() -> None:
 
 
 @pytest.mark.parametrize("detail", ["user", "device"])
-def test_shards_without_a_common_key_are_refused_where_users_are_shown(detail: str) -> None:
+def test_shards_with_user_detail_require_a_common_key(detail: str) -> None:
     shown = {"shards": 3, "config__defaults": {"detail": detail}}
     said = refusal(**shown)
     assert f"config.pools[0]: 3 shards with identity hmac and detail {detail} need a key that all shards share" in said
@@ -244,7 +244,7 @@ def test_shards_without_a_common_key_are_refused_where_users_are_shown(detail: s
     assert render(**shown | {"config__defaults": {"detail": detail, "identity_key_file": "/elsewhere/key"}}).workload
 
 
-def test_the_pool_that_needs_the_key_is_named() -> None:
+def test_missing_key_error_names_the_pool() -> None:
     pools = [{"id": "eu-west-1_AbCdEfGhI"}, {"id": "eu-west-1_JkLmNoPqR", "detail": "user"}]
     assert "config.pools[1]: 2 shards" in refusal(shards=2, config__pools=pools)
     hidden = [pools[0], {**pools[1], "detail": "pool"}]
@@ -254,7 +254,7 @@ def test_the_pool_that_needs_the_key_is_named() -> None:
 # Mounts
 
 
-def test_state_lies_where_the_configuration_says_and_on_the_claim_where_there_is_one() -> None:
+def test_state_is_at_the_configured_path_on_the_claim() -> None:
     assert mounted_at(render(), "state") == Path("/var/lib/cognito-device-exporter")
     assert volume(render(), "state") == {"name": "state", "emptyDir": {"sizeLimit": "1Gi"}}
     full = render(ci("full"))
@@ -267,7 +267,7 @@ def test_state_lies_where_the_configuration_says_and_on_the_claim_where_there_is
     assert none["spec"]["storageClassName"] == ""
 
 
-def test_a_key_reaches_the_exporter_with_a_mode_that_it_takes() -> None:
+def test_key_file_has_an_accepted_mode() -> None:
     objects = render(ci("full"))
     secret = volume(objects, "identity")["secret"]
     assert secret["secretName"] == "identity"
@@ -279,7 +279,7 @@ def test_a_key_reaches_the_exporter_with_a_mode_that_it_takes() -> None:
     assert objects.pod["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
 
 
-def test_files_of_the_operator_are_mounted_where_the_flags_say() -> None:
+def test_operator_files_are_mounted_where_flags_expect() -> None:
     objects = render(ci("existing"))
     assert volume(objects, "config")["secret"]["items"] == [{"key": "devices.yaml", "path": "config.yaml"}]
     assert volume(objects, "web")["secret"]["items"] == [{"key": "web.yaml", "path": "web-config.yaml"}]
@@ -288,7 +288,7 @@ def test_files_of_the_operator_are_mounted_where_the_flags_say() -> None:
     assert "subPath" not in str(objects.exporter["volumeMounts"]), "a file mounted alone never changes"
 
 
-def test_the_web_configuration_is_a_secret_and_certificates_are_where_it_says() -> None:
+def test_web_configuration_and_certificates_are_secrets() -> None:
     objects = render(ci("client-certificates"))
     (secret,) = objects.of("Secret")
     web = yaml.safe_load(base64.b64decode(secret["data"]["web-config.yaml"]))
@@ -300,7 +300,7 @@ def test_the_web_configuration_is_a_secret_and_certificates_are_where_it_says() 
 
 
 @pytest.mark.parametrize("name", ["basic-auth", "tls", "client-certificates"])
-def test_the_web_configuration_is_accepted_by_the_exporter(name: str, tmp_path: Path) -> None:
+def test_exporter_accepts_the_web_configuration(name: str, tmp_path: Path) -> None:
     (secret,) = render(ci(name)).of("Secret")
     authority = trustme.CA()
     own = authority.issue_cert("exporter.monitoring.svc")
@@ -331,7 +331,7 @@ def pod_annotations(objects: Objects) -> dict[str, str]:
         ("checksum/web-config", {"webConfig__config": {"basic_auth_users": {"b": "$2b$10$y"}}}),
     ],
 )
-def test_another_configuration_is_another_rollout(key: str, change: dict[str, Any]) -> None:
+def test_changed_configuration_causes_a_rollout(key: str, change: dict[str, Any]) -> None:
     base = {"webConfig__config": {"basic_auth_users": {"a": "$2b$10$x"}}}
     before, after = pod_annotations(render(**base)), pod_annotations(render(**{**base, **change}))
     assert before[key] != after[key]
@@ -342,7 +342,7 @@ def test_another_configuration_is_another_rollout(key: str, change: dict[str, An
 @pytest.mark.parametrize("program", HELMS)
 @pytest.mark.parametrize("key", ["checksum/config", "checksum/web-config", "kubectl.kubernetes.io/default-container"])
 @pytest.mark.parametrize("value", ["mine", ""])
-def test_annotations_of_the_operator_stand_in_the_place_of_the_charts(program: str, key: str, value: str) -> None:
+def test_operator_annotations_replace_those_of_the_chart(program: str, key: str, value: str) -> None:
     changes = {"webConfig__config": {"basic_auth_users": {"a": "$2b$10$x"}}}
     given = {key: value, "prometheus.io/scrape": "true"}
     done = template(program=program, podAnnotations=given, **changes)
@@ -350,7 +350,7 @@ def test_annotations_of_the_operator_stand_in_the_place_of_the_charts(program: s
     assert pod_annotations(parse(done.stdout)) == {**pod_annotations(render(**changes)), **given}
 
 
-def test_a_release_can_still_be_one_shard_of_several() -> None:
+def test_release_can_be_one_of_several_shards() -> None:
     assert flags(render(extraArgs=["--shard=1/3"]))["--shard"] == "1/3"
     assert flags(render(shards=3, extraArgs=["--sharding=x"]))["--shard"] == "auto/3"
 
@@ -369,12 +369,12 @@ def test_a_release_can_still_be_one_shard_of_several() -> None:
         ({"maxUnavailable": 1_000_000}, {"maxUnavailable": 1_000_000}),
     ],
 )
-def test_a_budget_says_one_thing_and_says_it(budget: dict[str, Any], shown: dict[str, Any]) -> None:
+def test_disruption_budget_has_exactly_one_limit(budget: dict[str, Any], shown: dict[str, Any]) -> None:
     spec = render(podDisruptionBudget={"enabled": True, **budget}).one("PodDisruptionBudget")["spec"]
     assert {key: spec[key] for key in spec.keys() & {"minAvailable", "maxUnavailable"}} == shown
 
 
-def test_rollouts_can_be_left_to_the_exporters_own_reload() -> None:
+def test_rollouts_can_be_replaced_by_reloads() -> None:
     own = {"kubectl.kubernetes.io/default-container": "exporter"}
     assert pod_annotations(render(rolloutOnConfigChange=False, webConfig__config={"basic_auth_users": {}})) == own
     assert "checksum/config" not in pod_annotations(render(ci("existing"))), "nothing is known of what it holds"

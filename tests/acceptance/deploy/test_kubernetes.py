@@ -40,33 +40,33 @@ def objects(request: pytest.FixtureRequest) -> Objects:
 
 
 @pytest.mark.parametrize("minor", MINORS)
-def test_every_object_is_what_the_oldest_and_the_newest_kubernetes_expect(minor: str, tmp_path: Path) -> None:
+def test_objects_match_oldest_and_newest_kubernetes_schema(minor: str, tmp_path: Path) -> None:
     everything = [found for directory in DIRECTORIES for found in built(directory).all]
     assert {found["kind"] for found in everything} == {"ConfigMap", "Deployment", "Service", "ServiceAccount"}
     assert schema_faults(everything, minor, tmp_path) == ""
 
 
-def test_a_misspelt_field_would_be_seen(tmp_path: Path) -> None:
+def test_misspelled_field_is_detected(tmp_path: Path) -> None:
     deployment = yaml.safe_load(yaml.safe_dump(built("base").workload))
     deployment["spec"]["template"]["spec"]["enableServiceLink"] = False
     assert "enableServiceLink" in schema_faults([deployment], MINORS[-1], tmp_path)
 
 
-def test_every_container_is_restricted(objects: Objects) -> None:
+def test_containers_meet_the_restricted_standard(objects: Objects) -> None:
     assert [fault for pod in pods(objects.all) for fault in restricted_faults(pod)] == []
 
 
-def test_nothing_is_injected_and_no_token_of_kubernetes_is_mounted(objects: Objects) -> None:
+def test_pod_has_no_service_links_and_no_api_token(objects: Objects) -> None:
     assert objects.pod["spec"]["enableServiceLinks"] is False
     assert objects.pod["spec"]["automountServiceAccountToken"] is False
 
 
-def test_the_configuration_is_accepted_by_the_exporter(objects: Objects, tmp_path: Path) -> None:
+def test_exporter_accepts_the_configuration(objects: Objects, tmp_path: Path) -> None:
     (config_map,) = objects.of("ConfigMap")
     check_config(config_map["data"]["config.yaml"], tmp_path)
 
 
-def test_another_configuration_is_another_rollout(objects: Objects) -> None:
+def test_changed_configuration_causes_a_rollout(objects: Objects) -> None:
     (config_map,) = objects.of("ConfigMap")
     volume = volumes(objects)[f"{EXPORTER}-config"]
     assert volume["configMap"]["name"] == config_map["metadata"]["name"]
@@ -75,14 +75,14 @@ def test_another_configuration_is_another_rollout(objects: Objects) -> None:
     )
 
 
-def test_state_and_its_directory_go_together(objects: Objects) -> None:
+def test_state_path_is_in_the_state_volume(objects: Objects) -> None:
     (config_map,) = objects.of("ConfigMap")
     state = Path(yaml.safe_load(config_map["data"]["config.yaml"])["state"]["path"])
     mounts = {mount["mountPath"] for mount in objects.exporter["volumeMounts"]}
     assert str(state.parent) in mounts
 
 
-def test_the_service_leads_to_the_exporter() -> None:
+def test_service_selects_the_exporter() -> None:
     base = built("base")
     service = base.one("Service")
     assert service["spec"]["selector"].items() <= base.pod["metadata"]["labels"].items()
@@ -92,18 +92,18 @@ def test_the_service_leads_to_the_exporter() -> None:
     assert (port["port"], listening["containerPort"]) == (10617, 10617)
 
 
-def test_two_exporters_never_run_beside_each_other() -> None:
+def test_two_exporters_never_run_at_once() -> None:
     spec = built("base").workload["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
-def test_the_exporter_is_probed_for_health_and_readiness() -> None:
+def test_exporter_has_liveness_and_readiness_probes() -> None:
     exporter = built("base").exporter
     assert exporter["livenessProbe"]["httpGet"] == {"path": "/-/healthy", "port": "http-metrics"}
     assert exporter["readinessProbe"]["httpGet"] == {"path": "/-/ready", "port": "http-metrics"}
 
 
-def test_the_sidecar_cannot_hold_the_application_back() -> None:
+def test_sidecar_does_not_block_the_application() -> None:
     sidecar = built("overlays/sidecar")
     assert "readinessProbe" not in sidecar.exporter
     assert "startupProbe" not in sidecar.exporter
@@ -111,7 +111,7 @@ def test_the_sidecar_cannot_hold_the_application_back() -> None:
     assert sidecar.exporter["livenessProbe"] == built("base").exporter["livenessProbe"]
 
 
-def test_the_sidecar_is_the_same_container_but_for_its_readiness() -> None:
+def test_sidecar_differs_only_in_readiness() -> None:
     own, base = dict(built("overlays/sidecar").exporter), dict(built("base").exporter)
     base.pop("readinessProbe")
     shared = built("base").pod["spec"]["securityContext"]
@@ -125,7 +125,7 @@ def test_the_sidecar_is_the_same_container_but_for_its_readiness() -> None:
     }
 
 
-def test_the_sidecar_shares_nothing_that_it_need_not() -> None:
+def test_sidecar_shares_only_what_it_needs() -> None:
     sidecar = built("overlays/sidecar")
     spec = sidecar.pod["spec"]
     application = container(sidecar, "application")
@@ -136,7 +136,7 @@ def test_the_sidecar_shares_nothing_that_it_need_not() -> None:
     assert application["securityContext"].get("runAsUser", spec["securityContext"]["runAsUser"]) != 65532
 
 
-def test_the_application_is_as_it_was_beside_the_sidecar() -> None:
+def test_application_is_unchanged_by_the_sidecar() -> None:
     written = yaml.safe_load((KUBERNETES / "overlays/sidecar/application.yaml").read_text(encoding="utf-8"))
     sidecar = built("overlays/sidecar")
     assert container(sidecar, "application") == written["spec"]["template"]["spec"]["containers"][0]
@@ -163,7 +163,7 @@ def blocks(document: Path) -> list[str]:
     return re.findall(r"^```yaml\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def test_the_kustomization_in_the_documentation_works(tmp_path: Path) -> None:
+def test_documented_kustomization_renders(tmp_path: Path) -> None:
     (block,) = (block for block in blocks(DOCUMENTATION) if "kind: Kustomization" in block)
     # kustomize knows a base by its path from here alone.
     base = os.path.relpath(KUBERNETES / "base", tmp_path)
@@ -178,7 +178,7 @@ def test_the_kustomization_in_the_documentation_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("document", [DOCUMENTATION, CHART / "README.md"], ids=lambda path: path.name)
-def test_values_in_the_documentation_render(document: Path, tmp_path: Path) -> None:
+def test_documented_values_render(document: Path, tmp_path: Path) -> None:
     shown = [block for block in blocks(document) if "kind:" not in block]
     assert shown
     for number, block in enumerate(shown):

@@ -148,7 +148,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         podman("volume", "rm", "--force", f"{name}-config")
 
 
-def test_a_scrape_through_the_pod_is_true(played: Played) -> None:
+def test_scrape_of_the_pod_is_correct(played: Played) -> None:
     name = "cognito_exporter_last_sweep_success_timestamp_seconds"
     with cognito(played.seeded_at) as (twin, pool_id):
         assert eventually(lambda: played.page.value(name, user_pool_id=pool_id) is not None, within=60), played.log
@@ -157,7 +157,7 @@ def test_a_scrape_through_the_pod_is_true(played: Played) -> None:
     assert page.value("cognito_exporter_state_errors_total") == 0
 
 
-def test_the_exporter_shares_neither_processes_nor_files_nor_user_with_the_application(played: Played) -> None:
+def test_sidecar_is_isolated_from_the_application(played: Played) -> None:
     who = "import os; print(os.getuid(), sorted(int(name) for name in os.listdir('/proc') if name.isdigit())[0])"
     assert played.execute("cognito-device-exporter", who).split() == ["65532", "1"]
     assert played.execute("application", who).split() == ["10001", "1"]
@@ -166,7 +166,7 @@ def test_the_exporter_shares_neither_processes_nor_files_nor_user_with_the_appli
     assert played.state("application")["Mounts"] == []
 
 
-def test_the_exporter_can_write_its_state_and_scratch_and_nothing_else(played: Played) -> None:
+def test_exporter_writes_only_to_state_and_tmp(played: Played) -> None:
     directories = ("/", "/etc/cognito-device-exporter", "/tmp", "/opt", "/var/lib/cognito-device-exporter")  # noqa: S108 - in the container
     written = played.execute("cognito-device-exporter", PROBE_WRITES, *directories).split()
     assert written == ["/tmp", "/var/lib/cognito-device-exporter"]  # noqa: S108 - in the container

@@ -51,7 +51,7 @@ def findings(directory: Path) -> dict[str, Any]:
     return found
 
 
-def test_every_finding_of_checkov_is_answered(tmp_path: Path) -> None:
+def test_checkov_findings_have_an_explanation(tmp_path: Path) -> None:
     found = findings(tmp_path)
     assert found["summary"]["passed"] > 300
     assert found["summary"]["parsing_errors"] == 0

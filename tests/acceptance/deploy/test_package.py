@@ -51,7 +51,7 @@ def unpacked(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
     return tree
 
 
-def test_the_wheel_has_the_program_and_nothing_else(built: tuple[Path, Path]) -> None:
+def test_wheel_has_only_the_program(built: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(built[0]) as wheel:
         names = set(wheel.namelist())
         rules = wheel.read(f"exporter/bundled/{RULES}")
@@ -68,7 +68,7 @@ def test_the_wheel_has_the_program_and_nothing_else(built: tuple[Path, Path]) ->
     assert licenses
 
 
-def test_the_wheel_has_the_rules_where_the_demo_looks(built: tuple[Path, Path], tmp_path: Path) -> None:
+def test_wheel_has_the_rules_for_the_demo(built: tuple[Path, Path], tmp_path: Path) -> None:
     with zipfile.ZipFile(built[0]) as archive:
         archive.extractall(tmp_path)  # noqa: S202 - a zip, and our own
     where = "from exporter.commands.demo.prometheus import rules_file; print(rules_file().read_text())"
@@ -84,7 +84,7 @@ def test_the_wheel_has_the_rules_where_the_demo_looks(built: tuple[Path, Path], 
     assert done.stdout.rstrip("\n") == rules.rstrip("\n")
 
 
-def test_the_sdist_has_what_is_under_version_control(unpacked: Path) -> None:
+def test_sdist_has_the_files_under_version_control(unpacked: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout, so nothing says which files belong to the repository")
     command = [required_tool("git"), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
@@ -94,18 +94,18 @@ def test_the_sdist_has_what_is_under_version_control(unpacked: Path) -> None:
     assert packed == committed | {"PKG-INFO", "exporter/revision"}
 
 
-def test_the_same_source_makes_the_same_bytes(built: tuple[Path, Path], tmp_path: Path) -> None:
+def test_build_is_reproducible(built: tuple[Path, Path], tmp_path: Path) -> None:
     again = build(ROOT, tmp_path)
     assert [digest(path) for path in again] == [digest(path) for path in built]
     assert [path.name for path in again] == [path.name for path in built]
 
 
-def test_an_sdist_makes_the_wheel_of_its_checkout(built: tuple[Path, Path], unpacked: Path, tmp_path: Path) -> None:
+def test_sdist_builds_the_same_wheel_as_the_checkout(built: tuple[Path, Path], unpacked: Path, tmp_path: Path) -> None:
     wheel, _ = build(unpacked, tmp_path, revision="")
     assert digest(wheel) == digest(built[0])
 
 
-def test_the_date_in_both_is_the_one_that_was_asked_for(built: tuple[Path, Path], tmp_path: Path) -> None:
+def test_build_uses_source_date_epoch(built: tuple[Path, Path], tmp_path: Path) -> None:
     wheel, sdist = build(ROOT, tmp_path, epoch="1700000000")
     assert digest(wheel) != digest(built[0])
     with zipfile.ZipFile(wheel) as archive:
@@ -114,7 +114,7 @@ def test_the_date_in_both_is_the_one_that_was_asked_for(built: tuple[Path, Path]
         assert {entry.mtime for entry in archive} == {1700000000}
 
 
-def test_the_revision_is_the_one_that_the_builder_told(built: tuple[Path, Path], tmp_path: Path) -> None:
+def test_build_uses_the_given_revision(built: tuple[Path, Path], tmp_path: Path) -> None:
     assert built_revision(zipfile.Path(built[0], "exporter/")) == REVISION
     untold, _ = build(ROOT, tmp_path, revision="")
     assert built_revision(zipfile.Path(untold, "exporter/")) == ""
@@ -145,7 +145,7 @@ def test_tests_import_the_wheel(wheel_under_test: Path) -> None:
         pytest.param([str(Path(sys.executable).with_name("cognito-device-exporter"))], id="console script"),
     ],
 )
-def test_programs_that_tests_start_are_the_wheels(wheel_under_test: Path, program: list[str]) -> None:
+def test_programs_of_tests_run_from_the_wheel(wheel_under_test: Path, program: list[str]) -> None:
     told = subprocess.run(
         [*program, "--version"],
         env={**os.environ, "PYTHONVERBOSE": "1"},

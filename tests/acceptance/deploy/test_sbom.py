@@ -50,23 +50,23 @@ def hashes(component: dict[str, Any]) -> set[str]:
     return {entry["content"] for entry in found if entry["alg"] == "SHA-256"}
 
 
-def test_it_is_valid_cyclonedx(text: str) -> None:
+def test_sbom_is_valid_cyclonedx(text: str) -> None:
     validator = make_schemabased_validator(OutputFormat.JSON, SchemaVersion.V1_6)
     assert validator.validate_str(text) is None
     assert validator.validate_str(text.replace('"components"', '"parts"')) is not None
 
 
-def test_it_has_every_locked_package_with_version_and_hashes(bill: dict[str, Any]) -> None:
+def test_sbom_has_locked_packages_with_hashes(bill: dict[str, Any]) -> None:
     components = {part["name"]: (part["version"], hashes(part)) for part in bill["components"]}
     assert components == locked()
     assert all(part["purl"] == f"pkg:pypi/{part['name']}@{part['version']}" for part in bill["components"])
 
 
-def test_it_is_about_this_version_of_the_exporter(bill: dict[str, Any]) -> None:
+def test_sbom_describes_this_version(bill: dict[str, Any]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     root = bill["metadata"]["component"]
     assert (root["name"], root["version"], root["type"]) == (project["name"], project["version"], "application")
 
 
-def test_it_is_the_same_each_time(text: str, tmp_path: Path) -> None:
+def test_sbom_is_reproducible(text: str, tmp_path: Path) -> None:
     assert written(tmp_path / "again.json") == text

@@ -72,12 +72,12 @@ def verified(path: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert verified(on_this_machine(tmp_path)) == ""
 
 
 @pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda path: path.stem)
-def test_systemd_takes_the_unit_with_each_drop_in(tmp_path: Path, drop_in: Path) -> None:
+def test_systemd_accepts_the_unit_with_each_drop_in(tmp_path: Path, drop_in: Path) -> None:
     path = on_this_machine(tmp_path)
     beside = tmp_path / f"{UNIT.name}.d"
     beside.mkdir()
@@ -85,7 +85,7 @@ def test_systemd_takes_the_unit_with_each_drop_in(tmp_path: Path, drop_in: Path)
     assert verified(path) == ""
 
 
-def test_a_setting_that_systemd_does_not_know_would_be_told(tmp_path: Path) -> None:
+def test_unknown_systemd_setting_is_detected(tmp_path: Path) -> None:
     path = on_this_machine(tmp_path)
     path.write_text(path.read_text(encoding="utf-8").replace("ProtectHome=", "ProtectHomes="), encoding="utf-8")
     assert "ProtectHomes" in verified(path)
@@ -97,20 +97,20 @@ def security(*flags: str) -> str:
     return done.stdout
 
 
-def test_the_unit_is_as_tight_as_it_can_be_and_what_is_open_is_explained() -> None:
+def test_unit_is_hardened_except_where_explained() -> None:
     findings = json.loads(security("--json=short"))
     assert {finding["name"] for finding in findings if finding["exposure"] and not finding["set"]} == OPEN
     text = DOCS.read_text(encoding="utf-8")
     assert [name for name in OPEN if f"`{name.replace('|', ', ')}`" not in text] == []
 
 
-def test_the_exposure_in_the_documentation_is_what_systemd_says() -> None:
+def test_documented_exposure_matches_systemd() -> None:
     level = re.search(r"Overall exposure level for \S+: ([0-9.]+) (\w+)", security())
     assert level
     assert f'**{level[1]}** of 10 ("{level[2]}")' in DOCS.read_text(encoding="utf-8")
 
 
-def test_the_documentation_names_the_files(unit: dict[str, list[str]]) -> None:
+def test_documentation_names_the_files(unit: dict[str, list[str]]) -> None:
     text = DOCS.read_text(encoding="utf-8")
     named = [*FILES.glob("*.*"), *DROP_INS]
     assert [path.name for path in named if path.name not in text] == []
@@ -123,9 +123,7 @@ def emulator() -> Iterator[Emulator]:
         yield running
 
 
-def test_the_command_of_the_unit_serves_and_ends_as_the_unit_expects(
-    unit: dict[str, list[str]], emulator: Emulator, tmp_path: Path
-) -> None:
+def test_unit_command_serves_and_stops(unit: dict[str, list[str]], emulator: Emulator, tmp_path: Path) -> None:
     (_, flag) = shlex.split(unit["ExecStart"][0])
     name, _, path = flag.partition("=")
     assert path == "/etc/cognito-device-exporter/config.yaml"
@@ -140,14 +138,14 @@ def test_the_command_of_the_unit_serves_and_ends_as_the_unit_expects(
         assert running.end(signal.SIGTERM) == 0
 
 
-def test_a_wrong_configuration_is_not_tried_again(unit: dict[str, list[str]], tmp_path: Path) -> None:
+def test_invalid_configuration_is_not_restarted(unit: dict[str, list[str]], tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("pools: []\n", encoding="utf-8")
     with program([f"--config.file={tmp_path / 'config.yaml'}"], tmp_path, "") as running:
         assert running.process.wait(20) == WRONG_USAGE
     assert unit["RestartPreventExitStatus"] == [str(WRONG_USAGE)]
 
 
-def test_every_variable_of_the_environment_file_is_a_flag() -> None:
+def test_environment_file_variables_are_flags() -> None:
     known = {name for command in (cli, *cli.commands.values()) for option in command.params for name in names(option)}
     text = (FILES / "cognito-device-exporter.default").read_text(encoding="utf-8")
     named = set(re.findall(r"COGNITO_DEVICE_EXPORTER_[A-Z_]+", text))
@@ -161,7 +159,7 @@ def names(option: object) -> list[str]:
     return [variable] if isinstance(variable, str) else list(variable or [])
 
 
-def test_sysusers_makes_the_user_of_the_drop_in(tmp_path: Path) -> None:
+def test_sysusers_creates_the_user_of_the_drop_in(tmp_path: Path) -> None:
     file = FILES / "cognito-device-exporter.sysusers.conf"
     done = run("systemd-sysusers", "--dry-run", f"--root={tmp_path}", str(file))
     assert done.returncode == 0, done.stderr

@@ -75,9 +75,7 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.mark.timeout(60)
-def test_a_device_that_crosses_90_days_is_told_of_until_it_signs_in(
-    emulator: Emulator, webhook: Webhook, tmp_path: Path
-) -> None:
+def test_stale_device_is_alerted_until_it_signs_in(emulator: Emulator, webhook: Webhook, tmp_path: Path) -> None:
     programs = required_tool("prometheus"), required_tool(_alertmanager_name())
     age = AgeDistribution.constant(90 * DAY - SECONDS_YOUNGER)
     made = time()

@@ -40,7 +40,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_curl_verifies_the_server_and_shows_a_password(directory: Path) -> None:
+def test_curl_verifies_the_server_and_sends_a_password(directory: Path) -> None:
     right = ("--user", f"alice:{PASSWORD}")
     with serving_site(directory, tls_server_config=TLS, **USERS) as site:
         code, answer = curl(site, directory, "--http2", *right)
@@ -53,7 +53,7 @@ def test_curl_verifies_the_server_and_shows_a_password(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_curl_without_a_required_certificate_is_refused(directory: Path, version: str) -> None:
+def test_curl_without_a_required_certificate_is_rejected(directory: Path, version: str) -> None:
     write_certificate(directory, "scraper.example", stem="client")
     shown = ("--cert", str(directory / "client.crt"), "--key", str(directory / "client.key"))
     with serving_site(directory, tls_server_config=MUTUAL) as site:
@@ -63,6 +63,6 @@ def test_curl_without_a_required_certificate_is_refused(directory: Path, version
 
 
 @pytest.mark.parametrize(("offered", "code"), [("X25519", 0), ("P-256", 35)])
-def test_curl_agrees_on_the_curve_of_the_file(directory: Path, offered: str, code: int) -> None:
+def test_curl_negotiates_the_configured_curve(directory: Path, offered: str, code: int) -> None:
     with serving_site(directory, tls_server_config={**TLS, "curve_preferences": ["X25519"]}) as site:
         assert curl(site, directory, "--curves", offered)[0] == code

@@ -31,7 +31,9 @@ def silent() -> Iterator[socket.socket]:
 @pytest.mark.parametrize(
     ("command", "rules"), [("plan", False), ("check-config", False), ("plan", True), ("report", True)]
 )
-def test_ctrl_c_waits_for_no_answer(command: str, *, rules: bool, silent: socket.socket, tmp_path: Path) -> None:
+def test_ctrl_c_does_not_wait_for_responses(
+    command: str, *, rules: bool, silent: socket.socket, tmp_path: Path
+) -> None:
     url = f"http://127.0.0.1:{silent.getsockname()[1]}"
     file = tmp_path / "config.yaml"
     file.write_text(config(url, **RULES) if rules else config(url, POOL), encoding="utf-8")

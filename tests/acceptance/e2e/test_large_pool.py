@@ -13,7 +13,7 @@ from tests.truth import DAY, active_ms, assert_true
 USERS = 10_000
 
 
-def test_ten_thousand_users_are_swept_while_scrapes_are_answered(emulator: Emulator, tmp_path: Path) -> None:
+def test_pool_of_10000_users_is_swept_during_scrapes(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("large", users=USERS)
     text = config(emulator.url, pool_id, refresh_interval="300s", rate={**FAST, "UserResourceRead": 2000})
     # A refresh interval this long starts the first sweep within five seconds.

@@ -80,9 +80,7 @@ def assert_forecast(found: Any, sweep: Callable[[], Swept], timed: list[str]) ->
 
 
 @pytest.mark.timeout(240)
-def test_the_sweep_that_follows_makes_the_calls_and_takes_the_time(
-    emulator: Emulator, run: CommandLine, tmp_path: Path
-) -> None:
+def test_plan_matches_the_sweep_in_calls_and_duration(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
     large = emulator.seed_pool("large", users=560, federated_share=0.5)
     small = emulator.seed_pool("small", users=250)
     off = emulator.seed_pool("off", users=30, tracking=Tracking.OFF)
@@ -94,7 +92,7 @@ def test_the_sweep_that_follows_makes_the_calls_and_takes_the_time(
     assert_forecast(found, lambda: swept(text, tmp_path, emulator, [large, small, off, named]), [large, small])
 
 
-def test_one_of_several_shards_is_forecast(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
+def test_plan_matches_one_of_several_shards(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("shared", users=200)
     text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 30, "UserList": 15})
     found = planned(text, run, "--shard=1/3")

@@ -34,7 +34,7 @@ GONE = ("someone who left", "left-in-april@example.com")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_it_stops_within_five_seconds_though_calls_hang(
+def test_stop_takes_less_than_5_seconds_despite_hanging_calls(
     emulator: Emulator, tmp_path: Path, number: signal.Signals
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=300)
@@ -59,7 +59,7 @@ def waited_for_turns(running: Exporter) -> float:
     return sum(waits.values())
 
 
-def test_a_port_in_use_is_one_clear_line(emulator: Emulator, tmp_path: Path) -> None:
+def test_port_in_use_is_a_one_line_error(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=1)
     (tmp_path / "config.yaml").write_text(config(emulator.url, pool_id))
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -75,7 +75,7 @@ def test_a_port_in_use_is_one_clear_line(emulator: Emulator, tmp_path: Path) -> 
     assert "Traceback" not in running.log_text
 
 
-def test_every_fault_of_a_configuration_is_told_at_once(tmp_path: Path) -> None:
+def test_configuration_errors_are_all_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         "defaults:\n  refresh_interval: soon\n  colour: blue\npools:\n  - id: nowhere\n  - detail: all\n"
     )
@@ -91,7 +91,7 @@ def test_every_fault_of_a_configuration_is_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_the_demo_says_where_to_look_and_serves_true_samples(tmp_path: Path) -> None:
+def test_demo_prints_its_url_and_serves_correct_samples(tmp_path: Path) -> None:
     port = free_port()
     with program(["demo", f"--web.listen-address=127.0.0.1:{port}", "--log.format=json"], tmp_path, "unused") as demo:
         assert eventually(lambda: bool(demo.events("listening")), within=30)
@@ -121,7 +121,7 @@ def test_the_demo_says_where_to_look_and_serves_true_samples(tmp_path: Path) -> 
     assert sum(devices.values()) == len(present)
 
 
-def test_no_name_address_arn_or_secret_reaches_a_log(emulator: Emulator, tmp_path: Path) -> None:
+def test_logs_omit_names_addresses_arns_and_secrets(emulator: Emulator, tmp_path: Path) -> None:
     """A debug log of sweeps in which everything happens that could make a careless program talk."""
     secret, token, key = "s3cret+of/the+tests", "session+token/of+the+tests", "identity-key-of-the-tests"
     raw = emulator.seed_pool("raw", users=HOSTILE)
@@ -161,7 +161,7 @@ def test_no_name_address_arn_or_secret_reaches_a_log(emulator: Emulator, tmp_pat
 
 
 @pytest.mark.skipif(not has_arenas(), reason="only glibc has arenas")
-def test_its_threads_share_one_arena_of_memory(emulator: Emulator, tmp_path: Path) -> None:
+def test_threads_share_one_malloc_arena(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=100)
     with serving_program(config(emulator.url, pool_id), tmp_path, emulator.url) as running:
         running.after_first_sweep(pool_id)

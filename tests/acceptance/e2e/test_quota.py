@@ -104,7 +104,7 @@ def measured(emulator: Emulator, directory: Path) -> Measurement:
         return Measurement(pool_ids, emulator.requests(), exporter.scrape(), blurred=worst > LATE)
 
 
-def test_a_quota_is_used_in_full_shared_fairly_and_never_exceeded(emulator: Emulator, tmp_path: Path) -> None:
+def test_quota_is_used_fully_and_fairly_and_not_exceeded(emulator: Emulator, tmp_path: Path) -> None:
     emulator.faults.quotas = {Category.USER_RESOURCE_READ: QUOTA}
     found = measured(emulator, tmp_path)
     for _ in range(2):
@@ -140,9 +140,7 @@ def steady_rate(found: Measurement) -> float:
     return (len(steady) - 1) / (steady[-1].arrived - steady[0].arrived)
 
 
-def test_with_a_third_of_all_calls_throttled_the_sweep_completes_and_the_rate_recovers(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_throttled_sweep_completes_and_the_rate_recovers(emulator: Emulator, tmp_path: Path) -> None:
     emulator.faults.rules = (Rule(Fault.THROTTLED, share=0.3),)
     pool_ids = [emulator.seed_pool(name, users=30) for name in POOLS]
     text = config(emulator.url, *pool_ids, refresh_interval="300s", rate={category.value: 200 for category in Category})

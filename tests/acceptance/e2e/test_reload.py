@@ -20,7 +20,7 @@ def is_shown(running: Program, pool_id: str) -> bool:
     return bool(running.scrape().about(pool_id))
 
 
-def test_sighup_reloads_and_what_it_refuses_changes_nothing(emulator: Emulator, tmp_path: Path) -> None:
+def test_sighup_reloads_and_a_rejected_file_changes_nothing(emulator: Emulator, tmp_path: Path) -> None:
     one, two = (emulator.seed_pool(name, users=20) for name in ("one", "two"))
     file = tmp_path / "config.yaml"
     flags = ("--config.auto-reload-interval=0",)
@@ -42,7 +42,7 @@ def test_sighup_reloads_and_what_it_refuses_changes_nothing(emulator: Emulator, 
         assert "Traceback" not in running.log_text
 
 
-def test_a_storm_of_hangups_from_the_first_moment_on_ends_nothing(emulator: Emulator, tmp_path: Path) -> None:
+def test_many_hangups_during_startup_are_survived(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=20)
     file = tmp_path / "config.yaml"
     file.write_text(config(emulator.url, pool_id))
@@ -71,7 +71,7 @@ def ignores_hangups(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("swap", ["rename", "config map", "in place"])
-def test_changed_content_is_found_however_it_was_changed(emulator: Emulator, tmp_path: Path, swap: str) -> None:
+def test_changed_content_is_detected(emulator: Emulator, tmp_path: Path, swap: str) -> None:
     one, two = (emulator.seed_pool(name, users=20) for name in ("one", "two"))
     file = tmp_path / "mounted" / "config.yaml"
     for name, pool_id in (("..one", one), ("..two", two)):
@@ -95,7 +95,7 @@ def test_changed_content_is_found_however_it_was_changed(emulator: Emulator, tmp
         assert [len(running.events(line)) for line in (RELOADED, KEEPS)] == [1, 0]
 
 
-def test_a_file_that_was_changed_while_the_program_started_is_read_again(emulator: Emulator, tmp_path: Path) -> None:
+def test_change_during_startup_is_reloaded(emulator: Emulator, tmp_path: Path) -> None:
     one, two = (emulator.seed_pool(name, users=20) for name in ("one", "two"))
     file = tmp_path / "config.yaml"
     file.write_text(config(emulator.url, one))
@@ -108,9 +108,7 @@ def test_a_file_that_was_changed_while_the_program_started_is_read_again(emulato
         assert shown(lambda: is_shown(running, two) and not is_shown(running, one))
 
 
-def test_a_stop_in_the_middle_of_reloads_is_quick_and_leaves_the_state_file_whole(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_stop_during_reloads_is_quick_and_keeps_the_state(emulator: Emulator, tmp_path: Path) -> None:
     one, two = (emulator.seed_pool(name, users=50) for name in ("one", "two"))
     file = tmp_path / "config.yaml"
     texts = [config(emulator.url, *pools, state="state.db", refresh_interval="1h") for pools in ((one, two), (one,))]

@@ -67,7 +67,7 @@ def read_all(stream: IO[bytes], seen: Callable[[int], None]) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_a_hundred_thousand_devices_stream_through_as_much_memory_as_ten_thousand(tmp_path: Path) -> None:
+def test_report_memory_does_not_grow_with_the_devices(tmp_path: Path) -> None:
     peaks = {}
     for users in (1000, 10_000):
         with bench(users, tmp_path) as (command, url), start(command, url, stdout=subprocess.PIPE) as process:
@@ -81,7 +81,7 @@ def test_a_hundred_thousand_devices_stream_through_as_much_memory_as_ten_thousan
     assert peaks[10_000] < peaks[1000] + 20, peaks
 
 
-def test_ctrl_c_ends_with_what_was_read(tmp_path: Path) -> None:
+def test_ctrl_c_prints_what_was_read(tmp_path: Path) -> None:
     with bench(10_000, tmp_path, rate=500) as (command, url):
         process = start(command, url, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with process:
@@ -97,7 +97,7 @@ def test_ctrl_c_ends_with_what_was_read(tmp_path: Path) -> None:
     assert int(told[2].replace(b",", b"")) == len(lines) < 100_000
 
 
-def test_ctrl_c_prints_what_was_to_be_sorted(tmp_path: Path) -> None:
+def test_ctrl_c_prints_sorted_rows_read_so_far(tmp_path: Path) -> None:
     with bench(10_000, tmp_path, rate=300) as (command, url):
         process = start([*command, "--top=5"], url, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with process:
@@ -114,7 +114,7 @@ def has_read(url: str) -> int:
     return int(calls.get("AdminListDevices", 0))
 
 
-def test_whoever_reads_may_have_had_enough(tmp_path: Path) -> None:
+def test_closed_pipe_ends_the_report(tmp_path: Path) -> None:
     with bench(10_000, tmp_path, rate=500) as (command, url):
         process = start(command, url, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with process:
@@ -126,7 +126,7 @@ def test_whoever_reads_may_have_had_enough(tmp_path: Path) -> None:
             assert process.stderr.read() == b""
 
 
-def test_a_disk_that_is_full_is_a_failure(tmp_path: Path) -> None:
+def test_full_disk_is_a_failure(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full to write to")
     with bench(100, tmp_path) as (command, url), Path("/dev/full").open("wb") as full:
@@ -136,7 +136,7 @@ def test_a_disk_that_is_full_is_a_failure(tmp_path: Path) -> None:
     assert err == b"standard output cannot be written: No space left on device\n"
 
 
-def test_a_terminal_shows_how_far_it_is(tmp_path: Path) -> None:
+def test_terminal_shows_the_progress(tmp_path: Path) -> None:
     with bench(3000, tmp_path, rate=500) as (command, url):
         shown, code = on_a_terminal(command, url)
     assert code == 0
@@ -168,7 +168,7 @@ def on_a_terminal(command: Sequence[str], url: str) -> tuple[str, int]:
     return b"".join(shown).decode(), code
 
 
-def test_the_real_aws_cli_takes_the_commands(emulator: Emulator, report: Report, tmp_path: Path) -> None:
+def test_aws_cli_accepts_the_commands(emulator: Emulator, report: Report, tmp_path: Path) -> None:
     if shutil.which("aws") is None:
         pytest.skip("the AWS CLI is not installed; other tests read what it would be given")
     names = ("file:///etc/hosts", "-rf", "o'brien\n$(id)")

@@ -9,7 +9,7 @@ from tests.harness import config, serving
 from tests.truth import assert_true
 
 
-def test_after_a_restart_the_page_is_true_before_anything_was_asked(emulator: Emulator, tmp_path: Path) -> None:
+def test_restart_serves_correct_values_before_any_call(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=50)
     text = config(emulator.url, pool_id, state="state.db", refresh_interval="1h")
     with serving(text, tmp_path, emulator.url) as exporter:

@@ -27,7 +27,7 @@ main()
 """The program, which prints what it has imported as it ends."""
 
 
-def test_what_is_left_goes_out_with_the_end(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
+def test_remaining_spans_are_exported_at_the_end(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
     pool_id = emulator.seed_pool("pool", users=5)
     text = config(emulator.url, pool_id, refresh_interval="1h")
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
@@ -68,7 +68,7 @@ def modules_after(
     [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}],
     ids=["by default", "disabled"],
 )
-def test_where_nobody_asks_for_traces_opentelemetry_is_not_even_imported(
+def test_opentelemetry_is_not_imported_without_tracing(
     environ: dict[str, str], emulator: Emulator, tmp_path: Path
 ) -> None:
     modules, _ = modules_after(emulator, tmp_path, emulator.seed_pool("pool", users=3), **environ)
@@ -80,14 +80,14 @@ def test_where_nobody_asks_for_traces_opentelemetry_is_not_even_imported(
     }
 
 
-def test_where_traces_are_asked_for_it_is_imported(emulator: Emulator, tmp_path: Path) -> None:
+def test_opentelemetry_is_imported_with_tracing(emulator: Emulator, tmp_path: Path) -> None:
     """So that the test before this one can fail."""
     pool_id = emulator.seed_pool("pool", users=3)
     modules, _ = modules_after(emulator, tmp_path, pool_id, OTEL_TRACES_EXPORTER="otlp")
     assert "opentelemetry.sdk.trace" in modules
 
 
-def test_without_the_extra_the_log_says_so_once_and_sweeps_go_on(emulator: Emulator, tmp_path: Path) -> None:
+def test_missing_tracing_extra_is_logged_once(emulator: Emulator, tmp_path: Path) -> None:
     _, log = modules_after(
         emulator,
         tmp_path,
@@ -100,7 +100,7 @@ def test_without_the_extra_the_log_says_so_once_and_sweeps_go_on(emulator: Emula
     assert "opentelemetry" in line["error"]
 
 
-def test_what_opentelemetry_refuses_is_said_and_sweeps_go_on(emulator: Emulator, tmp_path: Path) -> None:
+def test_invalid_tracing_settings_are_logged(emulator: Emulator, tmp_path: Path) -> None:
     _, log = modules_after(
         emulator,
         tmp_path,

@@ -118,9 +118,7 @@ def live(emulator: Emulator, pool_id: str, watch: Watch, random: Random) -> None
 
 
 @pytest.mark.parametrize("name", TROUBLES if LONG else SHORT)
-def test_trouble_with_calls_costs_no_scrape_no_value_and_no_data(
-    emulator: Emulator, tmp_path: Path, row: Row, name: str
-) -> None:
+def test_failing_calls_lose_no_scrape_and_no_data(emulator: Emulator, tmp_path: Path, row: Row, name: str) -> None:
     trouble = TROUBLES[name]
     row.is_about(trouble.what, TOTAL if trouble.total else PARTIAL)
     for number, random in enumerate(row.each_round()):

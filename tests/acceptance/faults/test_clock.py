@@ -45,7 +45,7 @@ def set_clock_of_scheduler(clock: JumpingClock, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(module, "datetime", JumpingDatetime)
 
 
-def test_a_wall_clock_that_jumps(emulator: Emulator, tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wall_clock_jumps(emulator: Emulator, tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     row.is_about(
         "wall clock set forward and back, by a day and by 40 years",
         "Sweeps keep their pace, and counts stay true; ages are those of the clock as it is.",

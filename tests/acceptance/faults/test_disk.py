@@ -37,7 +37,7 @@ def state_errors(page: Page) -> float:
     return page.value("cognito_exporter_state_errors_total") or 0
 
 
-def test_a_disk_that_is_full_for_a_while(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_disk_full_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     require_namespaces()
     row.is_about(
         "disk full under the state file",
@@ -81,7 +81,7 @@ def kept(running: Program, directory: Path) -> Iterator[Path]:
         os.close(number)
 
 
-def test_a_state_file_damaged_at_random(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_state_file_damaged_at_random(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "state file damaged at random: bytes changed, cut short, replaced",
         "The exporter starts; what it restores is all that was known or nothing, and the next sweep is true.",
@@ -151,7 +151,7 @@ def _replaced(content: bytes, random: Random) -> bytes:
     return random.randbytes(len(content))
 
 
-def test_a_state_file_that_another_holds(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_state_file_locked_by_another_process(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "state file locked by another process",
         "The exporter starts without it and says so, and is true after a sweep; the file stays as it is.",

@@ -21,7 +21,7 @@ FAILURES = 5
 """So many calls find no address before the name is back; each waits longer than the one before."""
 
 
-def test_a_name_that_does_not_resolve_for_a_while(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_dns_fails_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     require_namespaces()
     row.is_about(
         "DNS gone: the endpoint's name does not resolve",

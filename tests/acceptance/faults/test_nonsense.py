@@ -166,7 +166,7 @@ NEWEST = {
 }
 
 
-def test_odd_values_are_shown_in_bounds_and_once(nonsense: tuple[Nonsense, str], tmp_path: Path) -> None:
+def test_odd_values_are_bounded_and_shown_once(nonsense: tuple[Nonsense, str], tmp_path: Path) -> None:
     cases = of_kinds(0)
     with serving(wanted(nonsense[1], *cases), tmp_path, nonsense[1], retry_policy=FAST_RETRIES) as exporter:
         page = exporter.after_first_sweep(*cases, within=40)
@@ -183,9 +183,7 @@ def test_odd_values_are_shown_in_bounds_and_once(nonsense: tuple[Nonsense, str],
         assert (name, newest) == (name, NEWEST.get(name, 1_700_000_000))
 
 
-def test_nonsense_is_a_failure_with_a_reason_and_never_a_number(
-    nonsense: tuple[Nonsense, str], tmp_path: Path, log: Log
-) -> None:
+def test_invalid_response_is_a_failure_with_a_reason(nonsense: tuple[Nonsense, str], tmp_path: Path, log: Log) -> None:
     cases = of_kinds(1, 2, 3)
     with serving(wanted(nonsense[1], *cases), tmp_path, nonsense[1], retry_policy=FAST_RETRIES) as exporter:
         page = exporter.after_first_sweep(*cases, within=60)
@@ -202,9 +200,7 @@ MEMORY_BYTES = 400 * 1024 * 1024
 """What the program may grow to while all of that comes at once, again and again."""
 
 
-def test_nonsense_from_every_side_at_once_is_held_in_bounded_memory(
-    nonsense: tuple[Nonsense, str], tmp_path: Path
-) -> None:
+def test_invalid_responses_everywhere_use_bounded_memory(nonsense: tuple[Nonsense, str], tmp_path: Path) -> None:
     answers, url = nonsense
     with serving_program(wanted(url, SOUND, *POOLS), tmp_path, url) as running:
         assert becomes(lambda: all(answers.answered[pool_id] >= 4 for pool_id in POOLS), within=60)

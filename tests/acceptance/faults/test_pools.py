@@ -32,7 +32,7 @@ def state(exporter: Exporter, pool_id: str) -> str:
     return exporter.scrape().state(pool_id)
 
 
-def test_a_permission_taken_away_from_one_pool_of_three(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_permission_removed_from_one_pool_of_three(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "permission denied on one pool of three",
         "That pool says so and keeps its last values; the others are swept on. Given back, it is read again.",
@@ -58,7 +58,7 @@ def test_a_permission_taken_away_from_one_pool_of_three(emulator: Emulator, tmp_
     row.assert_kept()
 
 
-def test_a_pool_deleted_in_mid_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_pool_deleted_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "pool deleted in mid-sweep",
         "Its data is gone with the sweep that meets it, and its state is missing; the other pools are swept on.",
@@ -91,7 +91,7 @@ def test_a_pool_deleted_in_mid_sweep(emulator: Emulator, tmp_path: Path, row: Ro
     row.assert_kept()
 
 
-def test_a_region_that_is_dead(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_region_unreachable(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "one Region dead: nobody listens, then every connection is reset",
         "Its pools fail and say so; those of the other Region are swept as if nothing were. Back, it is read.",
@@ -171,7 +171,7 @@ def vending(vendor: Vendor) -> Iterator[str]:
         server.server_close()
 
 
-def test_credentials_that_expire_in_mid_sweep_and_are_renewed(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_credentials_expire_and_are_renewed_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "credentials expire in mid-sweep, and their renewal fails for a while",
         "The sweep waits, goes on with the new ones, and ends true: nobody is skipped.",

@@ -111,7 +111,7 @@ def pause(running: Program, seconds: float) -> None:
 
 
 @pytest.mark.timeout(900 if LONG else 240)
-def test_kill_9_at_random_moments(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_kill_9_at_random_times(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         f"kill -9 at random moments, {KILLS} of a first sweep and {KILLS} of later ones",
         "What was read stays read but for the last seconds, and nothing false is restored; pages of a pool that was"
@@ -153,7 +153,7 @@ def killed_in_later_sweeps(here: Lab, random: Random) -> None:
 
 
 @pytest.mark.timeout(900 if LONG else 240)
-def test_sigterm_in_mid_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_sigterm_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "SIGTERM in mid-sweep",
         f"Exit 0 within 5 s. Only what was in flight (at most {IN_FLIGHT} calls) is asked for again; pages of a pool"

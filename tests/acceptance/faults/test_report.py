@@ -9,7 +9,7 @@ from tests.acceptance.faults.report import BEGIN, END, filled, main
 from tests.acceptance.faults.rows import Row
 
 
-def test_what_was_seen_becomes_a_line_of_the_document(tmp_path: Path) -> None:
+def test_result_becomes_a_row_of_the_document(tmp_path: Path) -> None:
     row = Row("test", fault="fire", promised="no smoke", rounds=2, scrapes=9, scrapes_refused=1, recovered_after=1.25)
     row.calls_failed.update({"throttled": 3})
     results, document = tmp_path / "results", tmp_path / "document"
@@ -23,11 +23,11 @@ def test_what_was_seen_becomes_a_line_of_the_document(tmp_path: Path) -> None:
     assert text.endswith("after\n")
 
 
-def test_a_document_without_markers_is_refused() -> None:
+def test_document_without_markers_is_rejected() -> None:
     with pytest.raises(ValueError, match="markers"):
         filled("nothing here", "content")
 
 
-def test_the_document_of_the_repository_has_its_markers() -> None:
+def test_document_in_the_repository_has_markers() -> None:
     document = Path(__file__).parents[3] / "docs/reliability.md"
     assert filled(document.read_text(encoding="utf-8"), "") != ""

@@ -57,7 +57,7 @@ def connected(exporter: Exporter, count: int, receive_bytes: int | None = None) 
         yield sockets
 
 
-def test_two_hundred_scrapers_at_once(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_200_concurrent_scrapers(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "200 concurrent scrapers",
         "Each gets a true page, or 503 with Retry-After; sweeps go on, and a scrape afterwards is answered.",
@@ -113,7 +113,7 @@ def crowd(running: Exporter, pool_id: str, wanted: dict[str, float]) -> list[str
     return seen
 
 
-def test_a_slow_loris(emulator: Emulator, tmp_path: Path, row: Row) -> None:
+def test_slow_loris(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "slow-loris: 60 and then 150 connections that send a byte now and then",
         "Below the limit of 100 connections nobody notices; above it, scrapes are answered again within 10 s.",

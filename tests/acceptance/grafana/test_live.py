@@ -44,7 +44,7 @@ def test_query_returns_data(prometheus: Prometheus, query: PanelQuery) -> None:
         assert series, f"{query} returns nothing: {query.promql}"
 
 
-def test_the_list_of_empty_queries_names_queries_that_exist() -> None:
+def test_listed_empty_queries_exist() -> None:
     assert set(RIGHTLY_EMPTY) <= {str(query) for query in queries()}
 
 
@@ -80,7 +80,7 @@ EMPTY_IN_DOCUMENTS = {
 }
 
 
-def test_every_record_has_data(prometheus: Prometheus) -> None:
+def test_recording_rule_has_data(prometheus: Prometheus) -> None:
     wanted = {record["record"] for record in RECORDING_RULES} - EMPTY_RECORDS.keys()
     assert eventually(lambda: all(prometheus.instant(name) for name in wanted), within=15), sorted(
         name for name in wanted if not prometheus.instant(name)
@@ -88,18 +88,18 @@ def test_every_record_has_data(prometheus: Prometheus) -> None:
 
 
 @pytest.mark.parametrize(("record", "reason"), EMPTY_RECORDS.items())
-def test_a_record_without_data_has_none_indeed(record: str, reason: str, prometheus: Prometheus) -> None:
+def test_recording_rule_listed_as_empty_is_empty(record: str, reason: str, prometheus: Prometheus) -> None:
     assert prometheus.instant(record) == [], f"no longer true: {reason}"
 
 
-def test_every_rule_is_evaluated_without_error(prometheus: Prometheus) -> None:
+def test_rules_are_evaluated_without_error(prometheus: Prometheus) -> None:
     groups = requests.get(f"{prometheus.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) == len(RECORDING_RULES) + len(ALERTS)
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
 
 
-def test_of_all_alerts_those_are_active_that_the_demo_shows(prometheus: Prometheus) -> None:
+def test_active_alerts_are_those_of_the_demo(prometheus: Prometheus) -> None:
     def active() -> set[str]:
         return {alert["alert"] for alert in ALERTS if prometheus.instant(alert["expr"])}
 
@@ -107,13 +107,13 @@ def test_of_all_alerts_those_are_active_that_the_demo_shows(prometheus: Promethe
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_promql_in_a_document_answers_or_it_is_said_why_not(document: Path, prometheus: Prometheus) -> None:
+def test_documented_promql_returns_data_unless_listed(document: Path, prometheus: Prometheus) -> None:
     empty = {expr for expr in promql_in(document) if not prometheus.range(expr)}
     assert empty <= EMPTY_IN_DOCUMENTS.keys()
 
 
 @pytest.mark.parametrize("expr", EMPTY_IN_DOCUMENTS)
-def test_what_is_excused_from_answering_stands_in_a_document(expr: str) -> None:
+def test_listed_promql_is_in_a_document(expr: str) -> None:
     assert any(expr in promql_in(document) for document in DOCUMENTS)
 
 
@@ -126,17 +126,17 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("name", sorted(RULES.keys() - EMPTY.keys()))
-def test_a_query_answers(name: str, prometheus: Prometheus) -> None:
+def test_grafana_alert_query_returns_data(name: str, prometheus: Prometheus) -> None:
     assert prometheus.instant(expression(RULES[name]))
 
 
 @pytest.mark.parametrize(("name", "reason"), EMPTY.items())
-def test_a_query_without_an_answer_has_none_indeed(name: str, reason: str, prometheus: Prometheus) -> None:
+def test_grafana_alert_query_listed_as_empty_is_empty(name: str, reason: str, prometheus: Prometheus) -> None:
     assert prometheus.instant(expression(RULES[name])) == [], f"no longer true: {reason}"
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_finds_what_that_of_prometheus_finds(name: str, prometheus: Prometheus) -> None:
+def test_grafana_rule_matches_the_prometheus_rule(name: str, prometheus: Prometheus) -> None:
     def agree() -> bool:
         managed = prometheus.instant(f"({expression(RULES[name])}) > {limit(RULES[name])}")
         return _values(managed) == _values(prometheus.instant(PROMETHEUS_ALERTS[name]["expr"]))

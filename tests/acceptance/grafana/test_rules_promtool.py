@@ -54,13 +54,13 @@ def test_prometheus_accepts_its_configuration(promtool: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.name)
-def test_alerts_fire_when_they_should_and_only_then(promtool: str, path: Path) -> None:
+def test_alerts_fire_exactly_when_expected(promtool: str, path: Path) -> None:
     done = run(promtool, "test", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("alert", alerts())
-def test_every_alert_has_scenarios_in_which_it_fires_and_in_which_it_never_does(alert: str) -> None:
+def test_alert_has_firing_and_silent_scenarios(alert: str) -> None:
     groups = scenarios()[alert]
     checks = [[check["exp_alerts"] for check in group["alert_rule_test"]] for group in groups]
     assert any(any(group) for group in checks)
@@ -69,13 +69,13 @@ def test_every_alert_has_scenarios_in_which_it_fires_and_in_which_it_never_does(
 
 
 @pytest.mark.parametrize("alert", alerts())
-def test_every_alert_has_a_scenario_with_a_missed_scrape(alert: str) -> None:
+def test_alert_has_a_scenario_with_a_missed_scrape(alert: str) -> None:
     values = [series["values"] for group in scenarios()[alert] for series in group["input_series"]]
     assert any(re.search("stale [_1]", value) for value in values)
 
 
 @pytest.mark.parametrize("alert", sorted(COUNTED))
-def test_every_alert_on_a_counter_has_scenarios_of_either_kind_in_which_it_starts_anew(alert: str) -> None:
+def test_counter_alert_has_scenarios_with_a_counter_reset(alert: str) -> None:
     fired, quiet = (
         [
             group

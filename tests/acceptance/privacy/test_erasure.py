@@ -75,7 +75,7 @@ def names_are_hidden(lab: Lab, running: Program) -> set[str]:
 
 
 @pytest.mark.parametrize("erase", [a_user_is_deleted, a_pool_is_removed, names_are_hidden])
-def test_erased_names_are_in_no_file_of_the_state_while_the_program_runs_and_after_kill_9(
+def test_deleted_names_are_in_no_state_file(
     emulator: Emulator, tmp_path: Path, erase: Callable[[Lab, Program], set[str]]
 ) -> None:
     lab = Lab(emulator, tmp_path)
@@ -97,9 +97,7 @@ def running_config(lab: Lab) -> str:
     return (lab.directory / "config.yaml").read_text()
 
 
-def test_a_file_left_open_to_others_is_its_owners_alone_before_a_name_is_written(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_state_file_becomes_private_before_names_are_written(emulator: Emulator, tmp_path: Path) -> None:
     lab = Lab(emulator, tmp_path)
     (tmp_path / "state.db").touch(mode=0o644)
     with serving_program(lab.config(lab.stays, lab.goes), tmp_path, emulator.url) as running:

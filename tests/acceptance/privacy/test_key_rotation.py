@@ -40,9 +40,7 @@ def in_files(directory: Path, wanted: set[bytes]) -> set[bytes]:
 
 
 @pytest.mark.parametrize("how", ["reload", "restart"])
-def test_with_another_key_users_begin_anew_and_leave_nothing_behind(
-    emulator: Emulator, tmp_path: Path, how: str
-) -> None:
+def test_new_key_starts_users_anew_and_removes_old_hashes(emulator: Emulator, tmp_path: Path, how: str) -> None:
     pool_id = emulator.seed_pool("pool", users=USERS)
     names = list(emulator.truth(pool_id).users)
     old, new = identities(OLD, pool_id, names), identities(NEW, pool_id, names)
@@ -67,7 +65,7 @@ def test_with_another_key_users_begin_anew_and_leave_nothing_behind(
     assert in_files(tmp_path, old | new) == new
 
 
-def test_a_key_that_others_can_reach_is_refused_and_the_old_one_stays(emulator: Emulator, tmp_path: Path) -> None:
+def test_key_readable_by_others_is_rejected(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=3)
     names = list(emulator.truth(pool_id).users)
     key_file = identity_key(tmp_path, OLD)

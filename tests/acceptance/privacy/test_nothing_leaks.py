@@ -216,7 +216,7 @@ def wrong_web_configurations() -> Iterator[str]:
     yield yaml.safe_dump({"tls_server_config": c.PASSWORD})
 
 
-def test_the_program_gives_nothing_away_whatever_it_is_told_and_asked(hostile: HostileAws, tmp_path: Path) -> None:
+def test_program_leaks_nothing_in_normal_operation(hostile: HostileAws, tmp_path: Path) -> None:
     document = configuration(hostile.url, tmp_path)
     file, web = tmp_path / "config.yaml", tmp_path / "web.yaml"
     with protected(document, tmp_path, hostile.url) as running:
@@ -247,9 +247,7 @@ def test_the_program_gives_nothing_away_whatever_it_is_told_and_asked(hostile: H
         assert not ALL.found_in(content), name
 
 
-def test_names_and_attributes_that_the_operator_chose_stand_on_the_page_and_nowhere_else(
-    hostile: HostileAws, tmp_path: Path
-) -> None:
+def test_chosen_names_are_on_metrics_only(hostile: HostileAws, tmp_path: Path) -> None:
     document = configuration(hostile.url, tmp_path, identity="raw", device_attributes=["device_name"])
     with protected(document, tmp_path, hostile.url) as running:
         assert eventually(lambda: running.has_swept(*QUICK_TO_END), within=60)
@@ -265,9 +263,7 @@ def test_names_and_attributes_that_the_operator_chose_stand_on_the_page_and_nowh
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_sweeps_that_fail_in_every_way_give_nothing_away(
-    hostile: HostileAws, tmp_path: Path, log_format: LogFormat
-) -> None:
+def test_failing_sweeps_leak_nothing(hostile: HostileAws, tmp_path: Path, log_format: LogFormat) -> None:
     document = configuration(hostile.url, tmp_path)
     document["pools"] = [*pools_of(document), {"id": aws.BEYOND, "endpoint_url": NOWHERE}]
     everyone = [str(pool["id"]) for pool in pools_of(document)]
@@ -328,9 +324,7 @@ def session(directory: Path, sts_url: str) -> boto3.Session:
 
 
 @pytest.mark.parametrize("command", ["check-config", "plan", "report", "check-config --aws"])
-def test_commands_that_look_once_tell_of_trouble_without_secrets_and_names(
-    hostile: HostileAws, tmp_path: Path, command: str
-) -> None:
+def test_one_off_commands_leak_nothing_in_errors(hostile: HostileAws, tmp_path: Path, command: str) -> None:
     document = configuration(hostile.url, tmp_path)
     document["pools"] = [pool for pool in pools_of(document) if pool["id"] in {*QUICK_TO_END, aws.ASSUMED}]
     file = tmp_path / "config.yaml"
@@ -345,7 +339,7 @@ def test_commands_that_look_once_tell_of_trouble_without_secrets_and_names(
         assert not hidden.found_in((running.log_text + running.out).encode()), running.log_text + running.out
 
 
-def test_a_configuration_that_is_refused_is_not_repeated(tmp_path: Path, run: CommandLine) -> None:
+def test_rejected_configuration_is_not_quoted(tmp_path: Path, run: CommandLine) -> None:
     document = configuration("http://127.0.0.1:1", tmp_path)
     for text in wrong_configurations(document):
         run.file.write_text(text)

@@ -9,7 +9,7 @@ from tests.acceptance.soak.process import Reading
 from tests.acceptance.soak.run import Plan, soak
 
 
-def test_a_soak_of_seconds_ends_with_the_truth(tmp_path: Path) -> None:
+def test_soak_of_seconds_serves_correct_values(tmp_path: Path) -> None:
     plan = Plan(duration=12, sweep_every=5, users=30)
     found = Findings(plan.warm_up, plan.sweep_every, plan.duration)
     told: list[str] = []
@@ -40,17 +40,17 @@ def run(growth: int = 0, descriptors: int = 0, threads: int = 0) -> Findings:
     return found
 
 
-def test_a_run_in_which_nothing_grows_is_well() -> None:
+def test_run_without_growth_passes() -> None:
     assert run().faults() == []
 
 
-def test_growth_is_found() -> None:
+def test_growth_is_detected() -> None:
     assert run(growth=100_000).faults() == ["memory grows"]
     assert run(descriptors=1).faults() == ["descriptors grow"]
     assert run(threads=1).faults() == ["threads grow"]
 
 
-def test_what_was_not_answered_or_not_true_is_found() -> None:
+def test_failed_or_wrong_scrape_is_detected() -> None:
     lossy, wrong, short = run(), run(), run()
     lossy.scrapes.answered -= 1
     wrong.drift = ["pool: 3 devices, not 4"]
