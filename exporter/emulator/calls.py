@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
-from exporter.emulator.errors import Refusal
+from exporter.emulator.errors import ApiError
 from exporter.emulator.world import TARGET_PREFIX, Call, World
 
 GLOBAL_REGION = "us-east-1"
@@ -29,10 +29,10 @@ class HttpRequest:
     body: bytes
 
 
-def read_call(world: World, request: HttpRequest) -> Call:
+def parse_call(world: World, request: HttpRequest) -> Call:
     """Parse a request of Cognito's JSON protocol or of STS's query protocol; signatures are not verified.
 
-    Raises `Refusal` for any other request.
+    Raises `ApiError` for any other request.
     """
     credential = _CREDENTIAL.search(request.authorization or "")
     access_key = credential[1] if credential else None
@@ -41,12 +41,12 @@ def read_call(world: World, request: HttpRequest) -> Call:
         return _sts_call(world, request.body, access_key, region)
     prefix, _, operation = request.target.partition(".")
     if prefix != TARGET_PREFIX or not operation:
-        raise Refusal("UnknownOperationException", f"Unknown target {request.target}")
+        raise ApiError("UnknownOperationException", f"Unknown target {request.target}")
     params = _params(request.body)
     if credential:
         account_id, pool_id = world.account_of(access_key), params.get("UserPoolId") or _pool_of_arn(params)
     else:
-        account_id, region, pool_id = _unsigned(world, params)
+        account_id, region, pool_id = _resolve_unsigned(world, params)
     return Call("cognito-idp", operation, params, account_id, region, pool_id, access_key, request.body)
 
 
@@ -62,25 +62,25 @@ def _params(body: bytes) -> dict[str, Any]:
     except ValueError:
         params = None
     if not isinstance(params, dict):
-        raise Refusal("SerializationException", "The body is no JSON object.")
+        raise ApiError("SerializationException", "The body is not a JSON object.")
     return params
 
 
 def _sts_call(world: World, body: bytes, access_key: str | None, region: str) -> Call:
     params = {name: values[0] for name, values in parse_qs(body.decode()).items()}
     if "Action" not in params:
-        raise Refusal("UnknownOperationException", "Neither X-Amz-Target nor Action says what to do.")
+        raise ApiError("UnknownOperationException", "Neither X-Amz-Target nor Action is set.")
     return Call("sts", params["Action"], params, world.account_of(access_key), region, None, access_key, body)
 
 
-def _unsigned(world: World, params: dict[str, Any]) -> tuple[str, str, str | None]:
+def _resolve_unsigned(world: World, params: dict[str, Any]) -> tuple[str, str, str | None]:
     """Return account, Region and pool of an unsigned request, found by its app client or access token."""
     if "ClientId" in params:
         pool = world.pool_of_client(str(params["ClientId"]))
     elif "AccessToken" in params:
         pool = world.pool_of_token(str(params["AccessToken"]))
     else:
-        raise Refusal("MissingAuthenticationTokenException", "Missing Authentication Token")
+        raise ApiError("MissingAuthenticationTokenException", "Missing Authentication Token")
     if pool is None:
         return DEFAULT_ACCOUNT_ID, GLOBAL_REGION, None
     return pool.account_id, pool.region, pool.id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
@@ -15,7 +16,7 @@ import yaml
 
 from exporter.aws.api import Category
 from exporter.emulator.emulator import DEFAULT_REGION, Emulator
-from exporter.emulator.errors import Refusal
+from exporter.emulator.errors import ApiError
 from exporter.emulator.seed import SEED_PASSWORD, DeviceMix
 from exporter.model import Mfa, Tracking
 
@@ -61,13 +62,13 @@ class DemoWorld:
         self.emulator = Emulator(port=port, seed=seed, keep_requests=REQUESTS_KEPT)
         self.emulator.faults.quotas = {Category.USER_RESOURCE_READ: QUOTA}
         self.pool_ids = {pool.name: _seed(self.emulator, pool, seed) for pool in POOLS}
-        self._lives = [
-            PoolLife(self.emulator, self.pool_ids[pool.name], Random(f"{seed}/{pool.name}"))  # noqa: S311 -- no secret
+        self._activities = [
+            PoolActivity(self.emulator, self.pool_ids[pool.name], Random(f"{seed}/{pool.name}"))  # noqa: S311 -- no secret
             for pool in POOLS
             if pool.tracking is not Tracking.OFF
         ]
         self._stopping = Event()
-        self._thread = Thread(target=self._live, name="demo-world", daemon=True)
+        self._thread = Thread(target=self._run, name="demo-world", daemon=True)
 
     @property
     def url(self) -> str:
@@ -107,14 +108,13 @@ class DemoWorld:
         }
         return yaml.safe_dump(settings, sort_keys=False)
 
-    def _live(self) -> None:
-        turn = 0
+    def _run(self) -> None:
+        activities = cycle(self._activities)
         while not self._stopping.wait(SECONDS_PER_EVENT):
-            self._lives[turn % len(self._lives)].event()
-            turn += 1
+            next(activities).run_random_event()
 
 
-class PoolLife:
+class PoolActivity:
     """Simulated activity of one pool, through the operations that apps and administrators use."""
 
     def __init__(self, emulator: Emulator, pool_id: str, random: Random) -> None:
@@ -123,78 +123,78 @@ class PoolLife:
         self._random = random
         truth = emulator.truth(pool_id)
         self._names = [name for name in truth.users if name not in truth.federated]
-        self._newcomers = 0
+        self._created_users = 0
         client = self._admin("CreateUserPoolClient", ClientName="demo")
         self._client_id = str(client["UserPoolClient"]["ClientId"])
 
-    def event(self) -> None:
+    def run_random_event(self) -> None:
         """Run one random event: mostly a sign-in, sometimes add or remove a device, rarely a user."""
         events: Mapping[Callable[[], None], float] = {
-            self.known_device_signs_in: 0.70,
-            self.device_appears: 0.14,
-            self.device_vanishes: 0.12,
-            self.user_appears: 0.02,
-            self.user_vanishes: 0.02,
+            self.sign_in_known_device: 0.70,
+            self.add_device: 0.14,
+            self.forget_device: 0.12,
+            self.create_user: 0.02,
+            self.delete_user: 0.02,
         }
-        happening = self._random.choices(list(events), list(events.values()))[0]
+        event = self._random.choices(list(events), list(events.values()))[0]
         try:
-            happening()
-        except Refusal as refusal:
+            event()
+        except ApiError as error:
             # Other clients may change the pool too, for example delete the user between two calls.
-            logging.getLogger(__name__).debug("event refused: %s", refusal.code)
+            logging.getLogger(__name__).debug("event rejected: %s", error.code)
 
-    def known_device_signs_in(self) -> None:
+    def sign_in_known_device(self) -> None:
         """Sign in a random user with a known device."""
-        name, key = self._some_device()
+        name, key = self._random_device()
         if key is not None:
             self._sign_in(name, DEVICE_KEY=key)
 
-    def device_appears(self) -> None:
+    def add_device(self) -> None:
         """Sign in a random user with a new device; if the pool is opt-in, most users have it remembered."""
         result = self._sign_in(self._random.choice(self._names))
         token, key = result["AccessToken"], result["NewDeviceMetadata"]["DeviceKey"]
-        confirmed = self._do("ConfirmDevice", AccessToken=token, DeviceKey=key, DeviceName="Demo browser")
+        confirmed = self._call("ConfirmDevice", AccessToken=token, DeviceKey=key, DeviceName="Demo browser")
         if confirmed["UserConfirmationNecessary"] and self._random.random() < 0.7:
-            self._do("UpdateDeviceStatus", AccessToken=token, DeviceKey=key, DeviceRememberedStatus="remembered")
+            self._call("UpdateDeviceStatus", AccessToken=token, DeviceKey=key, DeviceRememberedStatus="remembered")
 
-    def device_vanishes(self) -> None:
-        """Forget a random device as an administrator."""
-        name, key = self._some_device()
+    def forget_device(self) -> None:
+        """Delete a random device as an administrator, with AdminForgetDevice."""
+        name, key = self._random_device()
         if key is not None:
             self._admin("AdminForgetDevice", Username=name, DeviceKey=key)
 
-    def user_appears(self) -> None:
+    def create_user(self) -> None:
         """Create a user as an administrator."""
-        self._newcomers += 1
-        name = f"newcomer-{self._newcomers:06d}"
+        self._created_users += 1
+        name = f"newcomer-{self._created_users:06d}"
         self._admin("AdminCreateUser", Username=name, MessageAction="SUPPRESS")
         self._admin("AdminSetUserPassword", Username=name, Password=SEED_PASSWORD, Permanent=True)
         self._names.append(name)
 
-    def user_vanishes(self) -> None:
+    def delete_user(self) -> None:
         """Delete a random user, and the user's devices, as an administrator."""
         name = self._names.pop(self._random.randrange(len(self._names)))
         self._admin("AdminDeleteUser", Username=name)
 
-    def _some_device(self) -> tuple[str, str | None]:
+    def _random_device(self) -> tuple[str, str | None]:
         name = self._random.choice(self._names)
         devices = self._admin("AdminListDevices", Username=name)["Devices"]
         return name, self._random.choice(devices)["DeviceKey"] if devices else None
 
     def _sign_in(self, name: str, **parameters: str) -> dict[str, Any]:
-        answer = self._admin(
+        response = self._admin(
             "AdminInitiateAuth",
             ClientId=self._client_id,
             AuthFlow="ADMIN_USER_PASSWORD_AUTH",
             AuthParameters={"USERNAME": name, "PASSWORD": SEED_PASSWORD, **parameters},
         )
-        result: dict[str, Any] = answer["AuthenticationResult"]
+        result: dict[str, Any] = response["AuthenticationResult"]
         return result
 
     def _admin(self, operation: str, **params: Any) -> dict[str, Any]:
-        return self._do(operation, UserPoolId=self._pool_id, **params)
+        return self._call(operation, UserPoolId=self._pool_id, **params)
 
-    def _do(self, operation: str, **params: Any) -> dict[str, Any]:
+    def _call(self, operation: str, **params: Any) -> dict[str, Any]:
         return self._emulator.call(operation, params)
 
 

@@ -43,7 +43,7 @@ class UserDevices:
     """Devices of one user: confirmed ones by key, and keys issued at sign-in that await ConfirmDevice."""
 
     confirmed: dict[str, DeviceRecord] = field(default_factory=dict)
-    waiting: list[str] = field(default_factory=list)
+    unconfirmed_keys: list[str] = field(default_factory=list)
 
 
 def devices_of(user: CognitoIdpUser) -> UserDevices:
@@ -69,7 +69,7 @@ def device_configuration(tracking: Tracking, *, challenge: bool) -> dict[str, bo
     }
 
 
-def render(record: DeviceRecord, pool: CognitoIdpUserPool, username: str) -> dict[str, Any]:
+def to_device_type(record: DeviceRecord, pool: CognitoIdpUserPool, username: str) -> dict[str, Any]:
     """Return the record as a DeviceType.
 
     Shape, attribute names and their order are those of AWS's sample of admin-list-devices; dates are JSON numbers in

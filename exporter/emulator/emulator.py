@@ -12,7 +12,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from exporter.clock import Clock, SystemClock
 from exporter.emulator.devices import devices_of
-from exporter.emulator.errors import OK, Refusal
+from exporter.emulator.errors import OK, ApiError
 from exporter.emulator.faults import Faults
 from exporter.emulator.listings import status_of
 from exporter.emulator.request_log import Request, RequestLog
@@ -84,7 +84,7 @@ class Emulator:
         self._service.close()
         self._server.close()
         with self._service.lock:
-            self._world.forget_pools(self._service.operations.created)
+            self._world.delete_pools(self._service.operations.created)
 
     def __enter__(self) -> Self:
         self.start()
@@ -156,14 +156,14 @@ class Emulator:
     ) -> dict[str, Any]:
         """Call a Cognito operation directly: no network, no faults, no entry in the request log.
 
-        Raises `Refusal` for an error response.
+        Raises `ApiError` for an error response.
         """
         pool_id = params.get("UserPoolId")
         body = json.dumps(params).encode()
-        answer = self._service.call(Call("cognito-idp", operation, params, account_id, region, pool_id, None, body))
-        content: dict[str, Any] = json.loads(answer.body or b"{}")
-        if answer.code != OK:
-            raise Refusal(answer.code, str(content.get("message", "")), answer.status)
+        response = self._service.call(Call("cognito-idp", operation, params, account_id, region, pool_id, None, body))
+        content: dict[str, Any] = json.loads(response.body or b"{}")
+        if response.code != OK:
+            raise ApiError(response.code, str(content.get("message", "")), response.status)
         return content
 
     def requests(self) -> tuple[Request, ...]:

@@ -14,7 +14,7 @@ OK = "OK"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """HTTP response, and its code: `OK` or AWS's error code."""
 
     status: int
@@ -23,7 +23,7 @@ class Answer:
     content_type: str = JSON_TYPE
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """Error response of AWS."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
@@ -32,50 +32,50 @@ class Refusal(Exception):
         self.message = message
         self.status = status
 
-    def as_json(self) -> Answer:
+    def as_json(self) -> HttpResponse:
         """Return the error in Cognito's JSON protocol."""
         body = json.dumps({"__type": self.code, "message": self.message}).encode()
-        return Answer(self.status, body, self.code)
+        return HttpResponse(self.status, body, self.code)
 
-    def as_xml(self) -> Answer:
+    def as_xml(self) -> HttpResponse:
         """Return the error in STS's query protocol."""
         body = (
             '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
             f"<Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message></Error></ErrorResponse>"
         ).encode()
-        return Answer(self.status, body, self.code, XML_TYPE)
+        return HttpResponse(self.status, body, self.code, XML_TYPE)
 
 
-def invalid_parameter(message: str) -> Refusal:
+def invalid_parameter(message: str) -> ApiError:
     """Return the error for invalid parameters."""
-    return Refusal("InvalidParameterException", message)
+    return ApiError("InvalidParameterException", message)
 
 
-def not_authorized(message: str) -> Refusal:
+def not_authorized(message: str) -> ApiError:
     """Return the error for an invalid access token or password."""
-    return Refusal("NotAuthorizedException", message)
+    return ApiError("NotAuthorizedException", message)
 
 
-def pool_not_found(pool_id: str) -> Refusal:
+def pool_not_found(pool_id: str) -> ApiError:
     """Return the error for a pool that is not in this account and Region."""
-    return Refusal("ResourceNotFoundException", f"User pool {pool_id} does not exist.")
+    return ApiError("ResourceNotFoundException", f"User pool {pool_id} does not exist.")
 
 
-def group_not_found() -> Refusal:
+def group_not_found() -> ApiError:
     """Return the error for a group that is not in the pool."""
-    return Refusal("ResourceNotFoundException", "Group not found.")
+    return ApiError("ResourceNotFoundException", "Group not found.")
 
 
-def device_not_found() -> Refusal:
+def device_not_found() -> ApiError:
     """Return the error for a device that the user does not have."""
-    return Refusal("ResourceNotFoundException", "Device does not exist.")
+    return ApiError("ResourceNotFoundException", "Device does not exist.")
 
 
-def user_not_found() -> Refusal:
+def user_not_found() -> ApiError:
     """Return the error for a user who is not in the pool."""
-    return Refusal("UserNotFoundException", "User does not exist.")
+    return ApiError("UserNotFoundException", "User does not exist.")
 
 
-def tracking_off() -> Refusal:
+def tracking_off() -> ApiError:
     """Return the error for a pool without device tracking."""
-    return Refusal("InvalidUserPoolConfigurationException", "User pool does not have device tracking configured.")
+    return ApiError("InvalidUserPoolConfigurationException", "User pool does not have device tracking configured.")

@@ -23,10 +23,10 @@ class Fault(Enum):
 
     THROTTLED = "TooManyRequestsException at HTTP 400"
     SERVER_ERROR = "InternalErrorException at HTTP 500"
-    DENIED = "AccessDeniedException, as IAM gives it"
+    DENIED = "AccessDeniedException, as IAM returns it"
     EXPIRED_CREDENTIALS = "ExpiredTokenException"
-    MALFORMED = "the right answer, cut off in the middle of its body"
-    DROPPED = "the connection closes without an answer"
+    MALFORMED = "response truncated in the middle of its body"
+    DROPPED = "connection closed without a response"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class Rule:
 class Chain(Enum):
     """Behavior of the page tokens of a listing."""
 
-    TRUE = "they end with the last page"
-    REPEATED = "the same token for ever, with the same page"
-    ENDLESS = "new tokens for ever, with empty pages after the last"
+    TRUE = "the last page has no token"
+    REPEATED = "every page is the same and has the same token"
+    ENDLESS = "every page has a new token, and pages after the last are empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,12 @@ class Faults:
 
     def delay(self, operation: str) -> float:
         """Return the latency of an operation, in seconds."""
-        return _chosen(self.latency, operation, 0.0)
+        return _for_operation(self.latency, operation, 0.0)
 
     def paging_of(self, operation: str) -> Paging:
         """Return the paging of an operation."""
-        return _chosen(self.paging, operation, Paging())
+        return _for_operation(self.paging, operation, Paging())
 
 
-def _chosen(by_operation: Mapping[str, T], operation: str, default: T) -> T:
+def _for_operation(by_operation: Mapping[str, T], operation: str, default: T) -> T:
     return by_operation.get(operation, by_operation.get(ANY_OPERATION, default))

@@ -14,10 +14,10 @@ from typing import Any
 
 from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool
 
-from exporter.emulator.devices import DeviceRecord, devices_of, render
+from exporter.emulator.devices import DeviceRecord, devices_of, to_device_type
 from exporter.emulator.errors import group_not_found, invalid_parameter
 from exporter.emulator.faults import Faults
-from exporter.emulator.paging import PAGE_LIMIT, Listings, Question
+from exporter.emulator.paging import PAGE_LIMIT, ListingRequest, Listings
 
 DEFAULT_USERS = 20
 """Users per page without a Limit; like AWS, fewer than the maximum."""
@@ -42,16 +42,16 @@ def list_user_pools(
             f"Member must have value between 1 and {PAGE_LIMIT}"
         )
     page, token = listings.page(
-        Question.of("ListUserPools", params, "NextToken"),
+        ListingRequest.of("ListUserPools", params, "NextToken"),
         params.get("NextToken"),
         limit,
         faults.paging_of("ListUserPools"),
         lambda: list(pools),
     )
-    answer: dict[str, Any] = {"UserPools": [{"Id": pool.id, "Name": pool.name} for pool in page]}
+    response: dict[str, Any] = {"UserPools": [{"Id": pool.id, "Name": pool.name} for pool in page]}
     if token is not None:
-        answer["NextToken"] = token
-    return answer
+        response["NextToken"] = token
+    return response
 
 
 def list_users(
@@ -60,7 +60,7 @@ def list_users(
     """Return the response to ListUsers; `Filter` is as AWS documents it and is evaluated for the first page only."""
     matches = user_filter(params.get("Filter") or "")
     page, token = listings.page(
-        Question.of("ListUsers", params, "PaginationToken"),
+        ListingRequest.of("ListUsers", params, "PaginationToken"),
         params.get("PaginationToken"),
         limit_of(params, DEFAULT_USERS),
         faults.paging_of("ListUsers"),
@@ -77,7 +77,7 @@ def list_users_in_group(
     if group is None:
         raise group_not_found()
     page, token = listings.page(
-        Question.of("ListUsersInGroup", params, "NextToken"),
+        ListingRequest.of("ListUsersInGroup", params, "NextToken"),
         params.get("NextToken"),
         limit_of(params, DEFAULT_USERS),
         faults.paging_of("ListUsersInGroup"),
@@ -96,22 +96,22 @@ def list_devices(
 ) -> dict[str, Any]:
     """Return the response to AdminListDevices and ListDevices."""
     page, token = listings.page(
-        Question.of(operation, params, "PaginationToken"),
+        ListingRequest.of(operation, params, "PaginationToken"),
         params.get("PaginationToken"),
         limit_of(params, DEFAULT_DEVICES),
         faults.paging_of(operation),
         lambda: list(devices_of(user).confirmed.values()),
     )
-    answer: dict[str, Any] = {"Devices": [render(record, pool, user.username) for record in page]}
+    response: dict[str, Any] = {"Devices": [to_device_type(record, pool, user.username) for record in page]}
     if token is not None:
-        answer["PaginationToken"] = token
-    return answer
+        response["PaginationToken"] = token
+    return response
 
 
 def limit_of(params: dict[str, Any], default: int) -> int:
     """Return the requested page size; 0 selects the default.
 
-    Raises `Refusal` for a size that AWS does not allow.
+    Raises `ApiError` for a size that AWS does not allow.
     """
     limit = params.get("Limit", 0)
     if not isinstance(limit, int) or not 0 <= limit <= PAGE_LIMIT:
@@ -125,23 +125,23 @@ def limit_of(params: dict[str, Any], default: int) -> int:
 def user_filter(expression: str) -> Callable[[CognitoIdpUser], bool]:
     r"""Return the predicate of a Filter such as `status = "Enabled"` or `username ^= "a\"b"`; empty matches all users.
 
-    Raises `Refusal` if the filter is invalid or its attribute is not searchable.
+    Raises `ApiError` if the filter is invalid or its attribute is not searchable.
     """
     if not expression:
         return lambda _: True
     match = _FILTER.fullmatch(expression)
     if match is None:
         raise invalid_parameter("Error while parsing filter.")
-    value_of = _searched(match[1])
-    wanted = _ESCAPED.sub(r"\1", match[3])
+    value_of = _attribute_reader(match[1])
+    value = _ESCAPED.sub(r"\1", match[3])
     if match[1] == "cognito:user_status":
-        wanted = wanted.upper()
+        value = value.upper()
     if match[2] == "=":
-        return lambda user: value_of(user) == wanted
-    return lambda user: (value_of(user) or "").startswith(wanted)
+        return lambda user: value_of(user) == value
+    return lambda user: (value_of(user) or "").startswith(value)
 
 
-def _searched(attribute: str) -> Callable[[CognitoIdpUser], str | None]:
+def _attribute_reader(attribute: str) -> Callable[[CognitoIdpUser], str | None]:
     if attribute == "username":
         return lambda user: str(user.username)
     if attribute == "status":
@@ -167,16 +167,16 @@ def _users(
 ) -> dict[str, Any]:
     """Return a page of users, without those deleted since the listing began."""
     present = (user for user in page if pool.users.get(user.username) is user)
-    answer: dict[str, Any] = {"Users": [_user(user, wanted) for user in present]}
+    response: dict[str, Any] = {"Users": [_user(user, wanted) for user in present]}
     if token is not None:
-        answer[token_name] = token
-    return answer
+        response[token_name] = token
+    return response
 
 
 def _user(user: CognitoIdpUser, wanted: list[str] | None) -> dict[str, Any]:
     return {
         "Username": user.username,
-        "Attributes": user.attributes if wanted is None else _attributes(user, wanted),
+        "Attributes": user.attributes if wanted is None else _requested_attributes(user, wanted),
         "UserCreateDate": _seconds(user.create_date),
         "UserLastModifiedDate": _seconds(user.last_modified_date),
         "Enabled": user.enabled,
@@ -190,7 +190,7 @@ def _seconds(moment: datetime) -> float:
     return round(moment.replace(tzinfo=UTC).timestamp(), 3)
 
 
-def _attributes(user: CognitoIdpUser, wanted: list[str]) -> list[dict[str, str]]:
+def _requested_attributes(user: CognitoIdpUser, wanted: list[str]) -> list[dict[str, str]]:
     """Return the requested attributes; AWS rejects the whole listing if one user lacks one of them."""
     try:
         return [{"Name": name, "Value": user.attribute_lookup[name]} for name in wanted]

@@ -11,7 +11,7 @@ from moto.cognitoidp.models import CognitoIdpUser, CognitoIdpUserPool
 from exporter.aws.api import DEFAULT_QUOTAS, Category
 from exporter.emulator import listings, tracking
 from exporter.emulator.devices import DeviceRecord
-from exporter.emulator.errors import Answer, Refusal, invalid_parameter, not_authorized
+from exporter.emulator.errors import ApiError, HttpResponse, invalid_parameter, not_authorized
 from exporter.emulator.faults import Faults
 from exporter.emulator.paging import Listings
 from exporter.emulator.world import Call, World
@@ -31,7 +31,7 @@ class Operations:
         self._pools: Listings[CognitoIdpUserPool] = Listings()
         self._users: Listings[CognitoIdpUser] = Listings()
         self._devices: Listings[DeviceRecord] = Listings()
-        self._own: dict[str, Callable[[Call, float], Content]] = {
+        self._handlers: dict[str, Callable[[Call, float], Content]] = {
             "ListUserPools": self._list_user_pools,
             "ListTagsForResource": self._list_tags,
             "TagResource": self._tag,
@@ -50,45 +50,47 @@ class Operations:
         self.external_ids: dict[str, str] = {}
         """External id that a role requires, by role ARN; any caller can assume other roles."""
 
-    def answer(self, call: Call, now: float) -> Answer:
+    def execute(self, call: Call, now: float) -> HttpResponse:
         """Return the response to a call; `now` is wall time in seconds.
 
-        Raises `Refusal` for an error of the emulator; error responses of moto are returned.
+        Raises `ApiError` for an error of the emulator; error responses of moto are returned.
         """
-        own = self._own.get(call.operation) if call.service == "cognito-idp" else None
+        own = self._handlers.get(call.operation) if call.service == "cognito-idp" else None
         if own is None:
             return self._moto(call, now)
         content = own(call, now)
-        return Answer(200, b"" if content is None else json.dumps(content).encode())
+        return HttpResponse(200, b"" if content is None else json.dumps(content).encode())
 
-    def _moto(self, call: Call, now: float) -> Answer:
+    def _moto(self, call: Call, now: float) -> HttpResponse:
         if call.operation == "AssumeRole":
-            self._require_trust(call)
-        answer = self._world.ask_moto(call)
-        if answer.status >= 400:
-            return answer
+            self._check_external_id(call)
+        response = self._world.call_moto(call)
+        if response.status >= 400:
+            return response
         if call.operation in SIGN_INS:
-            return self._signed_in(call, answer, now)
+            return self._complete_sign_in(call, response, now)
         if call.operation == "CreateUserPool":
-            pool_id = json.loads(answer.body)["UserPool"]["Id"]
+            pool_id = json.loads(response.body)["UserPool"]["Id"]
             self.created.add(pool_id)
-            _settle_mfa(self._world.pool_by_id(pool_id), call.params)
+            _store_mfa(self._world.pool_by_id(pool_id), call.params)
         if call.operation == "UpdateUserPool":
-            _settle_mfa(self._world.pool(call), call.params)
-        return answer
+            _store_mfa(self._world.pool(call), call.params)
+        return response
 
-    def _signed_in(self, call: Call, answer: Answer, now: float) -> Answer:
+    def _complete_sign_in(self, call: Call, response: HttpResponse, now: float) -> HttpResponse:
         pool = self._world.pool_of_client(call.params["ClientId"])
         if pool is None:
-            return answer
-        completed = tracking.complete_sign_in(pool, call.params, answer, now)
-        self._world.tidy(pool)
+            return response
+        completed = tracking.complete_sign_in(pool, call.params, response, now)
+        self._world.evict_tokens(pool)
         return completed
 
-    def _require_trust(self, call: Call) -> None:
+    def _check_external_id(self, call: Call) -> None:
         role = call.params.get("RoleArn", "")
         if self.external_ids.get(role) not in {None, call.params.get("ExternalId")}:
-            raise Refusal("AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {role}", 403)
+            raise ApiError(
+                "AccessDenied", f"User is not authorized to perform: sts:AssumeRole on resource: {role}", 403
+            )
 
     def _list_user_pools(self, call: Call, _: float) -> Content:
         pools = list(self._world.backend(call.account_id, call.region).user_pools.values())
@@ -122,24 +124,24 @@ class Operations:
 
     def _list_devices(self, call: Call, _: float) -> Content:
         listings.limit_of(call.params, listings.DEFAULT_DEVICES)
-        pool, user = self._subject(call)
+        pool, user = self._pool_and_user(call)
         return listings.list_devices(call.operation, pool, user, call.params, self._devices, self._faults)
 
     def _get_device(self, call: Call, _: float) -> Content:
-        pool, user = self._subject(call)
+        pool, user = self._pool_and_user(call)
         return tracking.get_device(pool, user, call.params)
 
     def _forget_device(self, call: Call, _: float) -> Content:
-        _pool, user = self._subject(call)
+        _pool, user = self._pool_and_user(call)
         tracking.forget_device(user, call.params)
         return None
 
     def _update_device_status(self, call: Call, now: float) -> Content:
-        _pool, user = self._subject(call)
+        _pool, user = self._pool_and_user(call)
         return tracking.update_device_status(user, call.params, now)
 
     def _confirm_device(self, call: Call, now: float) -> Content:
-        pool, user = self._subject(call)
+        pool, user = self._pool_and_user(call)
         return tracking.confirm_device(pool, user, call.params, now)
 
     def _get_provisioned_limit(self, call: Call, _: float) -> Content:
@@ -151,7 +153,7 @@ class Operations:
         granted = self._faults.quotas.get(category, DEFAULT_QUOTAS[category])
         return {"Limit": {"LimitDefinition": definition, "ProvisionedLimitValue": int(granted)}}
 
-    def _subject(self, call: Call) -> tuple[CognitoIdpUserPool, CognitoIdpUser]:
+    def _pool_and_user(self, call: Call) -> tuple[CognitoIdpUserPool, CognitoIdpUser]:
         """Return the pool and the user of a device operation; the pool must track devices.
 
         Admin operations name both; the others identify them by the access token of a sign-in.
@@ -171,7 +173,7 @@ class Operations:
         return pool, self._world.user(pool, username)
 
 
-def _settle_mfa(pool: CognitoIdpUserPool, params: dict[str, Any]) -> None:
+def _store_mfa(pool: CognitoIdpUserPool, params: dict[str, Any]) -> None:
     """Store the pool's MFA setting in one place.
 
     moto stores it in two, and DescribeUserPool returns the one that SetUserPoolMfaConfig does not set. UpdateUserPool

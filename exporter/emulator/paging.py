@@ -24,14 +24,14 @@ OPEN_LISTINGS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ListingRequest:
     """Operation and parameters, which must be the same for every page of a listing."""
 
     operation: str
     params: tuple[tuple[str, Any], ...]
 
     @classmethod
-    def of(cls, operation: str, params: dict[str, Any], token_name: str) -> Question:
+    def of(cls, operation: str, params: dict[str, Any], token_name: str) -> ListingRequest:
         """Return the operation and its parameters, without the token."""
         rest = sorted((name, str(value)) for name, value in params.items() if name != token_name)
         return cls(operation, tuple(rest))
@@ -39,29 +39,29 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class _Listing(Generic[T]):
-    question: Question
+    request: ListingRequest
     items: Sequence[T]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Position:
     """Position that a token encodes: listing, items returned so far, blank page returned or not, serial number."""
 
     listing: int
     offset: int = 0
-    blank_given: bool = False
+    blank_returned: bool = False
     serial: int = 0
 
     def token(self) -> str:
-        return f"{self.listing}.{self.offset}.{int(self.blank_given)}.{self.serial}"
+        return f"{self.listing}.{self.offset}.{int(self.blank_returned)}.{self.serial}"
 
     @classmethod
-    def parse(cls, token: str) -> _Place:
+    def parse(cls, token: str) -> _Position:
         parts = token.split(".")
         if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts):
             raise invalid_parameter("Invalid pagination token.")
-        listing, offset, blank_given, serial = map(int, parts)
-        return cls(listing, offset, bool(blank_given), serial)
+        listing, offset, blank_returned, serial = map(int, parts)
+        return cls(listing, offset, bool(blank_returned), serial)
 
 
 class Listings(Generic[T]):
@@ -69,47 +69,49 @@ class Listings(Generic[T]):
 
     def __init__(self) -> None:
         self._open: OrderedDict[int, _Listing[T]] = OrderedDict()
-        self._last = 0
+        self._last_id = 0
 
     def page(
-        self, question: Question, token: str | None, limit: int, paging: Paging, items: Callable[[], Sequence[T]]
+        self, request: ListingRequest, token: str | None, limit: int, paging: Paging, items: Callable[[], Sequence[T]]
     ) -> tuple[Sequence[T], str | None]:
         """Return the items of one page and the token of the next, if any; `items` is called for the first page only.
 
-        Raises `Refusal` for a token that is unknown or was issued for other parameters.
+        Raises `ApiError` for a token that is unknown or was issued for other parameters.
         """
         size = limit if paging.longest is None else min(limit, paging.longest)
         if token is None:
-            found = items()
-            if len(found) <= size and paging.chain is Chain.TRUE and not paging.blank_pages:
-                return found, None
-            place = _Place(self._keep(_Listing(question, found)))
+            snapshot = items()
+            if len(snapshot) <= size and paging.chain is Chain.TRUE and not paging.blank_pages:
+                return snapshot, None
+            position = _Position(self._add(_Listing(request, snapshot)))
         else:
-            place = _Place.parse(token)
-        listing = self._find(place, question)
-        return self._cut(listing.items, place, size, paging)
+            position = _Position.parse(token)
+        listing = self._find(position, request)
+        return self._page(listing.items, position, size, paging)
 
-    def _keep(self, listing: _Listing[T]) -> int:
-        self._last += 1
-        self._open[self._last] = listing
+    def _add(self, listing: _Listing[T]) -> int:
+        self._last_id += 1
+        self._open[self._last_id] = listing
         if len(self._open) > OPEN_LISTINGS:
             self._open.popitem(last=False)
-        return self._last
+        return self._last_id
 
-    def _find(self, place: _Place, question: Question) -> _Listing[T]:
-        listing = self._open.get(place.listing)
-        if listing is None or listing.question != question:
+    def _find(self, position: _Position, request: ListingRequest) -> _Listing[T]:
+        listing = self._open.get(position.listing)
+        if listing is None or listing.request != request:
             raise invalid_parameter("Invalid pagination token.")
         return listing
 
     @staticmethod
-    def _cut(items: Sequence[T], place: _Place, size: int, paging: Paging) -> tuple[Sequence[T], str | None]:
-        if paging.blank_pages and not place.blank_given:
-            return (), _Place(place.listing, place.offset, blank_given=True, serial=place.serial + 1).token()
-        end = place.offset + size
-        page = items[place.offset : end]
+    def _page(items: Sequence[T], position: _Position, size: int, paging: Paging) -> tuple[Sequence[T], str | None]:
+        if paging.blank_pages and not position.blank_returned:
+            return (), _Position(
+                position.listing, position.offset, blank_returned=True, serial=position.serial + 1
+            ).token()
+        end = position.offset + size
+        page = items[position.offset : end]
         if paging.chain is Chain.REPEATED:
-            return page, _Place(place.listing, place.offset, place.blank_given).token()
+            return page, _Position(position.listing, position.offset, position.blank_returned).token()
         if end < len(items) or paging.chain is Chain.ENDLESS:
-            return page, _Place(place.listing, min(end, len(items)), serial=place.serial + 1).token()
+            return page, _Position(position.listing, min(end, len(items)), serial=position.serial + 1).token()
         return page, None

@@ -33,17 +33,17 @@ class QuotaMeter:
     def __init__(self) -> None:
         self._granted: defaultdict[tuple[str, str, Category], deque[float]] = defaultdict(deque)
 
-    def grants(
-        self, quotas: Mapping[Category, float], account_id: str, region: str, operation: str, moment: float
+    def allows(
+        self, quotas: Mapping[Category, float], account_id: str, region: str, operation: str, now: float
     ) -> bool:
-        """Return True, and count the request, if it is within its quota; `moment` is monotonic time in seconds."""
+        """Return True, and count the request, if it is within its quota; `now` is monotonic time in seconds."""
         category = CATEGORIES.get(operation)
         if category is None or category not in quotas:
             return True
         window = self._granted[account_id, region, category]
-        while window and window[0] <= moment - WINDOW_SECONDS:
+        while window and window[0] <= now - WINDOW_SECONDS:
             window.popleft()
         if len(window) >= quotas[category]:
             return False
-        window.append(moment)
+        window.append(now)
         return True

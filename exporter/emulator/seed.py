@@ -18,7 +18,7 @@ from moto.core.utils import utcnow
 
 from exporter.emulator.devices import DeviceRecord, device_configuration, devices_of
 from exporter.emulator.tracking import device_key
-from exporter.emulator.world import World, forget_instances
+from exporter.emulator.world import World, clear_instances
 from exporter.model import Mfa, RememberedStatus, Tracking
 
 SEED_PASSWORD = "Seeded-passw0rd!"  # noqa: S105 -- of generated users only
@@ -107,17 +107,17 @@ class Seeder:
         seed: int,
     ) -> str:
         """Create and fill a pool, and return its id; `Emulator.seed_pool` documents the arguments."""
-        random = Random(f"{seed}/{account_id}/{region}/{name}")  # noqa: S311 -- invented data
+        random = Random(f"{seed}/{account_id}/{region}/{name}")  # noqa: S311 -- generated data
         pool = self._create(name, region, account_id, random)
         pool.mfa_config = mfa.value.upper()
         pool.extended_config["DeviceConfiguration"] = device_configuration(tracking, challenge=mfa_bypass)
-        born = datetime.fromtimestamp(int(now - devices.ages.longest_seconds), UTC).replace(tzinfo=None)
-        for username, federated in _names(users, federated_share, random):
+        created = datetime.fromtimestamp(int(now - devices.ages.longest_seconds), UTC).replace(tzinfo=None)
+        for username, federated in _user_names(users, federated_share, random):
             user = _user(pool, username, FEDERATED if federated else UserStatus.CONFIRMED, random)
-            user.create_date = user.last_modified_date = born
+            user.create_date = user.last_modified_date = created
             if not federated and tracking is not Tracking.OFF:
-                _equip(user, pool.region, devices, random, now)
-        forget_instances()
+                _add_devices(user, pool.region, devices, random, now)
+        clear_instances()
         return pool.id
 
     def _create(self, name: str, region: str, account_id: str, random: Random) -> CognitoIdpUserPool:
@@ -150,13 +150,13 @@ def _free_id(region: str, random: Random, taken: Mapping[str, CognitoIdpUserPool
             return pool_id
 
 
-def _names(users: int | Sequence[str], federated_share: float, random: Random) -> Iterator[tuple[str, bool]]:
+def _user_names(users: int | Sequence[str], federated_share: float, random: Random) -> Iterator[tuple[str, bool]]:
     """Yield user names, with True for federated users; their generated names have AWS's format."""
     names = [f"user-{number:06d}" for number in range(users)] if isinstance(users, int) else users
     for name in names:
         federated = random.random() < federated_share
-        invented = federated and isinstance(users, int)
-        yield (f"Google_{random.randrange(10**20, 10**21)}" if invented else name), federated
+        generated = federated and isinstance(users, int)
+        yield (f"Google_{random.randrange(10**20, 10**21)}" if generated else name), federated
 
 
 def _uuid(random: Random) -> UUID:
@@ -174,7 +174,7 @@ def _user(pool: CognitoIdpUserPool, username: str, status: str, random: Random) 
     return user
 
 
-def _equip(user: CognitoIdpUser, region: str, mix: DeviceMix, random: Random, now: float) -> None:
+def _add_devices(user: CognitoIdpUser, region: str, mix: DeviceMix, random: Random, now: float) -> None:
     number = random.choices(list(mix.per_user), list(mix.per_user.values()))[0]
     confirmed = devices_of(user).confirmed
     for _ in range(number):

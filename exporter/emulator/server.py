@@ -12,7 +12,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from exporter.emulator.calls import HttpRequest
-from exporter.emulator.errors import Answer
+from exporter.emulator.errors import HttpResponse
 from exporter.emulator.service import Service
 
 _POLL_SECONDS = 0.05
@@ -63,18 +63,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Handle one request to any emulated AWS service."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         request = HttpRequest(self.headers.get("X-Amz-Target"), self.headers.get("Authorization"), body)
-        answer = self.server.service.answer(request)
-        if answer is None:
+        response = self.server.service.handle(request)
+        if response is None:
             self.close_connection = True
         else:
-            self._send(answer)
+            self._send(response)
 
-    def _send(self, answer: Answer) -> None:
-        self.send_response_only(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(answer.body)))
+    def _send(self, response: HttpResponse) -> None:
+        self.send_response_only(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
-        self.wfile.write(answer.body)
+        self.wfile.write(response.body)
 
     def log_message(self, *_: Any) -> None:
         """Do nothing: the request log records requests."""

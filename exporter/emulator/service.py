@@ -10,21 +10,21 @@ from threading import Event, Lock
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.emulator.calls import HttpRequest, read_call
-from exporter.emulator.errors import OK, Answer, Refusal
+from exporter.emulator.calls import HttpRequest, parse_call
+from exporter.emulator.errors import OK, ApiError, HttpResponse
 from exporter.emulator.faults import Fault, Faults
 from exporter.emulator.operations import Operations
 from exporter.emulator.quota import QuotaMeter
 from exporter.emulator.request_log import Request, RequestLog
 from exporter.emulator.world import Call, World
 
-_COGNITO_REFUSALS = {
+_COGNITO_ERRORS = {
     Fault.THROTTLED: ("TooManyRequestsException", "Too many requests", 400),
     Fault.SERVER_ERROR: ("InternalErrorException", "Something went wrong", 500),
     Fault.DENIED: ("AccessDeniedException", "User is not authorized to perform: {operation}", 400),
     Fault.EXPIRED_CREDENTIALS: ("ExpiredTokenException", "The security token included in the request is expired", 400),
 }
-_STS_REFUSALS = {
+_STS_ERRORS = {
     Fault.THROTTLED: ("Throttling", "Rate exceeded", 400),
     Fault.SERVER_ERROR: ("InternalFailure", "Something went wrong", 500),
     Fault.DENIED: ("AccessDenied", "User is not authorized to perform: {operation}", 403),
@@ -55,33 +55,33 @@ class Service:
         """End the injected latency of all requests."""
         self._closing.set()
 
-    def answer(self, request: HttpRequest) -> Answer | None:
+    def handle(self, request: HttpRequest) -> HttpResponse | None:
         """Return the response to a request; None drops the connection."""
         arrived = self._clock.monotonic()
         try:
             with self.lock:
-                call = read_call(self._world, request)
-                fault = self._fault(call, arrived)
-        except Refusal as refusal:
-            return refusal.as_json()
+                call = parse_call(self._world, request)
+                fault = self._select_fault(call, arrived)
+        except ApiError as error:
+            return error.as_json()
         delay = self._faults.delay(call.operation)
         if delay > 0:
             self._closing.wait(delay)
-        answer, code = self._struck(call, fault)
+        response, code = self._respond(call, fault)
         self._log.add(Request(arrived, call.operation, call.account_id, call.region, call.pool_id, code))
-        return answer
+        return response
 
-    def call(self, call: Call) -> Answer:
+    def call(self, call: Call) -> HttpResponse:
         """Return the response to a call, without faults and without an entry in the request log."""
         try:
             with self.lock:
-                return self.operations.answer(call, self._clock.wall())
-        except Refusal as refusal:
-            return refusal.as_json() if call.service == "cognito-idp" else refusal.as_xml()
+                return self.operations.execute(call, self._clock.wall())
+        except ApiError as error:
+            return error.as_json() if call.service == "cognito-idp" else error.as_xml()
 
-    def _fault(self, call: Call, arrived: float) -> Fault | None:
+    def _select_fault(self, call: Call, arrived: float) -> Fault | None:
         faults = self._faults
-        if not self._quota.grants(faults.quotas, call.account_id, call.region, call.operation, arrived):
+        if not self._quota.allows(faults.quotas, call.account_id, call.region, call.operation, arrived):
             return Fault.THROTTLED
         if call.access_key in faults.expired:
             return Fault.EXPIRED_CREDENTIALS
@@ -90,42 +90,42 @@ class Service:
                 return rule.fault
         return None
 
-    def _struck(self, call: Call, fault: Fault | None) -> tuple[Answer | None, str]:
+    def _respond(self, call: Call, fault: Fault | None) -> tuple[HttpResponse | None, str]:
         """Return the response with the fault applied, and the code to log."""
         if fault is Fault.DROPPED:
             return None, fault.name
-        refusals = _STS_REFUSALS if call.service == "sts" else _COGNITO_REFUSALS
-        if fault in refusals:
-            code, message, status = refusals[fault]
-            refusal = Refusal(code, message.format(operation=call.operation), status)
-            answer = refusal.as_json() if call.service == "cognito-idp" else refusal.as_xml()
+        errors = _STS_ERRORS if call.service == "sts" else _COGNITO_ERRORS
+        if fault in errors:
+            code, message, status = errors[fault]
+            error = ApiError(code, message.format(operation=call.operation), status)
+            response = error.as_json() if call.service == "cognito-idp" else error.as_xml()
         else:
-            answer = self._shortened(call, self._worked(call))
+            response = self._omit_fields(call, self._execute(call))
         if fault is Fault.MALFORMED:
-            return replace(answer, body=answer.body[: max(1, len(answer.body) // 2)]), fault.name
-        return answer, answer.code
+            return replace(response, body=response.body[: max(1, len(response.body) // 2)]), fault.name
+        return response, response.code
 
-    def _worked(self, call: Call) -> Answer:
+    def _execute(self, call: Call) -> HttpResponse:
         try:
             return self.call(call)
         except Exception:
             # moto raises on some inputs that AWS rejects; the client must get a response.
             logging.getLogger(__name__).exception("%s failed", call.operation)
-            return Refusal("InternalErrorException", "The emulator failed", 500).as_json()
+            return ApiError("InternalErrorException", "The emulator failed", 500).as_json()
 
-    def _shortened(self, call: Call, answer: Answer) -> Answer:
-        if not self._faults.omitted or call.service != "cognito-idp" or answer.code != OK or not answer.body:
-            return answer
-        content = _without(json.loads(answer.body), self._faults.omitted)
-        return replace(answer, body=json.dumps(content).encode())
+    def _omit_fields(self, call: Call, response: HttpResponse) -> HttpResponse:
+        if not self._faults.omitted or call.service != "cognito-idp" or response.code != OK or not response.body:
+            return response
+        content = _remove_names(json.loads(response.body), self._faults.omitted)
+        return replace(response, body=json.dumps(content).encode())
 
 
-def _without(content: Any, omitted: frozenset[str]) -> Any:
+def _remove_names(content: Any, omitted: frozenset[str]) -> Any:
     """Return the content without the fields and attributes of these names."""
     if isinstance(content, list):
-        return [_without(item, omitted) for item in content if not _is_attribute(item, omitted)]
+        return [_remove_names(item, omitted) for item in content if not _is_attribute(item, omitted)]
     if isinstance(content, dict):
-        return {name: _without(value, omitted) for name, value in content.items() if name not in omitted}
+        return {name: _remove_names(value, omitted) for name, value in content.items() if name not in omitted}
     return content
 
 

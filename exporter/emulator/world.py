@@ -15,7 +15,7 @@ from moto.core.request import Request
 from moto.iam.models import get_account_id_from
 from moto.sts.responses import TokenResponse
 
-from exporter.emulator.errors import JSON_TYPE, OK, XML_TYPE, Answer, Refusal, pool_not_found, user_not_found
+from exporter.emulator.errors import JSON_TYPE, OK, XML_TYPE, ApiError, HttpResponse, pool_not_found, user_not_found
 
 TARGET_PREFIX = "AWSCognitoIdentityProviderService"
 
@@ -67,7 +67,7 @@ class World:
     def pool(self, call: Call) -> CognitoIdpUserPool:
         """Return the pool that the call names.
 
-        Raises `Refusal` if this account and Region have no such pool.
+        Raises `ApiError` if this account and Region have no such pool.
         """
         pool = self.backend(call.account_id, call.region).user_pools.get(call.pool_id or "")
         if pool is None:
@@ -96,17 +96,17 @@ class World:
     def user(pool: CognitoIdpUserPool, username: str) -> CognitoIdpUser:
         """Return a user by name or alias.
 
-        Raises `Refusal` if the pool has no such user.
+        Raises `ApiError` if the pool has no such user.
         """
         user = cast("CognitoIdpUser | None", pool._get_user(username))  # noqa: SLF001 -- moto's lookup resolves aliases
         if user is None:
             raise user_not_found()
         return user
 
-    def ask_moto(self, call: Call) -> Answer:
+    def call_moto(self, call: Call) -> HttpResponse:
         """Return moto's response to the call.
 
-        Raises `Refusal` for an operation that moto does not implement.
+        Raises `ApiError` for an operation that moto does not implement.
         """
         content_type = (
             JSON_TYPE if call.service == "cognito-idp" else "application/x-www-form-urlencoded; charset=utf-8"
@@ -121,17 +121,17 @@ class World:
         try:
             status, _, body = _RESPONSES[call.service].dispatch(request, url, request.headers)
         except NotImplementedError:
-            raise Refusal("UnknownOperationException", f"Unknown operation {call.operation}") from None
-        return _answer(call.service, int(status), body)
+            raise ApiError("UnknownOperationException", f"Unknown operation {call.operation}") from None
+        return _response(call.service, int(status), body)
 
-    def forget_pools(self, pool_ids: set[str]) -> None:
+    def delete_pools(self, pool_ids: set[str]) -> None:
         """Delete pools from moto."""
         for pool in list(self._pools()):
             if pool.id in pool_ids:
                 del pool.backend.user_pools[pool.id]
 
     @staticmethod
-    def tidy(pool: CognitoIdpUserPool) -> None:
+    def evict_tokens(pool: CognitoIdpUserPool) -> None:
         """Delete the oldest tokens and sessions and moto's list of created users, to bound memory in a long run."""
         memories: tuple[dict[str, Any], ...] = (
             pool.access_tokens,
@@ -142,7 +142,7 @@ class World:
         for memory in memories:
             while len(memory) > TOKENS_KEPT:
                 del memory[next(iter(memory))]
-        forget_instances()
+        clear_instances()
 
     @staticmethod
     def _pools() -> Iterator[CognitoIdpUserPool]:
@@ -151,15 +151,15 @@ class World:
                 yield from list(backend.user_pools.values())
 
 
-def forget_instances() -> None:
+def clear_instances() -> None:
     """Clear moto's list of created users, which keeps deleted users in memory."""
     vars(CognitoIdpUser)["instances_tracked"].clear()
 
 
-def _answer(service: str, status: int, body: str | bytes) -> Answer:
+def _response(service: str, status: int, body: str | bytes) -> HttpResponse:
     raw = body.encode() if isinstance(body, str) else body
     if service == "sts":
         match = _XML_CODE.search(raw.decode())
-        return Answer(status, raw, OK if match is None else match[1], XML_TYPE)
+        return HttpResponse(status, raw, OK if match is None else match[1], XML_TYPE)
     code = OK if status < 400 else str(json.loads(raw).get("__type", "InternalErrorException"))
-    return Answer(status, raw, code)
+    return HttpResponse(status, raw, code)

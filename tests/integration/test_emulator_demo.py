@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from exporter.config.values import parse_share
-from exporter.emulator.demo import ACCESS_KEY_ID, POOLS, QUOTA, RATES, DemoWorld, PoolLife
+from exporter.emulator.demo import ACCESS_KEY_ID, POOLS, QUOTA, RATES, DemoWorld, PoolActivity
 from exporter.emulator.emulator import PoolTruth
 from exporter.model import RememberedStatus
 from tests.integration.emulator_client import cognito
@@ -27,8 +27,8 @@ def truth(world: DemoWorld, name: str) -> PoolTruth:
     return world.emulator.truth(world.pool_ids[name])
 
 
-def life(world: DemoWorld, name: str) -> PoolLife:
-    return PoolLife(world.emulator, world.pool_ids[name], Random(3))
+def life(world: DemoWorld, name: str) -> PoolActivity:
+    return PoolActivity(world.emulator, world.pool_ids[name], Random(3))
 
 
 def test_a_client_finds_the_three_pools(world: DemoWorld) -> None:
@@ -56,11 +56,11 @@ def test_devices_appear_sign_in_and_vanish(world: DemoWorld, name: str) -> None:
     living = life(world, name)
     before = truth(world, name)
     for _ in range(5):
-        living.device_appears()
+        living.add_device()
     assert len(truth(world, name).devices) >= len(before.devices) + 4
     newest = max(device.authenticated_ms or 0 for device in truth(world, name).devices)
     assert newest > (time() - 60) * 1000
-    changes = changes_of(world, name, living.device_vanishes)
+    changes = changes_of(world, name, living.forget_device)
     assert changes < 0
 
 
@@ -75,17 +75,17 @@ def test_where_users_opt_in_some_devices_stay_forgettable(world: DemoWorld) -> N
     living = life(world, "workforce")
     known = {device.key for device in truth(world, "workforce").devices}
     for _ in range(20):
-        living.device_appears()
+        living.add_device()
     statuses = {device.remembered for device in truth(world, "workforce").devices if device.key not in known}
     assert statuses == {RememberedStatus.REMEMBERED, RememberedStatus.NOT_REMEMBERED}
 
 
 def test_users_come_and_go(world: DemoWorld) -> None:
     living = life(world, "workforce")
-    living.user_appears()
+    living.create_user()
     assert "newcomer-000001" in truth(world, "workforce").users
     before = len(truth(world, "workforce").users)
-    living.user_vanishes()
+    living.delete_user()
     assert len(truth(world, "workforce").users) <= before - 1
 
 
@@ -93,7 +93,7 @@ def test_an_event_about_a_user_who_is_gone_is_passed_over(world: DemoWorld) -> N
     living = life(world, "workforce")
     living._names = ["gone"]
     for _ in range(10):
-        living.event()
+        living.run_random_event()
 
 
 def test_the_configuration_names_every_pool(world: DemoWorld) -> None:

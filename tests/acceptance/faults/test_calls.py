@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from exporter.emulator import Emulator, Fault, PoolTruth, Rule
-from exporter.emulator.demo import PoolLife
+from exporter.emulator.demo import PoolActivity
 from exporter.model import Tracking
 from tests.acceptance.faults.proxy import FAIR, Mischief, Proxy, Weather, proxied
 from tests.acceptance.faults.rows import LONG, Row
@@ -111,10 +111,10 @@ def lab(emulator: Emulator, directory: Path, name: str, seed: int) -> Iterator[L
 
 def live(emulator: Emulator, pool_id: str, watch: Watch, random: Random) -> None:
     """Let the pool change."""
-    life = PoolLife(emulator, pool_id, random)
+    activity = PoolActivity(emulator, pool_id, random)
     for _ in range(CHANGES):
         with watch.changing(pool_id, lambda: emulator.truth(pool_id)):
-            life.event()
+            activity.run_random_event()
 
 
 @pytest.mark.parametrize("name", TROUBLES if LONG else SHORT)

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from exporter.emulator import Emulator, PoolTruth
-from exporter.emulator.demo import PoolLife
+from exporter.emulator.demo import PoolActivity
 from exporter.model import Device
 from tests.acceptance.faults.rows import LONG, Row
 from tests.acceptance.faults.watch import Watch, becomes, swept_anew, watching
@@ -142,12 +142,12 @@ def killed_in_first_sweep(here: Lab, random: Random) -> None:
 
 def killed_in_later_sweeps(here: Lab, random: Random) -> None:
     """The pool changes meanwhile; each page lies between what it was and what it is."""
-    life = PoolLife(here.emulator, here.pool_id, random)
+    activity = PoolActivity(here.emulator, here.pool_id, random)
     watch = Watch(here.row, {here.pool_id: here.truth()})
     for _ in range(KILLS):
         with here.running("1s") as running, watch.over(running):
             with watch.changing(here.pool_id, here.truth):
-                life.event()
+                activity.run_random_event()
             pause(running, random.uniform(0.1, 2.5))
     here.is_true_again("1s")
 

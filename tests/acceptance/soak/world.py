@@ -10,7 +10,7 @@ from threading import Event, Lock, Thread
 from urllib.parse import urlsplit
 
 from exporter.emulator import Emulator, Fault, PoolTruth, Rule
-from exporter.emulator.demo import PoolLife
+from exporter.emulator.demo import PoolActivity
 from tests.acceptance.faults.proxy import FAIR, Mischief, Weather, proxied
 from tests.truth import counts
 
@@ -21,7 +21,7 @@ RESETS = Weather(THIRD, Mischief.RESET)
 """With the two faults, one call in ten fails."""
 
 
-class SteadyLife(PoolLife):
+class SteadyLife(PoolActivity):
     """A pool whose devices come and go and stay as many: memory that follows a growing pool would look like a leak."""
 
     def __init__(self, emulator: Emulator, pool_id: str, random: Random) -> None:
@@ -32,19 +32,19 @@ class SteadyLife(PoolLife):
     def _devices(self) -> int:
         return int(sum(counts(self._truth()).values(), 0.0))
 
-    def device_appears(self) -> None:
+    def add_device(self) -> None:
         """One more, unless there are enough."""
         if self._devices() < self._usual:
-            super().device_appears()
+            super().add_device()
         else:
-            super().device_vanishes()
+            super().forget_device()
 
-    def device_vanishes(self) -> None:
+    def forget_device(self) -> None:
         """One less, unless there are few."""
         if self._devices() > self._usual:
-            super().device_vanishes()
+            super().forget_device()
         else:
-            super().device_appears()
+            super().add_device()
 
 
 class World:
@@ -59,10 +59,10 @@ class World:
         )
         self._proxying = proxied(port, seed)
         self._proxy = self._proxying.__enter__()
-        self._lives = [SteadyLife(emulator, pool_id, Random(f"{seed}/{pool_id}")) for pool_id in self.pool_ids]
+        self._activities = [SteadyLife(emulator, pool_id, Random(f"{seed}/{pool_id}")) for pool_id in self.pool_ids]
         self._ended = Event()
         self._lock = Lock()
-        self._thread = Thread(target=self._live, name="world", daemon=True)
+        self._thread = Thread(target=self._run, name="world", daemon=True)
         self.events = 0
 
     @property
@@ -88,10 +88,10 @@ class World:
     def truth(self, pool_id: str) -> PoolTruth:
         return self._emulator.truth(pool_id)
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         while not self._ended.wait(EVENT_SECONDS):
-            for life in self._lives:
-                life.event()
+            for life in self._activities:
+                life.run_random_event()
                 self.events += 1
 
 

@@ -5,26 +5,26 @@ from collections.abc import Sequence
 import pytest
 from moto.cognitoidp.models import CognitoIdpUser, UserStatus
 
-from exporter.emulator.errors import Refusal
+from exporter.emulator.errors import ApiError
 from exporter.emulator.listings import user_filter
 
 NAMES = ("alice", "al", 'quo"te', "back\\slash", "two\nlines", "Ünïcode 漢字 🙂")
 
 
 def user(name: str, status: str = UserStatus.CONFIRMED, *, enabled: bool = True) -> CognitoIdpUser:
-    made = CognitoIdpUser("eu-west-1_x", name, "secret", status, [{"Name": "email", "Value": f"{name}@example.com"}])
-    made.enabled = enabled
-    return made
+    user = CognitoIdpUser("eu-west-1_x", name, "secret", status, [{"Name": "email", "Value": f"{name}@example.com"}])
+    user.enabled = enabled
+    return user
 
 
-def chosen(expression: str, users: Sequence[CognitoIdpUser]) -> list[str]:
+def matching(expression: str, users: Sequence[CognitoIdpUser]) -> list[str]:
     return [one.username for one in users if user_filter(expression)(one)]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_can_be_asked_for_once_escaped(name: str) -> None:
+def test_filter_matches_any_escaped_name(name: str) -> None:
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    assert chosen(f'username = "{escaped}"', [user(one) for one in NAMES]) == [name]
+    assert matching(f'username = "{escaped}"', [user(one) for one in NAMES]) == [name]
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_every_name_can_be_asked_for_once_escaped(name: str) -> None:
         ('phone_number ^= "1"', []),
     ],
 )
-def test_filters(expression: str, names: list[str]) -> None:
+def test_filter_matches_users(expression: str, names: list[str]) -> None:
     users = [user("on"), user("off", enabled=False), user("new", "EXTERNAL_PROVIDER")]
-    assert chosen(expression, users) == names
+    assert matching(expression, users) == names
 
 
 @pytest.mark.parametrize("expression", ["status", "status = Enabled", 'custom:x = "1"', 'status > "a"', 'a = "b" or'])
-def test_what_is_no_filter_is_refused(expression: str) -> None:
-    with pytest.raises(Refusal, match="InvalidParameterException"):
+def test_invalid_filter_is_rejected(expression: str) -> None:
+    with pytest.raises(ApiError, match="InvalidParameterException"):
         user_filter(expression)

@@ -8,43 +8,41 @@ from tests.windows import most_in_any_window
 QUOTAS = {Category.USER_RESOURCE_READ: 3.0}
 
 
-def granted(
-    meter: QuotaMeter, moment: float, *, operation: str = "AdminListDevices", region: str = "eu-west-1"
-) -> bool:
-    return meter.grants(QUOTAS, "123456789012", region, operation, moment)
+def granted(meter: QuotaMeter, now: float, *, operation: str = "AdminListDevices", region: str = "eu-west-1") -> bool:
+    return meter.allows(QUOTAS, "123456789012", region, operation, now)
 
 
-def test_any_window_of_one_second_grants_no_more_than_the_quota() -> None:
+def test_no_window_of_one_second_exceeds_quota() -> None:
     meter = QuotaMeter()
-    moments = [number / 100 for number in range(500)]
-    answered = [moment for moment in moments if granted(meter, moment)]
-    assert most_in_any_window(answered) == 3
-    assert len(answered) == 15
+    times = [number / 100 for number in range(500)]
+    allowed = [time for time in times if granted(meter, time)]
+    assert most_in_any_window(allowed) == 3
+    assert len(allowed) == 15
 
 
-def test_operations_of_one_category_share_the_quota() -> None:
+def test_operations_of_category_share_quota() -> None:
     meter = QuotaMeter()
     operations = ("AdminListDevices", "AdminGetDevice", "ListDevices", "ResendConfirmationCode")
     assert [granted(meter, 0.0, operation=operation) for operation in operations] == [True, True, True, False]
 
 
-def test_each_region_has_a_quota_of_its_own() -> None:
+def test_each_region_has_its_own_quota() -> None:
     meter = QuotaMeter()
     assert [granted(meter, 0.0) for _ in range(4)][-1] is False
     assert granted(meter, 0.0, region="us-east-1")
 
 
-def test_what_has_no_quota_is_always_granted() -> None:
+def test_operation_without_quota_is_always_allowed() -> None:
     meter = QuotaMeter()
     assert all(granted(meter, 0.0, operation=name) for name in ("ListUsers", "AdminInitiateAuth") for _ in range(50))
 
 
-def test_a_refused_request_does_not_lengthen_the_wait() -> None:
+def test_rejected_request_does_not_count() -> None:
     meter = QuotaMeter()
-    assert [granted(meter, moment) for moment in (0.0, 0.1, 0.2, 0.9, 1.0)] == [True, True, True, False, True]
+    assert [granted(meter, time) for time in (0.0, 0.1, 0.2, 0.9, 1.0)] == [True, True, True, False, True]
 
 
-def test_the_log_is_in_order_of_arrival_and_forgets_the_oldest() -> None:
+def test_request_log_is_ordered_and_bounded() -> None:
     log = RequestLog(longest=2)
     for arrived in (1.0, 3.0, 2.0):
         log.add(Request(arrived, "ListUsers", "", "", None, "OK"))

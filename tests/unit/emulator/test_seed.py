@@ -23,33 +23,33 @@ def seeded(emulator: Emulator, devices: DeviceMix, users: int = 500) -> PoolTrut
     return emulator.truth(emulator.seed_pool("pool", users=users, devices=devices, now=NOW))
 
 
-def test_the_same_arguments_make_the_same_pool() -> None:
-    made = []
+def test_same_arguments_give_same_pool() -> None:
+    pools = []
     for _ in range(2):
         emulator = Emulator()
         pool_id = emulator.seed_pool("pool", users=50, federated_share=0.2, seed=7, now=NOW)
-        made.append((pool_id, emulator.truth(pool_id)))
+        pools.append((pool_id, emulator.truth(pool_id)))
         emulator.close()
-    assert made[0] == made[1]
-    assert made[0][1].devices
+    assert pools[0] == pools[1]
+    assert pools[0][1].devices
 
 
-def test_another_seed_makes_another_pool(emulator: Emulator) -> None:
+def test_other_seed_gives_other_pool(emulator: Emulator) -> None:
     first, second = (emulator.seed_pool("pool", users=50, seed=seed, now=NOW) for seed in (1, 2))
     assert first != second
     assert emulator.truth(first) != emulator.truth(second)
 
 
-def test_the_same_pool_twice_in_one_world_gets_two_ids(emulator: Emulator) -> None:
+def test_same_pool_twice_has_two_ids(emulator: Emulator) -> None:
     assert emulator.seed_pool("pool", users=1) != emulator.seed_pool("pool", users=1)
 
 
-def test_a_constant_age_is_exact_to_the_second(emulator: Emulator) -> None:
+def test_constant_age_is_exact(emulator: Emulator) -> None:
     truth = seeded(emulator, DeviceMix(ages=AgeDistribution.constant(30 * DAY)))
     assert {device.authenticated_ms for device in truth.devices} == {(int(NOW) - 30 * DAY) * 1000}
 
 
-def test_ages_reach_from_minutes_to_years() -> None:
+def test_ages_range_from_minutes_to_years() -> None:
     random = Random(1)
     ages = [AgeDistribution().draw(random) for _ in range(2000)]
     assert min(ages) < 3600
@@ -57,7 +57,7 @@ def test_ages_reach_from_minutes_to_years() -> None:
     assert sum(30 * DAY < age < 90 * DAY for age in ages) > 200
 
 
-def test_devices_are_made_before_they_authenticate(emulator: Emulator) -> None:
+def test_devices_are_created_before_authentication(emulator: Emulator) -> None:
     for device in seeded(emulator, DeviceMix()).devices:
         assert device.created_ms is not None
         assert device.modified_ms is not None
@@ -91,16 +91,16 @@ def test_federated_users_have_no_devices(emulator: Emulator) -> None:
     assert {name for name, devices in truth.users.items() if not devices} == truth.federated
 
 
-def test_a_pool_that_tracks_no_devices_has_none(emulator: Emulator) -> None:
+def test_pool_without_tracking_has_no_devices(emulator: Emulator) -> None:
     assert not emulator.truth(emulator.seed_pool("pool", users=50, tracking=Tracking.OFF)).devices
 
 
-def test_user_names_are_taken_as_they_are(emulator: Emulator) -> None:
+def test_given_user_names_are_used_unchanged(emulator: Emulator) -> None:
     names = ('quo"te', "two\nlines", "back\\slash", " ", "漢字🙂")
     assert tuple(emulator.truth(emulator.seed_pool("pool", users=names)).users) == names
 
 
-def test_a_closed_emulator_leaves_no_pool_behind() -> None:
+def test_close_deletes_pools() -> None:
     with Emulator() as first:
         pool_id = first.seed_pool("pool", users=1)
     with Emulator() as second, pytest.raises(KeyError):
