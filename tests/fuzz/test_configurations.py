@@ -108,7 +108,7 @@ def written(document: Any) -> str:
 
 
 @given(documents(KEYS, TOP) | POOLS.map(lambda pools: {"pools": pools}))
-def test_any_document_is_settings_or_faults_with_their_place(document: dict[str, Any]) -> None:
+def test_document_is_settings_or_errors_with_a_place(document: dict[str, Any]) -> None:
     assert_well_told(faults_of(written(document)))
 
 
@@ -121,7 +121,7 @@ def test_any_document_is_settings_or_faults_with_their_place(document: dict[str,
     ),
     documents(KEYS, TOP),
 )
-def test_whatever_stands_in_place_of_a_secret_is_not_repeated(name: str, secret: Any, document: dict[str, Any]) -> None:
+def test_value_in_place_of_a_secret_is_not_quoted(name: str, secret: Any, document: dict[str, Any]) -> None:
     below_users = name in {"usernames", "filter"}
     entry: dict[str, Any] = {"id": POOL, **({"users": {name: secret}} if below_users else {name: secret})}
     text = written({**document, "pools": [entry]})
@@ -133,7 +133,7 @@ def test_whatever_stands_in_place_of_a_secret_is_not_repeated(name: str, secret:
 @given(
     st.lists(st.tuples(st.integers(0, len(EXAMPLE)), st.sampled_from([*"\n :-,'\"[]{}#&*!|>%@`?\t\\", ""])), max_size=3)
 )
-def test_punctuation_that_is_wrong_gives_no_secret_away(slips: list[tuple[int, str]]) -> None:
+def test_wrong_punctuation_leaks_no_secret(slips: list[tuple[int, str]]) -> None:
     text = EXAMPLE
     for place, slip in slips:
         # Put in, or typed in place of what is no letter.
@@ -145,7 +145,7 @@ def test_punctuation_that_is_wrong_gives_no_secret_away(slips: list[tuple[int, s
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(lambda text: text.encode("utf-16")))
-def test_a_file_of_any_bytes_is_settings_or_faults(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_file_of_any_bytes_is_settings_or_errors(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
     try:
@@ -155,7 +155,7 @@ def test_a_file_of_any_bytes_is_settings_or_faults(tmp_path_factory: pytest.Temp
 
 
 @given(st.data())
-def test_any_web_configuration_is_settings_or_faults_that_name_nobody(
+def test_web_configuration_is_settings_or_errors_without_names(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     path: Path = tmp_path_factory.getbasetemp() / "web.yaml"
@@ -188,7 +188,7 @@ HUGE = {  # those with a fault in each line are smaller: all faults are told
 
 
 @pytest.mark.parametrize("text", HUGE.values(), ids=HUGE)
-def test_the_largest_files_are_refused_in_bounded_time(tmp_path: Path, text: str) -> None:
+def test_largest_files_are_rejected_in_bounded_time(tmp_path: Path, text: str) -> None:
     path = tmp_path / "huge.yaml"
     path.write_text(text)
     began = time.process_time()

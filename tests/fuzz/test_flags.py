@@ -49,7 +49,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
 @given(text=TEXTS)
-def test_any_text_is_a_value_or_one_line_about_it(parse: Callable[[str], object], text: str) -> None:
+def test_text_is_a_value_or_a_one_line_error(parse: Callable[[str], object], text: str) -> None:
     try:
         parse(text)
     except ValueError as error:
@@ -58,7 +58,7 @@ def test_any_text_is_a_value_or_one_line_about_it(parse: Callable[[str], object]
 
 
 @given(TEXTS)
-def test_an_address_is_written_as_it_is_read(text: str) -> None:
+def test_address_round_trips(text: str) -> None:
     try:
         address = parse_listen_address(text)
     except ValueError:
@@ -68,7 +68,7 @@ def test_an_address_is_written_as_it_is_read(text: str) -> None:
 
 
 @given(TEXTS)
-def test_a_shard_is_one_of_its_number(text: str) -> None:
+def test_shard_ordinal_is_below_the_count(text: str) -> None:
     try:
         shard = parse_shard(text, "exporter-1")
     except ValueError:

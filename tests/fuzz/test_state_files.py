@@ -153,7 +153,7 @@ def same(found: Restored, known: Restored) -> bool:
 
 
 @given(damage=DAMAGE)
-def test_bytes_changed_in_the_file_restore_all_or_nothing(
+def test_changed_bytes_in_the_file_restore_all_or_nothing(
     place: Path, kept: Kept, damage: list[tuple[int, bytes]]
 ) -> None:
     intact = restarted_once(place, kept)
@@ -170,7 +170,7 @@ def restarted_once(place: Path, kept: Kept) -> bytes:
 
 
 @given(damage=DAMAGE)
-def test_bytes_changed_in_the_log_lose_no_more_than_the_last_writes(
+def test_changed_bytes_in_the_wal_lose_only_the_last_writes(
     place: Path, kept: Kept, damage: list[tuple[int, bytes]]
 ) -> None:
     found = restart(put(place, kept.file, damaged(kept.log, damage)))
@@ -183,9 +183,7 @@ def test_bytes_changed_in_the_log_lose_no_more_than_the_last_writes(
 
 
 @given(digit=st.integers(0, 50), other=st.sampled_from("0123456789"), number=st.integers(1, 3))
-def test_a_digit_changed_in_what_is_kept_of_a_pool_is_noticed(
-    place: Path, kept: Kept, digit: int, other: str, number: int
-) -> None:
+def test_changed_digit_in_pool_data_is_detected(place: Path, kept: Kept, digit: int, other: str, number: int) -> None:
     path = put(place, restarted_once(place, kept))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         ((header,),) = db.execute("SELECT header FROM pools WHERE number = ?", (number,)).fetchall()
@@ -197,13 +195,13 @@ def test_a_digit_changed_in_what_is_kept_of_a_pool_is_noticed(
 
 
 @given(cut=st.integers(0, 400_000))
-def test_a_file_that_was_cut_restores_all_or_nothing(place: Path, kept: Kept, cut: int) -> None:
+def test_truncated_file_restores_all_or_nothing(place: Path, kept: Kept, cut: int) -> None:
     intact = restarted_once(place, kept)
     assert_all_or_nothing(restart(put(place, intact[: cut % len(intact)])), kept)
 
 
 @given(file=st.binary(max_size=6000), log=st.binary(max_size=200), is_named=st.booleans())
-def test_a_file_of_any_bytes_restores_nothing(place: Path, file: bytes, log: bytes, is_named: bool) -> None:
+def test_file_of_any_bytes_restores_nothing(place: Path, file: bytes, log: bytes, is_named: bool) -> None:
     assert restart(put(place, (b"SQLite format 3\x00" if is_named else b"") + file, log)) == {}
 
 
@@ -234,7 +232,7 @@ def schemas(draw: st.DrawFn) -> list[str]:
 
 
 @given(statements=schemas(), version=st.sampled_from([SCHEMA_VERSION, SCHEMA_VERSION + 1, 0, -1]))
-def test_a_database_of_another_schema_restores_nothing(place: Path, statements: list[str], version: int) -> None:
+def test_database_of_another_schema_restores_nothing(place: Path, statements: list[str], version: int) -> None:
     path = put(place, b"")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         for statement in statements:
@@ -257,7 +255,7 @@ def test_a_database_of_another_schema_restores_nothing(place: Path, statements: 
         max_size=2,
     )
 )
-def test_a_row_with_other_values_is_not_believed(
+def test_row_with_changed_values_is_rejected(
     place: Path, kept: Kept, changes: list[tuple[tuple[str, str], object]]
 ) -> None:
     path = put(place, restarted_once(place, kept))

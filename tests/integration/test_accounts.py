@@ -55,7 +55,7 @@ def assumed(page: Page) -> dict[tuple[str, ...], float]:
     return {(account, region): count for (account, region, name), count in requests.items() if name == "AssumeRole"}
 
 
-def test_assuming_a_role_is_counted_under_its_account(emulator: Emulator, tmp_path: Path) -> None:
+def test_assume_role_is_counted_under_its_account(emulator: Emulator, tmp_path: Path) -> None:
     own = emulator.seed_pool("own", account_id=ACCOUNT, users=5)
     pools = seeded(emulator)
     through = [
@@ -74,7 +74,7 @@ def asked_of_sts(emulator: Emulator) -> int:
     return sum(request.operation == "AssumeRole" for request in emulator.requests())
 
 
-def test_a_role_that_is_not_to_be_had_is_counted_with_its_reason(emulator: Emulator, tmp_path: Path) -> None:
+def test_failed_assume_role_is_counted_with_its_reason(emulator: Emulator, tmp_path: Path) -> None:
     refused, dead = seeded(emulator)
     entries = [
         pool(refused, role_arn=role(OTHERS[0]), external_id="somebody-elses"),
@@ -106,7 +106,7 @@ def test_two_accounts_by_rules(emulator: Emulator, tmp_path: Path) -> None:
         assert_true(page, pool_id, emulator.truth(pool_id))
 
 
-def test_a_wrong_external_id_is_denied_and_costs_the_other_account_nothing(emulator: Emulator, tmp_path: Path) -> None:
+def test_wrong_external_id_does_not_affect_the_other_account(emulator: Emulator, tmp_path: Path) -> None:
     wrong, right = seeded(emulator)
     entries = [
         pool(wrong, role_arn=role(OTHERS[0]), external_id="somebody-elses"),
@@ -124,7 +124,7 @@ def test_a_wrong_external_id_is_denied_and_costs_the_other_account_nothing(emula
         assert "somebody-elses" not in running.get("/metrics").text + running.get("/").text
 
 
-def test_an_account_that_does_not_answer_costs_the_other_nothing(emulator: Emulator, tmp_path: Path) -> None:
+def test_unreachable_account_does_not_affect_the_other(emulator: Emulator, tmp_path: Path) -> None:
     dead, alive = seeded(emulator)
     entries = [
         pool(dead, role_arn=role(OTHERS[0]), external_id=RIGHT[OTHERS[0]], endpoint_url="http://127.0.0.1:9"),
@@ -170,7 +170,7 @@ def noting(text: str, directory: Path, emulator: Emulator, given: Given) -> Iter
         app.stop()
 
 
-def test_credentials_of_a_role_expire_in_mid_sweep_and_are_renewed(emulator: Emulator, tmp_path: Path) -> None:
+def test_role_credentials_are_renewed_during_a_sweep(emulator: Emulator, tmp_path: Path) -> None:
     (pool_id, _) = seeded(emulator, users=120)
     entry = pool(pool_id, role_arn=role(OTHERS[0]), external_id=RIGHT[OTHERS[0]])
     given = Given()

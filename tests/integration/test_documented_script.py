@@ -13,7 +13,7 @@ from tests.harness import environment
 COMPARISON = Path(__file__).parents[2] / "docs" / "comparison.md"
 
 
-def test_the_script_lists_every_device(emulator: Emulator) -> None:
+def test_documented_script_lists_every_device(emulator: Emulator) -> None:
     pool_id = emulator.seed_pool("one", users=130)
     (script,) = re.findall(r"^```python\n(.*?)^```", COMPARISON.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     text, replaced = re.subn(r'^POOL = ".*"$', f'POOL = "{pool_id}"', script, flags=re.MULTILINE)

@@ -26,11 +26,11 @@ def pool_id(emulator: Emulator) -> str:
 
 
 @pytest.mark.parametrize("extra", [{}, {"Limit": 60}, {"AttributesToGet": ["sub"]}, {"Filter": 'username ^= "user"'}])
-def test_list_users_is_of_the_modelled_shape(emulator: Emulator, pool_id: str, extra: dict[str, Any]) -> None:
+def test_list_users_matches_the_model(emulator: Emulator, pool_id: str, extra: dict[str, Any]) -> None:
     assert modelled(emulator.url, "ListUsers", {"UserPoolId": pool_id, **extra})["Users"]
 
 
-def test_every_user_is_listed_once(emulator: Emulator, pool_id: str) -> None:
+def test_user_is_listed_once(emulator: Emulator, pool_id: str) -> None:
     pages = cognito(emulator.url).get_paginator("list_users").paginate(UserPoolId=pool_id, AttributesToGet=["sub"])
     users = [user for page in pages for user in page["Users"]]
     truth = emulator.truth(pool_id)
@@ -39,7 +39,7 @@ def test_every_user_is_listed_once(emulator: Emulator, pool_id: str) -> None:
     assert federated == truth.federated
 
 
-def test_every_device_is_listed_as_it_is(emulator: Emulator, pool_id: str) -> None:
+def test_device_is_listed_with_its_values(emulator: Emulator, pool_id: str) -> None:
     for name, devices in emulator.truth(pool_id).users.items():
         given = modelled(emulator.url, "AdminListDevices", {"UserPoolId": pool_id, "Username": name, "Limit": 60})
         assert [device["DeviceKey"] for device in given["Devices"]] == [device.key for device in devices]
@@ -51,7 +51,7 @@ def test_every_device_is_listed_as_it_is(emulator: Emulator, pool_id: str) -> No
             assert round(device["DeviceLastAuthenticatedDate"] * 1000) == expected.authenticated_ms
 
 
-def test_a_device_has_the_attributes_of_the_sample_of_aws(emulator: Emulator) -> None:
+def test_device_has_the_attributes_of_the_aws_sample(emulator: Emulator) -> None:
     pool_id = emulator.seed_pool("sample", users=["diego"], devices=ONE_DEVICE)
     (device,) = modelled(emulator.url, "AdminListDevices", {"UserPoolId": pool_id, "Username": "diego"})["Devices"]
     key = device["DeviceKey"]
@@ -68,7 +68,7 @@ def test_a_device_has_the_attributes_of_the_sample_of_aws(emulator: Emulator) ->
     }
 
 
-def test_devices_come_in_pages(emulator: Emulator) -> None:
+def test_devices_are_returned_in_pages(emulator: Emulator) -> None:
     pool_id = emulator.seed_pool("hoarder", users=["hoarder"], devices=DeviceMix(per_user={130: 1}))
     keys, params = [], {"UserPoolId": pool_id, "Username": "hoarder", "Limit": 60}
     sizes = []
@@ -85,7 +85,7 @@ def test_devices_come_in_pages(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize("tracking", list(Tracking))
 @pytest.mark.parametrize("mfa", list(Mfa))
-def test_describe_user_pool_says_how_devices_are_tracked(emulator: Emulator, tracking: Tracking, mfa: Mfa) -> None:
+def test_describe_user_pool_has_the_tracking_mode(emulator: Emulator, tracking: Tracking, mfa: Mfa) -> None:
     pool_id = emulator.seed_pool("described", users=3, tracking=tracking, mfa=mfa, mfa_bypass=False)
     pool = modelled(emulator.url, "DescribeUserPool", {"UserPoolId": pool_id})["UserPool"]
     assert pool["Id"] == pool_id
@@ -132,27 +132,27 @@ def test_errors_are_those_of_aws(
     assert emulator.requests()[-1].code == code
 
 
-def test_devices_are_refused_where_tracking_is_off(emulator: Emulator) -> None:
+def test_devices_are_rejected_without_tracking(emulator: Emulator) -> None:
     pool_id = emulator.seed_pool("untracked", users=["ada"], tracking=Tracking.OFF)
     client = cognito(emulator.url)
     with pytest.raises(client.exceptions.InvalidUserPoolConfigurationException):
         client.admin_list_devices(UserPoolId=pool_id, Username="ada")
 
 
-def test_a_pool_is_found_only_in_its_own_account_and_region(emulator: Emulator, pool_id: str) -> None:
+def test_pool_exists_only_in_its_account_and_region(emulator: Emulator, pool_id: str) -> None:
     for client in (cognito(emulator.url, region="us-east-1"), cognito(emulator.url, access_key="210987654321")):
         with pytest.raises(client.exceptions.ResourceNotFoundException):
             client.describe_user_pool(UserPoolId=pool_id)
 
 
-def test_a_token_is_refused_with_other_parameters(emulator: Emulator, pool_id: str) -> None:
+def test_token_is_rejected_with_other_parameters(emulator: Emulator, pool_id: str) -> None:
     client = cognito(emulator.url)
     token = client.list_users(UserPoolId=pool_id, Limit=60)["PaginationToken"]
     with pytest.raises(client.exceptions.InvalidParameterException):
         client.list_users(UserPoolId=pool_id, Limit=59, PaginationToken=token)
 
 
-def test_names_of_any_script_and_sign_come_back_as_they_are(emulator: Emulator) -> None:
+def test_names_in_any_script_are_returned_unchanged(emulator: Emulator) -> None:
     names = ["q\"uo'te", "back\\slash", "two\nlines", "tab\there", "Ἑλλάς", "漢字", "עברית", "🙂", "e\u0301"]
     pool_id = emulator.seed_pool("scripts", users=names, devices=ONE_DEVICE)
     client = cognito(emulator.url)
@@ -166,7 +166,7 @@ def test_names_of_any_script_and_sign_come_back_as_they_are(emulator: Emulator) 
     "field",
     ["DeviceAttributes", "DeviceCreateDate", "DeviceLastModifiedDate", "DeviceLastAuthenticatedDate", "DeviceKey"],
 )
-def test_any_field_of_a_device_can_be_left_out(emulator: Emulator, field: str) -> None:
+def test_any_device_field_can_be_absent(emulator: Emulator, field: str) -> None:
     pool_id = emulator.seed_pool("omitting", users=["ada"], devices=ONE_DEVICE)
     emulator.faults.omitted = frozenset({field})
     try:
@@ -177,7 +177,7 @@ def test_any_field_of_a_device_can_be_left_out(emulator: Emulator, field: str) -
     assert len(device) == 4
 
 
-def test_attributes_and_whole_lists_can_be_left_out(emulator: Emulator, pool_id: str) -> None:
+def test_attributes_and_lists_can_be_absent(emulator: Emulator, pool_id: str) -> None:
     emulator.faults.omitted = frozenset({"Devices", "sub", "EstimatedNumberOfUsers"})
     try:
         user = modelled(emulator.url, "ListUsers", {"UserPoolId": pool_id, "Limit": 1})["Users"][0]

@@ -31,7 +31,7 @@ def life(world: DemoWorld, name: str) -> PoolActivity:
     return PoolActivity(world.emulator, world.pool_ids[name], Random(3))
 
 
-def test_a_client_finds_the_three_pools(world: DemoWorld) -> None:
+def test_demo_has_three_pools(world: DemoWorld) -> None:
     client = cognito(world.emulator.url, access_key=ACCESS_KEY_ID)
     for name, pool_id in world.pool_ids.items():
         assert client.describe_user_pool(UserPoolId=pool_id)["UserPool"]["Name"] == name
@@ -45,7 +45,7 @@ def test_devices_are_minutes_to_years_old(world: DemoWorld) -> None:
     assert truth(world, "shop-prod").federated
 
 
-def test_a_sweep_takes_less_than_half_a_minute(world: DemoWorld) -> None:
+def test_sweep_of_the_demo_takes_less_than_30_seconds(world: DemoWorld) -> None:
     tracked = sum(len(truth(world, name).users) for name in ("shop-prod", "workforce"))
     rate = QUOTA * parse_share(str(RATES["UserResourceRead"]))
     assert 20 < tracked / rate < 30
@@ -71,7 +71,7 @@ def changes_of(world: DemoWorld, name: str, event: Callable[[], None], times: in
     return len(truth(world, name).devices) - before
 
 
-def test_where_users_opt_in_some_devices_stay_forgettable(world: DemoWorld) -> None:
+def test_some_devices_are_not_remembered_with_opt_in(world: DemoWorld) -> None:
     living = life(world, "workforce")
     known = {device.key for device in truth(world, "workforce").devices}
     for _ in range(20):
@@ -80,7 +80,7 @@ def test_where_users_opt_in_some_devices_stay_forgettable(world: DemoWorld) -> N
     assert statuses == {RememberedStatus.REMEMBERED, RememberedStatus.NOT_REMEMBERED}
 
 
-def test_users_come_and_go(world: DemoWorld) -> None:
+def test_users_are_added_and_removed(world: DemoWorld) -> None:
     living = life(world, "workforce")
     living.create_user()
     assert "newcomer-000001" in truth(world, "workforce").users
@@ -89,14 +89,14 @@ def test_users_come_and_go(world: DemoWorld) -> None:
     assert len(truth(world, "workforce").users) <= before - 1
 
 
-def test_an_event_about_a_user_who_is_gone_is_passed_over(world: DemoWorld) -> None:
+def test_event_of_a_deleted_user_is_ignored(world: DemoWorld) -> None:
     living = life(world, "workforce")
     living._names = ["gone"]
     for _ in range(10):
         living.run_random_event()
 
 
-def test_the_configuration_names_every_pool(world: DemoWorld) -> None:
+def test_configuration_names_every_pool(world: DemoWorld) -> None:
     settings = yaml.safe_load(world.settings_yaml(Path("identity.key")))
     assert settings["defaults"] == {
         "refresh_interval": "1m",
@@ -108,7 +108,7 @@ def test_the_configuration_names_every_pool(world: DemoWorld) -> None:
     assert settings["limits"]["rate"] == dict(RATES)
 
 
-def test_the_world_lives_on_its_own() -> None:
+def test_world_changes_in_the_background() -> None:
     lived = DemoWorld(seed=1)
     before = {name: lived.emulator.truth(pool_id) for name, pool_id in lived.pool_ids.items()}
     lived.start()

@@ -43,7 +43,9 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("fault", "code", "status"), REFUSALS)
-def test_refusals(emulator: Emulator, pool_id: str, fault: Fault, code: str, status: int) -> None:
+def test_error_response_has_the_type_of_aws(
+    emulator: Emulator, pool_id: str, fault: Fault, code: str, status: int
+) -> None:
     emulator.faults.rules = (Rule(fault),)
     given, content = post(emulator.url, "ListUsers", {"UserPoolId": pool_id})
     assert (given, content["__type"]) == (status, code)
@@ -59,7 +61,7 @@ def test_refusals(emulator: Emulator, pool_id: str, fault: Fault, code: str, sta
         (Fault.EXPIRED_CREDENTIALS, "ExpiredToken", 403),
     ],
 )
-def test_refusals_of_sts(emulator: Emulator, fault: Fault, code: str, status: int) -> None:
+def test_sts_error_response_has_the_type_of_aws(emulator: Emulator, fault: Fault, code: str, status: int) -> None:
     emulator.faults.rules = (Rule(fault, operation="GetCallerIdentity", share=1),)
     with pytest.raises(ClientError) as caught:
         sts(emulator.url, ACCOUNT_ID).get_caller_identity()
@@ -67,7 +69,7 @@ def test_refusals_of_sts(emulator: Emulator, fault: Fault, code: str, status: in
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-def test_a_rule_strikes_its_pool_and_operation_only(
+def test_rule_applies_to_its_pool_and_operation_only(
     emulator: Emulator, pool_id: str, client: CognitoIdentityProviderClient
 ) -> None:
     other = emulator.seed_pool("healthy", users=1)
@@ -80,7 +82,7 @@ def test_a_rule_strikes_its_pool_and_operation_only(
     client.list_users(UserPoolId=pool_id)
 
 
-def test_a_share_strikes_so_many(emulator: Emulator, pool_id: str) -> None:
+def test_share_applies_to_that_part_of_requests(emulator: Emulator, pool_id: str) -> None:
     emulator.faults.rules = (Rule(Fault.THROTTLED, share=0.3),)
     for _ in range(200):
         post(emulator.url, "AdminListDevices", {"UserPoolId": pool_id, "Username": "user-000001"})
@@ -89,14 +91,14 @@ def test_a_share_strikes_so_many(emulator: Emulator, pool_id: str) -> None:
     assert codes["TooManyRequestsException"] == pytest.approx(60, abs=25)
 
 
-def test_a_malformed_body(emulator: Emulator, pool_id: str) -> None:
+def test_malformed_body_is_not_json(emulator: Emulator, pool_id: str) -> None:
     emulator.faults.rules = (Rule(Fault.MALFORMED),)
     with pytest.raises(JSONDecodeError):  # boto3 would take it for an answer without users
         post(emulator.url, "ListUsers", {"UserPoolId": pool_id})
     assert emulator.requests()[-1].code == "MALFORMED"
 
 
-def test_a_dropped_connection(emulator: Emulator, pool_id: str, client: CognitoIdentityProviderClient) -> None:
+def test_dropped_connection_is_closed(emulator: Emulator, pool_id: str, client: CognitoIdentityProviderClient) -> None:
     emulator.faults.rules = (Rule(Fault.DROPPED),)
     with pytest.raises(ConnectionClosedError):
         client.list_users(UserPoolId=pool_id)
@@ -113,7 +115,7 @@ def test_latency_delays_its_operation(emulator: Emulator, pool_id: str, client: 
     client.list_users(UserPoolId=pool_id)
 
 
-def test_closing_waits_for_no_latency(pool_id: str) -> None:
+def test_closing_does_not_wait_for_latency(pool_id: str) -> None:
     slow = Emulator()
     slow.start()
     slow.faults.latency = {ANY_OPERATION: 60.0}
@@ -175,7 +177,7 @@ def test_paging_of_devices(emulator: Emulator, pool_id: str, client: CognitoIden
     assert [device["DeviceKey"] for device in second["Devices"]] == [device.key for device in devices]
 
 
-def test_a_quota_holds_in_every_second_and_over_all_pools_of_the_account(emulator: Emulator, pool_id: str) -> None:
+def test_quota_applies_to_all_pools_of_the_account(emulator: Emulator, pool_id: str) -> None:
     pools = (pool_id, emulator.seed_pool("second", users=1))
     elsewhere = emulator.seed_pool("elsewhere", "us-east-1", users=1)
     emulator.faults.quotas = {Category.USER_RESOURCE_READ: 20}

@@ -37,7 +37,7 @@ def ask(connection: HTTPConnection, pool_id: str) -> int:
     return response.status
 
 
-def test_a_connection_is_kept(emulator: Emulator, pool_id: str) -> None:
+def test_connection_is_kept_open(emulator: Emulator, pool_id: str) -> None:
     connection = connect(emulator)
     assert ask(connection, pool_id) == 200
     kept = connection.sock
@@ -47,7 +47,7 @@ def test_a_connection_is_kept(emulator: Emulator, pool_id: str) -> None:
     connection.close()
 
 
-def test_a_hundred_connections_at_once(emulator: Emulator, pool_id: str) -> None:
+def test_hundred_concurrent_connections(emulator: Emulator, pool_id: str) -> None:
     emulator.clear_requests()
     statuses: list[int] = []
     barrier = threading.Barrier(100)
@@ -67,7 +67,7 @@ def test_a_hundred_connections_at_once(emulator: Emulator, pool_id: str) -> None
     assert len(emulator.requests()) == 300
 
 
-def test_the_log_tells_what_arrived(emulator: Emulator, pool_id: str) -> None:
+def test_log_has_the_requests(emulator: Emulator, pool_id: str) -> None:
     emulator.clear_requests()
     begun = monotonic()
     post(emulator.url, "ListUsers", {"UserPoolId": pool_id})
@@ -80,7 +80,7 @@ def test_the_log_tells_what_arrived(emulator: Emulator, pool_id: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])  # noqa: S104 -- what must be refused
-def test_it_listens_on_loopback_only(host: str) -> None:
+def test_emulator_listens_on_loopback_only(host: str) -> None:
     with pytest.raises(ValueError, match="loopback only"):
         Emulator(host=host)
 
@@ -93,7 +93,7 @@ def test_it_listens_on_loopback_only(host: str) -> None:
         ({}, "UnknownOperationException"),
     ],
 )
-def test_what_is_no_request_to_cognito_is_refused(emulator: Emulator, sent: dict[str, str], code: str) -> None:
+def test_request_other_than_cognito_is_rejected(emulator: Emulator, sent: dict[str, str], code: str) -> None:
     connection = connect(emulator)
     connection.request("POST", "/", "{}", sent)
     response = connection.getresponse()
@@ -102,7 +102,7 @@ def test_what_is_no_request_to_cognito_is_refused(emulator: Emulator, sent: dict
 
 
 @pytest.mark.parametrize("body", ["{", "[]", "null"])
-def test_a_body_that_is_no_object_is_refused(emulator: Emulator, body: str) -> None:
+def test_body_other_than_an_object_is_rejected(emulator: Emulator, body: str) -> None:
     connection = connect(emulator)
     connection.request("POST", "/", body, headers("ListUsers"))
     response = connection.getresponse()
@@ -110,7 +110,7 @@ def test_a_body_that_is_no_object_is_refused(emulator: Emulator, body: str) -> N
     connection.close()
 
 
-def test_ten_thousand_users_are_seeded_at_once(emulator: Emulator) -> None:
+def test_seeding_10000_users_is_fast(emulator: Emulator) -> None:
     begun = thread_time()
     pool_id = emulator.seed_pool("large", users=10_000)
     assert thread_time() - begun < 5  # about half a second

@@ -76,7 +76,7 @@ def emulator(clock: StillClock) -> Iterator[Emulator]:
         yield emulator
 
 
-def test_a_sign_in_gives_a_device_key_that_is_no_device_until_confirmed(emulator: Emulator) -> None:
+def test_sign_in_gives_a_key_that_needs_confirmation(emulator: Emulator) -> None:
     shop = Shop(emulator)
     _, key = shop.sign_in()
     assert key is not None
@@ -98,7 +98,7 @@ def test_confirming_sets_all_three_dates(emulator: Emulator, clock: StillClock) 
     assert clock.now == 1_800_000_000.75
 
 
-def test_a_known_device_moves_its_authentication_date_and_no_other(emulator: Emulator, clock: StillClock) -> None:
+def test_sign_in_of_a_known_device_changes_one_date(emulator: Emulator, clock: StillClock) -> None:
     shop = Shop(emulator)
     _, key = shop.confirmed()
     clock.now += 3600
@@ -108,7 +108,7 @@ def test_a_known_device_moves_its_authentication_date_and_no_other(emulator: Emu
 
 
 @pytest.mark.parametrize("admin", [False, True])
-def test_opting_in(emulator: Emulator, clock: StillClock, *, admin: bool) -> None:
+def test_opt_in_remembers_the_device(emulator: Emulator, clock: StillClock, *, admin: bool) -> None:
     shop = Shop(emulator, opt_in=True)
     token, key = shop.sign_in()
     assert key is not None
@@ -126,7 +126,7 @@ def test_opting_in(emulator: Emulator, clock: StillClock, *, admin: bool) -> Non
     assert shop.device().authenticated_ms == 1_800_000_000_000
 
 
-def test_the_user_and_the_administrator_see_the_same_device(emulator: Emulator) -> None:
+def test_user_and_administrator_see_the_same_device(emulator: Emulator) -> None:
     shop = Shop(emulator)
     token, key = shop.confirmed()
     as_admin = {"UserPoolId": shop.pool_id, "Username": "ada"}
@@ -138,7 +138,7 @@ def test_the_user_and_the_administrator_see_the_same_device(emulator: Emulator) 
 
 
 @pytest.mark.parametrize("admin", [False, True])
-def test_a_forgotten_device_is_gone_and_cannot_sign_in(emulator: Emulator, *, admin: bool) -> None:
+def test_forgotten_device_is_removed_and_cannot_sign_in(emulator: Emulator, *, admin: bool) -> None:
     shop = Shop(emulator)
     token, key = shop.confirmed()
     if admin:
@@ -150,7 +150,7 @@ def test_a_forgotten_device_is_gone_and_cannot_sign_in(emulator: Emulator, *, ad
         shop.sign_in(DEVICE_KEY=key)
 
 
-def test_a_key_is_confirmed_once_and_only_if_it_was_given(emulator: Emulator) -> None:
+def test_key_can_be_confirmed_only_once_by_its_user(emulator: Emulator) -> None:
     shop = Shop(emulator)
     token, key = shop.confirmed()
     with pytest.raises(shop.client.exceptions.DeviceKeyExistsException):
@@ -161,7 +161,7 @@ def test_a_key_is_confirmed_once_and_only_if_it_was_given(emulator: Emulator) ->
         shop.client.confirm_device(AccessToken="invented", DeviceKey=key)
 
 
-def test_a_challenge_answered_is_a_sign_in_too(emulator: Emulator) -> None:
+def test_answered_challenge_is_a_sign_in(emulator: Emulator) -> None:
     shop = Shop(emulator)
     shop.client.admin_set_user_password(UserPoolId=shop.pool_id, Username="ada", Password=PASSWORD, Permanent=False)
     challenge = shop.client.initiate_auth(
@@ -179,7 +179,7 @@ def test_a_challenge_answered_is_a_sign_in_too(emulator: Emulator) -> None:
     assert result["NewDeviceMetadata"]["DeviceKey"].startswith("eu-west-1_")
 
 
-def test_a_refreshed_token_is_no_sign_in(emulator: Emulator, clock: StillClock) -> None:
+def test_token_refresh_is_not_a_sign_in(emulator: Emulator, clock: StillClock) -> None:
     shop = Shop(emulator)
     first = shop.client.admin_initiate_auth(
         UserPoolId=shop.pool_id,
@@ -199,7 +199,7 @@ def test_a_refreshed_token_is_no_sign_in(emulator: Emulator, clock: StillClock) 
     assert shop.device().authenticated_ms == 1_800_000_000_000
 
 
-def test_where_tracking_is_off_a_sign_in_gives_no_key(emulator: Emulator) -> None:
+def test_sign_in_without_tracking_gives_no_key(emulator: Emulator) -> None:
     shop = Shop(emulator, tracked=False)
     token, key = shop.sign_in()
     assert key is None

@@ -29,7 +29,7 @@ def listed(client: CognitoIdentityProviderClient, pool_id: str, expression: str 
     return [user["Username"] for user in users]
 
 
-def test_users_come_and_go(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
+def test_users_are_added_and_removed(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
     pool_id = emulator.seed_pool("coming", users=["ada", "bob"], devices=DeviceMix(per_user={2: 1}))
     client.admin_create_user(UserPoolId=pool_id, Username="cleo", MessageAction="SUPPRESS")
     client_id = client.create_user_pool_client(UserPoolId=pool_id, ClientName="app")["UserPoolClient"]["ClientId"]
@@ -39,7 +39,7 @@ def test_users_come_and_go(emulator: Emulator, client: CognitoIdentityProviderCl
     assert client.describe_user_pool(UserPoolId=pool_id)["UserPool"]["EstimatedNumberOfUsers"] == 3
 
 
-def test_devices_go_with_their_user(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
+def test_deleted_user_loses_its_devices(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
     pool_id = emulator.seed_pool("going", users=["ada"], devices=DeviceMix(per_user={2: 1}))
     client.admin_delete_user(UserPoolId=pool_id, Username="ada")
     with pytest.raises(client.exceptions.UserNotFoundException):
@@ -48,16 +48,14 @@ def test_devices_go_with_their_user(emulator: Emulator, client: CognitoIdentityP
     assert client.admin_list_devices(UserPoolId=pool_id, Username="ada")["Devices"] == []
 
 
-def test_a_disabled_user_is_found_by_status(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
+def test_disabled_user_is_found_by_status(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
     pool_id = emulator.seed_pool("disabled", users=["ada", "bob"])
     client.admin_disable_user(UserPoolId=pool_id, Username="ada")
     assert listed(client, pool_id, 'status = "Enabled"') == ["bob"]
     assert listed(client, pool_id, 'status = "Disabled"') == ["ada"]
 
 
-def test_a_user_deleted_between_two_pages_shifts_no_other(
-    emulator: Emulator, client: CognitoIdentityProviderClient
-) -> None:
+def test_user_deleted_between_pages_shifts_no_other(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
     pool_id = emulator.seed_pool("shifting", users=["a", "b", "c", "d", "e"])
     first = client.list_users(UserPoolId=pool_id, Limit=2)
     for name in ("a", "d"):
@@ -71,7 +69,7 @@ def test_a_user_deleted_between_two_pages_shifts_no_other(
     ]
 
 
-def test_groups(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
+def test_groups_have_members(emulator: Emulator, client: CognitoIdentityProviderClient) -> None:
     pool_id = emulator.seed_pool("grouped", users=150)
     client.create_group(UserPoolId=pool_id, GroupName="staff")
     names = [f"user-{number:06d}" for number in range(0, 150, 2)]
@@ -87,11 +85,11 @@ def test_groups(emulator: Emulator, client: CognitoIdentityProviderClient) -> No
 
 
 @pytest.mark.parametrize("account_id", [ACCOUNT_ID, OTHER_ACCOUNT])
-def test_an_access_key_of_twelve_digits_is_its_account(emulator: Emulator, account_id: str) -> None:
+def test_access_key_of_twelve_digits_is_the_account(emulator: Emulator, account_id: str) -> None:
     assert sts(emulator.url, account_id).get_caller_identity()["Account"] == account_id
 
 
-def test_an_assumed_role_stands_for_its_account(emulator: Emulator) -> None:
+def test_assumed_role_selects_its_account(emulator: Emulator) -> None:
     pool_id = emulator.seed_pool("elsewhere", users=1, account_id=OTHER_ACCOUNT)
     role = sts(emulator.url, ACCOUNT_ID).assume_role(
         RoleArn=f"arn:aws:iam::{OTHER_ACCOUNT}:role/reader", RoleSessionName="test", ExternalId="agreed"

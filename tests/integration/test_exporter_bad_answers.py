@@ -27,7 +27,7 @@ def last_success(page: Page, pool_id: str) -> float | None:
 
 
 @pytest.mark.parametrize("fault", REASONS, ids=lambda fault: fault.name)
-def test_every_fifth_answer_bad_still_ends_in_a_true_sweep(
+def test_sweep_with_every_fifth_response_bad_is_correct(
     emulator: Emulator, tmp_path: Path, log: Log, fault: Fault
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=80)
@@ -47,7 +47,7 @@ def test_every_fifth_answer_bad_still_ends_in_a_true_sweep(
 
 
 @pytest.mark.parametrize("fault", REASONS, ids=lambda fault: fault.name)
-def test_bad_answers_only_end_in_a_failed_sweep(emulator: Emulator, tmp_path: Path, log: Log, fault: Fault) -> None:
+def test_only_bad_responses_fail_the_sweep(emulator: Emulator, tmp_path: Path, log: Log, fault: Fault) -> None:
     pool_id = emulator.seed_pool("pool", users=80)
     emulator.faults.rules = (Rule(fault, "AdminListDevices"),)
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
@@ -82,9 +82,7 @@ def test_short_and_empty_pages_change_nothing(emulator: Emulator, tmp_path: Path
     ],
     ids=lambda value: value.name if isinstance(value, Chain) else "",
 )
-def test_an_enumeration_that_never_ends_is_given_up(
-    emulator: Emulator, tmp_path: Path, log: Log, chain: Chain, error: str
-) -> None:
+def test_endless_enumeration_is_aborted(emulator: Emulator, tmp_path: Path, log: Log, chain: Chain, error: str) -> None:
     pool_id = emulator.seed_pool("pool", users=70)
     emulator.faults.paging = {"ListUsers": Paging(chain=chain)}
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
@@ -98,9 +96,7 @@ def test_an_enumeration_that_never_ends_is_given_up(
 
 
 @pytest.mark.parametrize("chain", [Chain.REPEATED, Chain.ENDLESS], ids=lambda chain: chain.name)
-def test_devices_that_never_end_cost_only_the_users_who_have_them(
-    emulator: Emulator, tmp_path: Path, log: Log, chain: Chain
-) -> None:
+def test_endless_devices_fail_only_their_users(emulator: Emulator, tmp_path: Path, log: Log, chain: Chain) -> None:
     """The users keep what was last read of them, and the sweep is no success."""
     pool_id = emulator.seed_pool("pool", users=3)
     text = config(emulator.url, pool_id, refresh_interval="1s")
@@ -120,7 +116,7 @@ def test_devices_that_never_end_cost_only_the_users_who_have_them(
     assert "reason" not in well
 
 
-def test_users_who_vanish_in_mid_sweep_are_no_failure(emulator: Emulator, tmp_path: Path, log: Log) -> None:
+def test_user_deleted_during_a_sweep_is_not_a_failure(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     pool_id = emulator.seed_pool("pool", users=40)
     doomed = list(emulator.truth(pool_id).users)[-7:]
     text = config(emulator.url, pool_id, rate={"UserResourceRead": 20})
@@ -160,7 +156,7 @@ def without(truth: PoolTruth, **fields: object) -> PoolTruth:
     ],
     ids=["no last authentication", "no date", "no attribute"],
 )
-def test_whatever_may_be_left_out_may_be_left_out(
+def test_optional_fields_may_be_absent(
     emulator: Emulator, tmp_path: Path, omitted: set[str], fields: dict[str, object], sources: set[str]
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=60)

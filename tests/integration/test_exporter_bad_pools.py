@@ -39,7 +39,7 @@ def request_failures(page: Page, operation: str) -> dict[str, float]:
     return page.failures("cognito_exporter_aws_request_failures_total", aws_account_id=ACCOUNT, operation=operation)
 
 
-def test_an_unknown_pool_is_missing_and_harms_no_other(emulator: Emulator, tmp_path: Path, log: Log) -> None:
+def test_unknown_pool_is_missing_and_others_are_unaffected(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     (known,) = seeded(emulator, "known")
     with serving(config(emulator.url, UNKNOWN, known), tmp_path, emulator.url) as exporter:
         page = exporter.after_first_sweep(UNKNOWN, known)
@@ -56,9 +56,7 @@ def test_an_unknown_pool_is_missing_and_harms_no_other(emulator: Emulator, tmp_p
 
 
 @pytest.mark.parametrize("operation", ["DescribeUserPool", "ListUsers", "AdminListDevices"])
-def test_a_denied_permission_on_one_pool_of_three_leaves_the_others_unharmed(
-    emulator: Emulator, tmp_path: Path, log: Log, operation: str
-) -> None:
+def test_denied_pool_does_not_affect_others(emulator: Emulator, tmp_path: Path, log: Log, operation: str) -> None:
     denied, *others = seeded(emulator, "denied", "one", "two")
     emulator.faults.rules = (Rule(Fault.DENIED, operation, denied),)
     with serving(config(emulator.url, denied, *others), tmp_path, emulator.url) as exporter:
@@ -79,9 +77,7 @@ def test_a_denied_permission_on_one_pool_of_three_leaves_the_others_unharmed(
         assert_true(page, pool_id, emulator.truth(pool_id))
 
 
-def test_a_pool_without_device_tracking_is_no_pool_without_devices(
-    emulator: Emulator, tmp_path: Path, log: Log
-) -> None:
+def test_pool_without_tracking_differs_from_one_without_devices(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     off = emulator.seed_pool("off", users=40, tracking=Tracking.OFF)
     without = emulator.seed_pool("without", users=[])
     with serving(config(emulator.url, off, without), tmp_path, emulator.url) as exporter:
@@ -104,7 +100,7 @@ def test_a_pool_without_device_tracking_is_no_pool_without_devices(
     }
 
 
-def test_a_pool_deleted_in_its_life_takes_its_data_along(emulator: Emulator, tmp_path: Path, log: Log) -> None:
+def test_deleted_pool_loses_its_data(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     doomed, other = seeded(emulator, "doomed", "other")
     text = config(emulator.url, doomed, other, refresh_interval="1s")
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
@@ -120,7 +116,7 @@ def test_a_pool_deleted_in_its_life_takes_its_data_along(emulator: Emulator, tmp
     assert_true(page, other, emulator.truth(other))
 
 
-def test_tracking_turned_off_in_a_pools_life_withdraws_its_data(emulator: Emulator, tmp_path: Path) -> None:
+def test_tracking_turned_off_removes_the_data(emulator: Emulator, tmp_path: Path) -> None:
     (pool_id,) = seeded(emulator, "pool")
     with serving(config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url) as exporter:
         assert exporter.after_first_sweep(pool_id).about(pool_id) >= DATA
@@ -132,9 +128,7 @@ def test_tracking_turned_off_in_a_pools_life_withdraws_its_data(emulator: Emulat
     assert page.value("cognito_user_pool_up", user_pool_id=pool_id) == 1
 
 
-def test_answers_that_come_after_the_end_of_a_failed_sweep_do_not_make_the_pool_look_well(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_late_responses_of_a_failed_sweep_do_not_heal_the_pool(emulator: Emulator, tmp_path: Path) -> None:
     (pool_id,) = seeded(emulator, "pool")
     emulator.faults.latency = {"AdminListDevices": 0.3}
     emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", pool_id, share=0.2),)

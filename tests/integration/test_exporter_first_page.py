@@ -48,7 +48,7 @@ def absent(page: Page) -> set[str]:
     [("DescribeUserPool", {**NOT_DESCRIBED, **NOT_READ}), ("AdminListDevices", NOT_READ)],
 )
 @pytest.mark.parametrize("style", [CLASSIC, OPENMETRICS], ids=["classic", "OpenMetrics"])
-def test_everything_promised_is_there_before_the_first_sweep_ends(
+def test_first_page_has_every_promised_series(
     emulator: Emulator, tmp_path: Path, stalled: str, excused: dict[str, str], style: str
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=50)

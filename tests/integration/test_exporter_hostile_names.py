@@ -26,15 +26,13 @@ def fingerprint(pool_id: str) -> Callable[[str], str]:
     return lambda name: hmac.new(KEY.encode(), f"{pool_id}\0{name}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def test_the_names_are_many_and_of_many_scripts() -> None:
+def test_names_cover_many_scripts() -> None:
     assert len(set(HOSTILE)) == len(HOSTILE)
     assert len(one_of_every_script()) > 150
 
 
 @pytest.mark.parametrize("identity", ["raw", "hmac"])
-def test_every_name_comes_back_exactly_and_stays_out_of_the_log(
-    emulator: Emulator, tmp_path: Path, identity: str
-) -> None:
+def test_name_is_exact_and_not_logged(emulator: Emulator, tmp_path: Path, identity: str) -> None:
     pool_id = emulator.seed_pool("pool", users=HOSTILE, devices=ONE_EACH)
     text = config(
         emulator.url,
@@ -65,6 +63,6 @@ def is_told(name: str, text: str) -> bool:
     return len(name) > 4 and any(way in text for way in written)
 
 
-def test_a_name_in_a_log_would_be_seen() -> None:
+def test_name_in_a_log_is_detected() -> None:
     for name in PUNCTUATION:
         assert len(name) < 5 or is_told(name, f"user {json.dumps(name)} was read")

@@ -36,9 +36,7 @@ def users_shown(page: Page) -> set[str]:
     return set(page.series("cognito_user_devices", "user"))
 
 
-def test_users_are_replaced_as_they_are_read_and_a_deleted_one_goes_with_the_sweep(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_changed_users_update_and_deleted_ones_disappear(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=50, devices=ONE_OLD)
     # However soon the second sweep comes, it lists the users only after the test has changed them.
     emulator.faults.latency = {"DescribeUserPool": 1.5}
@@ -69,7 +67,7 @@ def is_younger(exporter: Exporter, before: Page, device: dict[str, str]) -> bool
     return (exporter.value(TIMESTAMP, **device) or 0) > (before.value(TIMESTAMP, **device) or 0)
 
 
-def test_a_pool_that_is_denied_later_keeps_its_last_good_values(emulator: Emulator, tmp_path: Path) -> None:
+def test_pool_denied_later_keeps_its_last_values(emulator: Emulator, tmp_path: Path) -> None:
     pool_id, other = (emulator.seed_pool(name, users=40) for name in ("pool", "other"))
     text = config(emulator.url, pool_id, other, refresh_interval="1s")
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
@@ -93,9 +91,7 @@ def last_success(page: Page, pool_id: str) -> float | None:
     return page.value("cognito_exporter_last_sweep_success_timestamp_seconds", user_pool_id=pool_id)
 
 
-def test_a_pool_silent_for_longer_than_max_staleness_shows_no_data_until_it_is_read_again(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_pool_beyond_max_staleness_has_no_data_until_read_again(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=30)
     text = config(emulator.url, pool_id, refresh_interval="1s", max_staleness="2s")
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:

@@ -45,7 +45,7 @@ def assert_failing(page: Page, log: Log, reason: str, error: str = "") -> None:
     assert "Traceback" not in log.text
 
 
-def test_without_credentials(emulator: Emulator, tmp_path: Path, log: Log) -> None:
+def test_missing_credentials_fail_the_sweep(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     with serving(
         config(emulator.url, POOL), tmp_path, emulator.url, access_key=None, retry_policy=FAST_RETRIES
     ) as exporter:
@@ -61,7 +61,7 @@ def test_without_credentials(emulator: Emulator, tmp_path: Path, log: Log) -> No
     assert "Traceback" not in log.text
 
 
-def test_with_expired_credentials(emulator: Emulator, tmp_path: Path, log: Log) -> None:
+def test_expired_credentials_fail_the_sweep(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     emulator.faults.rules = (Rule(Fault.EXPIRED_CREDENTIALS),)
     with serving(config(emulator.url, POOL), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         page = settled(exporter)
@@ -69,14 +69,14 @@ def test_with_expired_credentials(emulator: Emulator, tmp_path: Path, log: Log) 
     assert requests(page, "DescribeUserPool") == FAST_RETRIES.first_attempts
 
 
-def test_with_an_endpoint_that_nobody_listens_on(tmp_path: Path, log: Log) -> None:
+def test_unreachable_endpoint_is_a_connection_failure(tmp_path: Path, log: Log) -> None:
     closed = f"http://127.0.0.1:{free_port()}"
     with serving(config(closed, POOL), tmp_path, closed, retry_policy=FAST_RETRIES) as exporter:
         page = settled(exporter)
     assert_failing(page, log, "connection")
 
 
-def test_a_dead_endpoint_of_one_pool_harms_no_other(emulator: Emulator, tmp_path: Path) -> None:
+def test_dead_endpoint_does_not_affect_other_pools(emulator: Emulator, tmp_path: Path) -> None:
     alive = emulator.seed_pool("alive", users=30)
     dead = pool(POOL, endpoint_url=f"http://127.0.0.1:{free_port()}")
     with serving(config(emulator.url, dead, alive), tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
@@ -87,7 +87,7 @@ def test_a_dead_endpoint_of_one_pool_harms_no_other(emulator: Emulator, tmp_path
     assert_true(page, alive, emulator.truth(alive))
 
 
-def test_credentials_that_expire_and_are_renewed_cost_no_data(emulator: Emulator, tmp_path: Path) -> None:
+def test_renewed_credentials_lose_no_data(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=30)
     text = config(emulator.url, pool_id, refresh_interval="1s")
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:

@@ -23,7 +23,7 @@ def told(log: Log, state: str, words: str = "") -> dict[str, Any]:
     return found()[0]
 
 
-def test_the_log_says_why_a_pool_is_in_each_of_its_states(emulator: Emulator, tmp_path: Path) -> None:
+def test_log_has_the_reason_for_each_pool_state(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=["somebody"])
     emulator.call("CreateGroup", {"UserPoolId": pool_id, "GroupName": "staff"})
     emulator.call("AdminAddUserToGroup", {"UserPoolId": pool_id, "GroupName": "staff", "Username": "somebody"})
@@ -55,7 +55,7 @@ def test_the_log_says_why_a_pool_is_in_each_of_its_states(emulator: Emulator, tm
             assert secret not in log.text
 
 
-def test_other_levels_do_not_say_it(emulator: Emulator, tmp_path: Path, log: Log) -> None:
+def test_reason_is_not_logged_at_other_levels(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     pool_id = emulator.seed_pool("pool", users=3)
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url):
         assert eventually(lambda: bool(log.events("sweep finished")), within=20)

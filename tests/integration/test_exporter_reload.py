@@ -99,7 +99,7 @@ def world(emulator: Emulator, tmp_path: Path) -> World:
     return World(emulator, tmp_path)
 
 
-def test_a_pool_that_is_added_is_swept_and_one_that_stays_is_left_alone(world: World, log: Log) -> None:
+def test_added_pool_is_swept_and_others_are_unchanged(world: World, log: Log) -> None:
     with world.serving(world.text(world.one)) as exporter:
         before = exporter.after_first_sweep(world.one)
         page = exporter.reload(world.text(world.one, world.two))
@@ -116,7 +116,7 @@ def test_a_pool_that_is_added_is_swept_and_one_that_stays_is_left_alone(world: W
     assert len(log.events(RELOADED, cause="request")) == 1
 
 
-def test_a_sweep_under_way_goes_on_over_a_reload_that_changes_its_pool_little(world: World) -> None:
+def test_sweep_continues_over_a_small_change_of_its_pool(world: World) -> None:
     with world.serving(world.text(world.one, rate=SLOW)) as exporter:
         assert shown(lambda: 10 < world.asked(world.one) < 50)
         done = progress(exporter.scrape(), world.one)
@@ -134,7 +134,7 @@ def progress(page: Page, pool_id: str) -> float | None:
     return page.value("cognito_exporter_sweep_progress_ratio", user_pool_id=pool_id)
 
 
-def test_a_pool_that_is_removed_is_gone_with_the_next_scrape_in_mid_sweep_too(world: World) -> None:
+def test_removed_pool_is_absent_from_the_next_scrape(world: World) -> None:
     with world.serving(world.text(world.one, world.two, rate=SLOW)) as exporter:
         assert shown(lambda: world.asked(world.one) > 5)
         assert exporter.reload(world.text(world.two)).about(world.one) == set()
@@ -144,7 +144,7 @@ def test_a_pool_that_is_removed_is_gone_with_the_next_scrape_in_mid_sweep_too(wo
     assert world.asked(world.one) < 60
 
 
-def test_no_scrape_after_a_reload_gets_a_page_that_was_begun_before_it(world: World) -> None:
+def test_scrape_after_a_reload_gets_a_new_page(world: World) -> None:
     many = world.emulator.seed_pool("many", users=400)
     labels = {"identity_key_file": identity_key(world.directory)}
     both = world.text(world.one, pool(many, detail="device"), **labels)
@@ -167,7 +167,7 @@ def test_no_scrape_after_a_reload_gets_a_page_that_was_begun_before_it(world: Wo
             scraper.result(20)
 
 
-def test_a_target_that_is_reached_no_more_is_gone_with_what_was_still_under_way(world: World) -> None:
+def test_removed_target_is_absent_despite_calls_in_flight(world: World) -> None:
     far = world.emulator.seed_pool("far", users=30, region="eu-central-1")
     world.emulator.faults.latency = {"AdminListDevices": 0.5}
     with world.serving(world.text(world.one, far)) as exporter:
@@ -179,7 +179,7 @@ def test_a_target_that_is_reached_no_more_is_gone_with_what_was_still_under_way(
 
 
 @pytest.mark.parametrize("state", [None, "state.db"])
-def test_another_detail_shows_what_is_known_at_once(world: World, state: str | None) -> None:
+def test_changed_detail_applies_to_known_data(world: World, state: str | None) -> None:
     key = identity_key(world.directory)
     with world.serving(world.text(world.one, detail="device", identity_key_file=key, state=state)) as exporter:
         exporter.after_first_sweep(world.one)
@@ -192,7 +192,7 @@ def test_another_detail_shows_what_is_known_at_once(world: World, state: str | N
     assert world.asked(world.one) == 60
 
 
-def test_another_selection_of_users_shows_nothing_before_it_was_read(world: World) -> None:
+def test_changed_selection_has_no_data_until_swept(world: World) -> None:
     names = list(world.emulator.truth(world.one).users)[:5]
     with world.serving(world.text(world.one)) as exporter:
         exporter.after_first_sweep(world.one)
@@ -204,7 +204,7 @@ def test_another_selection_of_users_shows_nothing_before_it_was_read(world: Worl
         assert exporter.value("cognito_user_pool_users", user_pool_id=world.one) == 5
 
 
-def test_other_limits_hold_at_once_and_for_the_sweep_under_way(world: World) -> None:
+def test_changed_limits_apply_to_a_sweep_in_progress(world: World) -> None:
     key = identity_key(world.directory)
     settings: dict[str, Any] = {"detail": "user", "identity_key_file": key}
     crawling = {**FAST, "UserResourceRead": 1.0}
@@ -227,7 +227,7 @@ def test_other_limits_hold_at_once_and_for_the_sweep_under_way(world: World) -> 
     ],
     ids=["no YAML", "several faults", "empty"],
 )
-def test_what_is_wrong_is_refused_whole_and_all_goes_on(world: World, log: Log, change: str, reason: str) -> None:
+def test_invalid_configuration_is_rejected_as_a_whole(world: World, log: Log, change: str, reason: str) -> None:
     with world.serving(world.text(world.one)) as exporter:
         exporter.after_first_sweep(world.one)
         assert reason in exporter.refused(change)
@@ -237,7 +237,7 @@ def test_what_is_wrong_is_refused_whole_and_all_goes_on(world: World, log: Log, 
     assert world.asked(world.one) == 60
 
 
-def test_the_reason_is_told_where_the_name_of_the_file_is_no_utf_8(emulator: Emulator, tmp_path: Path) -> None:
+def test_error_is_reported_for_a_file_name_not_in_utf_8(emulator: Emulator, tmp_path: Path) -> None:
     directory = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
     directory.mkdir()
     world = World(emulator, directory)
@@ -247,21 +247,21 @@ def test_the_reason_is_told_where_the_name_of_the_file_is_no_utf_8(emulator: Emu
         assert refused.endswith("/\\udcff/state.db (found " + f"{tmp_path}/\\udcff/other.db)")
 
 
-def test_another_state_file_needs_a_restart(world: World) -> None:
+def test_changed_state_file_requires_a_restart(world: World) -> None:
     with world.serving(world.text(world.one)) as exporter:
         refused = exporter.refused(world.text(world.two, state="state.db"))
         assert refused.startswith(f"{world.file}: state.path: cannot change without a restart, expected null (found ")
         assert exporter.scrape().about(world.two) == set()
 
 
-def test_a_shard_refuses_labels_that_would_differ_from_those_of_the_others(world: World) -> None:
+def test_shard_rejects_labels_that_differ_from_other_shards(world: World) -> None:
     with world.serving(world.text(world.one, state="state.db"), shard=Shard(0, 2)) as exporter:
         exporter.after_first_sweep(world.one)
         refused = exporter.refused(world.text(world.one, detail="user", state="state.db"))
         assert "needs a key that all shards share" in refused
 
 
-def test_a_key_that_cannot_be_used_leaves_every_pool_its_connection(world: World) -> None:
+def test_unusable_key_keeps_every_client(world: World) -> None:
     far = world.emulator.seed_pool("far", users=10, region="eu-central-1")
     key = Path(identity_key(world.directory))
     with world.serving(world.text(world.one, refresh_interval="1s")) as exporter:
@@ -276,7 +276,7 @@ def test_a_key_that_cannot_be_used_leaves_every_pool_its_connection(world: World
         assert "eu-central-1" not in exporter.get("/metrics").text
 
 
-def test_without_the_flag_nobody_reloads_over_http(world: World) -> None:
+def test_reload_over_http_requires_the_flag(world: World) -> None:
     with world.serving(world.text(world.one), lifecycle=False) as exporter:
         world.file.write_text(world.text(world.two))
         assert exporter.send("POST")[0] == exporter.send("PUT")[0] == 403
@@ -288,7 +288,7 @@ def test_only_post_and_put_reload(world: World) -> None:
         assert [exporter.send(method)[0] for method in ("GET", "DELETE", "PUT", "POST")] == [405, 405, 200, 200]
 
 
-def test_changed_content_is_put_in_force_and_a_fault_is_told_once(world: World, log: Log) -> None:
+def test_changed_content_is_applied_and_an_error_logged_once(world: World, log: Log) -> None:
     with world.serving(world.text(world.one), reload_interval=0.1) as exporter:
         exporter.after_first_sweep(world.one)
         world.file.write_text("pools: [")
@@ -300,7 +300,7 @@ def test_changed_content_is_put_in_force_and_a_fault_is_told_once(world: World, 
     assert world.asked(world.one) == 60
 
 
-def test_a_configuration_that_comes_before_its_key_is_in_force_when_the_key_is_there(world: World, log: Log) -> None:
+def test_configuration_is_applied_once_its_key_exists(world: World, log: Log) -> None:
     key = world.directory / "late.key"
     with world.serving(world.text(world.one), reload_interval=0.1) as exporter:
         exporter.after_first_sweep(world.one)
@@ -317,7 +317,7 @@ def test_a_configuration_that_comes_before_its_key_is_in_force_when_the_key_is_t
     assert "others could read the key" in second
 
 
-def test_a_key_file_that_is_exchanged_changes_the_labels(world: World) -> None:
+def test_replaced_key_file_changes_the_labels(world: World) -> None:
     key = identity_key(world.directory)
     with world.serving(world.text(world.one, detail="user", identity_key_file=key), reload_interval=0.1) as exporter:
         before = exporter.after_first_sweep(world.one).series("cognito_user_devices", "user")
@@ -328,7 +328,7 @@ def test_a_key_file_that_is_exchanged_changes_the_labels(world: World) -> None:
     assert not set(before) & set(after)
 
 
-def test_scrapes_in_a_storm_of_reloads_are_all_answered_and_true(world: World) -> None:
+def test_scrapes_during_many_reloads_are_correct(world: World) -> None:
     one, both = world.text(world.one), world.text(world.one, world.two)
     with world.serving(one) as exporter:
         exporter.after_first_sweep(world.one)

@@ -25,7 +25,7 @@ def labels(page: Page) -> set[tuple[str, str]]:
     return set(page.series("cognito_device_last_authentication_timestamp_seconds", "user", "device_key"))
 
 
-def test_the_union_of_all_shards_is_the_pool_exactly_once(emulator: Emulator, tmp_path: Path) -> None:
+def test_shards_together_have_each_user_exactly_once(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=300, federated_share=0.1)
     text = config(emulator.url, pool_id, detail="device", identity="raw", refresh_interval="1h")
     with ExitStack() as stack:
@@ -42,7 +42,7 @@ def test_the_union_of_all_shards_is_the_pool_exactly_once(emulator: Emulator, tm
     assert [page.value("cognito_exporter_shard_ordinal") for page in pages] == [0, 1, 2]
 
 
-def test_each_shard_takes_its_part_of_the_rate(emulator: Emulator, tmp_path: Path) -> None:
+def test_shards_divide_the_rate(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=1)
     text = config(emulator.url, pool_id, rate={"UserResourceRead": 30, "UserList": 6})
     with serving(text, tmp_path, emulator.url, shard=Shard(1, 3)) as exporter:
@@ -55,7 +55,7 @@ def quota(page: Page, name: str) -> dict[str, float]:
     return page.series(f"cognito_exporter_{name}", "category", aws_account_id="123456789012")
 
 
-def test_a_share_follows_the_quota_that_aws_tells(emulator: Emulator, tmp_path: Path) -> None:
+def test_share_follows_the_quota_of_aws(emulator: Emulator, tmp_path: Path) -> None:
     emulator.faults.quotas = {Category.USER_RESOURCE_READ: 400}
     pool_id = emulator.seed_pool("pool", users=5)
     text = config(emulator.url, pool_id, rate={"UserResourceRead": "25%"})
@@ -68,9 +68,7 @@ def test_a_share_follows_the_quota_that_aws_tells(emulator: Emulator, tmp_path: 
     assert sum(request.operation == "GetProvisionedLimit" for request in emulator.requests()) == 1
 
 
-def test_where_the_quota_may_not_be_read_the_documented_default_counts(
-    emulator: Emulator, tmp_path: Path, log: Log
-) -> None:
+def test_share_uses_the_default_quota_without_permission(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     emulator.faults.rules = (Rule(Fault.DENIED, operation="GetProvisionedLimit"),)
     pool_id = emulator.seed_pool("pool", users=5)
     text = config(emulator.url, pool_id, rate={"UserResourceRead": "20%"})
@@ -93,9 +91,7 @@ def restored(log: Log) -> list[int]:
     return users
 
 
-def test_users_of_other_shards_are_not_gone_when_a_state_file_changes_its_shard(
-    emulator: Emulator, tmp_path: Path, log: Log
-) -> None:
+def test_users_of_other_shards_did_not_vanish_after_resharding(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     pool_id = emulator.seed_pool("pool", users=80)
     names = emulator.truth(pool_id).users
     text = config(emulator.url, pool_id, refresh_interval="1h", skip_federated_users=False, state="state.db")
@@ -112,9 +108,7 @@ def test_users_of_other_shards_are_not_gone_when_a_state_file_changes_its_shard(
         assert restored(log) == [ours]
 
 
-def test_a_shard_shows_no_success_of_another_and_takes_nothing_from_it_before_it_was_swept(
-    emulator: Emulator, tmp_path: Path, log: Log
-) -> None:
+def test_shard_does_not_restore_data_of_another_shard(emulator: Emulator, tmp_path: Path, log: Log) -> None:
     pool_id = emulator.seed_pool("pool", users=80)
     wanted: dict[str, Any] = {"refresh_interval": "1h", "skip_federated_users": False, "state": "state.db"}
     text = config(emulator.url, pool_id, **wanted)

@@ -65,7 +65,7 @@ def tracking_off(emulator: Emulator, pool_id: str) -> Callable[[], None]:
     [(denied, "denied", True), (failing, "failing", True), (tracking_off, "tracking_off", False)],
     ids=["denied", "failing", "tracking_off"],
 )
-def test_a_pool_in_trouble_says_so_and_is_well_again_when_that_is_over(
+def test_pool_state_reports_a_problem_and_recovers(
     emulator: Emulator,
     tmp_path: Path,
     trouble: Callable[[Emulator, str], Callable[[], None]],
@@ -87,7 +87,7 @@ def test_a_pool_in_trouble_says_so_and_is_well_again_when_that_is_over(
         assert_true(exporter.after_sweep(pool_id), pool_id, emulator.truth(pool_id))
 
 
-def test_a_pool_is_unread_until_its_first_sweep_is_over(emulator: Emulator, tmp_path: Path) -> None:
+def test_pool_is_unread_until_its_first_sweep_ends(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=60)
     text = config(emulator.url, pool_id, rate={"UserResourceRead": 20})
     with serving(text, tmp_path, emulator.url) as exporter:
@@ -100,9 +100,7 @@ def test_a_pool_is_unread_until_its_first_sweep_is_over(emulator: Emulator, tmp_
         assert_true(page, pool_id, emulator.truth(pool_id))
 
 
-def test_a_missing_pool_is_unread_no_more_and_comes_with_a_change_of_the_configuration(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_missing_pool_is_replaced_by_a_reload(emulator: Emulator, tmp_path: Path) -> None:
     """A pool's id is never given twice: what was missing is another pool, or the id was wrong."""
     wrong, right = "eu-west-1_NoSuchOne", emulator.seed_pool("pool", users=10)
     (tmp_path / "config.yaml").write_text(config(emulator.url, right))
@@ -115,7 +113,7 @@ def test_a_missing_pool_is_unread_no_more_and_comes_with_a_change_of_the_configu
         assert exporter.scrape().about(wrong) == set()
 
 
-def test_of_several_troubles_the_first_of_the_list_is_told(emulator: Emulator, tmp_path: Path) -> None:
+def test_first_state_in_the_list_takes_precedence(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=10)
     with serving(
         config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url, retry_policy=FAST_RETRIES
@@ -132,7 +130,7 @@ def test_of_several_troubles_the_first_of_the_list_is_told(emulator: Emulator, t
         reaches(exporter, pool_id, "missing")
 
 
-def test_silence_is_counted_from_the_first_failure_and_ended_by_an_answer(emulator: Emulator, tmp_path: Path) -> None:
+def test_staleness_starts_at_the_first_failure(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=10)
     text = config(emulator.url, pool_id, refresh_interval="1s", max_staleness="3s")
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
@@ -153,9 +151,7 @@ def test_silence_is_counted_from_the_first_failure_and_ended_by_an_answer(emulat
         assert exporter.scrape().about(pool_id) >= DATA, "the count begins anew"
 
 
-def test_a_pool_that_is_read_again_and_again_is_never_withdrawn_however_short_the_limit(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_pool_read_repeatedly_never_becomes_stale(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=10)
     text = config(emulator.url, pool_id, refresh_interval="1h", max_staleness="1s")
     clock = OffsetClock()
@@ -166,7 +162,7 @@ def test_a_pool_that_is_read_again_and_again_is_never_withdrawn_however_short_th
             assert exporter.scrape().about(pool_id) >= DATA
 
 
-def test_the_oldest_observation_is_that_of_the_user_read_longest_ago(emulator: Emulator, tmp_path: Path) -> None:
+def test_oldest_observation_is_of_the_least_recently_read(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=60)
     text = config(emulator.url, pool_id, refresh_interval="1s", rate={"UserResourceRead": 20})
     with serving(text, tmp_path, emulator.url) as exporter:
