@@ -1,9 +1,9 @@
-# The exporter without an operating system around it: Python, the libraries it is linked with, and no shell.
-#   docker build -t cognito-device-exporter .                  what runs in production
-#   docker build -t cognito-device-exporter --target demo .    with the bundled Cognito emulation
-# docs/container.md says how to run it, how to pin the base by digest, and how to build behind a package index of one's own.
+# Minimal image of the exporter: Python, the libraries that it links to, and no shell.
+#   docker build -t cognito-device-exporter .                  for production
+#   docker build -t cognito-device-exporter --target demo .    with the bundled Cognito emulator
+# docs/container.md describes how to run it, pin the base by digest, and build with your own package index.
 #
-# checkov:skip=CKV_DOCKER_7: the base has a tag, in the build argument that checkov does not look into
+# checkov:skip=CKV_DOCKER_7: the tag of the base image is in a build argument, which checkov does not resolve
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS builder
@@ -11,12 +11,12 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ONLY_BINARY=:all: \
     PIP_REQUIRE_HASHES=1
-# Two environments: one to build with, which has pip, and one to run, which has not.
+# Two environments: one for the build, with pip, and one for the image, without.
 RUN python3 -m venv /build/venv \
  && python3 -m venv --without-pip /opt/cognito-device-exporter
 
 
-# What the program needs.
+# Packages of the program.
 FROM builder AS dependencies
 COPY requirements.lock tools/trim_botocore.py /build/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -26,7 +26,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
  && /build/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/cognito-device-exporter/lib
 
 
-# What the demo needs beside that.
+# Additional packages of the demo.
 FROM dependencies AS demo-dependencies
 COPY requirements-demo.lock /build/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -35,7 +35,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
  && /build/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/cognito-device-exporter/lib
 
 
-# The program itself: a wheel, installed beside an environment that has all it needs.
+# The program: a wheel, installed separately from its packages.
 FROM builder AS program
 COPY requirements-build.lock /build/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -52,7 +52,7 @@ RUN BUILD_REVISION="${REVISION}" /build/venv/bin/hatchling build -t wheel -d /bu
  && install -d -m 0750 /build/state/cognito-device-exporter
 
 
-# The base without what the program does not run on, and with its user.
+# The base image without unneeded files, and with the user of the program.
 FROM ${PYTHON_IMAGE} AS root
 RUN echo 'exporter:x:65532:65532::/nonexistent:/usr/sbin/nologin' >>/etc/passwd \
  && echo 'exporter:x:65532:' >>/etc/group
@@ -62,13 +62,13 @@ RUN ["python3", "/build/slim_root.py", "/build"]
 
 
 FROM scratch AS production
-# What changes least comes first: a new version of the program is a new last layer.
-# A filesystem that holds nothing but what is run is what this is about, so it is copied whole.
+# The layers are ordered by how often they change: a new version of the program changes only the last one.
+# The root file system contains only what is run, so it is copied as a whole.
 # hadolint ignore=DL3067
 COPY --from=root / /
 COPY --from=dependencies /opt/cognito-device-exporter /opt/cognito-device-exporter
 COPY --from=program /build/image /
-# A fresh named volume takes over owner and mode.
+# A new named volume takes over owner and mode.
 COPY --from=program --chown=65532:65532 /build/state /var/lib
 
 ENV PATH=/opt/cognito-device-exporter/bin \
@@ -103,5 +103,5 @@ LABEL org.opencontainers.image.title="cognito-device-exporter-demo"
 CMD ["demo"]
 
 
-# What is built where no target is named.
+# Default target.
 FROM production
