@@ -6,7 +6,7 @@ A failed listing keeps the previously discovered pools. Only a successful listin
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,7 +31,7 @@ STALLED_AFTER_SECONDS = 300.0
 """Seconds without a heartbeat after which the scheduler counts as stalled."""
 
 FAIRNESS_KEY = "discovery"
-"""Fairness key of all discovery requests in the rate budgets. It cannot be a pool ID."""
+"""Fairness key of all discovery requests in the rate limiters. It cannot be a pool ID."""
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class RuleState:
 
 @dataclass(frozen=True, slots=True)
 class _QueryState:
-    """Result of the runs of one search so far."""
+    """Result of a query's runs so far."""
 
     pools: PoolNames = field(default_factory=dict)
     has_run: bool = False
@@ -78,34 +78,44 @@ class _QueryState:
     failures: int = 0
     """Number of consecutive failed runs."""
 
+    def failed(self, reason: Reason) -> _QueryState:
+        """Return the state after another failed run."""
+        return replace(self, has_run=True, up=False, reason=reason, failures=self.failures + 1)
+
 
 class _Query:
-    """Periodic search and its result."""
+    """Search that runs periodically, and its result."""
 
-    def __init__(self, search: Search, job: str, before: Iterable[_Query]) -> None:
-        """Start with the pools that the searches in `before` found in the same Region and whose names match.
-
-        The first run replaces them.
-        """
+    def __init__(self, search: Search, job_id: str, pools: PoolNames) -> None:
+        """Start with pools that are known already. The first run replaces them."""
         self.search = search
-        self.job = job
-        there = [one.state.pools for one in before if one.search.target.region == search.target.region]
-        known = {id_: name for pools in there for id_, name in pools.items()}
-        self.state: _QueryState = _QueryState({id_: name for id_, name in known.items() if search.fits_name(name)})
+        self.job_id = job_id
+        self.state = _QueryState(pools)
         self.cancelled = threading.Event()
+
+    @property
+    def region(self) -> str:
+        return self.search.target.region
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. Raises `Cancelled` if the query was removed."""
+        if self.cancelled.wait(seconds):
+            raise Cancelled("discovery was canceled")
 
 
 @dataclass(frozen=True, slots=True)
 class _PlannedQuery:
-    """Assignment of one search to its rule."""
+    """Query with the rule that it belongs to."""
 
     query: _Query
     index: int
+    """Index of the rule in the configuration."""
     rule: RuleSettings
 
     @property
     def labels(self) -> tuple[str, str]:
-        return str(self.index), self.query.search.target.region
+        """Rule and Region, as in the labels of metrics."""
+        return str(self.index), self.query.region
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +123,34 @@ class DiscoveryPlan:
     """Pools and rules of one configuration, with the current discovery results."""
 
     explicit: tuple[PoolSettings, ...] = ()
-    places: tuple[_PlannedQuery, ...] = ()
+    """Pools of the `pools` section."""
+    queries: tuple[_PlannedQuery, ...] = ()
 
     @property
     def pools(self) -> tuple[PoolSettings, ...]:
         """All pools to sweep."""
-        return (*self.explicit, *(pool for share in self._shares() for pool in share))
+        return (*self.explicit, *(pool for pools in self._assigned() for pool in pools))
 
     @property
     def completeness(self) -> DiscoveryCompleteness:
         """Completeness of the discovery results."""
-        seen = [place.query.state for place in self.places]
-        if not all(one.has_run for one in seen):
+        states = [planned.query.state for planned in self.queries]
+        if not all(state.has_run for state in states):
             return DiscoveryCompleteness.PENDING
-        return DiscoveryCompleteness.SETTLED if all(one.was_complete for one in seen) else DiscoveryCompleteness.PARTIAL
+        if not all(state.was_complete for state in states):
+            return DiscoveryCompleteness.PARTIAL
+        return DiscoveryCompleteness.SETTLED
 
     def states(self) -> tuple[RuleState, ...]:
         """Return the status of each rule in each of its Regions."""
         return tuple(
-            RuleState(*place.labels, len(share), seen.up, seen.last_success, seen.reason)
-            for place, share in zip(self.places, self._shares(), strict=True)
-            for seen in (place.query.state,)
+            RuleState(*planned.labels, len(pools), state.up, state.last_success, state.reason)
+            for planned, pools in zip(self.queries, self._assigned(), strict=True)
+            for state in (planned.query.state,)
         )
 
-    def _shares(self) -> list[tuple[PoolSettings, ...]]:
-        found = [(place.rule, place.query.search, place.query.state.pools) for place in self.places]
+    def _assigned(self) -> list[tuple[PoolSettings, ...]]:
+        found = [(planned.rule, planned.query.search, planned.query.state.pools) for planned in self.queries]
         return assign_pools(self.explicit, found)
 
 
@@ -156,155 +169,158 @@ class Discovery:
         self._observer = observer
         self._clock = clock
         self._retry_policy = retry_policy
-        self._numbers = count()
+        self._job_numbers = count()
         self._current = DiscoveryPlan()
-        self._changed: Callable[[], None] = _nobody
-        self._scheduler = SweepScheduler(_DiscoverySchedule(observer), clock, "discovery")
+        self._on_change: Callable[[], None] = lambda: None
+        self._scheduler = SweepScheduler(_ScheduleObserver(observer), clock, "discovery")
 
     @property
     def current(self) -> DiscoveryPlan:
-        """The active arrangement, with the current results."""
+        """The active plan, with the current results."""
         return self._current
 
     def states(self) -> tuple[RuleState, ...]:
         """Return the status of each rule in each of its Regions, in the order of the configuration."""
         return self._current.states()
 
-    def start(self, changed: Callable[[], None]) -> None:
+    def start(self, on_change: Callable[[], None]) -> None:
         """Start the scheduled runs.
 
-        `changed` is called after each run. It raises `ConfigError` if the discovered pools cannot be applied.
+        `on_change` is called after each run. It raises `ConfigError` if the discovered pools cannot be applied.
         """
-        self._changed = changed
+        self._on_change = on_change
         self._scheduler.start()
 
     def stop(self) -> None:
         """Stop scheduling runs. A run in progress stops at its next step."""
         self._scheduler.stop()
-        for place in self._current.places:
-            place.query.cancelled.set()
+        for planned in self._current.queries:
+            planned.query.cancelled.set()
 
     def plan(self, settings: Settings) -> DiscoveryPlan:
-        """Return the arrangement for new settings without applying it.
+        """Return the plan for new settings without applying it.
 
-        A search that exists already keeps its results. A new search starts with the pools that removed searches
-        found in the same Region and whose names match; its first run replaces them.
+        An unchanged search keeps its query, and thus its results, even if the index of its rule changes. A new search
+        starts with the pools that removed searches found in the same account and Region and whose names match.
         """
-        queries = _by_search(self._current)
-        keys = Counter[Search]()
-        wanted = []
-        for index, rule in enumerate(settings.discovery):
-            for search in rule.searches:
-                wanted.append((index, rule, search, keys[search]))
-                keys[search] += 1
-        kept = {(search, number): queries.pop((search, number), None) for _, _, search, number in wanted}
+        unused: defaultdict[Search, deque[_Query]] = defaultdict(deque)
+        for planned in self._current.queries:
+            unused[planned.query.search].append(planned.query)
+        wanted = [(index, rule, search) for index, rule in enumerate(settings.discovery) for search in rule.searches]
+        kept = [unused[search].popleft() if unused[search] else None for _, _, search in wanted]
+        removed = [query for queries in unused.values() for query in queries]
         return DiscoveryPlan(
             settings.pools,
             tuple(
-                _PlannedQuery(kept[search, number] or self._new_query(search, queries.values()), index, rule)
-                for index, rule, search, number in wanted
+                _PlannedQuery(query or self._new_query(search, removed), index, rule)
+                for (index, rule, search), query in zip(wanted, kept, strict=True)
             ),
         )
 
-    def apply(self, arrangement: DiscoveryPlan) -> None:
-        """Apply another arrangement and start the first run of each new search. Must not be called concurrently."""
-        before = {place.query: place for place in self._current.places}
-        self._current = arrangement
-        self._observer.rules_changed({place.labels for place in arrangement.places})
-        for place in arrangement.places:
-            old = before.pop(place.query, None)
-            if old is None:
-                self._scheduler.add(place.query.job, place.rule.interval, partial(self._run_query, place.query))
-            elif old.rule.interval != place.rule.interval:
-                self._scheduler.set_interval(place.query.job, place.rule.interval)
-        for query in before:
-            self._scheduler.remove(query.job)
+    def apply(self, plan: DiscoveryPlan) -> None:
+        """Replace the active plan and start the first run of each new query. Must not be called concurrently."""
+        old = {planned.query: planned.rule for planned in self._current.queries}
+        self._current = plan
+        self._observer.rules_changed({planned.labels for planned in plan.queries})
+        for planned in plan.queries:
+            query, interval = planned.query, planned.rule.interval
+            old_rule = old.pop(query, None)
+            if old_rule is None:
+                self._scheduler.add(query.job_id, interval, partial(self._run_query, query))
+            elif old_rule.interval != interval:
+                self._scheduler.set_interval(query.job_id, interval)
+        for query in old:
+            self._scheduler.remove(query.job_id)
             query.cancelled.set()
 
     def stalled_reason(self) -> str | None:
         """Return a message if the scheduler has sent no heartbeat for five minutes, else None."""
         if self._scheduler.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
-            return "the scheduler of discovery has shown no life for 5 minutes"
+            return "the discovery scheduler has sent no heartbeat for 5 minutes"
         return None
 
-    def _new_query(self, search: Search, before: Iterable[_Query]) -> _Query:
-        return _Query(search, f"{search.target.region}-{next(self._numbers)}", before)
+    def _new_query(self, search: Search, removed: Iterable[_Query]) -> _Query:
+        known: dict[str, str] = {}
+        for query in removed:
+            if _location(query.search.target) == _location(search.target):
+                known |= query.state.pools
+        pools = {pool_id: name for pool_id, name in known.items() if search.fits_name(name)}
+        return _Query(search, f"{search.target.region}-{next(self._job_numbers)}", pools)
 
     def _run_query(self, query: _Query) -> float | None:
         """Run the search once. Return the retry delay in seconds if the run was incomplete, else None."""
-        reason: Reason | None = None
         try:
-            found = self._query(query)
+            reason = self._record(query, self._query(query))
         except Cancelled:
             return None
         except AwsError as error:
             reason = error.reason
-            query.state = _failed(query.state, reason)
+            query.state = query.state.failed(reason)
             self._warn(query, error)
         except Exception:
             reason = Reason.OTHER
-            query.state = _failed(query.state, reason)
+            query.state = query.state.failed(reason)
             self._observer.unexpected_error("discovery")
-            log.exception("looking for pools failed unexpectedly", region=query.search.target.region)
-        else:
-            reason = self._record(query, found)
+            log.exception("pool discovery failed unexpectedly", region=query.region)
         return self._finish(query, reason)
-
-    def _finish(self, query: _Query, reason: Reason | None) -> float | None:
-        try:
-            self._changed()
-        except ConfigError as error:
-            reason = Reason.OTHER
-            query.state = _failed(query.state, reason)
-            log.error("the pools that were found cannot be read", region=query.search.target.region, error=str(error))
-        place = self._place_of(query)
-        if place is not None:
-            self._observer.discovery_finished(*place.labels, reason)
-        return None if reason is None else FIRST_RETRY_SECONDS * 2 ** min(query.state.failures - 1, 20)
 
     def _query(self, query: _Query) -> DiscoveryResult:
         directory = self._connect(query.search.target, FAIRNESS_KEY, query.cancelled.is_set)
-        ask = self._retry_policy.retrier(self._retry_policy.first_attempts, lambda seconds: _wait(query, seconds))
-        return find_pools(query.search, directory, ask, query.state.pools)
+        retry = self._retry_policy.retrier(self._retry_policy.first_attempts, query.sleep)
+        return find_pools(query.search, directory, retry, query.state.pools)
 
     def _record(self, query: _Query, found: DiscoveryResult) -> Reason | None:
+        """Record the result of a run. Return the reason if it is incomplete, else None."""
         before = query.state
         if before.pools != found.pools or not before.has_run:
             log.info(
-                "looked for pools",
+                "discovered pools changed",
                 rule=self._rule_of(query),
-                region=query.search.target.region,
+                region=query.region,
                 pools=len(found.pools),
-                joined=len(found.pools.keys() - before.pools.keys()),
-                vanished=len(before.pools.keys() - found.pools.keys()),
+                added=len(found.pools.keys() - before.pools.keys()),
+                removed=len(before.pools.keys() - found.pools.keys()),
             )
-        if found.fault is not None:
-            query.state = _failed(replace(before, pools=found.pools), found.fault.reason)
-            self._warn(query, found.fault)
-            return found.fault.reason
+        if found.error is not None:
+            query.state = replace(before, pools=found.pools).failed(found.error.reason)
+            self._warn(query, found.error)
+            return found.error.reason
         now = self._clock.wall()
         query.state = _QueryState(found.pools, has_run=True, was_complete=True, up=True, last_success=now)
         return None
 
+    def _finish(self, query: _Query, reason: Reason | None) -> float | None:
+        """Apply the discovered pools and report the run. Return the retry delay in seconds if it failed, else None."""
+        try:
+            self._on_change()
+        except ConfigError as error:
+            reason = Reason.OTHER
+            query.state = query.state.failed(reason)
+            log.error("cannot apply discovered pools", region=query.region, error=str(error))
+        planned = self._planned(query)
+        if planned is not None:
+            self._observer.discovery_finished(*planned.labels, reason)
+        return None if reason is None else FIRST_RETRY_SECONDS * 2 ** min(query.state.failures - 1, 20)
+
     def _warn(self, query: _Query, error: AwsError) -> None:
         log.warning(
-            "not every pool could be looked at; what was known of the others stays",
+            "pool discovery incomplete; keeping previously discovered pools",
             rule=self._rule_of(query),
-            region=query.search.target.region,
+            region=query.region,
             reason=error.reason.value,
             error=str(error),
         )
 
     def _rule_of(self, query: _Query) -> int | None:
-        place = self._place_of(query)
-        return None if place is None else place.index
+        planned = self._planned(query)
+        return None if planned is None else planned.index
 
-    def _place_of(self, query: _Query) -> _PlannedQuery | None:
-        """Return the place of a search, or None if a reload has removed it."""
-        return next((place for place in self._current.places if place.query is query), None)
+    def _planned(self, query: _Query) -> _PlannedQuery | None:
+        """Return the query's part of the active plan, or None if a reload has removed it."""
+        return next((planned for planned in self._current.queries if planned.query is query), None)
 
 
-class _DiscoverySchedule(NullObserver):
+class _ScheduleObserver(NullObserver):
     """`ScheduleObserver` that ignores late and missed runs, because the next run returns the same pools."""
 
     def __init__(self, observer: DiscoveryObserver) -> None:
@@ -315,25 +331,6 @@ class _DiscoverySchedule(NullObserver):
         self._observer.unexpected_error(component)
 
 
-def _failed(seen: _QueryState, reason: Reason) -> _QueryState:
-    return replace(seen, has_run=True, up=False, reason=reason, failures=seen.failures + 1)
-
-
-def _by_search(arrangement: DiscoveryPlan) -> dict[tuple[Search, int], _Query]:
-    """Map each search to its watch. A number per search distinguishes rules with equal searches."""
-    keys = Counter[Search]()
-    queries = {}
-    for place in arrangement.places:
-        search = place.query.search
-        queries[search, keys[search]] = place.query
-        keys[search] += 1
-    return queries
-
-
-def _wait(query: _Query, seconds: float) -> None:
-    if query.cancelled.wait(seconds):
-        raise Cancelled("nobody looks there any more")
-
-
-def _nobody() -> None:
-    """Do nothing. Placeholder for the callback that `Discovery.start` sets."""
+def _location(target: TargetSettings) -> tuple[str, str | None, list[str]]:
+    """Return the Region, the endpoint, and the role's ARN up to the account."""
+    return target.region, target.endpoint_url, (target.role_arn or "").split(":")[:5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from exporter.aws.api import Operation, Page, PoolDirectory
 from exporter.collect.sweeping.pagination import iter_pages
@@ -23,9 +24,9 @@ PoolNames = Mapping[str, str]
 class DiscoveryCompleteness(Enum):
     """Completeness of pool discovery."""
 
-    PENDING = "some Region was not looked at yet"
-    PARTIAL = "every Region was looked at, some not whole so far"
-    SETTLED = "every Region was seen whole once"
+    PENDING = "some Region has had no run yet"
+    PARTIAL = "every Region has had a run, some no complete one yet"
+    SETTLED = "every Region has had a complete run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,43 +34,41 @@ class DiscoveryResult:
     """Result of one search."""
 
     pools: PoolNames
-    fault: AwsError | None = None
+    error: AwsError | None = None
     """Error from reading the tags of some pools. Those pools are included only if the previous result had them."""
 
 
-def find_pools(search: Search, directory: PoolDirectory, ask: Retrier, before: PoolNames) -> DiscoveryResult:
+def find_pools(search: Search, directory: PoolDirectory, retry: Retrier, before: PoolNames) -> DiscoveryResult:
     """Return the pools that match a search. `before` is the previous result of the same search.
 
     Raises `AwsError` if the pools cannot be listed and `Cancelled` if the search was canceled.
     """
 
     def fetch(token: str | None) -> Page[ListedPool]:
-        return ask(lambda: directory.pools(token=token))
+        return retry(lambda: directory.pools(token=token))
 
-    listed = iter_pages(Operation.LIST_USER_POOLS, fetch, most=MAX_POOL_PAGES)
-    named = {pool.id: pool.name for page in listed for pool in page if search.fits_name(pool.name)}
-    return _with_tags(search, named, directory, ask, before) if search.tags else DiscoveryResult(named)
-
-
-def _with_tags(
-    search: Search, named: PoolNames, directory: PoolDirectory, ask: Retrier, before: PoolNames
-) -> DiscoveryResult:
-    pools = {}
-    fault: AwsError | None = None
+    pages = iter_pages(Operation.LIST_USER_POOLS, fetch, most=MAX_POOL_PAGES)
+    named = {pool.id: pool.name for page in pages for pool in page if search.fits_name(pool.name)}
+    if not search.tags:
+        return DiscoveryResult(named)
+    found = {}
+    error: AwsError | None = None
     for pool_id, name in named.items():
         # IAM may deny the tags of one pool and allow those of the next. Any other error applies to all pools.
-        if fault is None or isinstance(fault, Denied):
+        if error is None or isinstance(error, Denied):
             try:
-                if search.fits_tags(ask(lambda pool_id=pool_id: directory.tags(pool_id))):  # type: ignore[misc] # mypy: no defaults in lambdas
-                    pools[pool_id] = name
-                continue
+                tags = retry(partial(directory.tags, pool_id))
             except ResourceNotFound:  # deleted after the listing
                 continue
-            except AwsError as error:
-                fault = error
+            except AwsError as tags_error:
+                error = tags_error
+            else:
+                if search.fits_tags(tags):
+                    found[pool_id] = name
+                continue
         if pool_id in before:
-            pools[pool_id] = name
-    return DiscoveryResult(pools, fault)
+            found[pool_id] = name
+    return DiscoveryResult(found, error)
 
 
 def assign_pools(
@@ -80,9 +79,9 @@ def assign_pools(
     Each pool is assigned once. Explicit pools take precedence over all rules, and earlier rules over later ones.
     """
     taken = {pool.id for pool in explicit}
-    shares = []
+    assigned = []
     for rule, search, pool_ids in found:
-        ours = [pool_id for pool_id in sorted(pool_ids) if pool_id not in taken]
-        taken.update(ours)
-        shares.append(tuple(rule.pool(pool_id, search.target) for pool_id in ours))
-    return shares
+        new = [pool_id for pool_id in sorted(pool_ids) if pool_id not in taken]
+        taken.update(new)
+        assigned.append(tuple(rule.pool(pool_id, search.target) for pool_id in new))
+    return assigned

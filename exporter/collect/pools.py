@@ -148,10 +148,10 @@ class PoolManager:
     def stalled_reason(self) -> str | None:
         """Return a message if the scheduler or a sweep has sent no heartbeat for five minutes, else None."""
         if self._scheduler.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
-            return "the scheduler has shown no life for 5 minutes"
+            return "the scheduler has sent no heartbeat for 5 minutes"
         for pool in self._pools.values():
             if pool.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
-                return f"the sweep of {pool.settings.id} has shown no life for 5 minutes"
+                return f"the sweep of {pool.settings.id} has sent no heartbeat for 5 minutes"
         return None
 
     def _series_limit(self) -> int:

@@ -63,10 +63,10 @@ def resolve_discovery(
     shares = assign_pools(
         settings.pools, [(one.rule, one.search, each.pools) for one, each in zip(looks, found, strict=True)]
     )
-    faults = [_fault(one, each.fault) for one, each in zip(looks, found, strict=True) if each.fault is not None]
+    faults = [_fault(one, each.error) for one, each in zip(looks, found, strict=True) if each.error is not None]
     of_rules = {one.index: False for one in looks}
     for one, each in zip(looks, found, strict=True):
-        of_rules[one.index] |= bool(each.pools) or each.fault is not None
+        of_rules[one.index] |= bool(each.pools) or each.error is not None
     for index in (index for index, told in of_rules.items() if not told):
         click.echo(f"discovery[{index}]: no pool in its Regions fits", file=err)
     pools = (*settings.pools, *(pool for share in shares for pool in share))

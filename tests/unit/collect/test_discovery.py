@@ -1,5 +1,3 @@
-"""Rules gone by again and again: arrangements, changes, failures."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -31,7 +29,7 @@ def configured(*rules: RuleSettings, pools: tuple[PoolSettings, ...] = ()) -> Se
 
 
 class World:
-    """A directory per Region, and what was heard."""
+    """Discovery over one fake account per Region."""
 
     def __init__(self) -> None:
         self.clock = OffsetClock()
@@ -59,13 +57,13 @@ class World:
         if self.refused is not None:
             raise self.refused
 
-    def read(self) -> set[str]:
+    def pool_ids(self) -> set[str]:
         return {pool.id for pool in self.discovery.current.pools}
 
-    def look(self, target: TargetSettings = IRELAND) -> float | None:
-        """One look, without waiting for the schedule."""
+    def run_query(self, target: TargetSettings = IRELAND) -> float | None:
+        """Run the query of a target once."""
         watch: _Query = next(
-            place.query for place in self.discovery.current.places if place.query.search.target == target
+            planned.query for planned in self.discovery.current.queries if planned.query.search.target == target
         )
         return self.discovery._run_query(watch)
 
@@ -85,122 +83,139 @@ def running(world: World) -> Iterator[World]:
     world.discovery.stop()
 
 
-def test_every_region_is_looked_at_soon_and_what_it_has_is_told(running: World) -> None:
+def test_every_region_is_queried_and_reported(running: World) -> None:
     running.apply(rule(IRELAND, OHIO))
-    assert eventually(lambda: running.read() == {SHOP, BANK, FAR})
+    assert eventually(lambda: running.pool_ids() == {SHOP, BANK, FAR})
     assert eventually(lambda: running.changes == 2)
     assert eventually(lambda: running.heard.heard["looked", "0", "us-east-2", "None"] == 1)
     assert running.heard.heard["rules", "0 in eu-west-1", "0 in us-east-2"] == 1
 
 
-def test_looks_come_again_at_their_interval(running: World) -> None:
+def test_queries_run_at_their_interval(running: World) -> None:
     running.apply(rule(interval=1.0))
-    assert eventually(lambda: running.read() == {SHOP, BANK})
+    assert eventually(lambda: running.pool_ids() == {SHOP, BANK})
     del running.apis[IRELAND].pools[BANK]
-    assert eventually(lambda: running.read() == {SHOP})
+    assert eventually(lambda: running.pool_ids() == {SHOP})
 
 
-def test_the_outlook(world: World) -> None:
-    assert world.completeness() is DiscoveryCompleteness.SETTLED, "without rules nothing can come to light"
+def test_completeness_follows_the_runs_of_every_region(world: World) -> None:
+    assert world.completeness() is DiscoveryCompleteness.SETTLED, "without rules"
     world.apply(rule(IRELAND, OHIO))
     world.unreachable = {OHIO}
-    world.look(IRELAND)
+    world.run_query(IRELAND)
     assert world.completeness() is DiscoveryCompleteness.PENDING
-    world.look(OHIO)
+    world.run_query(OHIO)
     assert world.completeness() is DiscoveryCompleteness.PARTIAL
     world.unreachable = set()
-    world.look(OHIO)
+    world.run_query(OHIO)
     assert world.completeness() is DiscoveryCompleteness.SETTLED
     world.unreachable = {OHIO}
-    world.look(OHIO)
-    assert world.completeness() is DiscoveryCompleteness.SETTLED, "what was seen once is known"
+    world.run_query(OHIO)
+    assert world.completeness() is DiscoveryCompleteness.SETTLED, "stays complete"
 
 
-def test_a_failure_keeps_the_pools_and_is_tried_again_less_and_less_often(world: World) -> None:
+def test_failure_keeps_the_pools_and_doubles_the_retry_delay(world: World) -> None:
     world.apply(rule())
-    assert world.look() is None
+    assert world.run_query() is None
     world.unreachable = {IRELAND}
-    assert [world.look() for _ in range(3)] == [FIRST_RETRY_SECONDS, 2 * FIRST_RETRY_SECONDS, 4 * FIRST_RETRY_SECONDS]
-    assert world.read() == {SHOP, BANK}
+    assert [world.run_query() for _ in range(3)] == [
+        FIRST_RETRY_SECONDS,
+        2 * FIRST_RETRY_SECONDS,
+        4 * FIRST_RETRY_SECONDS,
+    ]
+    assert world.pool_ids() == {SHOP, BANK}
     (state,) = world.discovery.states()
     assert (state.up, state.pools, state.reason) == (False, 2, DENIED.reason)
     assert state.last_success is not None
     world.unreachable = set()
-    assert world.look() is None
+    assert world.run_query() is None
     assert world.discovery.states()[0].up
     world.unreachable = {IRELAND}
-    assert world.look() == FIRST_RETRY_SECONDS
+    assert world.run_query() == FIRST_RETRY_SECONDS
 
 
-def test_what_nobody_foresaw_is_told_and_keeps_the_pools(world: World) -> None:
+def test_unexpected_error_is_counted_and_keeps_the_pools(world: World) -> None:
     world.apply(rule())
-    world.look()
-    world.unreachable, world.error = {IRELAND}, RuntimeError("nobody foresaw this")
-    assert world.look() == FIRST_RETRY_SECONDS
+    world.run_query()
+    world.unreachable, world.error = {IRELAND}, RuntimeError("bug")
+    assert world.run_query() == FIRST_RETRY_SECONDS
     assert world.heard.heard["unexpected", "discovery"] == 1
     assert world.heard.heard["looked", "0", "eu-west-1", "other"] == 1
-    assert world.read() == {SHOP, BANK}
+    assert world.pool_ids() == {SHOP, BANK}
 
 
-def test_pools_that_cannot_be_read_are_a_failure_of_the_look(running: World) -> None:
+def test_pools_that_cannot_be_applied_fail_the_run(running: World) -> None:
     running.refused = ConfigError(["the key cannot be used"])
     running.apply(rule())
     assert eventually(lambda: running.heard.heard["looked", "0", "eu-west-1", "other"] == 1)
     assert not running.discovery.states()[0].up
 
 
-def test_a_rule_that_looks_for_the_same_keeps_what_it_found_wherever_it_stands(world: World) -> None:
+def test_unchanged_search_keeps_its_pools_at_another_index(world: World) -> None:
     world.apply(rule(OHIO), rule(IRELAND, name="shop"))
-    world.look(IRELAND)
+    world.run_query(IRELAND)
     calls = world.apis[IRELAND].calls.total()
     world.apply(rule(IRELAND, name="shop", interval=60.0))
-    assert world.read() == {SHOP}
+    assert world.pool_ids() == {SHOP}
     assert world.completeness() is DiscoveryCompleteness.SETTLED
     assert world.apis[IRELAND].calls.total() == calls
     assert [(state.rule, state.pools, state.up) for state in world.discovery.states()] == [("0", 1, True)]
 
 
-def test_a_changed_rule_takes_over_what_fits_until_it_has_looked(world: World) -> None:
+def test_changed_rule_takes_over_matching_pools_until_it_runs(world: World) -> None:
     world.apply(rule(name="^prod-"))
-    world.look()
+    world.run_query()
     world.apply(rule(name="shop$"))
-    assert (world.read(), world.completeness()) == ({SHOP}, DiscoveryCompleteness.PENDING)
+    assert (world.pool_ids(), world.completeness()) == ({SHOP}, DiscoveryCompleteness.PENDING)
     world.unreachable = {IRELAND}
-    world.look()
-    assert world.read() == {SHOP}, "no listing has said that it is gone"
+    world.run_query()
+    assert world.pool_ids() == {SHOP}, "no listing without it was complete"
     world.unreachable = set()
     world.apis[IRELAND].pools = {BANK: FakePool("other-shop")}
-    world.look()
-    assert world.read() == {BANK}
+    world.run_query()
+    assert world.pool_ids() == {BANK}
 
 
-def test_another_region_takes_nothing_over(world: World) -> None:
-    world.apply(rule(IRELAND))
-    world.look()
-    world.apply(rule(OHIO))
-    assert world.read() == set()
+@pytest.mark.parametrize(
+    ("target", "kept"),
+    [
+        (OHIO, set()),
+        (TargetSettings("eu-west-1", endpoint_url="https://localhost:8443"), set()),
+        (TargetSettings("eu-west-1", "arn:aws:iam::222222222222:role/reader"), set()),
+        (TargetSettings("eu-west-1", "arn:aws:iam::111111111111:role/other"), {SHOP, BANK}),
+        (TargetSettings("eu-west-1", "arn:aws:iam::111111111111:role/reader", external_id="id"), {SHOP, BANK}),
+    ],
+    ids=["Region", "endpoint", "account", "role", "external ID"],
+)
+def test_rule_takes_over_pools_of_the_same_place_only(world: World, target: TargetSettings, kept: set[str]) -> None:
+    reader = TargetSettings("eu-west-1", "arn:aws:iam::111111111111:role/reader")
+    world.apis[reader] = world.apis[IRELAND]
+    world.apply(rule(reader))
+    world.run_query(reader)
+    world.apply(rule(target))
+    assert world.pool_ids() == kept
 
 
-def test_two_rules_for_the_same_are_told_apart_by_their_order(world: World) -> None:
+def test_rules_with_equal_searches_are_matched_in_order(world: World) -> None:
     world.apply(rule(), rule())
-    world.look()
+    world.run_query()
     assert [state.pools for state in world.discovery.states()] == [2, 0]
     world.apply(rule(), rule())
     assert [state.up for state in world.discovery.states()] == [True, False]
 
 
-def test_an_arrangement_changes_nothing_until_it_is_adopted(world: World) -> None:
+def test_plan_changes_nothing_until_it_is_applied(world: World) -> None:
     world.apply(rule())
-    world.look()
+    world.run_query()
     other = world.discovery.plan(configured(rule(OHIO)))
-    assert world.read() == {SHOP, BANK}
+    assert world.pool_ids() == {SHOP, BANK}
     assert other.pools == ()
 
 
-def test_a_look_whose_rule_was_removed_tells_of_no_rule(world: World) -> None:
+def test_run_of_a_removed_rule_is_not_reported(world: World) -> None:
     world.apply(rule())
-    (place,) = world.discovery.current.places
+    (planned,) = world.discovery.current.queries
     world.apply()
-    world.discovery._run_query(place.query)
+    world.discovery._run_query(planned.query)
     assert not any(key[0] == "looked" for key in world.heard.heard)
-    assert world.read() == set()
+    assert world.pool_ids() == set()

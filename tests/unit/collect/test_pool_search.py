@@ -1,5 +1,3 @@
-"""One look, and who has the say: pure but for the directory, which is a fake."""
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -23,19 +21,19 @@ TEAM = (("team", "identity"),)
 
 
 class Directory:
-    """Pools by name, their tags, and what is wrong with the tags of some."""
+    """Pools by name, their tags, and errors of reading them."""
 
     def __init__(self, tags: Mapping[str, dict[str, str]] | None = None, **faults: AwsError) -> None:
         self.all_tags = tags or {}
         self.faults = faults
-        self.asked: list[str] = []
+        self.tags_read: list[str] = []
 
     def pools(self, *, token: str | None) -> Page[ListedPool]:
         assert token is None
         return Page(tuple(ListedPool(*pair) for pair in NAMES.items()), None)
 
     def tags(self, pool_id: str) -> Mapping[str, str]:
-        self.asked.append(pool_id)
+        self.tags_read.append(pool_id)
         fault = self.faults.get(pool_id.partition("_")[2])
         if fault is not None:
             raise fault
@@ -64,46 +62,46 @@ def denied() -> AwsError:
         ("(?i)BANK$", {BANK}),
     ],
 )
-def test_a_name_is_searched_anywhere(name: str | None, expected: set[str]) -> None:
+def test_name_pattern_matches_anywhere_in_the_name(name: str | None, expected: set[str]) -> None:
     directory = Directory()
     assert set(found(Search(IRELAND, name, ()), directory).pools) == expected
-    assert not directory.asked, "without tags nobody is asked for tags"
+    assert not directory.tags_read
 
 
-def test_all_tags_must_be_there_and_only_names_that_fit_are_asked() -> None:
+def test_tags_of_pools_with_matching_names_must_all_match() -> None:
     both = {"team": "identity", "stage": "prod", "more": "x"}
     directory = Directory({SHOP: both, BANK: {"team": "identity"}, TEST: both})
     search = Search(IRELAND, "^prod-", (("stage", "prod"), ("team", "identity")))
     assert found(search, directory) == DiscoveryResult({SHOP: "prod-shop"})
-    assert directory.asked == [SHOP, BANK]
+    assert directory.tags_read == [SHOP, BANK]
 
 
-def test_a_tag_of_another_value_is_no_match() -> None:
+def test_tag_with_another_value_does_not_match() -> None:
     assert found(Search(IRELAND, None, TEAM), Directory({SHOP: {"team": "identity2"}})).pools == {}
 
 
-def test_denied_tags_leave_each_pool_as_it_was_and_the_next_is_asked() -> None:
+def test_denied_tags_keep_the_previous_result_of_that_pool() -> None:
     directory = Directory({TEST: {"team": "identity"}}, Shop=denied(), Bank=denied())
-    seen = found(Search(IRELAND, None, TEAM), directory, {SHOP: "prod-shop"})
-    assert set(seen.pools) == {SHOP, TEST}
-    assert isinstance(seen.fault, Denied)
-    assert directory.asked == [SHOP, BANK, TEST]
+    result = found(Search(IRELAND, None, TEAM), directory, {SHOP: "prod-shop"})
+    assert set(result.pools) == {SHOP, TEST}
+    assert isinstance(result.error, Denied)
+    assert directory.tags_read == [SHOP, BANK, TEST]
 
 
-def test_any_other_failure_leaves_all_that_follow_as_they_were() -> None:
+def test_failed_tags_keep_the_previous_result_of_the_rest() -> None:
     directory = Directory({TEST: {"team": "identity"}}, Bank=ServerError("ListTagsForResource", "HTTP 500"))
-    seen = found(Search(IRELAND, None, TEAM), directory, {BANK: "prod-bank"})
-    assert set(seen.pools) == {BANK}
-    assert isinstance(seen.fault, ServerError)
-    assert directory.asked == [SHOP, BANK]
+    result = found(Search(IRELAND, None, TEAM), directory, {BANK: "prod-bank"})
+    assert set(result.pools) == {BANK}
+    assert isinstance(result.error, ServerError)
+    assert directory.tags_read == [SHOP, BANK]
 
 
-def test_a_pool_that_was_deleted_since_it_was_listed_is_no_failure() -> None:
+def test_pool_deleted_after_the_listing_is_skipped() -> None:
     gone = ResourceNotFound("ListTagsForResource", "ResourceNotFoundException")
     assert found(Search(IRELAND, None, TEAM), Directory(Shop=gone), {SHOP: "prod-shop"}) == DiscoveryResult({})
 
 
-def test_a_listing_without_an_end_is_a_failure() -> None:
+def test_endless_listing_raises() -> None:
     class Circle(Directory):
         def pools(self, *, token: str | None) -> Page[ListedPool]:
             return Page((ListedPool(SHOP, "shop"),), token or "again")
@@ -112,10 +110,10 @@ def test_a_listing_without_an_end_is_a_failure() -> None:
         found(Search(IRELAND, None, ()), Circle())
 
 
-def test_a_pool_is_read_once_by_the_first_that_has_it() -> None:
+def test_each_pool_is_assigned_once_in_order() -> None:
     explicit = [settings(id=SHOP, refresh_interval=1.0)]
     rules = [RuleSettings((), 600.0, settings(id="", refresh_interval=interval)) for interval in (2.0, 3.0)]
     first, second = Search(IRELAND, "a", ()), Search(OHIO, None, ())
-    shares = assign_pools(explicit, [(rules[0], first, {SHOP, BANK}), (rules[1], second, {TEST, BANK, SHOP})])
-    read = [[(pool.id, pool.refresh_interval, pool.target) for pool in share] for share in shares]
-    assert read == [[(BANK, 2.0, IRELAND)], [(TEST, 3.0, OHIO)]]
+    assigned = assign_pools(explicit, [(rules[0], first, {SHOP, BANK}), (rules[1], second, {TEST, BANK, SHOP})])
+    actual = [[(pool.id, pool.refresh_interval, pool.target) for pool in pools] for pools in assigned]
+    assert actual == [[(BANK, 2.0, IRELAND)], [(TEST, 3.0, OHIO)]]

@@ -220,9 +220,9 @@ def test_discovered_pools_are_swept_until_stop() -> None:
     rule = RuleSettings((Search(IRELAND, "shop", ()),), 3600.0, pool(FIRST, id=TEMPLATE_ID))
     world = World(Settings((), Limits(RATES, series=100), discovery=(rule,)))
     world.api.pools[FIRST].name = "shop"
-    (place,) = world.discovery.current.places
+    (planned,) = world.discovery.current.queries
     completeness = [world.pools._completeness]
-    world.discovery._run_query(place.query)
+    world.discovery._run_query(planned.query)
     assert world.shown() == [], "discovery is not reported yet"
     assert world.active.generation == 1
     world.active.apply_discovery()
@@ -240,7 +240,7 @@ def test_discovered_pools_are_swept_until_stop() -> None:
     world.pools.start()
     world.discovery.start(world.active.apply_discovery)
     world.active.stop()
-    place.query.state = replace(place.query.state, pools={})
+    planned.query.state = replace(planned.query.state, pools={})
     world.active.apply_discovery()
     assert world.shown() == [FIRST], "stopped"
 

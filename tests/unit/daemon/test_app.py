@@ -130,7 +130,7 @@ def test_app_with_a_stalled_scheduler_is_unhealthy(monkeypatch: pytest.MonkeyPat
     with running() as daemon:
         assert daemon.get("/-/healthy") == (200, "healthy\n")
         monkeypatch.setattr(SweepScheduler, "seconds_since_heartbeat", lambda _self: STALLED_AFTER_SECONDS + 1)
-        assert daemon.get("/-/healthy") == (503, "the scheduler has shown no life for 5 minutes\n")
+        assert daemon.get("/-/healthy") == (503, "the scheduler has sent no heartbeat for 5 minutes\n")
 
 
 def test_probe_address_serves_only_the_probes() -> None:
