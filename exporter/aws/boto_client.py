@@ -52,6 +52,7 @@ class AccountClient:
         """Use clients with the configuration `ONE_ATTEMPT`, created when they are first needed."""
         self._make_cognito = make_cognito
         self.make_sts = make_sts
+        """Creates a client for STS."""
         self._tracker = SendTracker()
 
     @cached_property

@@ -20,7 +20,6 @@ ANY_ACCOUNT = "*"
 """Account id in ARNs if no role names the account. Without resource policies in Cognito, this grants access to pools of
 the principal's own account only."""
 
-
 ANY_POOL = "*"
 """Pool id in ARNs for discovery: AWS has no condition key for the name of a pool."""
 

@@ -43,7 +43,7 @@ class AwsApis:
         """Call `make_session` once, for the first client."""
         self._make_session = make_session
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()  # sessions of boto3 are not thread-safe; its clients are
+        self._lock = threading.RLock()  # sessions of boto3 are not thread-safe; its clients are
         self._session: boto3.Session | None = None
         self._endpoints: WeakValueDictionary[TargetSettings, _Endpoint] = WeakValueDictionary()
 
@@ -91,7 +91,7 @@ class AwsApis:
                 )
             )
             sts = StsClient(lambda: self._sts(session, settings, config))
-            endpoint = _Endpoint(config, _cognito_client(session, settings, config), sts)
+            endpoint = _Endpoint(config, self._cognito(session, settings, config), sts)
             self._endpoints[key] = endpoint
         return endpoint
 
@@ -99,18 +99,14 @@ class AwsApis:
         self, session: boto3.Session, settings: TargetSettings, config: Config
     ) -> CognitoIdentityProviderClient:
         with self._lock:
-            return _cognito_client(session, settings, config)
+            cognito = session.client(
+                "cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
+            )
+        limit_response_size(cognito)
+        return cognito
 
     def _sts(self, session: boto3.Session, settings: TargetSettings, config: Config) -> STSClient:
         with self._lock:
             sts = session.client("sts", region_name=settings.region, config=config)
         limit_response_size(sts)
         return sts
-
-
-def _cognito_client(session: boto3.Session, settings: TargetSettings, config: Config) -> CognitoIdentityProviderClient:
-    cognito = session.client(
-        "cognito-idp", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
-    )
-    limit_response_size(cognito)
-    return cognito
