@@ -12,7 +12,7 @@ from exporter.config.problems import Problem
 from exporter.config.validation import problems_of
 from exporter.config.web.schema import CIPHERS, MAX_BCRYPT_COST, RateLimits, TlsServer, WebRoot, hash_problem
 from exporter.config.web.settings import RateLimit, Tls, WebSettings
-from exporter.config.web.tls import Material, TlsError, make_tls
+from exporter.config.web.tls import Pem, TlsError, make_tls
 from exporter.config.yaml_document import Document, read_document
 from exporter.errors import ConfigError
 
@@ -116,15 +116,13 @@ class _Loader:
     def _tls(self, config: TlsServer) -> Tls | None:
         before = len(self._problems)
         self._cross_check(config)
-        cert, cert_key = self._content(config, "cert", required=True)
-        private, private_key = self._content(config, "key", required=True)
-        client_ca, client_ca_key = self._content(config, "client_ca", required=False)
-        if cert is None or private is None or len(self._problems) > before:
+        cert = self._pem(config, "cert", required=True)
+        private_key = self._pem(config, "key", required=True)
+        client_ca = self._pem(config, "client_ca", required=False)
+        if cert is None or private_key is None or len(self._problems) > before:
             return None
         try:
-            tls, self._warnings = make_tls(
-                config, Material(cert, cert_key, private, private_key, client_ca, client_ca_key)
-            )
+            tls, self._warnings = make_tls(config, cert, private_key, client_ca)
         except TlsError as error:
             self._problems.append(error.problem)
             return None
@@ -149,24 +147,24 @@ class _Loader:
         if only_newer and config.min_version == "TLS12":
             self._report_tls("cipher_suites", "no cipher suite for TLS12, expected one, or min_version TLS13")
 
-    def _content(self, config: TlsServer, name: str, *, required: bool) -> tuple[bytes | None, str]:
-        """Return the content of `name` or of the file in `name_file`, and the key that is used."""
+    def _pem(self, config: TlsServer, name: str, *, required: bool) -> Pem | None:
+        """Return the content of the key `name`, or of the file that the key `name_file` names."""
         in_file = f"{name}_file"
         inline, file = getattr(config, name), getattr(config, in_file)
         if inline is not None and file is not None:
             self._report_tls(name, f"conflicts with {in_file}, expected only one of them")
         if inline is not None:
-            return inline.encode(), name
+            return Pem(inline.encode(), name)
         if file is None:
             if required:
                 self._report_tls(in_file, f"missing, expected {in_file} or {name}")
-            return None, in_file
+            return None
         self.files.append(self._path.parent / file)
         try:
-            return read_file(self.files[-1]), in_file
+            return Pem(read_file(self.files[-1]), in_file)
         except UnreadableFile as error:
             self._report_tls(in_file, str(error))
-            return None, in_file
+            return None
 
     def _report(self, *path: str, text: str, line: int | None = None) -> None:
         self._problems.append(Problem(path, text, line))

@@ -7,7 +7,7 @@ import re
 import ssl
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
@@ -44,18 +44,14 @@ class TlsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """Content of certificates and keys; `*_key` is the configuration key of each."""
+class Pem:
+    """Certificates or a private key, and the key of the configuration that they come from."""
 
-    cert: bytes
-    cert_key: str
-    private: bytes
-    private_key: str
-    client_ca: bytes | None
-    client_ca_key: str
+    content: bytes
+    source: str
 
 
-def make_tls(config: TlsServer, material: Material) -> tuple[Tls, tuple[str, ...]]:
+def make_tls(config: TlsServer, cert: Pem, private_key: Pem, client_ca: Pem | None) -> tuple[Tls, tuple[str, ...]]:
     """Return the TLS of the server, and warnings about its certificate.
 
     Raises `TlsError`.
@@ -68,15 +64,16 @@ def make_tls(config: TlsServer, material: Material) -> tuple[Tls, tuple[str, ...
     # without tickets, OpenSSL would keep the sessions in memory, and Python cannot disable that.
     context.num_tickets = 0
     _select_ciphers(context, config)
-    _load_chain(context, material)
-    warnings = _test_handshakes(context, config, material)
-    _set_client_auth(context, config, material)
+    _load_chain(context, cert, private_key)
+    warnings = _test_handshakes(context, config, cert)
+    _set_client_auth(context, config, client_ca)
     sans = None if config.client_allowed_sans is None else frozenset(map(canonical_san, config.client_allowed_sans))
-    demands = _digest(config.client_auth_type, repr(sorted(sans) if sans else sans), material.client_ca or b"")
+    trusted = client_ca.content if client_ca else b""
+    demands = _digest(config.client_auth_type, repr(sorted(sans) if sans else sans), trusted)
     return (
         Tls(
             context,
-            fingerprint=_digest(config.model_dump_json(), material.cert, material.private, demands),
+            fingerprint=_digest(config.model_dump_json(), cert.content, private_key.content, demands),
             demands=demands,
             requires_certificate=context.verify_mode is ssl.CERT_REQUIRED,
             allowed_sans=sans,
@@ -116,11 +113,11 @@ def _select_ciphers(context: ssl.SSLContext, config: TlsServer) -> None:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
-def _load_chain(context: ssl.SSLContext, material: Material) -> None:
-    if not certificates(material.cert):
-        raise TlsError(material.cert_key, "no certificate found, expected PEM")
-    if not _PRIVATE_KEY.search(material.private):
-        raise TlsError(material.private_key, "no private key found, expected PEM")
+def _load_chain(context: ssl.SSLContext, cert: Pem, private_key: Pem) -> None:
+    if not certificates(cert.content):
+        raise TlsError(cert.source, "no certificate found, expected PEM")
+    if not _PRIVATE_KEY.search(private_key.content):
+        raise TlsError(private_key.source, "no private key found, expected PEM")
     encrypted = False
 
     def password() -> str:
@@ -129,35 +126,34 @@ def _load_chain(context: ssl.SSLContext, material: Material) -> None:
         return ""
 
     try:
-        with ExitStack() as stack:
-            cert, private = (stack.enter_context(_as_file(text)) for text in (material.cert, material.private))
-            context.load_cert_chain(cert, private, password)
+        with _as_file(cert.content) as cert_file, _as_file(private_key.content) as key_file:
+            context.load_cert_chain(cert_file, key_file, password)
     except (ssl.SSLError, ValueError, OSError) as error:
         if encrypted:
-            raise TlsError(material.private_key, "encrypted, expected a key without a password") from None
+            raise TlsError(private_key.source, "encrypted, expected a key without a password") from None
         if getattr(error, "reason", None) in _KEY_MISMATCH:
-            raise TlsError(material.private_key, "key does not match the certificate, expected its key") from None
+            raise TlsError(private_key.source, "key does not match the certificate, expected its key") from None
         raise TlsError(
-            material.cert_key, f"cannot use certificate and key, expected both in PEM ({_reason(error)})"
+            cert.source, f"cannot use certificate and key, expected both in PEM ({_reason(error)})"
         ) from None
 
 
-def _set_client_auth(context: ssl.SSLContext, config: TlsServer, material: Material) -> None:
+def _set_client_auth(context: ssl.SSLContext, config: TlsServer, client_ca: Pem | None) -> None:
     context.verify_mode = _VERIFY[config.client_auth_type]
-    if material.client_ca is None:
+    if client_ca is None:
         return
     # As in Go, each certificate is a trust anchor, not only self-signed ones.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    blocks = certificates(material.client_ca)
+    blocks = certificates(client_ca.content)
     if not blocks:
-        raise TlsError(material.client_ca_key, "no certificate found, expected PEM")
+        raise TlsError(client_ca.source, "no certificate found, expected PEM")
     try:
         context.load_verify_locations(cadata=b"\n".join(blocks).decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
-        raise TlsError(material.client_ca_key, f"invalid certificates, expected PEM ({_reason(error)})") from None
+        raise TlsError(client_ca.source, f"invalid certificates, expected PEM ({_reason(error)})") from None
 
 
-def _test_handshakes(server: ssl.SSLContext, config: TlsServer, material: Material) -> tuple[str, ...]:
+def _test_handshakes(server: ssl.SSLContext, config: TlsServer, cert: Pem) -> tuple[str, ...]:
     """Run a handshake in memory with each version, as clients may support only one; return warnings.
 
     Some errors of a context appear only in a handshake, otherwise at the first scrape.
@@ -165,7 +161,7 @@ def _test_handshakes(server: ssl.SSLContext, config: TlsServer, material: Materi
     warnings: dict[str, None] = {}
     for version in (version for version in _VERSIONS if config.min_version <= version <= config.max_version):
         try:
-            _handshake(_client(server, _VERSIONS[version], material), server)
+            _handshake(_client(server, _VERSIONS[version], cert), server)
         except ssl.SSLCertVerificationError as error:
             warnings[f"clients reject the certificate: {error.verify_message}"] = None
         except (ssl.SSLError, ValueError) as error:
@@ -177,14 +173,14 @@ def _test_handshakes(server: ssl.SSLContext, config: TlsServer, material: Materi
     return tuple(warnings)
 
 
-def _client(server: ssl.SSLContext, version: ssl.TLSVersion, material: Material) -> ssl.SSLContext:
+def _client(server: ssl.SSLContext, version: ssl.TLSVersion, cert: Pem) -> ssl.SSLContext:
     """Return the context of a client with this version, which trusts the server and has its cipher suites."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.minimum_version = client.maximum_version = version
     client.set_ciphers(":".join(suite["name"] for suite in server.get_ciphers()))
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    client.load_verify_locations(cadata=certificates(material.cert)[0].decode("ascii"))
+    client.load_verify_locations(cadata=certificates(cert.content)[0].decode("ascii"))
     return client
 
 
@@ -221,9 +217,4 @@ def _reason(error: Exception) -> str:
 
 
 def _digest(*parts: str | bytes) -> bytes:
-    digest = sha256()
-    for part in parts:
-        content = part.encode() if isinstance(part, str) else part
-        digest.update(len(content).to_bytes(8, "big"))
-        digest.update(content)
-    return digest.digest()
+    return sha256(repr(parts).encode()).digest()
