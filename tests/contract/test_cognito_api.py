@@ -202,10 +202,10 @@ def test_device_without_optional_fields_is_returned(world: World) -> None:
 
 def test_devices_have_only_wanted_attributes(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": (PHONE,)}))
-    (asked,) = devices_page(world, pool_id, "ann", None, "device_name", "no_such_attribute").items
-    assert asked.attributes == (("device_name", "Firefox"),)
-    (unasked,) = devices_page(world, pool_id, "ann").items
-    assert unasked.attributes == ()
+    (device,) = devices_page(world, pool_id, "ann", None, "device_name", "no_such_attribute").items
+    assert device.attributes == (("device_name", "Firefox"),)
+    (without,) = devices_page(world, pool_id, "ann").items
+    assert without.attributes == ()
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -215,7 +215,7 @@ def test_user_name_is_passed_unchanged(world: World, name: str) -> None:
     assert devices_page(world, pool_id, name).items == (plain(PHONE),)
 
 
-def asked_of_all(world: World, pool_id: str) -> list[Callable[[], object]]:
+def calls_for_pool(world: World, pool_id: str) -> list[Callable[[], object]]:
     return [
         lambda: world.api.describe_user_pool(pool_id),
         lambda: world.api.list_users(pool_id, user_filter=None, token=None),
@@ -224,42 +224,42 @@ def asked_of_all(world: World, pool_id: str) -> list[Callable[[], object]]:
     ]
 
 
-def refused(kind: type[AwsError], ask: Callable[[], object]) -> AwsError:
+def raises_exactly(kind: type[AwsError], call: Callable[[], object]) -> AwsError:
     with pytest.raises(kind) as caught:
-        ask()
+        call()
     assert type(caught.value) is kind
     return caught.value
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_unknown_pool_is_not_found(world: World, number: int) -> None:
-    error = refused(ResourceNotFound, asked_of_all(world, NO_POOL)[number])
+    error = raises_exactly(ResourceNotFound, calls_for_pool(world, NO_POOL)[number])
     assert error.attempted
 
 
 def test_unknown_group_is_not_found(world: World) -> None:
     pool_id = world.add(FakePool())
-    error = refused(ResourceNotFound, lambda: world.api.list_users_in_group(pool_id, "nobody", token=None))
+    error = raises_exactly(ResourceNotFound, lambda: world.api.list_users_in_group(pool_id, "nobody", token=None))
     assert error.operation == "ListUsersInGroup"
 
 
 def test_unknown_user_is_not_found(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": ()}))
-    error = refused(UserNotFound, lambda: devices_page(world, pool_id, "zoe"))
+    error = raises_exactly(UserNotFound, lambda: devices_page(world, pool_id, "zoe"))
     assert "zoe" not in str(error)
 
 
 def test_tracking_off_differs_from_no_devices(world: World) -> None:
     pool_id = world.add(FakePool(tracking=Tracking.OFF, users={"ann": ()}))
     assert listed(world, pool_id) == ["ann"]
-    refused(TrackingOff, lambda: devices_page(world, pool_id, "ann"))
+    raises_exactly(TrackingOff, lambda: devices_page(world, pool_id, "ann"))
 
 
 def test_unknown_token_is_invalid(world: World) -> None:
     pool_id = world.add(FakePool(users={"ann": (PHONE,)}, groups={"staff": ["ann"]}))
-    refused(InvalidRequest, lambda: world.api.list_users(pool_id, user_filter=None, token="bogus"))
-    refused(InvalidRequest, lambda: world.api.list_users_in_group(pool_id, "staff", token="bogus"))
-    refused(InvalidRequest, lambda: devices_page(world, pool_id, "ann", "bogus"))
+    raises_exactly(InvalidRequest, lambda: world.api.list_users(pool_id, user_filter=None, token="bogus"))
+    raises_exactly(InvalidRequest, lambda: world.api.list_users_in_group(pool_id, "staff", token="bogus"))
+    raises_exactly(InvalidRequest, lambda: devices_page(world, pool_id, "ann", "bogus"))
 
 
 def test_token_is_valid_for_its_own_listing_only(world: World) -> None:
@@ -267,8 +267,8 @@ def test_token_is_valid_for_its_own_listing_only(world: World) -> None:
     world.cut_pages(1)
     of_users = world.api.list_users(pool_id, user_filter='username ^= "a"', token=None).token
     of_devices = devices_page(world, pool_id, "ann").token
-    refused(InvalidRequest, lambda: world.api.list_users(pool_id, user_filter=None, token=of_users))
-    refused(InvalidRequest, lambda: devices_page(world, pool_id, "anna", of_devices))
+    raises_exactly(InvalidRequest, lambda: world.api.list_users(pool_id, user_filter=None, token=of_users))
+    raises_exactly(InvalidRequest, lambda: devices_page(world, pool_id, "anna", of_devices))
 
 
 def test_account_id_is_returned(world: World) -> None:

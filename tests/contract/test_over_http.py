@@ -68,10 +68,10 @@ def pool_id(emulator: Emulator) -> str:
     return pool_id
 
 
-def failed(kind: type[AwsError], ask: Callable[[], object]) -> AwsError:
+def raises_exactly(kind: type[AwsError], call: Callable[[], object]) -> AwsError:
     """Return the error, which must be of exactly this class: a subclass can have another action or label."""
     with pytest.raises(kind) as caught:
-        ask()
+        call()
     assert type(caught.value) is kind
     return caught.value
 
@@ -84,7 +84,7 @@ def test_call_makes_one_attempt_for_each_fault(
     for operation, call in CALLS.items():
         emulator.faults.rules = (Rule(fault),)
         emulator.clear_requests()
-        error = failed(FAULTS[fault], partial(call, api, pool_id))
+        error = raises_exactly(FAULTS[fault], partial(call, api, pool_id))
         assert [request.operation for request in emulator.requests()] == [operation]
         assert error.attempted
         assert error.operation == operation
@@ -97,7 +97,7 @@ def test_missing_response_is_a_timeout_after_one_attempt(api_over: ApiOver) -> N
     with answering(b"{}", stalled=True) as server:
         api = api_over(server.url, read_timeout=0.1)
         for number, call in enumerate(CALLS.values(), 1):
-            error = failed(CallTimeout, partial(call, api, POOL))
+            error = raises_exactly(CallTimeout, partial(call, api, POOL))
             assert len(server.requests) == number
             assert error.attempted
 
@@ -107,7 +107,7 @@ def test_refused_connection_is_a_connection_failure(api_over: ApiOver) -> None:
         taken.bind(("127.0.0.1", 0))  # and never listens
         api = api_over(f"http://127.0.0.1:{taken.getsockname()[1]}")
         for call in CALLS.values():
-            failed(ConnectionFailed, partial(call, api, POOL))
+            raises_exactly(ConnectionFailed, partial(call, api, POOL))
 
 
 BROKEN = {
@@ -128,7 +128,7 @@ def test_body_other_than_a_json_object_is_malformed(api_over: ApiOver, body: byt
         api = api_over(server.url)
         calls = [call for operation, call in CALLS.items() if operation != Operation.GET_CALLER_IDENTITY]
         for number, call in enumerate(calls, 1):
-            failed(Malformed, partial(call, api, POOL))
+            raises_exactly(Malformed, partial(call, api, POOL))
             assert len(server.requests) == number
 
 
@@ -144,7 +144,7 @@ def test_body_other_than_a_json_object_is_malformed(api_over: ApiOver, body: byt
 )
 def test_sts_response_without_an_account_is_malformed(api_over: ApiOver, body: bytes) -> None:
     with answering(body) as server:
-        failed(Malformed, lambda: api_over(server.url).account_id())
+        raises_exactly(Malformed, lambda: api_over(server.url).account_id())
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_sts_response_without_an_account_is_malformed(api_over: ApiOver, body: b
 )
 def test_field_of_a_wrong_type_is_malformed(api_over: ApiOver, operation: Operation, content: object) -> None:
     with answering(json.dumps(content).encode()) as server:
-        failed(Malformed, lambda: CALLS[operation](api_over(server.url), POOL))
+        raises_exactly(Malformed, lambda: CALLS[operation](api_over(server.url), POOL))
 
 
 def test_timestamp_out_of_range_is_retryable(api_over: ApiOver) -> None:
@@ -207,7 +207,7 @@ def test_unusual_error_response_maps_to_error(
     api_over: ApiOver, status: int, body: bytes, kind: type[AwsError]
 ) -> None:
     with answering(body, status) as server:
-        failed(kind, lambda: DEVICES(api_over(server.url), POOL))
+        raises_exactly(kind, lambda: DEVICES(api_over(server.url), POOL))
         assert len(server.requests) == 1
 
 
@@ -216,7 +216,7 @@ def test_error_text_has_no_user_name_and_no_arn(api_over: ApiOver, code: str) ->
     content = {"__type": code, "message": f"{NAME} is not authorized on {ARN}"}
     with answering(json.dumps(content).encode(), 400) as server:
         kinds = {"InvalidParameterException": InvalidRequest, "AccessDeniedException": Denied}
-        error = failed(kinds.get(code, UnexpectedError), lambda: DEVICES(api_over(server.url), POOL))
+        error = raises_exactly(kinds.get(code, UnexpectedError), lambda: DEVICES(api_over(server.url), POOL))
     for text in (str(error), repr(error), error.code):
         assert NAME not in text
         assert "arn:" not in text

@@ -207,12 +207,12 @@ def test_nearly_valid_response_is_decoded_or_malformed(
     assert_equals_response(value, content)
 
 
-@pytest.mark.parametrize("ask", BY_BOTO.values(), ids=BY_BOTO)
+@pytest.mark.parametrize("call", BY_BOTO.values(), ids=BY_BOTO)
 @given(body=BODIES, status=st.sampled_from([200, 200, 200, 301, 400, 403, 429, 500, 503]))
-def test_any_body_over_boto3_is_decoded_or_an_aws_error(ask: Callable[[], object], body: bytes, status: int) -> None:
+def test_any_body_over_boto3_is_decoded_or_an_aws_error(call: Callable[[], object], body: bytes, status: int) -> None:
     BOTO.status, BOTO.body = status, body
     try:
-        value = ask()
+        value = call()
     except AwsError as error:
         assert str(error).isprintable()  # noqa: PT017 - as above
         assert len(str(error)) < 200  # noqa: PT017 - as above

@@ -125,7 +125,7 @@ class ProxyServer(ThreadingHTTPServer):
         self.target = target
         self.tls = tls
         self.refusal = refusal
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         """Method and target of each request line, and the Proxy-Authorization."""
 
 
@@ -160,7 +160,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _note(self) -> None:
-        self.server.asked.append((f"{self.command} {self.path}", self.headers.get("Proxy-Authorization")))
+        self.server.requests.append((f"{self.command} {self.path}", self.headers.get("Proxy-Authorization")))
 
     def _pump(self) -> None:
         with socket.create_connection(("127.0.0.1", self.server.target)) as onward:

@@ -346,7 +346,7 @@ def test_https_uses_the_proxy_and_trusts_the_bundle(
         client = api()
         for _ in range(3):
             assert devices(client) == NO_DEVICES
-        assert between.asked == [(f"CONNECT {HOST}:443", "Basic bWU6cGFzcyB3b3Jk")]
+        assert between.requests == [(f"CONNECT {HOST}:443", "Basic bWU6cGFzcyB3b3Jk")]
         assert server.requests[0].headers["host"] == HOST
         assert "proxy-authorization" not in server.requests[0].headers
         assert server.connections == 1
@@ -356,7 +356,7 @@ def test_http_uses_the_proxy(bare_environment: pytest.MonkeyPatch) -> None:
     with aws() as server, proxy(server) as between:
         bare_environment.setenv("HTTP_PROXY", f"127.0.0.1:{between.server_port}")
         assert devices(api("http://cognito.internal:8000")) == NO_DEVICES
-        assert between.asked == [("POST http://cognito.internal:8000/", None)]
+        assert between.requests == [("POST http://cognito.internal:8000/", None)]
         assert server.requests[0].headers["host"] == "cognito.internal:8000"
 
 
@@ -374,7 +374,7 @@ def test_proxy_with_tls_and_password_is_used(
         bare_environment.setenv("AWS_CA_BUNDLE", bundle(authority, tmp_path))
         assert devices(api(None if secure else f"http://{HOST}")) == NO_DEVICES
         line = f"CONNECT {HOST}:443" if secure else f"POST http://{HOST}/"
-        assert between.asked == [(line, "Basic bWU6d29yZA==")]
+        assert between.requests == [(line, "Basic bWU6d29yZA==")]
 
 
 def test_proxy_with_certificate_of_another_host_is_rejected(
@@ -384,7 +384,7 @@ def test_proxy_with_certificate_of_another_host_is_rejected(
         bare_environment.setenv("HTTPS_PROXY", f"https://127.0.0.1:{between.server_port}")
         bare_environment.setenv("AWS_CA_BUNDLE", bundle(authority, tmp_path))
         failed(ConnectionFailed, api())
-        assert between.asked == []
+        assert between.requests == []
 
 
 def test_certificate_behind_a_proxy_must_match_the_server(
@@ -401,7 +401,7 @@ def test_proxy_that_refuses_is_a_connection_failure(bare_environment: pytest.Mon
     with aws() as server, proxy(server, refusal=407) as between:
         bare_environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{between.server_port}")
         assert failed(ConnectionFailed, api()).code == "ProxyError"
-        assert between.asked == [(f"CONNECT {HOST}:443", None)]
+        assert between.requests == [(f"CONNECT {HOST}:443", None)]
         assert server.connections == 0
 
 
@@ -410,7 +410,7 @@ def test_host_in_no_proxy_is_connected_directly(bare_environment: pytest.MonkeyP
         bare_environment.setenv("HTTP_PROXY", f"http://127.0.0.1:{between.server_port}")
         bare_environment.setenv("NO_PROXY", "127.0.0.1")
         assert devices(api(server.url)) == NO_DEVICES
-        assert between.asked == []
+        assert between.requests == []
 
 
 def test_proxy_that_is_down_is_a_connection_failure(bare_environment: pytest.MonkeyPatch) -> None:
