@@ -18,25 +18,20 @@ from exporter.metrics.spec import MetricType, SelfMetric
 from exporter.observers import Target
 
 _REASONS = tuple(reason.value for reason in Reason)
-_SKIP_REASONS = tuple(reason.value for reason in specs.SkipReason)
-_COMPONENTS = tuple(component.value for component in specs.Component)
-_SWEEP_OPERATIONS = (Operation.DESCRIBE_USER_POOL.value, Operation.LIST_USERS.value, Operation.ADMIN_LIST_DEVICES.value)
+
+_SWEEP_OPERATIONS = (Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES)
 """Operations of every sweep. Duration series of other operations, 14 each, are created by their first request."""
 
-_OPERATIONS = tuple(operation.value for operation in Operation)
-
-_CATEGORIES = tuple(category.value for category in Category)
-
-_POOL_COUNTERS: tuple[tuple[SelfMetric, tuple[str, ...] | None], ...] = (
-    (specs.SWEEPS, None),
-    (specs.SWEEP_FAILURES, _REASONS),
-    (specs.SWEEP_OVERRUNS, None),
-    (specs.SWEEP_RUNS_MISSED, None),
-    (specs.USER_READ_FAILURES, _REASONS),
-    (specs.USERS_VANISHED, None),
-    (specs.USERS_SKIPPED, _SKIP_REASONS),
-)
-"""Counters of a pool, each with the closed list of values of its second label, or None without one."""
+_POOL_COUNTERS: dict[SelfMetric, list[tuple[str, ...]]] = {
+    specs.SWEEPS: [()],
+    specs.SWEEP_FAILURES: [(reason,) for reason in _REASONS],
+    specs.SWEEP_OVERRUNS: [()],
+    specs.SWEEP_RUNS_MISSED: [()],
+    specs.USER_READ_FAILURES: [(reason,) for reason in _REASONS],
+    specs.USERS_VANISHED: [()],
+    specs.USERS_SKIPPED: [(reason.value,) for reason in specs.SkipReason],
+}
+"""Counters of a pool, each with all values of its labels after the pool."""
 
 _TARGET_COUNTERS = (specs.AWS_REQUESTS, specs.AWS_REQUEST_FAILURES, specs.RATE_LIMIT_WAIT)
 """Counters of an account and Region."""
@@ -54,7 +49,6 @@ class SelfMetrics:
         self._lock = Lock()
         self._pools: set[str] = set()
         self._targets: dict[Target, int] = {}
-        self._operations: dict[Target, set[str]] = {}
         self._account_ids: dict[Target, Target] = {}
         self._rule_regions: frozenset[tuple[str, str]] = frozenset()
         self._counters: dict[SelfMetric, Counter] = {}
@@ -68,8 +62,8 @@ class SelfMetrics:
         self._set(specs.SHARD_ORDINAL, shard_ordinal)
         for code in specs.STATUS_CODES:
             self._counters[specs.HTTP_REQUESTS].labels(str(code))
-        for component in _COMPONENTS:
-            self._counters[specs.UNEXPECTED_FAILURES].labels(component)
+        for component in specs.Component:
+            self._counters[specs.UNEXPECTED_FAILURES].labels(component.value)
         for spec in CATALOGUE:
             self._counters[specs.METRIC_FAILURES].labels(spec.name)
 
@@ -97,15 +91,15 @@ class SelfMetrics:
         """Create all counters of a pool that is now configured, at 0."""
         with self._lock:
             self._pools.add(pool_id)
-            for metric, values in _POOL_COUNTERS:
-                for value in values or (None,):
-                    self._counters[metric].labels(*((pool_id,) if value is None else (pool_id, value)))
+            for metric, label_values in _POOL_COUNTERS.items():
+                for values in label_values:
+                    self._counters[metric].labels(pool_id, *values)
 
     def pool_removed(self, pool_id: str) -> None:
         """Remove the counters of a pool that is no longer configured."""
         with self._lock:
             self._pools.discard(pool_id)
-            for metric, _ in _POOL_COUNTERS:
+            for metric in _POOL_COUNTERS:
                 self._counters[metric].remove_by_labels({POOL: pool_id})
 
     def target_added(self, target: Target) -> None:
@@ -150,42 +144,39 @@ class SelfMetrics:
     def _add_target(self, target: Target) -> None:
         self._account_ids.pop(target, None)
         self._targets[target] = self._targets.get(target, 0) + 1
-        self._operations.setdefault(target, set())
-        for operation in _OPERATIONS:
-            self._counters[specs.AWS_REQUESTS].labels(target.account_id, target.region, operation)
+        labels = (target.account_id, target.region)
+        for operation in Operation:
+            self._counters[specs.AWS_REQUESTS].labels(*labels, operation.value)
             for reason in _REASONS:
-                self._counters[specs.AWS_REQUEST_FAILURES].labels(target.account_id, target.region, operation, reason)
+                self._counters[specs.AWS_REQUEST_FAILURES].labels(*labels, operation.value, reason)
         for operation in _SWEEP_OPERATIONS:
-            self._add_operation(target, operation)
-        for category in _CATEGORIES:
-            self._counters[specs.RATE_LIMIT_WAIT].labels(target.account_id, target.region, category)
+            self._durations(target, operation.value)
+        for category in Category:
+            self._counters[specs.RATE_LIMIT_WAIT].labels(*labels, category.value)
 
-    def _add_operation(self, target: Target, operation: str) -> None:
-        if operation in self._operations[target]:
-            return
-        self._operations[target].add(operation)
-        self._histograms[specs.AWS_REQUEST_DURATION].labels(target.account_id, target.region, operation)
+    def _durations(self, target: Target, operation: str) -> Histogram:
+        """Return the histogram of one operation; the first call creates its series."""
+        return self._histograms[specs.AWS_REQUEST_DURATION].labels(target.account_id, target.region, operation)
 
     def _remove_target(self, target: Target) -> None:
         references = self._targets.pop(target, 0)
         if references > 1:
             self._targets[target] = references - 1
             return
-        self._operations.pop(target, None)
         labels = {specs.ACCOUNT: target.account_id, specs.REGION: target.region}
         for metric in _TARGET_COUNTERS:
             self._counters[metric].remove_by_labels(labels)
         self._histograms[specs.AWS_REQUEST_DURATION].remove_by_labels(labels)
 
     def _carry_over(self, unknown: Target, known: Target) -> None:
-        for operation in self._operations[unknown]:
-            self._add_operation(known, operation)
         old = {specs.ACCOUNT: unknown.account_id, specs.REGION: unknown.region}
         new = {specs.ACCOUNT: known.account_id, specs.REGION: known.region}
         for metric in _TARGET_COUNTERS:
             for sample in self.samples(metric):
                 if sample.value and old.items() <= sample.labels.items():
                     self._counters[metric].labels(**{**sample.labels, **new}).inc(sample.value)
+                    if "operation" in sample.labels:
+                        self._durations(known, sample.labels["operation"])
 
     def samples(self, metric: SelfMetric) -> list[Sample]:
         """Return the samples of a counter or gauge, without the `_created` samples."""
@@ -207,13 +198,13 @@ class SelfMetrics:
         """Count a request. If it never left the process, count a failure only, without request and duration."""
         with self._lock:
             target = self._resolve(target)
-            self._add_operation(target, operation)
-            labels = (target.account_id, target.region)
+            durations = self._durations(target, operation)
+            labels = (target.account_id, target.region, operation)
             if attempted:
-                self._counters[specs.AWS_REQUESTS].labels(*labels, operation).inc()
-                self._histograms[specs.AWS_REQUEST_DURATION].labels(*labels, operation).observe(seconds)
+                self._counters[specs.AWS_REQUESTS].labels(*labels).inc()
+                durations.observe(seconds)
             if reason is not None:
-                self._counters[specs.AWS_REQUEST_FAILURES].labels(*labels, operation, reason.value).inc()
+                self._counters[specs.AWS_REQUEST_FAILURES].labels(*labels, reason.value).inc()
 
     def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         """Add the time that a request waited for the rate limiter."""
