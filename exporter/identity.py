@@ -1,7 +1,6 @@
-"""Who a user is on `/metrics`: a keyed fingerprint, or the name itself where the operator chose so.
+"""Identity of a user on `/metrics`: a keyed hash of the name, or the name itself if the operator chose `raw`.
 
-A user is handled as its identity everywhere behind the sweep, so that names are forgotten as soon as
-their devices are read.
+All stages after the sweep use identities only. Names are dropped as soon as their devices have been read.
 """
 
 from __future__ import annotations
@@ -14,56 +13,56 @@ from typing import Protocol
 from exporter.files import NotRegular, read_regular
 
 IDENTITY_BYTES = 16
-"""An HMAC identity has 128 bits."""
+"""Size of an HMAC identity: 128 bits."""
 
 KEY_BYTES_MIN = 16
-"""A shorter key could be guessed, and with it every name."""
+"""A shorter key could be guessed, and with it every user name."""
 
 KEY_FILE_BYTES_MAX = 1 << 16
-"""A larger file is no key."""
+"""Maximum size of a key file."""
 
 _FINGERPRINT_OF = b"cognito-device-exporter"
-"""No pool's user: pool ids have an underscore, and a zero byte follows them."""
+"""Message whose HMAC identifies the key. It is not the message of any user: those begin with a pool id and NUL."""
 
 
 class Identity(Protocol):
-    """Turns user names into what is kept and shown."""
+    """Maps user names to what is stored and exposed."""
 
     @property
     def fingerprint(self) -> str:
-        """Names the mode and the key without giving the key away: the same names under it, the same identities."""
+        """Identifies the mode and the key without revealing it. With equal fingerprints, identities are equal."""
         ...
 
     def of(self, pool_id: str, username: str) -> bytes:
-        """The identity of a user of a pool, the key under which it is stored."""
+        """Return the identity of a user, the key under which it is stored."""
         ...
 
     def label(self, identity: bytes) -> str:
-        """The value of the label `user`."""
+        """Return the value of the label `user`."""
         ...
 
     def order(self, identity: bytes) -> bytes:
-        """A stable pseudo-random sort key, by which users are kept under the series limit."""
+        """Return a stable pseudo-random sort key, which decides which users stay within the series limit."""
         ...
 
 
 class HmacIdentity:
-    """HMAC-SHA256(key, pool id ‖ 0x00 ‖ user name), the first 128 bits, hexadecimal in the label."""
+    """HMAC-SHA256(key, pool id ‖ 0x00 ‖ user name), truncated to 128 bits; hexadecimal in the label."""
 
     def __init__(self, key: bytes) -> None:
         self._base = hmac.new(key, digestmod=hashlib.sha256)
         self.fingerprint = f"hmac {self._digest(_FINGERPRINT_OF)[:8].hex()}"
 
     def of(self, pool_id: str, username: str) -> bytes:
-        """The first 16 bytes of the digest."""
+        """Return the first 16 bytes of the digest."""
         return self._digest(_encoded(pool_id) + b"\x00" + _encoded(username))[:IDENTITY_BYTES]
 
     def label(self, identity: bytes) -> str:
-        """32 hexadecimal digits."""
+        """Return 32 hexadecimal digits."""
         return identity.hex()
 
     def order(self, identity: bytes) -> bytes:
-        """The digest is already pseudo-random."""
+        """Return the identity, which is pseudo-random already."""
         return identity
 
     def _digest(self, message: bytes) -> bytes:
@@ -73,31 +72,31 @@ class HmacIdentity:
 
 
 class RawIdentity:
-    """The user name as it is."""
+    """User name as it is."""
 
     fingerprint = "raw"
 
-    def of(self, pool_id: str, username: str) -> bytes:  # noqa: ARG002 - the pool plays no part in a raw name
-        """The name in UTF-8; lone surrogates survive."""
+    def of(self, pool_id: str, username: str) -> bytes:  # noqa: ARG002 - names do not depend on the pool
+        """Return the name in UTF-8; lone surrogates are kept."""
         return _encoded(username)
 
     def label(self, identity: bytes) -> str:
-        """The name. Of one that UTF-8 cannot carry a stand-in, with a digest that keeps two such names apart."""
+        """Return the name; if it is invalid UTF-8, with replacement characters and a digest that keeps it unique."""
         try:
             return identity.decode()
         except UnicodeDecodeError:
             return f"{identity.decode('utf-8', 'replace')} {self.order(identity).hex()}"
 
     def order(self, identity: bytes) -> bytes:
-        """A hash without a key: the name itself is no even order."""
+        """Return an unkeyed hash, because names themselves are not evenly distributed."""
         return hashlib.sha256(identity).digest()[:IDENTITY_BYTES]
 
 
 def read_key(path: Path) -> bytes:
-    """The key in a file: all of its bytes, but for line ends at the close.
+    """Return the content of a key file without trailing line ends.
 
-    Raises `OSError` when the file cannot be read and `ValueError`, whose text says what was expected,
-    when it is a pipe or a device, others may reach it, or it is too long or too short.
+    Raises `OSError` if the file cannot be read, and `ValueError`, whose text says what was expected, if it is a pipe or
+    a device, if others may access it, or if it is too long or too short.
     """
     try:
         content, status = read_regular(path, KEY_FILE_BYTES_MAX + 1)
@@ -115,11 +114,10 @@ def read_key(path: Path) -> bytes:
 
 
 def allowed_mode(owner: int) -> int:
-    """The most that a key file's mode may permit, by the id of its owner.
+    """Return the least strict mode allowed for a key file with this owner id.
 
-    A Secret that Kubernetes mounts belongs to root, and a process without root reads it through the pod's
-    `fsGroup`, for which the kubelet makes 0400 into 0440: root chose that group. PostgreSQL draws the same line for
-    its keys.
+    A Secret mounted by Kubernetes belongs to root. A process without root reads it through the pod's `fsGroup`, for
+    which the kubelet changes 0400 to 0440. PostgreSQL has the same rule for its keys.
     """
     return 0o640 if owner == 0 else 0o600
 

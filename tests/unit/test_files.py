@@ -8,7 +8,7 @@ import pytest
 from exporter.files import NotRegular, read_regular, same_file
 
 
-def test_a_file_is_the_same_by_whatever_way_it_is_reached(tmp_path: Path) -> None:
+def test_same_file_follows_links(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     one.touch()
     other.touch()
@@ -22,7 +22,7 @@ def test_a_file_is_the_same_by_whatever_way_it_is_reached(tmp_path: Path) -> Non
     assert same_file(one, other)
 
 
-def test_of_files_that_are_not_there_the_place_counts(tmp_path: Path) -> None:
+def test_same_file_compares_paths_of_missing_files(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     (tmp_path / "link").symlink_to("gone")
     assert same_file(tmp_path / "link", gone)
@@ -32,13 +32,13 @@ def test_of_files_that_are_not_there_the_place_counts(tmp_path: Path) -> None:
     assert not same_file(gone, tmp_path / "other")
 
 
-def test_links_that_lead_nowhere_but_to_each_other_are_no_file_of_another_place(tmp_path: Path) -> None:
+def test_same_file_accepts_circular_links(tmp_path: Path) -> None:
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("one")
     assert not same_file(tmp_path / "one", tmp_path / "three")
 
 
-def test_so_much_of_a_regular_file_as_was_asked_for_and_how_it_is(tmp_path: Path) -> None:
+def test_read_regular_returns_limited_content_and_status(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
     path.chmod(0o640)
@@ -47,7 +47,7 @@ def test_so_much_of_a_regular_file_as_was_asked_for_and_how_it_is(tmp_path: Path
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a device"])
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path, what: str) -> None:
+def test_read_regular_rejects_other_files(tmp_path: Path, what: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     path = tmp_path / "pipe" if what == "a pipe" else Path(os.devnull)
     with pytest.raises(NotRegular, match=f"^{what}, expected a regular file$"):

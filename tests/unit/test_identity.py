@@ -16,40 +16,40 @@ POOL = "eu-west-1_AbCdEfGhI"
 KEY = b"0123456789abcdef"
 NAMES = ("ann", "", "名前", 'quo"te\n\\', "😀", "a\x00b", "x" * 500)
 LONE = "\ud800"
-"""A surrogate without its partner: JSON can carry it, UTF-8 cannot."""
+"""Lone surrogate: valid in JSON, but not in UTF-8."""
 
 names = st.text(st.characters(exclude_categories=())) | st.sampled_from((*NAMES, LONE))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("key", [KEY, b"k" * 200])
-def test_an_identity_is_the_first_half_of_an_hmac_over_pool_and_name(key: bytes, name: str) -> None:
+def test_identity_is_a_truncated_hmac_of_pool_and_name(key: bytes, name: str) -> None:
     expected = hmac.new(key, POOL.encode() + b"\0" + name.encode(), hashlib.sha256).hexdigest()[:32]
     identity = HmacIdentity(key)
     assert identity.label(identity.of(POOL, name)) == expected
     assert identity.of(POOL, name) == bytes.fromhex(expected)
 
 
-def test_a_vector_that_another_program_can_check() -> None:
+def test_identity_matches_a_known_test_vector() -> None:
     # printf 'eu-west-1_AbCdEfGhI\0ann' | openssl dgst -sha256 -hmac 0123456789abcdef
     identity = HmacIdentity(KEY)
     assert identity.label(identity.of(POOL, "ann")) == "4954a6d64ae281b9b6a431b68bafa70d"
 
 
-def test_another_key_pool_or_name_is_another_identity() -> None:
+def test_identity_depends_on_key_pool_and_name() -> None:
     of = HmacIdentity(KEY).of
     assert len({of(POOL, "ann"), of(POOL, "bob"), of(f"{POOL}2", "ann"), HmacIdentity(KEY * 2).of(POOL, "ann")}) == 4
 
 
 @pytest.mark.parametrize("identity", [HmacIdentity(KEY), RawIdentity()])
-def test_a_name_is_the_same_however_often_it_is_asked(identity: Identity) -> None:
+def test_identity_is_deterministic(identity: Identity) -> None:
     first = [identity.of(POOL, name) for name in NAMES]
     assert first == [identity.of(POOL, name) for name in NAMES]
     assert len(set(first)) == len(NAMES)
 
 
 @given(names)
-def test_a_raw_label_is_the_name_and_an_hmac_label_never_more_than_digits(name: str) -> None:
+def test_label_is_the_name_or_hexadecimal_digits(name: str) -> None:
     raw, keyed = RawIdentity(), HmacIdentity(KEY)
     shown = raw.label(raw.of(POOL, name))
     assert shown == name or any("\ud800" <= character <= "\udfff" for character in name)
@@ -59,7 +59,7 @@ def test_a_raw_label_is_the_name_and_an_hmac_label_never_more_than_digits(name: 
     assert set(label) <= set("0123456789abcdef")
 
 
-def test_names_that_utf8_cannot_carry_are_told_apart_and_shown_with_a_stand_in() -> None:
+def test_raw_labels_of_names_invalid_in_utf_8_are_unique() -> None:
     raw, keyed = RawIdentity(), HmacIdentity(KEY)
     for identity in (raw, keyed):
         assert identity.label(identity.of(POOL, LONE)) != identity.label(identity.of(POOL, "\ud801"))
@@ -67,13 +67,13 @@ def test_names_that_utf8_cannot_carry_are_told_apart_and_shown_with_a_stand_in()
 
 
 @given(names, names)
-def test_two_names_never_have_one_label(first: str, second: str) -> None:
+def test_different_names_have_different_labels(first: str, second: str) -> None:
     for identity in (RawIdentity(), HmacIdentity(KEY)):
         labels = {identity.label(identity.of(POOL, name)) for name in (first, second)}
         assert len(labels) == len({first, second})
 
 
-def test_the_order_is_stable_and_follows_neither_names_nor_pools() -> None:
+def test_order_is_stable_and_independent_of_names() -> None:
     raw, keyed = RawIdentity(), HmacIdentity(KEY)
     ordered = [f"user-{number:03d}" for number in range(100)]
     for identity in (raw, keyed):
@@ -84,7 +84,7 @@ def test_the_order_is_stable_and_follows_neither_names_nor_pools() -> None:
     assert raw.order(b"ann") == hashlib.sha256(b"ann").digest()[:16]
 
 
-def test_the_fingerprint_tells_keys_and_modes_apart_and_gives_no_key_away() -> None:
+def test_fingerprint_differs_by_key_and_mode_without_the_key() -> None:
     assert HmacIdentity(KEY).fingerprint == HmacIdentity(KEY).fingerprint
     assert len({HmacIdentity(KEY).fingerprint, HmacIdentity(KEY * 2).fingerprint, RawIdentity().fingerprint}) == 3
     for shown in (KEY.decode(), KEY.hex()):
@@ -92,7 +92,7 @@ def test_the_fingerprint_tells_keys_and_modes_apart_and_gives_no_key_away() -> N
 
 
 OURS = os.geteuid() or 65532
-"""A user who is not root."""
+"""User id other than root."""
 
 
 @pytest.fixture
@@ -105,39 +105,39 @@ def key_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])
-def test_a_key_is_all_bytes_but_for_line_ends_at_the_close(key_file: Path, end: bytes) -> None:
+def test_key_is_the_content_without_trailing_line_ends(key_file: Path, end: bytes) -> None:
     key = b" \n\x00\xff key with everything "
     key_file.write_bytes(key + end)
     assert read_key(key_file) == key
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400])
-def test_a_key_that_only_its_owner_can_read_is_well(key_file: Path, mode: int) -> None:
+def test_key_readable_by_its_owner_is_accepted(key_file: Path, mode: int) -> None:
     key_file.write_bytes(KEY)
     key_file.chmod(mode)
     assert read_key(key_file) == KEY
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o620, 0o777])
-def test_a_key_that_others_can_reach_is_refused(key_file: Path, mode: int) -> None:
+def test_key_accessible_to_others_is_rejected(key_file: Path, mode: int) -> None:
     key_file.write_bytes(KEY)
     key_file.chmod(mode)
     with pytest.raises(ValueError, match=rf"^expected mode 0600 or stricter, found {mode:04o}: others could read"):
         read_key(key_file)
 
 
-def test_a_pipe_is_no_key_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipe_as_a_key_is_rejected_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(ValueError, match=r"^a pipe, expected a regular file$"):
         read_key(tmp_path / "pipe")
 
 
-def test_a_device_is_no_key() -> None:
+def test_device_as_a_key_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"^a device, expected a regular file$"):
         read_key(Path(os.devnull))
 
 
-def test_a_key_may_have_64_kibibytes_and_no_more_is_read(key_file: Path) -> None:
+def test_key_of_more_than_64_kib_is_rejected(key_file: Path) -> None:
     key_file.write_bytes(b"k" * 65_536)
     assert len(read_key(key_file)) == 65_536
     os.truncate(key_file, 3 << 30)
@@ -153,7 +153,7 @@ def test_a_key_may_have_64_kibibytes_and_no_more_is_read(key_file: Path) -> None
         read_key(key_file)
 
 
-def test_only_root_may_give_its_key_to_a_group() -> None:
+def test_only_root_may_make_a_key_readable_by_a_group() -> None:
     assert (allowed_mode(0), allowed_mode(OURS)) == (0o640, 0o600)
 
 
@@ -161,7 +161,7 @@ def test_only_root_may_give_its_key_to_a_group() -> None:
 @pytest.mark.parametrize(
     ("mode", "well"), [(0o440, True), (0o640, True), (0o444, False), (0o660, False), (0o450, False)]
 )
-def test_a_key_from_a_secret_of_kubernetes_is_roots_and_its_groups(key_file: Path, mode: int, well: bool) -> None:
+def test_key_from_a_kubernetes_secret_is_accepted(key_file: Path, mode: int, well: bool) -> None:
     key_file.write_bytes(KEY)
     os.chown(key_file, 0, OURS)
     key_file.chmod(mode)
@@ -173,14 +173,14 @@ def test_a_key_from_a_secret_of_kubernetes_is_roots_and_its_groups(key_file: Pat
 
 
 @pytest.mark.parametrize("key", [b"", b"\n\n", KEY[:-1], KEY[:-1] + b"\n"])
-def test_a_key_that_could_be_guessed_is_refused_and_not_repeated(key_file: Path, key: bytes) -> None:
+def test_short_key_is_rejected_and_not_quoted(key_file: Path, key: bytes) -> None:
     key_file.write_bytes(key)
     length = len(key.rstrip(b"\n"))
     with pytest.raises(ValueError, match=rf"^expected a key of at least {KEY_BYTES_MIN} bytes, found {length}$"):
         read_key(key_file)
 
 
-def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_key_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_key(tmp_path / "missing")
     tmp_path.chmod(0o700)
