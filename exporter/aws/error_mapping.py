@@ -24,73 +24,74 @@ from exporter.errors import (
     UserNotFound,
 )
 
-_BY_CODE: dict[str, type[AwsError]] = {
-    "AccessDenied": Denied,
-    "AccessDeniedException": Denied,
-    "NotAuthorizedException": Denied,
-    "UnauthorizedException": Denied,
-    "ExpiredToken": CredentialsError,
-    "ExpiredTokenException": CredentialsError,
-    "IncompleteSignature": CredentialsError,
-    "InvalidClientTokenId": CredentialsError,
-    "InvalidSignatureException": CredentialsError,
-    "MissingAuthenticationToken": CredentialsError,
-    "MissingAuthenticationTokenException": CredentialsError,
-    "RequestExpired": CredentialsError,
-    "RequestInTheFuture": CredentialsError,
-    "RequestTimeTooSkewed": CredentialsError,
-    "SignatureDoesNotMatch": CredentialsError,
-    "UnrecognizedClientException": CredentialsError,
-    "InternalErrorException": ServerError,
-    "InternalFailure": ServerError,
-    "InternalServerError": ServerError,
-    "ServiceUnavailable": ServerError,
-    "ServiceUnavailableException": ServerError,
-    "InvalidParameterException": InvalidRequest,
-    "InvalidParameterValue": InvalidRequest,
-    "ValidationException": InvalidRequest,
-    "SerializationException": InvalidRequest,
-    "InvalidUserPoolConfigurationException": TrackingOff,
-    "OperationNotEnabledException": TrackingOff,
-    "LimitExceededException": Throttled,
-    "RequestLimitExceeded": Throttled,
-    "SlowDown": Throttled,
-    "Throttling": Throttled,
-    "ThrottlingException": Throttled,
-    "ThrottledException": Throttled,
-    "TooManyRequestsException": Throttled,
-    "ResourceNotFoundException": ResourceNotFound,
-    "UserNotFoundException": UserNotFound,
+_CODES: dict[type[AwsError], tuple[str, ...]] = {
+    Denied: ("AccessDenied", "AccessDeniedException", "NotAuthorizedException", "UnauthorizedException"),
+    CredentialsError: (
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "RequestExpired",
+        "RequestInTheFuture",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    ),
+    ServerError: (
+        "InternalErrorException",
+        "InternalFailure",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    ),
+    InvalidRequest: (
+        "InvalidParameterException",
+        "InvalidParameterValue",
+        "SerializationException",
+        "ValidationException",
+    ),
+    TrackingOff: ("InvalidUserPoolConfigurationException", "OperationNotEnabledException"),
+    Throttled: (
+        "LimitExceededException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    ),
+    ResourceNotFound: ("ResourceNotFoundException",),
+    UserNotFound: ("UserNotFoundException",),
 }
+_BY_CODE = {code: error for error, codes in _CODES.items() for code in codes}
 
-_BY_TYPE: tuple[tuple[type[Exception], type[AwsError]], ...] = (
-    (boto.NoCredentialsError, CredentialsError),
-    (boto.PartialCredentialsError, CredentialsError),
-    (boto.CredentialRetrievalError, CredentialsError),
-    (boto.ConfigNotFound, CredentialsError),
-    (boto.ProfileNotFound, CredentialsError),
-    (boto.InfiniteLoopConfigError, CredentialsError),
-    (boto.InvalidConfigError, CredentialsError),
-    (boto.MetadataRetrievalError, CredentialsError),
-    (boto.TokenRetrievalError, CredentialsError),
-    (boto.SSOError, CredentialsError),
-    (boto.ConnectTimeoutError, CallTimeout),
-    (boto.ReadTimeoutError, CallTimeout),
-    (boto.HTTPClientError, ConnectionFailed),
-    (boto.ConnectionError, ConnectionFailed),
-    (http.NewConnectionError, ConnectionFailed),  # a subclass of TimeoutError in urllib3
-    (http.TimeoutError, CallTimeout),
-    (http.HTTPError, ConnectionFailed),
-    (boto.ParamValidationError, InvalidRequest),
-    (boto.UnknownEndpointError, InvalidRequest),
-    (boto.EndpointProviderError, InvalidRequest),
+_BY_TYPE: tuple[tuple[tuple[type[Exception], ...], type[AwsError]], ...] = (
+    (
+        (
+            boto.NoCredentialsError,
+            boto.PartialCredentialsError,
+            boto.CredentialRetrievalError,
+            boto.ConfigNotFound,
+            boto.ProfileNotFound,
+            boto.InfiniteLoopConfigError,
+            boto.InvalidConfigError,
+            boto.MetadataRetrievalError,
+            boto.TokenRetrievalError,
+            boto.SSOError,
+        ),
+        CredentialsError,
+    ),
+    ((boto.ConnectTimeoutError, boto.ReadTimeoutError), CallTimeout),
+    # NewConnectionError is a subclass of TimeoutError in urllib3.
+    ((boto.HTTPClientError, boto.ConnectionError, http.NewConnectionError), ConnectionFailed),
+    ((http.TimeoutError,), CallTimeout),
+    ((http.HTTPError,), ConnectionFailed),
+    ((boto.ParamValidationError, boto.UnknownEndpointError, boto.EndpointProviderError), InvalidRequest),
     # Raised by botocore's parser for a field of an unexpected type.
-    (AttributeError, Malformed),
-    (LookupError, Malformed),
-    (TypeError, Malformed),
-    (ValueError, Malformed),
-    (OverflowError, Malformed),
-    (RecursionError, Malformed),
+    ((AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError), Malformed),
 )
 """The first match applies; HTTPClientError and urllib3's HTTPError are the bases of all transport errors."""
 
@@ -106,8 +107,8 @@ def from_exception(operation: str, error: Exception) -> AwsError:
         return from_response(name, error.response.get("Error", {}).get("Code", ""), status)
     if isinstance(error, ResponseParserError):
         return Malformed(operation, "the response cannot be parsed")
-    for exception_type, aws_error in _BY_TYPE:
-        if isinstance(error, exception_type):
+    for exception_types, aws_error in _BY_TYPE:
+        if isinstance(error, exception_types):
             return aws_error(operation, type(error).__name__)
     return UnexpectedError(operation, type(error).__name__)
 
