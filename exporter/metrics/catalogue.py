@@ -20,7 +20,7 @@ CATALOGUE: tuple[Spec, ...] = (
     *(metric.spec for metric in SELF_METRICS),
     *(metric.spec for metric in RATE_LIMIT_METRICS),
     *(metric.spec for metric in RULE_METRICS),
-    SERIES_DROPPED,
+    SERIES_DROPPED.spec,
 )
 """All metrics of the exporter. prometheus_client adds `process_*` and `python_info`."""
 

@@ -19,18 +19,11 @@ from exporter.metrics.compression import SUPPORTS_CHUNKS, DeflateChunk, compress
 from exporter.metrics.detail_series import DetailPart, DetailSeries
 from exporter.metrics.detail_specs import DETAIL_METRICS
 from exporter.metrics.detail_text import DetailFamily
-from exporter.metrics.families import (
-    FailureIsolator,
-    LazyFamily,
-    dropped_family,
-    pool_families,
-    rate_limit_families,
-    rule_families,
-)
+from exporter.metrics.families import FailureIsolator, LazyFamily, pool_families, state_families
 from exporter.metrics.negotiation import TextFormat, accepts_gzip, negotiate_format
 from exporter.metrics.pool_specs import POOL_METRICS
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.self_specs import SERIES_DROPPED
+from exporter.metrics.self_specs import RATE_LIMIT_METRICS, RULE_METRICS, SERIES_DROPPED
 from exporter.metrics.spec import DetailMetric, PoolMetric, RateLimitView, RuleView
 from exporter.metrics.text import family_text
 
@@ -132,20 +125,21 @@ class Exposition:
         now_ms = int(self._clock.wall() * 1000)
         pools = self._texts(pool_families(views, now_ms, self._pool_metrics), text_format, names)
         prepare = partial(self._details.prepare, views, self._series_limit())
-        details = self._isolator.run(SERIES_DROPPED.name, prepare) or DetailPart((), {})
+        details = self._isolator.run(SERIES_DROPPED.spec.name, prepare) or DetailPart((), {})
         detail_parts: list[T] = []
         for family in details.families:
             if names is None or family.spec.name in names:
                 render = partial(encoding.family, family, now_ms)
                 detail_parts += self._isolator.run(family.spec.name, render) or []
-        state = self._texts(
-            (dropped_family(details.dropped), *rate_limit_families(self._rate_limits), *rule_families(self._rules)),
-            text_format,
-            names,
+        states = (
+            *state_families(details.dropped.items, (SERIES_DROPPED,)),
+            *state_families(self._rate_limits, RATE_LIMIT_METRICS),
+            *state_families(self._rules, RULE_METRICS),
         )
+        state_texts = self._texts(states, text_format, names)
         # Rendered last, so that a metric that failed is already counted on the page from which it is missing.
         self_metrics = self._texts(self._self_families(), text_format, names)
-        beginning = encoding.text(b"".join([*pools, *state, *self_metrics]))
+        beginning = encoding.text(b"".join([*pools, *state_texts, *self_metrics]))
         end = encoding.text(_EOF if text_format.is_openmetrics else b"")
         return encoding.join([beginning, *detail_parts, end])
 

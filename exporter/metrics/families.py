@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from threading import Lock
 from typing import TypeVar
@@ -12,8 +12,7 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.collect.snapshot import PoolView
 from exporter.metrics.pool_specs import POOL_METRICS
-from exporter.metrics.self_specs import RATE_LIMIT_METRICS, RULE_METRICS, SERIES_DROPPED, DropReason
-from exporter.metrics.spec import PoolMetric, RateLimitMetric, RateLimitView, RuleMetric, RuleView, Spec
+from exporter.metrics.spec import PoolMetric, Spec, StateMetric
 from exporter.metrics.text import clean
 
 T = TypeVar("T")
@@ -44,51 +43,18 @@ def _of_pools(metric: PoolMetric, views: Sequence[PoolView], now_ms: int) -> Met
     return family
 
 
-def rate_limit_families(
-    rate_limits: Callable[[], Sequence[RateLimitView]], metrics: Iterable[RateLimitMetric] = RATE_LIMIT_METRICS
-) -> Iterator[LazyFamily]:
-    """Yield the families of the rate limiters. The state is read when a family is computed."""
+def state_families(states: Callable[[], Iterable[T]], metrics: Iterable[StateMetric[T]]) -> Iterator[LazyFamily]:
+    """Yield the families of the states, which are read when a family is computed."""
     for metric in metrics:
-        yield metric.spec.name, partial(_of_rate_limits, metric, rate_limits)
+        yield metric.spec.name, partial(_of_states, metric, states)
 
 
-def _of_rate_limits(metric: RateLimitMetric, rate_limits: Callable[[], Sequence[RateLimitView]]) -> Metric:
+def _of_states(metric: StateMetric[T], states: Callable[[], Iterable[T]]) -> Metric:
     family = _empty_family(metric.spec)
-    for rate_limit in rate_limits():
-        value = metric.value(rate_limit)
+    for state in states():
+        value = metric.value(state)
         if value is not None:
-            labels = (rate_limit.target.account_id, rate_limit.target.region, rate_limit.category)
-            family.add_sample(metric.spec.name, _labels(metric.spec, labels), value)
-    return family
-
-
-def rule_families(
-    rules: Callable[[], Sequence[RuleView]], metrics: Iterable[RuleMetric] = RULE_METRICS
-) -> Iterator[LazyFamily]:
-    """Yield the families of the discovery rules. The state is read when a family is computed."""
-    for metric in metrics:
-        yield metric.spec.name, partial(_of_rules, metric, rules)
-
-
-def _of_rules(metric: RuleMetric, rules: Callable[[], Sequence[RuleView]]) -> Metric:
-    family = _empty_family(metric.spec)
-    for rule in rules():
-        value = metric.value(rule)
-        if value is not None:
-            family.add_sample(metric.spec.name, _labels(metric.spec, (rule.rule, rule.region)), value)
-    return family
-
-
-def dropped_family(dropped: Mapping[str, int]) -> LazyFamily:
-    """Return the family that counts the series dropped by the series limit, by pool."""
-    return SERIES_DROPPED.name, partial(_dropped, dropped)
-
-
-def _dropped(dropped: Mapping[str, int]) -> Metric:
-    family = _empty_family(SERIES_DROPPED)
-    for pool_id, series in dropped.items():
-        labels = _labels(SERIES_DROPPED, (pool_id, DropReason.SERIES_LIMIT.value))
-        family.add_sample(SERIES_DROPPED.name, labels, series)
+            family.add_sample(metric.spec.name, _labels(metric.spec, metric.labels(state)), value)
     return family
 
 

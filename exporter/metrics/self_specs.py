@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import (
     DocSection,
     MetricType,
-    RateLimitMetric,
-    RuleMetric,
+    RateLimitView,
+    RuleView,
     SelfMetric,
     ShardAggregation,
     Spec,
+    StateMetric,
 )
 
 ACCOUNT, REGION = "aws_account_id", "aws_region"
@@ -246,95 +248,86 @@ SELF_METRICS: tuple[SelfMetric, ...] = (
     UNEXPECTED_FAILURES,
 )
 
-SERIES_DROPPED = _spec(
-    "series_dropped",
-    "Number of user and device series omitted from this page because limits.series is reached. A user is omitted with "
-    "all its series.",
-    ShardAggregation.SUM,
-    DocSection.SELF,
-    (POOL, "reason"),
+SERIES_DROPPED: StateMetric[tuple[str, int]] = StateMetric(
+    _spec(
+        "series_dropped",
+        "Number of user and device series omitted from this page because limits.series is reached. A user is omitted "
+        "with all its series.",
+        ShardAggregation.SUM,
+        DocSection.SELF,
+        (POOL, "reason"),
+    ),
+    lambda dropped: (dropped[0], DropReason.SERIES_LIMIT.value),
+    itemgetter(1),
 )
+"""Metric of pairs of pool id and number of series."""
 
 
-RATE_LIMIT_METRICS: tuple[RateLimitMetric, ...] = (
-    RateLimitMetric(
-        _spec(
-            "rate_limit_configured_requests_per_second",
-            "Maximum number of requests per second of this process, by AWS quota category.",
-            ShardAggregation.SUM,
-            DocSection.AWS,
-            (*TARGET_LABELS, "category"),
-        ),
+def _rate_limit(
+    name: str, description: str, shard_aggregation: ShardAggregation, value: Callable[[RateLimitView], float | None]
+) -> StateMetric[RateLimitView]:
+    spec = _spec(name, description, shard_aggregation, DocSection.AWS, (*TARGET_LABELS, "category"))
+    return StateMetric(spec, lambda limit: (limit.target.account_id, limit.target.region, limit.category), value)
+
+
+RATE_LIMIT_METRICS: tuple[StateMetric[RateLimitView], ...] = (
+    _rate_limit(
+        "rate_limit_configured_requests_per_second",
+        "Maximum number of requests per second of this process, by AWS quota category.",
+        ShardAggregation.SUM,
         attrgetter("configured"),
     ),
-    RateLimitMetric(
-        _spec(
-            "rate_limit_current_requests_per_second",
-            "Number of requests per second that this process currently allows itself, by AWS quota category. Lowered "
-            "while AWS throttles, then restored gradually.",
-            ShardAggregation.SUM,
-            DocSection.AWS,
-            (*TARGET_LABELS, "category"),
-        ),
+    _rate_limit(
+        "rate_limit_current_requests_per_second",
+        "Number of requests per second that this process currently allows itself, by AWS quota category. Lowered while "
+        "AWS throttles, then restored gradually.",
+        ShardAggregation.SUM,
         attrgetter("current"),
     ),
-    RateLimitMetric(
-        _spec(
-            "quota_requests_per_second",
-            "Number of requests per second that AWS allows all callers of the account and Region together, by AWS "
-            "quota category.",
-            ShardAggregation.MAX,
-            DocSection.AWS,
-            (*TARGET_LABELS, "category"),
-        ),
+    _rate_limit(
+        "quota_requests_per_second",
+        "Number of requests per second that AWS allows all callers of the account and Region together, by AWS quota "
+        "category.",
+        ShardAggregation.MAX,
         attrgetter("quota"),
     ),
-    RateLimitMetric(
-        _spec(
-            "quota_provisioned",
-            "1 if AWS reported the quota, 0 if cognito_exporter_quota_requests_per_second is the default that AWS "
-            "documents. GetProvisionedLimit is called only if the rate is configured as a share of the quota.",
-            ShardAggregation.MAX,
-            DocSection.AWS,
-            (*TARGET_LABELS, "category"),
-        ),
+    _rate_limit(
+        "quota_provisioned",
+        "1 if AWS reported the quota, 0 if cognito_exporter_quota_requests_per_second is the default that AWS "
+        "documents. GetProvisionedLimit is called only if the rate is configured as a share of the quota.",
+        ShardAggregation.MAX,
         attrgetter("provisioned"),
     ),
 )
 
 
-RULE_METRICS: tuple[RuleMetric, ...] = (
-    RuleMetric(
-        _spec(
-            "discovery_up",
-            "1 if the last discovery run of the rule in the Region could list and describe every pool, else 0. The "
-            "label rule is the index of the rule in the configuration, counted from 0.",
-            ShardAggregation.MIN,
-            DocSection.DISCOVERY,
-            RULE_LABELS,
-        ),
+def _rule(
+    name: str, description: str, shard_aggregation: ShardAggregation, value: Callable[[RuleView], float | None]
+) -> StateMetric[RuleView]:
+    spec = _spec(name, description, shard_aggregation, DocSection.DISCOVERY, RULE_LABELS)
+    return StateMetric(spec, lambda rule: (rule.rule, rule.region), value)
+
+
+RULE_METRICS: tuple[StateMetric[RuleView], ...] = (
+    _rule(
+        "discovery_up",
+        "1 if the last discovery run of the rule in the Region could list and describe every pool, else 0. The label "
+        "rule is the index of the rule in the configuration, counted from 0.",
+        ShardAggregation.MIN,
         attrgetter("up"),
     ),
-    RuleMetric(
-        _spec(
-            "discovery_pools",
-            "Number of pools read because of the discovery rule. Pools of explicit entries or earlier rules are not "
-            "counted.",
-            ShardAggregation.MAX,
-            DocSection.DISCOVERY,
-            RULE_LABELS,
-        ),
+    _rule(
+        "discovery_pools",
+        "Number of pools read because of the discovery rule. Pools of explicit entries or earlier rules are not "
+        "counted.",
+        ShardAggregation.MAX,
         attrgetter("pools"),
     ),
-    RuleMetric(
-        _spec(
-            "discovery_last_success_timestamp_seconds",
-            "Unix time of the end of the last discovery run of the rule in the Region that could list and describe "
-            "every pool. Absent before the first such run.",
-            ShardAggregation.MIN,
-            DocSection.DISCOVERY,
-            RULE_LABELS,
-        ),
+    _rule(
+        "discovery_last_success_timestamp_seconds",
+        "Unix time of the end of the last discovery run of the rule in the Region that could list and describe every "
+        "pool. Absent before the first such run.",
+        ShardAggregation.MIN,
         attrgetter("last_success"),
     ),
 )

@@ -134,6 +134,16 @@ class DetailMetric(Generic[T]):
     """Returns additional labels, given the user or device and the names of the configured device attributes."""
 
 
+@dataclass(frozen=True, slots=True)
+class StateMetric(Generic[T]):
+    """Metric of the current states of a component, read at scrape time. No series if `value` returns None."""
+
+    spec: Spec
+    labels: Callable[[T], tuple[str, ...]]
+    """Returns the values of the metric's labels."""
+    value: Callable[[T], float | None]
+
+
 class RateLimitView(Protocol):
     """Current state of the rate limiter of one quota category in one account and Region."""
 
@@ -168,14 +178,6 @@ class RateLimitView(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimitMetric:
-    """Metric of a rate limiter, read at scrape time. There is no series if `value` returns None."""
-
-    spec: Spec
-    value: Callable[[RateLimitView], float | None]
-
-
 class RuleView(Protocol):
     """Current state of a discovery rule in one Region."""
 
@@ -203,14 +205,6 @@ class RuleView(Protocol):
     def last_success(self) -> float | None:
         """Wall time in seconds at the end of the last completely successful discovery run; None before the first."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RuleMetric:
-    """Metric of a discovery rule, read at scrape time. There is no series if `value` returns None."""
-
-    spec: Spec
-    value: Callable[[RuleView], float | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,8 +20,9 @@ from prometheus_client.metrics_core import (
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from exporter.collect.snapshot import PoolView
-from exporter.metrics.families import dropped_family, pool_families, rate_limit_families
+from exporter.metrics.families import pool_families, state_families
 from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.self_specs import RATE_LIMIT_METRICS, SERIES_DROPPED
 from exporter.metrics.text import family_text, format_seconds
 from exporter.observers import Target
 from tests.unit.metrics.builders import NOW_MS, POOL, RateLimit, device, user, view
@@ -65,7 +66,11 @@ def _families() -> list[Metric]:
         view(pool_id='p"\\\n', known=False),
         view(user("b"), pool_id="naïve 日本語"),
     ]
-    lazy = (*pool_families(views, NOW_MS), dropped_family({POOL: 7}), *rate_limit_families(lambda: [RateLimit(TARGET)]))
+    lazy = (
+        *pool_families(views, NOW_MS),
+        *state_families({POOL: 7}.items, (SERIES_DROPPED,)),
+        *state_families(lambda: [RateLimit(TARGET)], RATE_LIMIT_METRICS),
+    )
     return [
         *(compute() for _, compute in lazy),
         *_self_families(),
