@@ -15,7 +15,6 @@ from exporter.aws.api import Category, CognitoApi
 from exporter.aws.rate.limiters import RateLimiters
 from exporter.aws.targets import TargetClients
 from exporter.collect.discovery import Discovery
-from exporter.collect.pool_search import DiscoveryCompleteness
 from exporter.collect.pools import PoolManager
 from exporter.config.load import parse_settings
 from exporter.config.settings import (
@@ -153,7 +152,9 @@ def test_rejected_configuration_changes_nothing(tmp_path: Path) -> None:
     assert (world.active.settings, world.shown(), world.regions()) == (one, [FIRST], {"eu-west-1"})
     assert not world.has_metric_of("us-east-2")
     assert world.clients.reader(pool(FIRST), lambda: False).account is before.account, "unchanged"
-    assert world.pools._pools[FIRST].sweep() is None
+    world.pools.start()
+    assert eventually(lambda: world.shown_users() == 1)
+    world.pools.stop()
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "b.db"), ("a.db", None), ("a.db", "b.db")])
@@ -220,29 +221,26 @@ def test_discovered_pools_are_swept_until_stop() -> None:
     rule = RuleSettings((Search(IRELAND, "shop", ()),), 3600.0, pool(FIRST, id=TEMPLATE_ID))
     world = World(Settings((), Limits(RATES, series=100), discovery=(rule,)))
     world.api.pools[FIRST].name = "shop"
+    assert not world.pools.is_ready(), "discovery is pending"
     (planned,) = world.discovery.current.queries
-    completeness = [world.pools._completeness]
-    world.discovery._run_query(planned.query)
-    assert world.shown() == [], "discovery is not reported yet"
+    found = threading.Event()
+    world.discovery.start(found.set)
+    assert found.wait(10)
+    assert world.shown() == [], "not applied yet"
     assert world.active.generation == 1
     world.active.apply_discovery()
     assert world.active.generation == 2
     assert world.shown() == [FIRST]
-    assert [*completeness, world.pools._completeness] == [DiscoveryCompleteness.PENDING, DiscoveryCompleteness.SETTLED]
-    swept = world.active._swept
-    assert swept is not None
     world.active.apply_discovery()
-    assert world.active._swept is swept, "unchanged"
-    assert world.active.generation == 2
+    assert world.active.generation == 2, "unchanged"
     assert world.shown_users() == 0
-    world.pools._pools[FIRST].sweep()
-    assert world.shown_users() == 1
     world.pools.start()
-    world.discovery.start(world.active.apply_discovery)
+    assert eventually(lambda: world.shown_users() == 1)
+    assert world.pools.is_ready()
     world.active.stop()
     planned.query.state = replace(planned.query.state, pools={})
     world.active.apply_discovery()
-    assert world.shown() == [FIRST], "stopped"
+    assert (world.shown(), world.active.generation) == ([FIRST], 2), "stopped"
 
 
 YAML = "pools:\n  - id: eu-west-1_First\n"
