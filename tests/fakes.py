@@ -1,4 +1,4 @@
-"""Fakes for the tests: a Cognito in memory, clocks that a test advances, observers that record."""
+"""Fakes: Cognito in memory, clocks that a test advances, observers that record."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class FakePool:
 
 
 Fault = Callable[[Operation, str], AwsError | None]
-"""Asked before each answer with the operation and the user name (or the pool id, or the account): an error to raise."""
+"""Called before each response with the operation and the user name, pool id or account; returns an error to raise."""
 
 
 class FakeCognito:
@@ -91,12 +91,12 @@ class FakeCognito:
         self.pools = pools or {}
         self.page_size = page_size
         self.blank_pages = False
-        """Every page is preceded by an empty one that carries a token."""
+        """Precede every page with an empty one that has a token."""
         self.fault: Fault | None = None
         self.quotas = dict(DEFAULT_QUOTAS)
         self.prepared: Counter[Operation] = Counter()
         self.unprepared: AwsError | None = None
-        """What `prepare` raises."""
+        """Error that `prepare` raises."""
         self.calls: Counter[Operation] = Counter()
         self._lock = threading.Lock()
 
@@ -186,7 +186,7 @@ class FakeCognito:
                 del error  # else the error's traceback refers to the error
 
     def _page(self, operation: Operation, question: tuple[str, ...], items: list[T], token: str | None) -> Page[T]:
-        """A page; its token is good for the same question only, as Cognito has it."""
+        """Return a page; its token is valid for the same request only, as in Cognito."""
         prefix = repr((operation.value, *question))
         if token is not None and not token.startswith(prefix):
             raise InvalidRequest(operation, "InvalidParameterException")
@@ -202,7 +202,7 @@ _FILTER = re.compile(r'(\w+) (\^?=) "(.*)"', re.DOTALL)
 
 
 def _predicate(user_filter: str | None) -> Callable[[str], bool]:
-    """AWS's Filter on a user name; every user of the fake is enabled."""
+    """Parse an AWS filter on a user name; every user of the fake is enabled."""
     if user_filter is None:
         return lambda _: True
     match = _FILTER.fullmatch(user_filter)
@@ -240,7 +240,7 @@ class FakeAccount:
 
 
 class RecordingObserver:
-    """Both observers: remembers how often it heard what."""
+    """Observer that counts all events."""
 
     def __init__(self) -> None:
         self.heard: Counter[tuple[str, ...]] = Counter()
@@ -315,7 +315,7 @@ def reader_of(
     cancelled: Callable[[], bool] = lambda: False,
     attributes: frozenset[str] = frozenset(),
 ) -> PoolClient:
-    """The real reader over the fake, without a limit worth the name."""
+    """Return the real reader over the fake, with a very high rate limit."""
     return PoolClient(
         api,
         pool_id,
@@ -327,7 +327,7 @@ def reader_of(
 
 
 def eventually(condition: Callable[[], bool], *, within: float = 10.0) -> bool:
-    """Whether a condition comes true in time; looks every few milliseconds."""
+    """Return whether a condition becomes true in time; polls every few milliseconds."""
     deadline = time.monotonic() + within
     pause = threading.Event()
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The whole exporter as tests hold it: in this process, or as the real program, always over real HTTP and boto3."""
+"""The whole exporter in tests: in this process, or as the real program, always over real HTTP and boto3."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ from exporter.tracing.start import Tracing
 from tests.fakes import eventually
 
 ACCOUNT = "123456789012"
-"""The emulator takes an access key of twelve digits for the number of the account."""
+"""The emulator reads an access key of twelve digits as the account id."""
 
 FAST = {"UserResourceRead": 5000, "UserList": 5000, "UserPoolRead": 5000, "UserPoolResourceRead": 5000}
-"""Rates that hold nothing up."""
+"""Rates that delay nothing."""
 
 FAST_RETRIES = RetryPolicy(attempts=3, first_attempts=2, max_consecutive_failures=50, first_delay=0.02, max_delay=0.1)
-"""Gives up within a fraction of a second, for tests of what happens then."""
+"""Fails within a fraction of a second."""
 
 STUBBORN = RetryPolicy(first_attempts=12, first_delay=0.01, max_delay=0.1)
-"""Asks as often as the program does, without its long pauses."""
+"""Retries as often as the program does, without its long pauses."""
 
 CLASSIC = "text/plain; version=0.0.4"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def shown(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
-    """Whether a condition that costs a scrape comes true in time; looks as often as is no burden on the exporter."""
+    """Return whether a condition that costs a scrape becomes true in time; polls slowly enough for the exporter."""
     deadline = time.monotonic() + within
     pause = threading.Event()
     while time.monotonic() < deadline:
@@ -83,7 +83,7 @@ class Answer:
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 10.0) -> Answer:
-    """One request over a connection of its own, past any proxy of the environment."""
+    """Make a request over a new connection, ignoring any proxy of the environment."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=timeout)
     try:
@@ -99,7 +99,7 @@ Labels = frozenset[tuple[str, str]]
 
 
 class Page:
-    """One exposition as prometheus_client's official parser for its format reads it."""
+    """Exposition, parsed by prometheus_client."""
 
     def __init__(self, families: Sequence[Metric]) -> None:
         self.families = {family.name: family for family in families}
@@ -118,15 +118,15 @@ class Page:
 
     @property
     def names(self) -> set[str]:
-        """The names of all samples."""
+        """Names of all samples."""
         return set(self._samples)
 
     def value(self, name: str, /, **labels: str) -> float | None:
-        """The one sample with exactly these labels; None where there is none."""
+        """Return the sample with exactly these labels, or None."""
         return self._samples.get(name, {}).get(frozenset(labels.items()))
 
     def series(self, name: str, /, *by: str, **labels: str) -> dict[Any, float]:
-        """The samples with at least these labels, by the values of others: of one as it is, of several as a tuple."""
+        """Return the samples with at least these labels, by the value of another label, or by a tuple of values."""
         wanted = frozenset(labels.items())
         found = {}
         for key, value in self._samples.get(name, {}).items():
@@ -136,18 +136,18 @@ class Page:
         return found
 
     def state(self, pool_id: str) -> str:
-        """The state of a pool, of which there is exactly one."""
+        """Return the state of a pool; assert that there is exactly one."""
         states = self.series("cognito_user_pool_state", "state", user_pool_id=pool_id)
         (state,) = (name for name, value in states.items() if value == 1)
         return str(state)
 
     def about(self, pool_id: str) -> set[str]:
-        """The names of the samples that a pool has."""
+        """Return the names of a pool's samples."""
         label = ("user_pool_id", pool_id)
         return {name for name, series in self._samples.items() if any(label in key for key in series)}
 
     def failures(self, name: str, /, **labels: str) -> dict[str, float]:
-        """The samples of a counter of failures above 0, by their reason."""
+        """Return the samples of a failure counter above 0, by reason."""
         return {reason: value for reason, value in self.series(name, "reason", **labels).items() if value}
 
 
@@ -155,7 +155,7 @@ class Page:
 
 
 class Log:
-    """The lines that were logged so far."""
+    """Log lines so far."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
@@ -170,7 +170,7 @@ class Log:
         self.stream.truncate()
 
     def events(self, message: str | None = None, /, **fields: Any) -> list[dict[str, Any]]:
-        """The lines with this message and these fields, in order."""
+        """Return the lines with this message and these fields, in order."""
         lines = (json.loads(line) for line in self.text.splitlines())
         return [
             line
@@ -182,7 +182,7 @@ class Log:
 
 @contextmanager
 def captured_log(level: LogLevel = LogLevel.INFO) -> Iterator[Log]:
-    """Log as the program itself would, and put logging back afterwards: it belongs to the process."""
+    """Log as the program does, and restore logging afterwards."""
     root, ours = logging.getLogger(), logging.getLogger("exporter")
     before = root.handlers[:], root.level, ours.level, logging.raiseExceptions
     hooks = sys.excepthook, threading.excepthook
@@ -203,7 +203,7 @@ def captured_log(level: LogLevel = LogLevel.INFO) -> Iterator[Log]:
 
 
 def pool(pool_id: str, **settings: Any) -> dict[str, Any]:
-    """One entry under `pools`."""
+    """Return an entry of `pools`."""
     return {"id": pool_id, **settings}
 
 
@@ -216,7 +216,7 @@ def config(
     discovery: Sequence[Mapping[str, Any]] = (),
     **defaults: Any,
 ) -> str:
-    """A configuration file for pools of an emulator; a first sweep starts within half a second."""
+    """Return a configuration for pools of an emulator, whose first sweep starts within half a second."""
     document: dict[str, Any] = {
         "defaults": {"refresh_interval": "5s", "endpoint_url": endpoint, **defaults},
         "pools": [pool(entry) if isinstance(entry, str) else entry for entry in pools],
@@ -234,7 +234,7 @@ def config(
 
 
 def session(directory: Path, sts_url: str, *, access_key: str | None = ACCOUNT) -> boto3.Session:
-    """A session that reads nothing of the machine's AWS setup; without an access key it finds no credentials."""
+    """Return a session that ignores the AWS setup of the machine; without an access key, it has no credentials."""
     settings = directory / f"aws-{threading.get_ident()}.ini"
     settings.write_text(f"[default]\nservices = local\n[services local]\nsts =\n  endpoint_url = {sts_url}\n")
     core = BotocoreSession(profile="default")
@@ -249,7 +249,7 @@ def session(directory: Path, sts_url: str, *, access_key: str | None = ACCOUNT) 
 
 
 class Exporter:
-    """An exporter that serves: where it is, and what it says."""
+    """A running exporter."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -264,13 +264,13 @@ class Exporter:
         return Page.parse(answer)
 
     def only(self, *names: str) -> Page:
-        """Scrape these metrics only: cheap enough to poll."""
+        """Scrape these metrics only, which is cheap enough to poll."""
         answer = self.get("/metrics?" + urlencode([("name[]", name) for name in names]))
         assert answer.status == 200
         return Page.parse(answer)
 
     def value(self, name: str, /, **labels: str) -> float | None:
-        """Scrape the one sample with exactly these labels; None where there is none."""
+        """Scrape the sample with exactly these labels; None if there is none."""
         return self.only(name).value(name, **labels)
 
     def state(self, pool_id: str) -> str:
@@ -285,14 +285,14 @@ class Exporter:
         return self.value("cognito_exporter_sweeps_total", user_pool_id=pool_id) or 0
 
     def after_first_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
-        """The page once each pool was swept, with whatever result."""
+        """Return the page after the first sweep of each pool, successful or not."""
         assert shown(lambda: all(map(self.sweeps, pool_ids)), within=within), "no sweep ended in time"
         return self.scrape()
 
     def after_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
-        """The page once a sweep of each pool that begins now or later has ended: for after a test has changed things.
+        """Return the page after a sweep of each pool that starts now or later, for use after a change.
 
-        A sweep that is under way may have read what was there before; the one after it has not.
+        A sweep in progress may have read the old data.
         """
         began = {pool_id: self.sweeps(pool_id) for pool_id in pool_ids}
         done = 2 if any(began.values()) else 1
@@ -316,9 +316,9 @@ def serving(
     clock: Clock | None = None,
     tracing: Tracing | None = None,
 ) -> Iterator[Exporter]:
-    """The exporter in this process with the configuration in `text`; `directory` is where relative paths start.
+    """Run the exporter in this process with the configuration in `text`; paths are relative to `directory`.
 
-    What it reads again is the file `config.yaml` there.
+    A reload reads `config.yaml` in that directory.
     """
     settings = parse_settings(text, str(directory / "config.yaml"))
     options = ServeOptions(
@@ -341,7 +341,7 @@ def serving(
 
 
 def environment(sts_url: str, **further: str) -> dict[str, str]:
-    """The environment of a process that can reach the emulator and nothing else."""
+    """Return the environment of a process that can reach only the emulator."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -360,7 +360,7 @@ def environment(sts_url: str, **further: str) -> dict[str, str]:
 
 
 class Program(Exporter):
-    """`python -m exporter` in a process of its own, which writes its log as JSON."""
+    """`python -m exporter` in a new process that logs JSON."""
 
     def __init__(self, process: subprocess.Popen[str], stdout: Path, stderr: Path) -> None:
         super().__init__("")
@@ -377,26 +377,26 @@ class Program(Exporter):
         return self._stderr.read_text(encoding="utf-8")
 
     def events(self, message: str, /, **fields: Any) -> list[dict[str, Any]]:
-        """The lines of the log with this message and these fields, in order."""
+        """Return the log lines with this message and these fields, in order."""
         log = Log()
         log.stream.write(self.log_text[: self.log_text.rfind("\n") + 1])
         return log.events(message, **fields)
 
     def wait_until_listening(self, within: float = 20.0) -> None:
-        """Return once it serves, and note where."""
+        """Wait until the program serves, and record its address."""
         assert eventually(lambda: self.process.poll() is not None or bool(self.events("listening")), within=within)
         assert self.process.poll() is None, self.log_text
         self.url = f"http://{self.events('listening')[0]['address']}"
 
     def end(self, number: signal.Signals, within: float = 5.0) -> int:
-        """Send a signal and return the exit code; a process that stays longer fails the test."""
+        """Send a signal and return the exit code; fail the test if the process does not exit in time."""
         self.process.send_signal(number)
         return self.process.wait(within)
 
 
 @contextmanager
 def program(arguments: Sequence[str], directory: Path, sts_url: str, **environ: str) -> Iterator[Program]:
-    """Run the program with these arguments; it is killed when the test leaves it running."""
+    """Run the program with these arguments, and kill it if it still runs at the end."""
     stdout, stderr = directory / "stdout.txt", directory / "stderr.txt"
     with stdout.open("w") as out, stderr.open("w") as err:
         process = subprocess.Popen(
@@ -415,7 +415,7 @@ def program(arguments: Sequence[str], directory: Path, sts_url: str, **environ: 
 
 @contextmanager
 def serving_program(text: str, directory: Path, sts_url: str, *flags: str, **environ: str) -> Iterator[Program]:
-    """The program serving the configuration in `text`, from the moment it listens on a port of loopback."""
+    """Run the program with the configuration in `text`, and wait until it listens on loopback."""
     file = directory / "config.yaml"
     file.write_text(text, encoding="utf-8")
     arguments = (
@@ -431,13 +431,13 @@ def serving_program(text: str, directory: Path, sts_url: str, *flags: str, **env
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on just now."""
+    """Return a free TCP port of loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def identity_key(directory: Path, key: str = "the identity key of the tests") -> str:
-    """A key file for hmac labels; its path."""
+    """Write a key file for hmac labels and return its path."""
     path = directory / "identity.key"
     path.touch(mode=0o600)
     path.write_text(key)

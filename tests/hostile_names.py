@@ -1,4 +1,4 @@
-"""User names that a text format, a query or a log could trip over."""
+"""User names that could break a text format, a query or a log."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ PUNCTUATION = (
 
 @cache
 def one_of_every_script() -> tuple[str, ...]:
-    """A name of three letters for every script that this Python's Unicode knows.
+    """Return a name of three letters for every script in this Python's Unicode data.
 
-    Python does not tell a letter's script; the first word of its name does, and more finely.
+    Python has no property for the script of a letter; the first word of its name is at least as fine.
     """
     letters: defaultdict[str, str] = defaultdict(str)
     for code in range(sys.maxunicode + 1):

@@ -1,4 +1,4 @@
-"""What a state file holds, and what it should."""
+"""Content of a state file, actual and expected."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from exporter.model import Device
 
 
 def in_file(path: Path) -> dict[bytes, tuple[Device, ...]]:
-    """Every user in the state file, by identity."""
+    """Return every user in the state file, by identity."""
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute("SELECT identity, record FROM users").fetchall()
     return {identity: decode_devices(record[HEADER_SIZE:]) for identity, record in rows}
 
 
 def expected(emulator: Emulator, pool_id: str, key: Path) -> Mapping[bytes, tuple[Device, ...]]:
-    """Every user of the pool by the identity that the key gives, as the emulator has them."""
+    """Return every user of the emulator's pool, by identity under the key."""
     identity = HmacIdentity(read_key(key))
     return {identity.of(pool_id, name): devices for name, devices in emulator.truth(pool_id).users.items()}

@@ -1,4 +1,4 @@
-"""What a page must say of a pool, computed from the emulator's truth without any code of the exporter."""
+"""Expected values of a pool, computed from the emulator without code of the exporter."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DAY = 86_400
 
 
 def counts(truth: PoolTruth) -> dict[str, float]:
-    """Devices by remembered status."""
+    """Count devices by remembered status."""
     found = Counter(device.remembered.value for device in truth.devices)
     return {status: found[status] for status in ("remembered", "not_remembered", "unknown")}
 
 
 def active_ms(truth: PoolTruth) -> list[int]:
-    """When each dated device was last active, oldest first."""
+    """Return the times of last activity, oldest first."""
     moments = (
         device.created_ms if device.authenticated_ms is None else device.authenticated_ms for device in truth.devices
     )
@@ -26,12 +26,12 @@ def active_ms(truth: PoolTruth) -> list[int]:
 
 
 def asked_users(truth: PoolTruth) -> int:
-    """Users that are not federated."""
+    """Return the users that are not federated."""
     return len(truth.users) - len(truth.federated)
 
 
 def device_moments(truth: PoolTruth, label: Callable[[str], str] = str) -> dict[tuple[str, str], float]:
-    """When each dated device was last active, in seconds, by user label and device key."""
+    """Return the time of last activity in seconds, by user label and device key."""
     return {
         (label(name), device.key): moment / 1000
         for name, devices in truth.users.items()
@@ -41,12 +41,12 @@ def device_moments(truth: PoolTruth, label: Callable[[str], str] = str) -> dict[
 
 
 def users_by_size(truth: PoolTruth) -> Mapping[int, int]:
-    """How many users have exactly so many devices."""
+    """Count users by their number of devices."""
     return Counter(len(devices) for name, devices in truth.users.items() if name not in truth.federated)
 
 
 def assert_true(page: Page, pool_id: str, truth: PoolTruth) -> None:
-    """The page's numbers about a pool are those of the emulator."""
+    """Assert that the values of a pool match the emulator."""
     assert page.value("cognito_user_pool_users", user_pool_id=pool_id) == asked_users(truth)
     assert page.series("cognito_user_pool_devices", "remembered_status", user_pool_id=pool_id) == counts(truth)
     moments = active_ms(truth)

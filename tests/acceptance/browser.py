@@ -1,4 +1,4 @@
-"""A real Chromium, as Debian installs it, under playwright."""
+"""Chromium of Debian, under playwright."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.tools import required_tool
 
 _FLAGS = (
-    "--no-sandbox",  # what is shown is ours, and root may run no sandbox
+    "--no-sandbox",  # the content is trusted, and root cannot use the sandbox
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -22,7 +22,7 @@ _FLAGS = (
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless browser with a profile of its own."""
+    """Run a headless browser with a new profile."""
     program = required_tool("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))

@@ -1,4 +1,4 @@
-"""The command line in this process, for commands that look once: each start of the program costs a second."""
+"""The command line in this process, for one-off commands: starting the program takes a second."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Ended:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of the output, each an object of JSON."""
+        """Return the JSON objects in the lines of the output."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 class CommandLine:
-    """Runs commands over configurations, with AWS where a test says."""
+    """Runs commands with a configuration and an AWS endpoint."""
 
     def __init__(
         self, directory: Path, url: str, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[bytes]

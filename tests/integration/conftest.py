@@ -1,4 +1,4 @@
-"""What the tests of the whole exporter share."""
+"""Fixtures for tests of the whole exporter."""
 
 from __future__ import annotations
 

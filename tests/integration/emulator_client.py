@@ -1,4 +1,4 @@
-"""Ways to ask the emulator: boto3, and plain HTTP whose answers are held against botocore's service model."""
+"""Clients of the emulator: boto3, and plain HTTP with responses checked against botocore's service model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ONE_ATTEMPT = Config(retries={"total_max_attempts": 1, "mode": "standard"}, read
 
 
 def cognito(url: str, *, access_key: str = ACCOUNT_ID, region: str = REGION) -> CognitoIdentityProviderClient:
-    """A client that makes exactly one attempt per call."""
+    """Return a client that makes exactly one attempt per call."""
     return boto3.client(
         "cognito-idp",
         region,
@@ -36,7 +36,7 @@ def cognito(url: str, *, access_key: str = ACCOUNT_ID, region: str = REGION) -> 
 
 
 def sts(url: str, access_key: str, token: str | None = None) -> STSClient:
-    """A client that makes exactly one attempt per call."""
+    """Return a client that makes exactly one attempt per call."""
     return boto3.client(
         "sts",
         REGION,
@@ -54,7 +54,7 @@ def service_model() -> ServiceModel:
 
 
 def headers(operation: str, *, region: str = REGION) -> dict[str, str]:
-    """What an SDK sends; the emulator checks no signature."""
+    """Return the headers of an SDK; the emulator does not check the signature."""
     scope = f"Credential={ACCOUNT_ID}/20260101/{region}/cognito-idp/aws4_request"
     return {
         "Content-Type": "application/x-amz-json-1.1",
@@ -64,7 +64,7 @@ def headers(operation: str, *, region: str = REGION) -> dict[str, str]:
 
 
 def post(url: str, operation: str, params: dict[str, Any], *, region: str = REGION) -> tuple[int, dict[str, Any]]:
-    """Status and body of one request over a connection of its own."""
+    """Return status and body of a request over a new connection."""
     connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
     try:
         connection.request("POST", "/", json.dumps(params), headers(operation, region=region))
@@ -75,7 +75,7 @@ def post(url: str, operation: str, params: dict[str, Any], *, region: str = REGI
 
 
 def modelled(url: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-    """The raw body of a successful answer, proved to be of the operation's output shape."""
+    """Return the raw body of a successful response; assert that it has the output shape of the operation."""
     status, content = post(url, operation, params)
     assert status == 200, content
     shape = service_model().operation_model(operation).output_shape
@@ -89,7 +89,7 @@ def modelled(url: str, operation: str, params: dict[str, Any]) -> dict[str, Any]
 
 
 def unmodelled(content: Any, shape: Shape, path: str = "$") -> Iterator[str]:
-    """Members that the model does not know, and strings outside their pattern or length."""
+    """Return members that the model does not define, and strings that violate their pattern or length."""
     if isinstance(shape, StructureShape):
         for name, value in content.items():
             if name not in shape.members:

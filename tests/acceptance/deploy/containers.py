@@ -1,4 +1,4 @@
-"""The image as buildah builds it from the Dockerfile, and containers as podman runs them."""
+"""Image built by buildah from the Dockerfile, and containers run by podman."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.tools import required_tool
 
 ROOT = Path(__file__).parents[3]
 BASE = "localhost/cognito-device-exporter-tests/base:trixie"
-"""Stands in for the official image where no image registry can be reached: Debian, with its own Python."""
+"""Replaces the official image if no image registry is reachable: Debian with its own Python."""
 
 HARDENING = (
     "--read-only",
@@ -30,14 +30,14 @@ HARDENING = (
     "--memory=128m",
     "--tmpfs=/tmp",
 )
-"""What docs/container.md tells operators to run with."""
+"""Options that docs/container.md recommends."""
 
 _ON_THE_HOSTS_NETWORK = (
     "--runtime=runc",
     "--network=host",
     "--no-healthcheck",
     "--log-driver=k8s-file",
-    # What a container gets otherwise may be more than who runs the tests has to give.
+    # The default limits of a container may exceed those of the user that runs the tests.
     "--ulimit=nofile=4096:4096",
     "--ulimit=nproc=4096:4096",
 )
@@ -47,14 +47,14 @@ _INDEX_SETTINGS = frozenset({"index-url", "extra-index-url", "trusted-host", "pr
 
 
 def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run podman; what it says when it fails is in the error of the test."""
+    """Run podman; after a failure, its output is in the test's error."""
     done = subprocess.run([required_tool("podman"), *arguments], capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}"
     return done
 
 
 def require_containers() -> None:
-    """Skip the test where no container can be built and run, and fail it under CI=true."""
+    """Skip the test if containers cannot be built and run; with CI=true, fail it."""
     for name in ("buildah", "podman", "runc", "mmdebstrap"):
         required_tool(name)
     if os.geteuid() == 0:
@@ -66,7 +66,7 @@ def require_containers() -> None:
 
 @cache
 def image(target: str = "production") -> str:
-    """The name of the image that the Dockerfile has at this target. What did not change since is not built again."""
+    """Build a target of the Dockerfile, using the layer cache, and return the image name."""
     require_containers()
     name = f"localhost/cognito-device-exporter-tests/{target}:latest"
     with _one_build_at_a_time(), NamedTemporaryFile("w", suffix=".conf") as settings:
@@ -79,7 +79,7 @@ def image(target: str = "production") -> str:
 
 @contextmanager
 def _one_build_at_a_time() -> Iterator[None]:
-    """Wait for the builds of other test workers, whose layers this one then reuses."""
+    """Wait for the builds of other test workers, to reuse their layers."""
     with (Path(gettempdir()) / "cognito-device-exporter-tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -113,18 +113,18 @@ def _build(name: str, target: str, pip_settings: str) -> None:
         f"--secret=id=pip.conf,src={pip_settings}",
         f"--tag={name}",
     ]
-    if Path(_CERTIFICATES).exists():  # it may have an authority of this machine's own
+    if Path(_CERTIFICATES).exists():  # may include a CA of this machine
         command.append(f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro")
     done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
 def _pip_settings() -> str:
-    """Where this machine gets packages from, as a pip.conf for the build; directories of the machine are left out."""
+    """Return this machine's package index settings as a pip.conf for the build, without local directories."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = {}
-    for line in listed.splitlines():  # global.index-url='https://…'; what counts more comes later
+    for line in listed.splitlines():  # global.index-url='https://…'; later lines take precedence
         name, _, value = line.partition("=")
         setting = name.rpartition(".")[2]
         if setting in _INDEX_SETTINGS and "file:" not in value:
@@ -133,7 +133,7 @@ def _pip_settings() -> str:
 
 
 class Container:
-    """A container that runs."""
+    """Running container."""
 
     def __init__(self, identifier: str) -> None:
         self.identifier = identifier
@@ -151,32 +151,32 @@ class Container:
         return dict(json.loads(podman("container", "inspect", self.identifier).stdout)[0])
 
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in it, whatever its exit code."""
+        """Run a command in the container, ignoring its exit code."""
         return podman("exec", self.identifier, *command, check=False)
 
     def python(self, code: str) -> str:
-        """What a piece of Python prints in it."""
+        """Run Python code in the container and return its output."""
         done = self.execute("python3", "-c", code)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def kill(self, signal: str) -> None:
-        """Send a signal to its first process."""
+        """Send a signal to the first process."""
         podman("kill", f"--signal={signal}", self.identifier)
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for the end and return the exit code."""
         return int(podman("wait", self.identifier).stdout)
 
     def changed_files(self) -> set[str]:
-        """What differs from the image outside mounts, directories aside that hold what changed."""
+        """Return the changed paths outside mounts, without their parent directories."""
         lines = podman("diff", self.identifier).stdout.splitlines()
         return {path for kind, _, path in (line.partition(" ") for line in lines) if kind != "C"}
 
 
 @contextmanager
 def running(name: str, *arguments: str, options: Sequence[str] = HARDENING) -> Iterator[Container]:
-    """Run an image with these arguments on the host's network; it is removed when the test leaves it."""
+    """Run an image with these arguments on the host's network, and remove the container at the end."""
     identifier = podman("run", "--detach", *_ON_THE_HOSTS_NETWORK, *options, name, *arguments).stdout.strip()
     try:
         yield Container(identifier)

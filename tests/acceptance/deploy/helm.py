@@ -1,4 +1,4 @@
-"""The chart as either Helm renders it."""
+"""The chart, rendered by Helm 3 and 4."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 HELMS = ("helm3", "helm4")
 POOL = "eu-west-1_AbCdEfGhI"
 NAME = "devices-cognito-device-exporter"
-"""What the chart calls its objects in the release `devices`."""
+"""Name of the objects in the release `devices`."""
 
 
 def ci(name: str) -> Path:
-    """The values of `ci/NAME-values.yaml`."""
+    """Return the path of `ci/NAME-values.yaml`."""
     return CHART / "ci" / f"{name}-values.yaml"
 
 
@@ -32,29 +32,29 @@ def helm(*arguments: str | Path, program: str = HELMS[-1]) -> subprocess.Complet
 def template(
     values: Path | None = None, /, *, program: str = HELMS[-1], **changes: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Render with the values of a file, by default the minimal ones; `a__b=1` sets `a.b`."""
+    """Run `helm template` with a values file, by default the minimal one; `a__b=1` sets `a.b`."""
     return helm("template", *_chart_with(values), *_sets(changes), program=program)
 
 
 def render(values: Path | None = None, /, **changes: Any) -> Objects:
-    """The rendered objects; `a__b=1` sets `a.b`, and None takes a default away."""
+    """Return the rendered objects; `a__b=1` sets `a.b`, and None removes a default."""
     return parse(_rendered(HELMS[-1], values, *_sets(changes)))
 
 
 def render_by(program: str, values: Path) -> Objects:
-    """The objects as one of the two Helms renders them."""
+    """Return the objects rendered by one of the two Helm versions."""
     return parse(_rendered(program, values))
 
 
 def refusal(values: Path | None = None, /, **changes: Any) -> str:
-    """What Helm says when it refuses to render."""
+    """Return the error of a failed rendering."""
     done = template(values, **changes)
     assert done.returncode != 0, done.stdout
     return done.stderr
 
 
 def notes(values: Path | None = None, /, **changes: Any) -> str:
-    """What Helm says after it has installed; Helm 3 tells it to nobody without a cluster."""
+    """Return the notes after an installation; Helm 3 prints them only with a cluster."""
     done = helm("install", *_chart_with(values), *_sets(changes), "--dry-run=client")
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("NOTES:")[2]

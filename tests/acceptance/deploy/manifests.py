@@ -1,4 +1,4 @@
-"""What holds for Kubernetes objects, whoever wrote them down."""
+"""Checks of Kubernetes objects, from the chart or from manifests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.tools import required_tool
 
 CRDS = Path(__file__).parents[2] / "data" / "crds"
 MINORS = ("1.29", "1.37")
-"""The oldest minor that the chart admits, and the newest whose schemas there are."""
+"""Oldest minor version that the chart allows, and the newest with a schema."""
 MONITORING = "monitoring.coreos.com/v1"
 
 Object = dict[str, Any]
@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """A stream of objects, by kind and name."""
+    """Objects by kind and name."""
 
     all: tuple[Object, ...]
 
@@ -39,19 +39,19 @@ class Objects:
 
     @property
     def workload(self) -> Object:
-        """The Deployment or StatefulSet."""
+        """Deployment or StatefulSet."""
         (found,) = (each for each in self.all if each["kind"] in {"Deployment", "StatefulSet"})
         return found
 
     @property
     def pod(self) -> Object:
-        """The workload's pod."""
+        """Pod of the workload."""
         pod: Object = self.workload["spec"]["template"]
         return pod
 
     @property
     def exporter(self) -> Object:
-        """The exporter's container."""
+        """Container of the exporter."""
         (found,) = (each for each in self.pod["spec"]["containers"] if "exporter" in each["name"])
         container: Object = found
         return container
@@ -71,7 +71,7 @@ def kustomize(directory: Path) -> str:
 
 
 def pods(objects: Iterable[Object]) -> Iterator[Object]:
-    """The spec of every pod, that of hooks included."""
+    """Specs of all pods, including hooks."""
     for found in objects:
         if found["kind"] == "Pod":
             yield found["spec"]
@@ -83,7 +83,7 @@ def pods(objects: Iterable[Object]) -> Iterator[Object]:
 
 
 def schema_faults(objects: Iterable[Object], minor: str, directory: Path) -> str:
-    """What `kubernetes-validate --strict` says against them, but for the operator's kinds; empty when it is content."""
+    """Return the errors of `kubernetes-validate --strict`, without the operator's kinds; empty if there are none."""
     texts = {json.dumps(found, sort_keys=True) for found in objects if found["apiVersion"] != MONITORING}
     path = directory / f"objects-{minor}.yaml"
     path.write_text("\n---\n".join(sorted(texts)), encoding="utf-8")
@@ -94,7 +94,7 @@ def schema_faults(objects: Iterable[Object], minor: str, directory: Path) -> str
 
 
 def operator_faults(found: Object) -> list[str]:
-    """What the operator's custom resource definitions say against an object, unknown fields included."""
+    """Return the violations of the operator's custom resource definitions, including unknown fields."""
     return [f"{error.json_path}: {error.message}" for error in _operator_schema(found["kind"]).iter_errors(found)]
 
 
@@ -102,21 +102,21 @@ def operator_faults(found: Object) -> list[str]:
 def _operator_schema(kind: str) -> Draft202012Validator:
     schema = yaml.safe_load((CRDS / f"{kind.lower()}.yaml").read_text(encoding="utf-8"))
     strict = _strict(schema)
-    # An API server knows more of metadata than the definition repeats.
+    # The definitions do not repeat all fields of metadata.
     strict["properties"]["metadata"] = {"type": "object"}
     Draft202012Validator.check_schema(strict)
     return Draft202012Validator(strict)
 
 
 def _strict(schema: Any) -> Any:
-    """Refuse what an API server would prune."""
+    """Reject fields that an API server would prune."""
     if isinstance(schema, list):
         return [_strict(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     strict = {key: _strict(part) for key, part in schema.items()}
     if isinstance(strict.get("pattern"), str):
-        # Python wants a pattern's flags before everything else.
+        # Python requires flags at the start of a pattern.
         strict["pattern"] = strict["pattern"].replace("^(?i)", "(?i)^")
     if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
         strict.setdefault("additionalProperties", False)
@@ -127,7 +127,7 @@ def _strict(schema: Any) -> Any:
 
 
 def restricted_faults(pod: Object) -> list[str]:
-    """What the Pod Security Standard `restricted` says against a pod, and what we ask beyond: a read-only root, limits.
+    """Return violations of the Pod Security Standard `restricted`, of a read-only root and of resource limits.
 
     Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
     """

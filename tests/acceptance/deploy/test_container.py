@@ -1,4 +1,4 @@
-"""The image: what is in it, and that it runs with everything taken away that it does not need."""
+"""Content of the image, and its containers with the least privileges."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ STATE = "/var/lib/cognito-device-exporter"
 LIMIT = 128 * 2**20
 PROGRAM = "cognito-device-exporter"
 MADE_BY_PODMAN = {f"{DIRECTORY}/config.yaml"}
-"""Where the configuration is mounted."""
+"""Mount point of the configuration."""
 HEALTHCHECK = (PROGRAM, "healthcheck")
 
 
 @dataclass(frozen=True, slots=True)
 class Contained:
-    """An exporter in a container, and the one pool that it reads."""
+    """Exporter in a container, and the pool it reads."""
 
     container: Container
     exporter: Exporter
@@ -45,7 +45,7 @@ class Contained:
 
 @contextmanager
 def contained(emulator: Emulator, directory: Path, *options: str, users: int = 300) -> Iterator[Contained]:
-    """The production image against the emulator, with a fresh volume for its state, once it listens."""
+    """Run the production image against the emulator with a new state volume, and wait until it listens."""
     pool_id = emulator.seed_pool("pool", users=users)
     text = config(emulator.url, pool(pool_id, detail="device"), state=f"{STATE}/state.db")
     (directory / "config.yaml").write_text(text, encoding="utf-8")
@@ -71,7 +71,7 @@ def contained(emulator: Emulator, directory: Path, *options: str, users: int = 3
 
 @pytest.fixture(scope="module")
 def hardened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Contained, Emulator]]:
-    """One container with everything dropped, for the tests that leave it as they found it."""
+    """Hardened container for tests that do not change it."""
     with Emulator() as emulator, contained(emulator, tmp_path_factory.mktemp("container"), *HARDENING) as found:
         yield found, emulator
 
@@ -88,7 +88,7 @@ def test_container_serves_correct_values_in_its_limits(hardened: tuple[Contained
 
 
 def memory_of(container: Container, what: str) -> int:
-    """Bytes: the limit of the container's control group, or the most that it ever used."""
+    """Return the memory limit of the container's control group, or its peak usage, in bytes."""
     files = {
         "limit": ("memory.max", "memory/memory.limit_in_bytes"),
         "peak": ("memory.peak", "memory/memory.max_usage_in_bytes"),
@@ -159,7 +159,7 @@ def test_container_stops_and_writes_only_state_and_tmp(tmp_path: Path, options: 
         assert "Traceback" not in found.container.log
 
 
-# What is in it
+# Content
 
 
 def config_of(name: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def config_of(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def files() -> frozenset[str]:
-    """The paths of everything in the production image."""
+    """Return all paths in the production image."""
     require_containers()
     created = podman("create", image()).stdout.strip()
     try:
@@ -267,7 +267,7 @@ def test_docker_compose_builds_the_demo() -> None:
     assert service["build"] == {"context": ".", "target": "demo"}
 
 
-# Checked as written
+# Dockerfile
 
 
 def test_hadolint_reports_nothing() -> None:

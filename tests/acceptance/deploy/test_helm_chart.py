@@ -1,4 +1,4 @@
-"""The chart as a package: its schema, its README, its copies of rules and dashboards, what it refuses and says."""
+"""The chart as a package: schema, README, copies of rules and dashboards, errors and notes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-# What stands twice
+# Copies
 
 
 def test_generated_files_are_current() -> None:
@@ -58,7 +58,7 @@ def test_chart_dashboards_match_the_repository() -> None:
 
 
 def test_release_fits_into_its_secret() -> None:
-    """Helm keeps chart and rendered text in one Secret: compressed, then in base 64."""
+    """Helm stores the chart and the rendered text in one Secret, compressed and base64-encoded."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.add(CHART, arcname="chart")
@@ -112,7 +112,7 @@ def test_schema_has_exactly_the_values() -> None:
 
 
 def compare(values: dict[str, Any], schema: dict[str, Any], path: str) -> None:
-    """Every mapping in which the schema names keys is closed, and names those in the values."""
+    """Assert that mappings with properties in the schema have exactly those of the values."""
     if "properties" not in schema:
         return
     assert schema["additionalProperties"] is False, path

@@ -1,4 +1,4 @@
-"""What the chart renders, for every file of values that it comes with: valid, restricted, the same by either Helm."""
+"""Rendered objects for every values file of the chart: valid, restricted, the same with Helm 3 and 4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the chart's pods run the exporter: flags, probes, shards, mounts, and when they are replaced."""
+"""Pods of the chart: flags, probes, shards, mounts, rollouts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAIN, OWN_PORT = "http-metrics", "probes"
 
 
 def flags(objects: Objects) -> dict[str, str]:
-    """The flags by name; a switch has no value."""
+    """Return the flags by name; a switch has no value."""
     return {name: value for name, _, value in (flag.partition("=") for flag in objects.exporter["args"])}
 
 
@@ -93,7 +93,7 @@ def test_policy_opens_only_the_probe_port_to_all() -> None:
 
 
 def egress(objects: Objects) -> list[tuple[list[int], bool]]:
-    """The ports of each rule, and whether it says where to."""
+    """Return the ports of each rule, and whether it limits the destination."""
     rules = objects.one("NetworkPolicy")["spec"]["egress"]
     return [([port["port"] for port in rule["ports"]], "to" in rule) for rule in rules]
 
@@ -272,7 +272,7 @@ def test_key_file_has_an_accepted_mode() -> None:
     secret = volume(objects, "identity")["secret"]
     assert secret["secretName"] == "identity"
     assert secret["items"] == [{"key": "identity.key", "path": "key"}]
-    # The file is root's, and the kubelet lets the group of the pod read what its owner may.
+    # The file belongs to root, and the kubelet gives the group of the pod the permissions of the owner.
     assert secret["defaultMode"] | 0o440 == secret["defaultMode"]
     assert secret["defaultMode"] & ~allowed_mode(0) == 0
     assert objects.pod["spec"]["securityContext"]["fsGroup"] == objects.pod["spec"]["securityContext"]["runAsGroup"]

@@ -1,4 +1,4 @@
-"""The plain manifests: a Deployment of its own, and a container in an application's pod."""
+"""Plain manifests: a Deployment, and a sidecar in an application's pod."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def blocks(document: Path) -> list[str]:
 
 def test_documented_kustomization_renders(tmp_path: Path) -> None:
     (block,) = (block for block in blocks(DOCUMENTATION) if "kind: Kustomization" in block)
-    # kustomize knows a base by its path from here alone.
+    # kustomize accepts only a relative path to a base.
     base = os.path.relpath(KUBERNETES / "base", tmp_path)
     (tmp_path / "kustomization.yaml").write_text(block.replace("../base", base), encoding="utf-8")
     (tmp_path / "config.yaml").write_text("pools: [{id: eu-west-1_JkLmNoPqR}]", encoding="utf-8")

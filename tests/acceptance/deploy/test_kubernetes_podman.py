@@ -1,4 +1,4 @@
-"""The sidecar's manifest as podman plays it: an application, the exporter beside it, and what it says of a Cognito."""
+"""Sidecar manifest run by podman, with an application that is an emulated Cognito."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ pytestmark = pytest.mark.timeout(600)
 
 SIDECAR = Path(__file__).parents[3] / "deploy" / "kubernetes" / "overlays" / "sidecar"
 COGNITO = 8080
-"""The port of the pod at which the application has the emulated Cognito."""
+"""Port of the emulated Cognito in the pod."""
 USERS = 200
 
-# Podman cannot read its own rendering of a text that begins with an empty line.
+# Podman cannot parse its own output for a text that begins with an empty line.
 APPLICATION = f"""\
 import sys, threading
 from exporter.emulator import Emulator
@@ -56,13 +56,13 @@ with urlopen(Request("http://127.0.0.1:10617/metrics", headers={{"Accept": "{CLA
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The pod that runs, and the moment at which the devices of its Cognito were seeded."""
+    """Running pod, and the time at which its devices were seeded."""
 
     pod: str
     seeded_at: float
 
     def execute(self, container: str, code: str, *arguments: str) -> str:
-        """What a piece of Python prints in a container of the pod."""
+        """Run Python code in a container of the pod and return its output."""
         return podman("exec", f"{self.pod}-{container}", "python3", "-c", code, *arguments).stdout
 
     def state(self, container: str) -> Object:
@@ -71,25 +71,25 @@ class Played:
 
     @property
     def log(self) -> str:
-        """What the exporter has logged."""
+        """Return the exporter's log."""
         done = podman("logs", f"{self.pod}-cognito-device-exporter")
         return done.stdout + done.stderr
 
     @property
     def page(self) -> Page:
-        """A scrape, made from the application's container: the pod's loopback is one."""
+        """Scrape from the application's container, over the loopback of the pod."""
         return Page.parse(Answer(200, CLASSIC, self.execute("application", SCRAPE).encode()))
 
 
 @contextmanager
 def cognito(seeded_at: float) -> Iterator[tuple[Emulator, str]]:
-    """The application's Cognito once more, to be asked for the truth: the same arguments make the same pool."""
+    """Return an emulator with the same pool as the application's: the same arguments create the same pool."""
     with Emulator() as twin:
         yield twin, twin.seed_pool("pool", users=USERS, now=seeded_at)
 
 
 def adapted(name: str, seeded_at: float) -> Objects:
-    """The manifest as an operator adapts it: names, images, an application of one's own, pools, credentials."""
+    """Return the manifest with names, images, application, pools and credentials replaced."""
     objects = parse(kustomize(SIDECAR))
     config_map = objects.one("ConfigMap")
     config_map["metadata"]["name"] = f"{name}-config"
@@ -114,8 +114,8 @@ def adapted(name: str, seeded_at: float) -> Objects:
     objects.exporter.update(image=image(), env=environment)
     for container in (application, objects.exporter):
         container["imagePullPolicy"] = "Never"
-        # Podman asks by a curl of the image's, and this image has none; how kubelets ask is tested on the manifest.
-        # Ports it would publish on this machine.
+        # Podman probes with curl in the image, which this image lacks; the manifest's probes are tested separately.
+        # Podman would publish these ports on this machine.
         for field in ("livenessProbe", "readinessProbe", "ports"):
             container.pop(field, None)
     return objects
@@ -134,7 +134,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         '[engine]\nruntime = "runc"\n',
         encoding="utf-8",
     )
-    # A network of its own with nothing but loopback: what it needs is in the pod.
+    # A network with only a loopback interface; everything needed is in the pod.
     command = [required_tool("podman"), "kube", "play", "--network=none", str(manifest)]
     environment = {**os.environ, "CONTAINERS_CONF": str(settings)}
     try:

@@ -1,4 +1,4 @@
-"""What checkov says of manifests and chart: nothing, or what is answered here."""
+"""Checkov on manifests and chart: no findings, except the explained ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANSWERED = {
         "who may connect is the cluster's to say; the chart has networkPolicy.enabled",
     ),
 }
-"""The checks that fail, where they may, and why that is meant."""
+"""Failing checks, the objects on which they may fail, and the reason."""
 
 
 def findings(directory: Path) -> dict[str, Any]:

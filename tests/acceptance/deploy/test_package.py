@@ -1,4 +1,4 @@
-"""Wheel and sdist: what is in them, that they are the same bytes each time, and that they are what is tested."""
+"""Wheel and sdist: content, reproducibility, and that tests run on the wheel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 def build(source: Path, into: Path, *, revision: str = REVISION, epoch: str | None = None) -> tuple[Path, Path]:
-    """Build wheel and sdist of a source tree, which is left as it was; their paths."""
+    """Build wheel and sdist of a copy of a source tree, and return their paths."""
     kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "SOURCE_DATE_EPOCH"}}
     told = {"BUILD_REVISION": revision} | ({"SOURCE_DATE_EPOCH": epoch} if epoch else {})
     command = [sys.executable, "-m", "hatchling", "build", "--directory", str(into)]
@@ -43,7 +43,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def unpacked(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source tree that the sdist holds."""
+    """Unpack the sdist and return the source tree."""
     directory = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(built[1]) as archive:
         archive.extractall(directory, filter="data")
@@ -120,12 +120,12 @@ def test_build_uses_the_given_revision(built: tuple[Path, Path], tmp_path: Path)
     assert built_revision(zipfile.Path(untold, "exporter/")) == ""
 
 
-# What runs in the other tests
+# Code under test
 
 
 @pytest.fixture
 def wheel_under_test() -> Path:
-    """Where `make test` has installed the wheel."""
+    """Return where `make test` has installed the wheel."""
     path = os.environ.get("WHEEL_UNDER_TEST")
     if path:
         return Path(path)

@@ -1,4 +1,4 @@
-"""The bill of materials that `make sbom` writes: what the production lock has, no more and no less."""
+"""Bill of materials written by `make sbom`: exactly the production lock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def written(path: Path) -> str:
-    """What `make sbom` writes, with the environment that is here: making it anew is not what is tested."""
+    """Return the output of `make sbom` for the existing environment."""
     variables = [f"SBOM={path}", f"BIN={Path(sys.executable).parent}", "SETUP="]
     subprocess.run([required_tool("make"), "--silent", "sbom", *variables], cwd=ROOT, check=True, capture_output=True)
     return path.read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def bill(text: str) -> dict[str, Any]:
 
 
 def locked() -> dict[str, tuple[str, set[str]]]:
-    """Version and hashes of each package of the production lock."""
+    """Return version and hashes of each package of the production lock."""
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     entries = re.split(r"\n(?=[a-z0-9])", lock)
     pinned = [(re.match(r"(\S+)==(\S+)", entry), set(re.findall(r"sha256:([0-9a-f]+)", entry))) for entry in entries]

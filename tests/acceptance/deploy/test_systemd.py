@@ -1,6 +1,6 @@
-"""The systemd unit: that systemd takes it, how tight it is, and that what it says of the program is so.
+"""The systemd unit: validity, hardening, and agreement with the program.
 
-What is checked is the files; no service manager runs here.
+Only the files are checked; no service manager runs here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OPEN = {
     "RestrictAddressFamilies=~AF_UNIX",
     "RootDirectory=/RootImage=",
 }
-"""What `systemd-analyze security` would have tighter."""
+"""Settings that `systemd-analyze security` reports as not hardened."""
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +44,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def settings(text: str) -> dict[str, list[str]]:
-    """The settings of a unit or a drop-in, each with its values in their order."""
+    """Return the settings of a unit or a drop-in, with their values in order."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, separator, value = line.partition("=")
@@ -59,7 +59,7 @@ def unit() -> dict[str, list[str]]:
 
 
 def on_this_machine(directory: Path) -> Path:
-    """The unit with a program that is here: systemd verifies that it can be executed."""
+    """Return the unit with an existing program, because systemd checks that it is executable."""
     text = UNIT.read_text(encoding="utf-8")
     own, _, _ = settings(text)["ExecStart"][0].partition(" ")
     copy = directory / UNIT.name
@@ -154,7 +154,7 @@ def test_environment_file_variables_are_flags() -> None:
 
 
 def names(option: object) -> list[str]:
-    """The environment variables of an option."""
+    """Return the environment variables of an option."""
     variable = getattr(option, "envvar", None)
     return [variable] if isinstance(variable, str) else list(variable or [])
 

@@ -1,4 +1,4 @@
-"""A real Prometheus for tests: started on loopback, asked in PromQL."""
+"""Prometheus on loopback for tests."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Sample:
 
 
 class Prometheus:
-    """Asks a running Prometheus."""
+    """Client of a running Prometheus."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def query(self, expression: str, at: float | None = None) -> list[Sample]:
-        """The instant vector of an expression, at a moment in seconds since the epoch or now."""
+        """Return the instant vector of an expression, at a time in seconds since the epoch or now."""
         parameters = {"query": expression} | ({} if at is None else {"time": f"{at:.3f}"})
         answer = get(f"{self.url}/api/v1/query?{urlencode(parameters)}")
         assert answer.status == 200, answer.text
@@ -42,14 +42,14 @@ class Prometheus:
         return [Sample(one["metric"], one["value"][0], float(one["value"][1])) for one in result]
 
     def values(self, expression: str, *by: str, at: float | None = None) -> dict[Any, float]:
-        """The values by some labels: one as it is, several as a tuple, none as the empty tuple."""
+        """Return values by one label, or by a tuple of labels."""
         found = {}
         for sample in self.query(expression, at):
             found[_key(sample.labels, by)] = sample.value
         return found
 
     def value(self, expression: str, at: float | None = None) -> float:
-        """The one value of an expression."""
+        """Return the single value of an expression."""
         (sample,) = self.query(expression, at)
         return sample.value
 
@@ -62,7 +62,7 @@ def _key(labels: dict[str, str], by: tuple[str, ...]) -> Any:
 def prometheus(
     program: str, directory: Path, port: int, targets: Mapping[str, str], **scrape: Any
 ) -> Iterator[Prometheus]:
-    """Prometheus scraping a target per job every second; `scrape` goes into the scrape_config of each job."""
+    """Run a Prometheus that scrapes one target per job every second; `scrape` is added to each scrape_config."""
     settings = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
         "scrape_configs": [
@@ -98,9 +98,9 @@ def _is_ready(url: str) -> bool:
 
 
 class PassThrough:
-    """Hands requests on to an exporter, with another Accept header if one is given; remembers what came back.
+    """Proxy of an exporter that can replace the Accept header, and records the responses.
 
-    Prometheus 2.42 always asks for OpenMetrics first, and no setting of it asks for the classic format.
+    Prometheus 2.42 always prefers OpenMetrics; it has no setting for the classic format.
     """
 
     def __init__(self, upstream: str, accept: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""From a device that nobody has used for 90 days to a message, through the real Prometheus and Alertmanager."""
+"""From a device unused for 90 days to a notification, through Prometheus and Alertmanager."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ ALERT = "CognitoDeviceMfaBypassStale"
 POOL = "shop"
 USER = "alice"
 SECONDS_YOUNGER = 8.0
-"""How much is missing to 90 days when the device is made; by then everything runs."""
+"""Seconds until a new device reaches 90 days; everything has started before that."""
 
 HASTE = Timing(lookback="5s", for_short="1s", for_medium="1s", for_long="1s", keep_firing_for="1s")
-"""The waits of the rules, shortened to what a test can wait for; expressions and thresholds are those shipped."""
+"""Durations of the rules, shortened for the test; expressions and thresholds are unchanged."""
 
 
 class Webhook:
-    """What Alertmanager sends to: keeps every alert that it was told of, in order."""
+    """Webhook receiver that records every alert, in order."""
 
     def __init__(self) -> None:
         told: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ class Webhook:
         self.url = f"http://127.0.0.1:{self.server.server_port}/"
 
     def last(self) -> dict[str, Any] | None:
-        """What was last told of the alert."""
+        """Return the last notification about the alert."""
         return next((alert for alert in reversed(self.told) if alert["labels"]["alertname"] == ALERT), None)
 
     def was_told(self, status: str) -> bool:
@@ -103,7 +103,7 @@ def test_stale_device_is_alerted_until_it_signs_in(emulator: Emulator, webhook: 
 def _watched(
     emulator: Emulator, pool_id: str, webhook: Webhook, programs: tuple[str, str], directory: Path
 ) -> Iterator[None]:
-    """The exporter reads the pool, Prometheus the exporter, Alertmanager what Prometheus finds."""
+    """Run exporter, Prometheus and Alertmanager for the pool."""
     prometheus, alertmanager = programs
     receiver, server = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     with ExitStack() as stack:
@@ -148,7 +148,7 @@ def _alertmanager_configuration(webhook: Webhook) -> dict[str, Any]:
 
 
 def _sign_in(emulator: Emulator, pool_id: str) -> None:
-    """The user signs in with the one device that the user has."""
+    """Sign in with the user's only device."""
     (device,) = emulator.truth(pool_id).users[USER]
     client = emulator.call("CreateUserPoolClient", {"UserPoolId": pool_id, "ClientName": "test"})
     emulator.call(

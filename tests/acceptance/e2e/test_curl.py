@@ -1,4 +1,4 @@
-"""curl as a client of a protected server: the quick tests have Python's TLS on both sides."""
+"""curl as a client of a server with TLS and passwords; quick tests use Python's TLS on both sides."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.tools import required_tool
 
 
 def curl(site: Site, directory: Path, *options: str) -> tuple[int, str]:
-    """Return curl's exit code and what it prints of one request."""
+    """Make a request and return curl's exit code and output."""
     command = [required_tool("curl"), "-q", "-sS", "-i", "--max-time", "10", "--noproxy", "*"]
     done = subprocess.run(
         [*command, "--cacert", str(directory / "ca.crt"), *options, site.url()],
@@ -48,7 +48,7 @@ def test_curl_verifies_the_server_and_sends_a_password(directory: Path) -> None:
         assert answer.startswith("HTTP/1.1 200 ")
         assert answer.endswith(SECRET.decode())
         assert curl(site, directory, "--user", "alice:wrong")[1].startswith("HTTP/1.1 401 ")
-        write_certificate(directory, ca=authority("another"), stem="other")  # also puts another ca.crt there
+        write_certificate(directory, ca=authority("another"), stem="other")  # also replaces ca.crt
         assert curl(site, directory, *right) == (60, "")
 
 

@@ -1,4 +1,4 @@
-"""The real Prometheus that the demo starts."""
+"""Prometheus started by the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while AWS does not answer: no command waits for it."""
+"""Ctrl-C while AWS does not respond: no command waits for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RULES: dict[str, Any] = {"discovery": [{"regions": ["eu-west-1"]}]}
 
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
-    """Takes a connection and says nothing."""
+    """Server that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(30)
         yield listening

@@ -1,4 +1,4 @@
-"""Ten thousand users in one pool, and a scrape every second that never waits for them."""
+"""A pool of 10,000 users with a scrape every second, which never waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forecast of `plan` against the pace of the sweep that follows it."""
+"""Forecast of `plan`, compared with the sweep that follows."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.alone
 
 
 def seconds(emulator: Emulator, pool_id: str) -> float:
-    """Between the first and the last call of a pool."""
+    """Seconds between the first and the last call of a pool."""
     moments = [request.arrived for request in emulator.requests() if request.pool_id == pool_id]
     return moments[-1] - moments[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """One sweep of each pool, as the server saw it."""
+    """One sweep of each pool, as seen by the server."""
 
     calls: dict[str, dict[str, int]]
     seconds: dict[str, float]
@@ -40,7 +40,7 @@ class Swept:
 def swept(text: str, directory: Path, emulator: Emulator, pool_ids: list[str], *flags: str) -> Swept:
     emulator.clear_requests()
     with serving_program(text, directory, emulator.url, *flags) as exporter:
-        # No scrapes before the last call: they would hold up the emulator, which stands in this process.
+        # No scrapes before the last call: they would delay the emulator, which runs in this process.
         assert quiet(lambda: len(emulator.requests()))
         assert shown(lambda: all(map(exporter.sweeps, pool_ids)), within=40)
     return Swept(
@@ -50,7 +50,7 @@ def swept(text: str, directory: Path, emulator: Emulator, pool_ids: list[str], *
 
 
 def quiet(requests: Callable[[], int]) -> bool:
-    """Whether requests came, and then none any more for two seconds."""
+    """Return whether requests arrived, followed by two seconds without any."""
     seen, since = 0, time.monotonic()
 
     def has_ended() -> bool:
@@ -63,10 +63,10 @@ def quiet(requests: Callable[[], int]) -> bool:
 
 
 def assert_forecast(found: Any, sweep: Callable[[], Swept], timed: list[str]) -> None:
-    """The forecast is true of a sweep; a machine that wakes threads late loses turns, so that it may take three.
+    """Assert the forecast of a sweep, in up to three attempts, because threads may wake up late.
 
-    It takes for granted that all pools begin together: their descriptions must not wait for each other, and the second
-    over which the daemon spreads its first sweeps has to be little beside their durations.
+    All pools must begin together: their descriptions must not wait for each other, and the second
+    over which the daemon spreads its first sweeps must be short compared with their durations.
     """
     told = {one["user_pool_id"]: one for one in found["pools"]}
     expected = {pool_id: pytest.approx(told[pool_id]["sweep_seconds"], rel=0.05) for pool_id in timed}

@@ -1,4 +1,4 @@
-"""The program as an operator meets it: starting, stopping, refusing, and what it writes."""
+"""The program from outside: start, stop, errors, output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.integration.test_exporter_hostile_names import is_told
 from tests.truth import assert_true
 
 GONE = ("someone who left", "left-in-april@example.com")
-"""Names in the configuration that no user has any more."""
+"""Names in the configuration that no longer exist."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -52,7 +52,7 @@ def test_stop_takes_less_than_5_seconds_despite_hanging_calls(
 
 
 def waited_for_turns(running: Exporter) -> float:
-    """Seconds that device reads waited: above 0 some are in flight."""
+    """Return the time that device reads waited for the rate limiter; above 0, some are in flight."""
     waits = running.scrape().series(
         "cognito_exporter_rate_limit_wait_seconds_total", "aws_account_id", category="UserResourceRead"
     )
@@ -95,7 +95,7 @@ def test_demo_prints_its_url_and_serves_correct_samples(tmp_path: Path) -> None:
     port = free_port()
     with program(["demo", f"--web.listen-address=127.0.0.1:{port}", "--log.format=json"], tmp_path, "unused") as demo:
         assert eventually(lambda: bool(demo.events("listening")), within=30)
-        # Where Prometheus is installed, a third line says where it listens.
+        # If Prometheus is installed, a third line has its URL.
         told = demo.out.splitlines()[:2]
         assert told == [f"Status page: http://127.0.0.1:{port}/", f"Metrics:     http://127.0.0.1:{port}/metrics"]
         demo.url = f"http://127.0.0.1:{port}"
@@ -112,7 +112,7 @@ def test_demo_prints_its_url_and_serves_correct_samples(tmp_path: Path) -> None:
         (workforce, "workforce", "opt_in"),
         (pools["legacy-app"], "legacy-app", "off"),
     }
-    # The demo lives on from the same beginning: some two events a second.
+    # The demo always starts with the same data, and changes about twice a second.
     known = {device.key for device in seeded.devices}
     present = set(page.series("cognito_device_info", "device_key", user_pool_id=workforce))
     assert len(known & present) > 0.9 * len(known)
@@ -122,7 +122,7 @@ def test_demo_prints_its_url_and_serves_correct_samples(tmp_path: Path) -> None:
 
 
 def test_logs_omit_names_addresses_arns_and_secrets(emulator: Emulator, tmp_path: Path) -> None:
-    """A debug log of sweeps in which everything happens that could make a careless program talk."""
+    """Debug log of sweeps with every kind of error."""
     secret, token, key = "s3cret+of/the+tests", "session+token/of+the+tests", "identity-key-of-the-tests"
     raw = emulator.seed_pool("raw", users=HOSTILE)
     named = emulator.seed_pool("named", users=100)
@@ -169,7 +169,7 @@ def test_threads_share_one_malloc_arena(emulator: Emulator, tmp_path: Path) -> N
 
 
 def arenas_of_threads(pid: int) -> int:
-    """How many stretches of memory look as glibc's: 64 MiB at a multiple of that, of which only a part is in use."""
+    """Count glibc arenas: mappings of 64 MiB at a multiple of that, of which only a part is in use."""
     size = 64 << 20
     found = re.findall(
         r"^(\w+)-(\w+) rw-p 0+ 00:00 0 *\n\2-(\w+) ---p ", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE

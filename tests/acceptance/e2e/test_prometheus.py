@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the exporter in both text formats, and PromQL answers what the emulator knows."""
+"""Prometheus scrapes the exporter in both text formats, and PromQL matches the emulator."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ BOUNDS = (3600, DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY, 90 * DAY, 180 * DAY,
 KEY = "the key of the e2e test"
 
 SEED = 2
-"""Gives no device an age near a bound."""
+"""Seed with which no device has an age near a bound."""
 
 MIXED = DeviceMix(unknown_share=0.1, unauthenticated_share=0.1, undated_share=0.05)
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Three pools, an exporter that has read them, and a Prometheus that has scraped it in both formats."""
+    """Three pools, an exporter that has read them, and a Prometheus that has scraped both formats."""
 
     asked: Prometheus
     moments: dict[str, float]
-    """When each job was last scraped."""
+    """Time of the last scrape of each job."""
     truths: dict[str, PoolTruth]
     plain: str
     raw: str
@@ -82,13 +82,13 @@ def selector(job: str, pool_id: str, **labels: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string of PromQL."""
+    """Quote a string for PromQL."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 
 def ages(truth: PoolTruth, now: float) -> list[float]:
-    """The ages in seconds at a moment; none so near a bound that the seconds of a test could carry it over."""
+    """Return the ages in seconds at a time; assert that none can cross a bound during the test."""
     found = [now - moment / 1000 for moment in active_ms(truth)]
     assert not [age for age in found for bound in (*BOUNDS, 400 * DAY) if abs(age - bound) < 120]
     return found
@@ -135,7 +135,7 @@ class TestAnswers:
             labels = selector(job, pool_id)
             found = ages(truth, at)
             assert scene.asked.value(f"{AGES}_gcount{labels}", at) == len(found)
-            # The page is a little younger than the moment at which the scrape began.
+            # The page is slightly newer than the start of the scrape.
             delay = (scene.asked.value(f"{AGES}_gsum{labels}", at) - sum(found)) / len(found)
             assert -0.01 < delay < 1
 
@@ -147,7 +147,7 @@ class TestAnswers:
         by = ("user", "device_key")
         assert scene.asked.values(f"{name}_timestamp_seconds{labels}", *by, at=at) == moments
         shown_ages = scene.asked.values(f"{name}_age_seconds{labels}", *by, at=at)
-        # One page, one moment: every age counts to the same millisecond, within the scrape.
+        # All ages on a page refer to the same millisecond, which is during the scrape.
         rendered = {round((age + moments[device]) * 1000) for device, age in shown_ages.items()}
         assert shown_ages.keys() == moments.keys()
         assert len(rendered) == 1
@@ -178,7 +178,7 @@ def fingerprint(pool_id: str, name: str) -> str:
 
 
 def interpolated(quantile: float, found: list[float]) -> float:
-    """Prometheus's own rule for classic buckets: linear within the bucket that holds the rank."""
+    """Interpolate linearly in the bucket of the rank, as Prometheus does for classic buckets."""
     cumulative = [sum(age <= bound for age in found) for bound in BOUNDS]
     rank = quantile * len(found)
     for place, count in enumerate(cumulative):

@@ -1,4 +1,4 @@
-"""The rate budget as the server sees it: the exporter in a process of its own, every attempt counted on arrival."""
+"""Rate limit as seen by the server, which counts every attempt of a separate exporter process."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ pytestmark = pytest.mark.alone
 
 QUOTA = 20
 TICK, LATE = 0.005, 0.004
-"""Seconds. The exporter keeps 13 ms of every second free for late turns and jitter on the wire."""
+"""Seconds. The exporter keeps 13 ms of every second free for late threads and network jitter."""
 
 POOLS = ("one", "two", "three")
 
 
 def counted(page: Page) -> dict[str, float]:
-    """The requests that the exporter says it made, by operation, without those it never made."""
+    """Return the exporter's request counts above 0, by operation."""
     made = page.series("cognito_exporter_aws_requests_total", "operation", aws_account_id=ACCOUNT)
     return {operation: count for operation, count in made.items() if count}
 
 
 def operations(requests: tuple[Request, ...]) -> dict[str, float]:
-    """The requests that arrived, by operation."""
+    """Return the counts of received requests, by operation."""
     return dict(Counter(request.operation for request in requests))
 
 
@@ -59,7 +59,7 @@ def current_rate(page: Page) -> float | None:
 
 
 class Metronome:
-    """Measures how late this machine wakes a thread: as late may a request be noted by the server."""
+    """Measures how late this machine wakes up threads: the server may record requests as late."""
 
     def __init__(self) -> None:
         self.worst = 0.0
@@ -84,20 +84,20 @@ class Metronome:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One sweep of three pools at the quota, as the server saw it."""
+    """One sweep of three pools at the quota, as seen by the server."""
 
     pool_ids: list[str]
     requests: tuple[Request, ...]
     page: Page
     blurred: bool
-    """The machine was too busy for the spacing of requests to be seen as it left the exporter."""
+    """True if the machine was too busy to measure the spacing of requests."""
 
 
 def measured(emulator: Emulator, directory: Path) -> Measurement:
     pool_ids = [emulator.seed_pool(name, users=60) for name in POOLS]
     text = config(emulator.url, *pool_ids, refresh_interval="15s", rate={"UserResourceRead": QUOTA})
     with serving_program(text, directory, emulator.url) as exporter, Metronome() as metronome:
-        # No scrapes here: they would hold up the emulator, which stands in this process.
+        # No scrapes here: they would delay the emulator, which runs in this process.
         assert shown(lambda: len(device_reads(emulator)) == 180, within=40)
         worst = metronome.worst
         assert shown(lambda: swept(exporter, pool_ids))
@@ -126,7 +126,7 @@ def kept_quota(found: Measurement) -> bool:
 
 
 def while_all_sweep(found: Measurement) -> list[Request]:
-    """The reads between the last first one of a pool and the first last one."""
+    """Return the reads while all pools were being swept."""
     reads = device_reads_of(found.requests)
     moments = {pool_id: [read.arrived for read in reads if read.pool_id == pool_id] for pool_id in found.pool_ids}
     begin = max(min(of_pool) for of_pool in moments.values())
@@ -135,7 +135,7 @@ def while_all_sweep(found: Measurement) -> list[Request]:
 
 
 def steady_rate(found: Measurement) -> float:
-    """Reads per second while all pools sweep."""
+    """Return the reads per second while all pools were being swept."""
     steady = while_all_sweep(found)
     return (len(steady) - 1) / (steady[-1].arrived - steady[0].arrived)
 

@@ -1,4 +1,4 @@
-"""The real program and what an operator does to it: signals, editors, ConfigMaps, clocks."""
+"""Reload of the real program: signals, editors, ConfigMaps, clocks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_many_hangups_during_startup_are_survived(emulator: Emulator, tmp_path: 
     file.write_text(config(emulator.url, pool_id))
     arguments = (f"--config.file={file}", "--web.listen-address=127.0.0.1:0", "--log.format=json")
     with program(["serve", *arguments], tmp_path, emulator.url) as running:
-        # Before the interpreter has come to the program's first line a signal ends the process: nothing can help that.
+        # Before the first line of the program runs, a signal always ends the process.
         assert eventually(lambda: ignores_hangups(running.process.pid))
         while not running.events("listening"):
             running.process.send_signal(signal.SIGHUP)
@@ -64,7 +64,7 @@ def test_many_hangups_during_startup_are_survived(emulator: Emulator, tmp_path: 
 
 
 def ignores_hangups(pid: int) -> bool:
-    """Whether a process ignores SIGHUP, or handles it."""
+    """Return whether a process ignores or handles SIGHUP."""
     fields = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     bit = 1 << (signal.SIGHUP - 1)
     return bool((int(fields["SigIgn"], 16) | int(fields["SigCgt"], 16)) & bit)

@@ -1,4 +1,4 @@
-"""`report` as a program: its memory, its end by a signal, a pipe, a full disk or a terminal, and the real AWS CLI."""
+"""`report` as a program: memory, signals, pipes, full disks, terminals, and the real AWS CLI."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(arguments: Sequence[str], url: str, **streams: Any) -> subprocess.Pope
 
 @contextmanager
 def bench(users: int, directory: Path, rate: float = 5000) -> Iterator[tuple[list[str], str]]:
-    """A fast Cognito whose users have ten devices each: the command that reports them, and where it stands."""
+    """Return the `report` command for a fast Cognito with ten devices per user, and its directory."""
     command = [sys.executable, "-m", "bench.cognito", "--devices-per-user=10", "--latency=0.002", f"--users={users}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -50,7 +50,7 @@ def bench(users: int, directory: Path, rate: float = 5000) -> Iterator[tuple[lis
 
 
 def peak_mib(process: subprocess.Popen[bytes]) -> float:
-    """The most memory that the process has had so far."""
+    """Return the peak memory of the process so far."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
@@ -73,7 +73,7 @@ def test_report_memory_does_not_grow_with_the_devices(tmp_path: Path) -> None:
         with bench(users, tmp_path) as (command, url), start(command, url, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             found: list[float] = []
-            # The last lines are written before the process ends, and so is the last look at its memory.
+            # The last lines are written before the process ends, so the memory is read before that, too.
             lines = read_all(process.stdout, lambda _, found=found, process=process: found.append(peak_mib(process)))  # type: ignore[misc] # the defaults of a lambda
             assert process.wait(60) == 0
             assert lines == users * 10
@@ -141,13 +141,13 @@ def test_terminal_shows_the_progress(tmp_path: Path) -> None:
         shown, code = on_a_terminal(command, url)
     assert code == 0
     assert re.search(r"users  \[#+-* *\]  \d+/3000", shown), shown[-500:]
-    assert re.search(r"\d\d:\d\d:\d\d", shown)  # the time that is left
+    assert re.search(r"\d\d:\d\d:\d\d", shown)  # the remaining time
     assert re.search(r"\d+\.\d users/s  \d+ devices", shown)
     assert "3000/3000" in shown
 
 
 def on_a_terminal(command: Sequence[str], url: str) -> tuple[str, int]:
-    """What stands on a terminal that has standard error, and the exit code."""
+    """Run with standard error on a terminal, and return what it shows and the exit code."""
     ours, theirs = pty.openpty()
     shown: list[bytes] = []
 
@@ -155,7 +155,7 @@ def on_a_terminal(command: Sequence[str], url: str) -> tuple[str, int]:
         try:
             while data := os.read(ours, 65_536):
                 shown.append(data)
-        except OSError:  # how Linux tells that the other side has closed
+        except OSError:  # Linux reports in this way that the other side has closed
             return
 
     process = start(command, url, stdout=subprocess.DEVNULL, stderr=theirs)

@@ -1,4 +1,4 @@
-"""After a restart the exporter knows what it knew; how restarts go wrong is in `tests/acceptance/faults`."""
+"""Data after a restart; failing restarts are in `tests/acceptance/faults`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program with and without OpenTelemetry: what it imports, what it logs, and what it sends as it ends."""
+"""The program with and without OpenTelemetry: imports, log, and spans at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ atexit.register(lambda: print(*sorted(name for name, module in sys.modules.items
 from exporter.__main__ import main
 main()
 """
-"""The program, which prints what it has imported as it ends."""
+"""The program, which prints the imported modules at the end."""
 
 
 def test_remaining_spans_are_exported_at_the_end(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
@@ -41,7 +41,7 @@ def test_remaining_spans_are_exported_at_the_end(emulator: Emulator, tmp_path: P
 def modules_after(
     emulator: Emulator, directory: Path, pool_id: str, *, before: str = "", **environ: str
 ) -> tuple[set[str], str]:
-    """What a program that has swept once has imported, and what it has logged."""
+    """Return the modules imported after one sweep, and the log."""
     file, errors = directory / "config.yaml", directory / "stderr.txt"
     file.write_text(config(emulator.url, pool_id, refresh_interval="1h"), encoding="utf-8")
     flags = [f"--config.file={file}", "--web.listen-address=127.0.0.1:0", "--log.format=json"]
@@ -81,7 +81,7 @@ def test_opentelemetry_is_not_imported_without_tracing(
 
 
 def test_opentelemetry_is_imported_with_tracing(emulator: Emulator, tmp_path: Path) -> None:
-    """So that the test before this one can fail."""
+    """Shows that the test above can fail."""
     pool_id = emulator.seed_pool("pool", users=3)
     modules, _ = modules_after(emulator, tmp_path, pool_id, OTEL_TRACES_EXPORTER="otlp")
     assert "opentelemetry.sdk.trace" in modules

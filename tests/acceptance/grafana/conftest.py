@@ -1,4 +1,4 @@
-"""A real Prometheus that has scraped the real exporter, for everything that asks PromQL."""
+"""Prometheus that has scraped the exporter's demo, for PromQL tests."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from tests.tools import required_tool
 SCRAPE_INTERVAL = 5
 """Seconds."""
 SCRAPES = 4
-"""How often the exporter is scraped after its first sweeps ended: `rate` and `increase` need two."""
+"""Scrapes after the end of the first sweeps; `rate` and `increase` need two."""
 PATIENCE = 90
-"""Seconds until the demo's first sweeps must have ended; they take about 20."""
+"""Timeout in seconds for the demo's first sweeps, which take about 20."""
 STEP = 1
 JOB = "cognito-device-exporter"
 
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """A Prometheus server and the time since which it has data."""
+    """Prometheus server and the start time of its data."""
 
     url: str
     since: float
     """Seconds since the epoch, before the first scrape."""
 
     def range(self, expr: str) -> list[dict[str, Any]]:
-        """The series of an expression over all that was scraped.
+        """Return the series of an expression over the whole time range.
 
-        Raises `requests.HTTPError` for an expression that Prometheus refuses.
+        Raises `requests.HTTPError` if Prometheus rejects the expression.
         """
         parameters = {"query": expr, "start": self.since, "end": time.time(), "step": STEP}
         return self._result("query_range", parameters)
 
     def instant(self, expr: str) -> list[dict[str, Any]]:
-        """The series of an expression now."""
+        """Return the current series of an expression."""
         return self._result("query", {"query": expr})
 
     def _result(self, kind: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
@@ -59,13 +59,13 @@ class Prometheus:
 
 @pytest.fixture(params=["promtool", "promtool3"])
 def promtool(request: pytest.FixtureRequest) -> str:
-    """Each promtool: since Prometheus 3 a range excludes its start."""
+    """Both versions of promtool: since Prometheus 3, a range excludes its start."""
     return required_tool(request.param)
 
 
 @pytest.fixture(scope="session")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that scraped the demo over its first sweeps, and then some more times."""
+    """Run a Prometheus until it has scraped the demo during and after its first sweeps."""
     program = required_tool("prometheus")
     directory = tmp_path_factory.mktemp("prometheus")
     exporter, server = _free_address(), _free_address()
@@ -99,7 +99,7 @@ scrape_configs:
 
 
 def _has_been_scraped(prometheus_api: Prometheus) -> bool:
-    """Whether every pool that has devices has been swept, and the exporter was scraped some times since."""
+    """Return whether every pool with devices has been swept and scraped often enough since."""
     swept = "cognito_exporter_last_sweep_success_timestamp_seconds"
     waiting = 'cognito_user_pool_state{state=~"unread|failing|denied|missing"} == 1'
     window = f"[{SCRAPE_INTERVAL * SCRAPES}s]"
@@ -112,7 +112,7 @@ def _has_been_scraped(prometheus_api: Prometheus) -> bool:
 
 @contextmanager
 def _running(command: list[str], log: Path) -> Iterator[None]:
-    # On this path the demo finds no Prometheus to start beside itself: the one that is asked is enough.
+    # With this PATH the demo does not find a Prometheus to start; the one of the test is enough.
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PATH": str(Path(sys.executable).parent)}
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)

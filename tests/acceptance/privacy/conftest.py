@@ -1,4 +1,4 @@
-"""What tests of privacy share with those of the whole exporter."""
+"""Fixtures of the privacy tests."""
 
 from __future__ import annotations
 
