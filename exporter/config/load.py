@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.config.crosscheck import crosscheck, required_files
-from exporter.config.resolve import resolve_limits, resolve_pool, resolve_rule, resolve_state
+from exporter.config.resolve import resolve_limits, resolve_pool, resolve_rule
 from exporter.config.settings import Settings
 from exporter.config.validation import validate
 from exporter.config.yaml_document import read_document
@@ -67,7 +67,7 @@ def parse_settings(text: str, file: str) -> Settings:
     document = read_document(text, file)
     valid = validate(document)
     base = Path(file).parent
-    state_path = resolve_state(valid.state, base)
+    state_path = None if valid.state.path is None else base / valid.state.path
     problems = [*document.problems, *valid.problems, *crosscheck(valid, state_path, Path(file))]
     if problems:
         raise ConfigError(document.report(problems), files=required_files(valid, state_path, base))

@@ -62,15 +62,13 @@ class Overlay(Generic[T_co]):
 
 def resolve_pool(pool: Overlay[schema.Pool], base: Path) -> PoolSettings:
     """Return the settings of a pool; relative paths start at `base`."""
-    users = pool.explicit.users
+    users = pool.explicit.users or schema.Users()
     return _pool(
         pool.effective,
         base,
         pool_id=pool.explicit.id,
         region=region_of(pool.explicit.id),
-        users=UserSelection()
-        if users is None
-        else UserSelection(_tuple(users.usernames), _tuple(users.groups), users.filter),
+        users=UserSelection(_tuple(users.usernames), _tuple(users.groups), users.filter),
     )
 
 
@@ -104,19 +102,13 @@ def _pool(options: schema.Defaults, base: Path, *, pool_id: str, region: str, us
     )
 
 
-def resolve_limits(limits: schema.Limits | None) -> Limits:
-    """Return the limits, with their defaults."""
-    limits = limits or schema.Limits()
+def resolve_limits(limits: schema.Limits) -> Limits:
+    """Return the limits, with the default rates."""
     rates = limits.rate or schema.Rates()
     return Limits(
         rate={info.alias or name: getattr(rates, name) for name, info in schema.Rates.model_fields.items()},
         series=limits.series,
     )
-
-
-def resolve_state(state: schema.State | None, base: Path) -> Path | None:
-    """Return the path of the state file, if configured; a relative path starts at `base`."""
-    return None if state is None or state.path is None else base / state.path
 
 
 def _target(region: str, options: schema.Defaults) -> TargetSettings:
