@@ -18,17 +18,11 @@ import structlog
 from exporter.aws.api import PoolDirectory
 from exporter.clock import Clock
 from exporter.collect.pool_search import DiscoveryCompleteness, DiscoveryResult, PoolNames, assign_pools, find_pools
-from exporter.collect.scheduler import SweepScheduler
+from exporter.collect.scheduler import SweepScheduler, retry_delay
 from exporter.config.settings import PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, Cancelled, ConfigError, Reason
 from exporter.observers import DiscoveryObserver, NullObserver
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
-
-FIRST_RETRY_SECONDS = 30.0
-"""Delay in seconds before the first retry of a failed run. Doubles with each failure, up to the rule's interval."""
-
-STALLED_AFTER_SECONDS = 300.0
-"""Seconds without a heartbeat after which the scheduler counts as stalled."""
 
 FAIRNESS_KEY = "discovery"
 """Fairness key of all discovery requests in the rate limiters. It cannot be a pool ID."""
@@ -235,9 +229,7 @@ class Discovery:
 
     def stalled_reason(self) -> str | None:
         """Return a message if the scheduler has sent no heartbeat for five minutes, else None."""
-        if self._scheduler.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
-            return "the discovery scheduler has sent no heartbeat for 5 minutes"
-        return None
+        return "the discovery scheduler has sent no heartbeat for 5 minutes" if self._scheduler.is_stalled() else None
 
     def _new_query(self, search: Search, removed: Iterable[_Query]) -> _Query:
         known: dict[str, str] = {}
@@ -300,7 +292,7 @@ class Discovery:
         planned = self._planned(query)
         if planned is not None:
             self._observer.discovery_finished(*planned.labels, reason)
-        return None if reason is None else FIRST_RETRY_SECONDS * 2 ** min(query.state.failures - 1, 20)
+        return None if reason is None else retry_delay(query.state.failures)
 
     def _warn(self, query: _Query, error: AwsError) -> None:
         log.warning(

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from exporter.collect.persistence.sqlite import Restored
 from exporter.collect.persistence.writer import PoolWriter
 from exporter.collect.pool_search import DiscoveryCompleteness
 from exporter.collect.records import reduce_details
-from exporter.collect.scheduler import SweepScheduler
+from exporter.collect.scheduler import STALLED_AFTER_SECONDS, SweepScheduler, retry_delay
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
 from exporter.collect.sweeping.sweep import Outcome, Sweep
@@ -29,12 +30,6 @@ from exporter.model import PoolState
 from exporter.observers import NULL_TRACER, RequestCounts, SweepObserver, SweepResult, SweepTrace, Tracer
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.shard import UNSHARDED, Shard
-
-STALLED_AFTER_SECONDS = 300.0
-"""Seconds without a heartbeat after which the scheduler or a sweep counts as stalled."""
-
-FIRST_RETRY_SECONDS = 30.0
-"""Delay in seconds before the first retry of a failed sweep. Doubles with each failure, up to the refresh interval."""
 
 log = structlog.get_logger()
 
@@ -66,11 +61,10 @@ class PoolManager:
         after_sweep: Callable[[], None] = lambda: None,
     ) -> None:
         """Call `after_sweep` after each sweep, once the sweep's temporary objects are freed."""
-        self._parts = _Parts(connect, observer, clock, shard, retry_policy, self._series_limit, tracer, after_sweep)
+        self._shared = _Shared(connect, observer, clock, shard, retry_policy, tracer, after_sweep)
         self._observer = observer
         self._state_path = state_path
         self._recovery: Recovery = recover(state_path, observer, clock, shard)
-        self._series = 0
         self._scheduler = SweepScheduler(observer, clock)
         self._pools: dict[str, _Pool] = {}
         self._completeness = DiscoveryCompleteness.PENDING
@@ -96,26 +90,25 @@ class PoolManager:
     ) -> None:
         """Replace the active pools and limit the user and device series to `series_limit`.
 
-        State file entries of other pools are kept until the outlook is settled, because discovery may still find
-        those pools.
-
-        A pool whose sweeps do not change (see `_Pool.reads`) keeps its data, its schedule and the sweep in progress.
-        Any other pool is replaced by a new one. The new one starts with the old data and resumes the interrupted
-        sweep if the data is valid under the new settings. Otherwise it starts with the data of the state file, if any.
+        `_Change` lists the effects on pools that are active already. State file entries of other pools are kept until
+        discovery is complete, because it may still find those pools.
 
         Raises `OSError` or `ValueError`, before any change is made, if an identity key cannot be read. Must
         not be called concurrently.
         """
-        wanted = {pool.id: pool for pool in pools}
-        identities = {id_: self._identity(settings) for id_, settings in wanted.items()}
+        wanted = {settings.id: (settings, self._identity(settings)) for settings in pools}
         self.is_ready()  # latches readiness of the old pools before new ones join
-        old, limit_changed = self._pools, series_limit != self._series
-        self._series = series_limit
-        kept = {id_: pool for id_, pool in old.items() if id_ in wanted and pool.reads(wanted[id_], identities[id_])}
-        new = self._create_pools({id_: (wanted[id_], identities[id_]) for id_ in wanted if id_ not in kept})
+        limit_changed = series_limit != self._shared.series_limit
+        self._shared.series_limit = series_limit
+        old = self._pools
+        changes = {id_: old[id_].change_to(*target) for id_, target in wanted.items() if id_ in old}
+        kept = {id_: old[id_] for id_, change in changes.items() if change is _Change.ADOPT}
+        handed_over = {id_: old[id_] for id_, change in changes.items() if change is _Change.HAND_OVER}
+        new = self._create_pools({id_: target for id_, target in wanted.items() if id_ not in kept}, handed_over)
         for id_, pool in kept.items():
-            if limit_changed or pool.settings != wanted[id_]:
-                self._adopt(pool, wanted[id_])
+            settings, _ = wanted[id_]
+            if limit_changed or pool.settings != settings:
+                self._adopt(pool, settings)
         for id_ in new:
             self._observer.pool_added(id_)
         self._pools = {id_: kept.get(id_) or new[id_] for id_ in wanted}
@@ -127,6 +120,10 @@ class PoolManager:
             self._recovery.retain(wanted)
         for id_, pool in new.items():
             self._scheduler.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.first_delay)
+
+    def sweep_now(self, pool_id: str) -> float | None:
+        """Run one sweep of a pool in the calling thread. Return the retry delay in seconds if it failed, else None."""
+        return self._pools[pool_id].sweep()
 
     def views(self) -> tuple[PoolView, ...]:
         """Return the current view of each pool."""
@@ -147,15 +144,12 @@ class PoolManager:
 
     def stalled_reason(self) -> str | None:
         """Return a message if the scheduler or a sweep has sent no heartbeat for five minutes, else None."""
-        if self._scheduler.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
+        if self._scheduler.is_stalled():
             return "the scheduler has sent no heartbeat for 5 minutes"
         for pool in self._pools.values():
-            if pool.seconds_since_heartbeat() > STALLED_AFTER_SECONDS:
+            if pool.is_stalled():
                 return f"the sweep of {pool.settings.id} has sent no heartbeat for 5 minutes"
         return None
-
-    def _series_limit(self) -> int:
-        return self._series
 
     def _identity(self, settings: PoolSettings) -> Identity:
         """Return the identity of a pool.
@@ -171,21 +165,19 @@ class PoolManager:
             return pool.identity
         return make_identity(settings, self._state_path)
 
-    def _create_pools(self, wanted: dict[str, tuple[PoolSettings, Identity]]) -> dict[str, _Pool]:
-        """Create pools with the data of the pools that they replace, else with the data of the state file."""
-        heirs = {
-            id_ for id_, change in wanted.items() if id_ in self._pools and self._pools[id_].can_transfer_to(*change)
-        }
-        restored = self._recovery.restored([change for id_, change in wanted.items() if id_ not in heirs])
-        made = {}
+    def _create_pools(
+        self, wanted: dict[str, tuple[PoolSettings, Identity]], handed_over: dict[str, _Pool]
+    ) -> dict[str, _Pool]:
+        """Create pools with the data of `handed_over`, else with the data of the state file."""
+        restored = self._recovery.restored([target for id_, target in wanted.items() if id_ not in handed_over])
+        pools = {}
         for id_, (settings, identity) in wanted.items():
-            pool = _Pool(settings, identity, self._recovery.journal(settings, identity), self._parts)
-            if id_ in heirs:
-                pool.take_over_from(self._pools[id_])
+            pool = pools[id_] = _Pool(settings, identity, self._recovery.journal(settings, identity), self._shared)
+            if id_ in handed_over:
+                pool.take_over_from(handed_over[id_])
             elif id_ in restored:
                 pool.restore(restored[id_])
-            made[id_] = pool
-        return made
+        return pools
 
     def _adopt(self, pool: _Pool, settings: PoolSettings) -> None:
         before = pool.settings
@@ -201,74 +193,88 @@ class PoolManager:
             self._observer.pool_removed(pool.settings.id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Dependencies shared by all pools."""
+@dataclass(slots=True)
+class _Shared:
+    """Dependencies and limits shared by all pools."""
 
     connect: Connect
     observer: SweepObserver
     clock: Clock
     shard: Shard
     retry_policy: RetryPolicy
-    series_limit: Callable[[], int]
     tracer: Tracer
     after_sweep: Callable[[], None]
+    series_limit: int = 0
+
+
+class _Change(Enum):
+    """Effect of new settings on an active pool.
+
+    | Changed settings                                                      | Effect    |
+    |-----------------------------------------------------------------------|-----------|
+    | refresh_interval, max_staleness, stale_after, device_age_series       | ADOPT     |
+    | target, identity_key_file with the same key, less detail              | HAND_OVER |
+    | users, skip_federated_users, identity or its key, more detail         | RESTART   |
+
+    Less detail means fewer device_attributes or a change of `detail`, unless it was `pool`.
+    """
+
+    ADOPT = "the sweeps stay the same: keep the pool with its data, its schedule and the sweep in progress"
+    HAND_OVER = "the data stays valid: a new pool starts with it and resumes the interrupted sweep"
+    RESTART = "the data becomes invalid: a new pool starts with the data of the state file, if any"
 
 
 class _Pool:
     """One pool with its store and its sweeps."""
 
-    def __init__(self, settings: PoolSettings, identity: Identity, journal: PoolWriter, parts: _Parts) -> None:
+    def __init__(self, settings: PoolSettings, identity: Identity, journal: PoolWriter, shared: _Shared) -> None:
         self.settings = settings
         self.store = PoolStore(
-            settings, identity, parts.clock, journal, series_limit=parts.series_limit, shard=parts.shard
+            settings, identity, shared.clock, journal, series_limit=lambda: shared.series_limit, shard=shared.shard
         )
         self.identity = identity
         self.first_delay = 0.0
         """Delay of the first sweep in seconds."""
-        self._parts = parts
-        self._clock = parts.clock
-        self._observer = parts.observer
+        self._shared = shared
+        self._clock = shared.clock
+        self._observer = shared.observer
         self._cancelled = threading.Event()
         self._sweeping = False
-        self._beat = parts.clock.monotonic()
+        self._last_heartbeat = shared.clock.monotonic()
         self._failures = 0
 
-    def reads(self, settings: PoolSettings, identity: Identity) -> bool:
-        """Return True if sweeps with these settings would be the same as this pool's sweeps."""
-        shown_only = replace(
-            self.settings,
+    def change_to(self, settings: PoolSettings, identity: Identity) -> _Change:
+        """Return the effect of new settings on this pool."""
+        old = self.settings
+        if (old.users, old.skip_federated_users) != (settings.users, settings.skip_federated_users):
+            return _Change.RESTART
+        if self.identity.fingerprint != identity.fingerprint:
+            return _Change.RESTART
+        adopted = replace(
+            old,
             refresh_interval=settings.refresh_interval,
             max_staleness=settings.max_staleness,
             stale_after=settings.stale_after,
             device_age_series=settings.device_age_series,
         )
-        return shown_only == settings and self.identity.fingerprint == identity.fingerprint
-
-    def can_transfer_to(self, settings: PoolSettings, identity: Identity) -> bool:
-        """Return True if the data is valid under these settings: same users, and no detail is missing."""
-        ours = self.settings
-        same_users = (ours.users, ours.skip_federated_users, self.identity.fingerprint) == (
-            settings.users,
-            settings.skip_federated_users,
-            identity.fingerprint,
-        )
-        known = {*ours.device_attributes}.issuperset(settings.device_attributes) and ours.detail is not Detail.POOL
-        return same_users and (known or settings.detail is Detail.POOL)
+        if adopted == settings:
+            return _Change.ADOPT
+        has_details = old.detail is not Detail.POOL and {*old.device_attributes} >= {*settings.device_attributes}
+        return _Change.HAND_OVER if has_details or settings.detail is Detail.POOL else _Change.RESTART
 
     def adopt(self, settings: PoolSettings) -> None:
-        """Apply settings that do not change the sweeps (see `reads`)."""
+        """Apply settings that do not change the sweeps (see `_Change.ADOPT`)."""
         self.settings = settings
         self.store.adopt(settings)
 
     def take_over_from(self, pool: _Pool) -> None:
         """Start with the data of another pool. Later results of that pool's sweep are dropped."""
-        handed = pool.store.hand_over()
-        shard = self._parts.shard
+        data = pool.store.hand_over()
+        shard = self._shared.shard
         if key_of(pool.settings, pool.identity, shard) == key_of(self.settings, self.identity, shard):
-            self.store.restore(handed)
+            self.store.restore(data)
         else:
-            self.store.take_over(_reshaped(handed, pool.settings, self.settings))
+            self.store.take_over(_reduced(data, pool.settings, self.settings))
         # With another role or endpoint, sweep at once: the change may be the fix for a failing pool.
         self.first_delay = self.store.first_delay() if pool.settings.target == self.settings.target else 0.0
 
@@ -282,37 +288,42 @@ class _Pool:
         """Cancel the sweep in progress, which stops at its next step."""
         self._cancelled.set()
 
-    def seconds_since_heartbeat(self) -> float:
-        """Return the seconds since the last heartbeat of the sweep in progress, or 0 if none is in progress."""
-        return self._clock.monotonic() - self._beat if self._sweeping else 0.0
+    def is_stalled(self) -> bool:
+        """Return True if a sweep is in progress and has sent no heartbeat for `STALLED_AFTER_SECONDS`."""
+        return self._sweeping and self._clock.monotonic() - self._last_heartbeat > STALLED_AFTER_SECONDS
 
     def sweep(self) -> float | None:
         """Run one sweep. Return the retry delay in seconds if the sweep failed as a whole, else None."""
         if self._heartbeat():
             return None
+        trace = self._shared.tracer.start_sweep(self.settings.id)
         self._sweeping = True
         try:
-            complete = self._sweep()
+            complete = self._sweep(trace)
         except Cancelled:
             return None
         finally:
-            self._sweeping = False
-            self._parts.after_sweep()
-        self._failures = 0 if complete else self._failures + 1
-        return None if complete else FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 20)
-
-    def _sweep(self) -> bool:
-        trace = self._parts.tracer.start_sweep(self.settings.id)
-        try:
-            return self._traced(trace)
-        finally:
             trace.close()
+            self._sweeping = False
+            self._shared.after_sweep()
+        self._failures = 0 if complete else self._failures + 1
+        return None if complete else retry_delay(self._failures)
 
-    def _traced(self, trace: SweepTrace) -> bool:
+    def _sweep(self, trace: SweepTrace) -> bool:
+        """Run one sweep. Return True if every selected user was processed."""
         try:
-            reader = self._parts.connect(self.settings, self._heartbeat)
+            reader = self._shared.connect(self.settings, self._heartbeat)
             reader.add_observer(trace)
-            outcome = self._over(reader).run()
+            outcome = Sweep(
+                self.store,
+                reader,
+                self.identity,
+                self._observer,
+                self._clock,
+                cancelled=self._cancelled.is_set,
+                sleep=self._cancelled.wait,
+                retry_policy=self._shared.retry_policy,
+            ).run()
         except Cancelled:
             raise
         except AwsError as error:  # from connecting: `Sweep.run` handles its own
@@ -328,18 +339,6 @@ class _Pool:
         trace.sweep_result(_result(outcome, self.store.view(), reader.request_counts()))
         return outcome.complete
 
-    def _over(self, reader: PoolReader) -> Sweep:
-        return Sweep(
-            self.store,
-            reader,
-            self.identity,
-            self._observer,
-            self._clock,
-            cancelled=self._cancelled.is_set,
-            sleep=self._sleep,
-            retry_policy=self._parts.retry_policy,
-        )
-
     def _failed(self, reason: Reason, trace: SweepTrace) -> None:
         trace.sweep_result(SweepResult(reason, complete=False))
         self.store.sweep_failed(reason)
@@ -347,11 +346,8 @@ class _Pool:
 
     def _heartbeat(self) -> bool:
         """Record a heartbeat. Return True if the pool was canceled."""
-        self._beat = self._clock.monotonic()
+        self._last_heartbeat = self._clock.monotonic()
         return self._cancelled.is_set()
-
-    def _sleep(self, seconds: float) -> None:
-        self._cancelled.wait(seconds)
 
 
 def make_identity(settings: PoolSettings, state_path: Path | None) -> Identity:
@@ -374,17 +370,17 @@ def make_identity(settings: PoolSettings, state_path: Path | None) -> Identity:
     except (OSError, ValueError) as error:
         if settings.detail is not Detail.POOL:
             raise
-        log.error("the identity key cannot be kept; the next start will not know this one's users", error=str(error))
+        log.error("cannot store identity key; the next start cannot restore the state of these users", error=str(error))
         return HmacIdentity(secrets.token_bytes(32))
 
 
-def _reshaped(known: Restored, old: PoolSettings, new: PoolSettings) -> Restored:
-    """Convert restored data to the detail level and device attributes of the new settings."""
+def _reduced(data: Restored, old: PoolSettings, new: PoolSettings) -> Restored:
+    """Reduce the data to the detail level and the device attributes of the new settings."""
     if new.detail is not Detail.POOL and {*new.device_attributes} == {*old.device_attributes}:
-        return known
+        return data
     attributes = None if new.detail is Detail.POOL else frozenset(new.device_attributes)
     return Restored(
-        known.header, [(who, reduce_details(record, attributes=attributes)) for who, record in known.records]
+        data.header, [(identity, reduce_details(record, attributes=attributes)) for identity, record in data.records]
     )
 
 

@@ -32,6 +32,12 @@ START_JITTER_MAX = 1.0
 
 HEARTBEAT_SECONDS = 10.0
 
+STALLED_AFTER_SECONDS = 300.0
+"""Seconds without a heartbeat after which a scheduler or a sweep counts as stalled."""
+
+FIRST_RETRY_SECONDS = 30.0
+"""Delay in seconds before the first retry of a failed run."""
+
 CLOCK_CHECK_SECONDS = 1.0
 """Interval at which the wall clock is compared with the monotonic clock."""
 
@@ -47,7 +53,10 @@ class Job(Protocol):
     """Periodic job, such as the sweep of one pool."""
 
     def __call__(self) -> float | None:
-        """Run once. Return the delay in seconds before a retry, or None for the regular interval."""
+        """Run once. Return the delay in seconds before a retry, or None for the regular interval.
+
+        A retry that would start after the next regular run is dropped.
+        """
         ...
 
 
@@ -137,9 +146,9 @@ class SweepScheduler:
         with self._lock:
             return {job_id: offset + job.due for job_id, job in self._jobs.items() if job_id != _HEARTBEAT}
 
-    def seconds_since_heartbeat(self) -> float:
-        """Return the seconds since the scheduler last ran its heartbeat job."""
-        return self._clock.monotonic() - self._last_heartbeat
+    def is_stalled(self) -> bool:
+        """Return True if the scheduler has not run its heartbeat job for `STALLED_AFTER_SECONDS`."""
+        return self._clock.monotonic() - self._last_heartbeat > STALLED_AFTER_SECONDS
 
     def check_clock(self) -> None:
         """Set the timers again if the wall clock was set. Called every `CLOCK_CHECK_SECONDS`."""
@@ -249,6 +258,14 @@ class SweepScheduler:
             elif current is job and retry_delay is not None and now + retry_delay < job.due:
                 job.is_retry = True
                 self._set_due(job, now + retry_delay)
+
+
+def retry_delay(failures: int) -> float:
+    """Return the delay in seconds before the retry after `failures` failed runs in a row. Doubles with each failure.
+
+    The interval of the job is its upper limit, because the scheduler drops a later retry.
+    """
+    return FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 20)
 
 
 class _ScheduledJob:

@@ -324,7 +324,7 @@ def traced_events(connect: Connect) -> list[object]:
         tracer=tracer,
     )
     pool_manager.apply((settings(id=POOL),), 1000)
-    pool_manager._pools[POOL].sweep()
+    pool_manager.sweep_now(POOL)
     return tracer.events
 
 

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -25,14 +25,6 @@ from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 T = TypeVar("T")
 
 log = structlog.get_logger()
-
-
-class Sleep(Protocol):
-    """Interruptible sleep."""
-
-    def __call__(self, seconds: float) -> None:
-        """Return after `seconds`, or at once if the sweep is canceled."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +49,10 @@ class Sweep:
         clock: Clock,
         *,
         cancelled: Callable[[], bool],
-        sleep: Sleep,
+        sleep: Callable[[float], object],
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     ) -> None:
+        """Create a sweep. `sleep` returns at once if the sweep is canceled."""
         self._pool: PoolSettings = store.settings
         self._store = store
         self._reader = reader

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter.aws.rate.limited_api import PoolLister
-from exporter.collect.discovery import FIRST_RETRY_SECONDS, Discovery, _Query
+from exporter.collect.discovery import Discovery, _Query
 from exporter.collect.pool_search import DiscoveryCompleteness
+from exporter.collect.scheduler import FIRST_RETRY_SECONDS
 from exporter.config.settings import Limits, PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, ConfigError, Denied
 from exporter.retry import RetryPolicy

@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.aws.api import Operation, PoolReader
-from exporter.collect.pools import FIRST_RETRY_SECONDS, PoolManager
+from exporter.collect.pools import PoolManager
+from exporter.collect.scheduler import FIRST_RETRY_SECONDS
 from exporter.collect.snapshot import PoolView
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.errors import AwsError, CredentialsError, Denied, ServerError
@@ -70,8 +71,7 @@ class Fleeting:
         return self.view(pool_id).state is PoolState.OK
 
     def sweep(self, pool_id: str = FIRST) -> float | None:
-        """One sweep, as the schedule makes it."""
-        return self.fleet._pools[pool_id].sweep()
+        return self.fleet.sweep_now(pool_id)
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_what_a_changed_pool_knows_survives_a_restart_in_its_new_shape(world: Fl
 
     first = fleet()
     first.apply((pool(FIRST, detail=Detail.DEVICE),), 1000)
-    first._pools[FIRST].sweep()
+    first.sweep_now(FIRST)
     first.apply((pool(FIRST, detail=Detail.POOL),), 1000)
     first.start()
     first.stop()

@@ -11,7 +11,14 @@ from apscheduler.schedulers import base as apscheduler_base
 
 from exporter.clock import SystemClock
 from exporter.collect import scheduler as scheduler_module
-from exporter.collect.scheduler import HEARTBEAT_SECONDS, START_JITTER_MAX, START_JITTER_SHARE, SweepScheduler
+from exporter.collect.scheduler import (
+    HEARTBEAT_SECONDS,
+    STALLED_AFTER_SECONDS,
+    START_JITTER_MAX,
+    START_JITTER_SHARE,
+    SweepScheduler,
+    retry_delay,
+)
 from tests.fakes import ManualClock, RecordingObserver, eventually
 
 POOL = "eu-west-1_AbCdEfGhI"
@@ -321,19 +328,27 @@ def test_stop_starts_no_run_and_waits_for_none(observer: RecordingObserver) -> N
     assert not eventually(lambda: (len(quick.started), len(held.started)) != (runs, 1), within=0.3)
 
 
-def test_heartbeat_stops_with_the_scheduler(observer: RecordingObserver) -> None:
+def test_scheduler_without_heartbeat_is_stalled(observer: RecordingObserver) -> None:
     manual = ManualSchedule(observer)
-    manual.clock.advance(400)
-    assert manual.scheduler.seconds_since_heartbeat() == 400
-    manual.scheduler.check_clock()
+    manual.clock.advance(STALLED_AFTER_SECONDS)
+    assert not manual.scheduler.is_stalled()
+    manual.clock.advance(1)
+    assert manual.scheduler.is_stalled()
     manual.scheduler.start()
-    assert eventually(lambda: manual.scheduler.seconds_since_heartbeat() == 0)
+    manual.scheduler.check_clock()
+    assert eventually(lambda: not manual.scheduler.is_stalled())
+    manual.advance(STALLED_AFTER_SECONDS - 1)
     manual.advance(HEARTBEAT_SECONDS)
-    assert eventually(lambda: manual.scheduler.seconds_since_heartbeat() == 0)
+    assert eventually(lambda: not manual.scheduler.is_stalled())
     manual.scheduler.stop()
-    manual.clock.advance(30)
-    assert manual.scheduler.seconds_since_heartbeat() == 30
+    manual.clock.advance(STALLED_AFTER_SECONDS + HEARTBEAT_SECONDS)
+    assert manual.scheduler.is_stalled()
     assert observer.heard == {}
+
+
+@pytest.mark.parametrize(("failures", "delay"), [(1, 30), (2, 60), (3, 120), (10_000, 30 * 2**20)])
+def test_retry_delay_doubles(failures: int, delay: float) -> None:
+    assert retry_delay(failures) == delay
 
 
 @pytest.mark.parametrize("step", [-40 * 365 * DAY, -DAY, -3.0, 3.0, DAY, 40 * 365 * DAY])

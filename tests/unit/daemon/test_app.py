@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from exporter.aws.api import CognitoApi, Operation
-from exporter.collect.pools import STALLED_AFTER_SECONDS
 from exporter.collect.scheduler import SweepScheduler
 from exporter.config.load import load_settings
 from exporter.config.settings import Detail, IdentityMode, Limits, PoolSettings, Settings, TargetSettings
@@ -129,7 +128,7 @@ def test_app_with_a_denied_pool_is_ready_and_healthy() -> None:
 def test_app_with_a_stalled_scheduler_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     with running() as daemon:
         assert daemon.get("/-/healthy") == (200, "healthy\n")
-        monkeypatch.setattr(SweepScheduler, "seconds_since_heartbeat", lambda _self: STALLED_AFTER_SECONDS + 1)
+        monkeypatch.setattr(SweepScheduler, "is_stalled", lambda _self: True)
         assert daemon.get("/-/healthy") == (503, "the scheduler has sent no heartbeat for 5 minutes\n")
 
 

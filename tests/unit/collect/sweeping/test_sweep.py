@@ -294,7 +294,7 @@ def test_a_large_pool_is_never_in_memory_as_a_whole() -> None:
             return super().submit(username, identity)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("exporter.collect.sweeping.sweep.Readers", Watching)
+        patch.setattr("exporter.collect.sweeping.sweep.WorkerPool", Watching)
         swept.sweep()
     assert max(waiting) <= readers.MAX_WAITING_TASKS
 
