@@ -31,8 +31,8 @@ def pool(pool_id: str = FIRST, **changes: object) -> PoolSettings:
     return settings(**{"id": pool_id, "refresh_interval": 0.1, "detail": Detail.USER, **changes})
 
 
-class Fleeting:
-    """A fleet over the fake, whose clock a test moves on."""
+class World:
+    """Pool manager over fake pools, with a clock that a test advances."""
 
     def __init__(self) -> None:
         self.api = FakeCognito(
@@ -45,12 +45,12 @@ class Fleeting:
         self.clock = OffsetClock()
         self.unreachable: list[AwsError] = []
         self.ended_in: list[list[PoolState]] = []
-        self.fleet = PoolManager(
+        self.pools = PoolManager(
             self._connect, self.observer, self.clock, retry_policy=FAST_RETRIES, after_sweep=self._after_sweep
         )
 
     def _after_sweep(self) -> None:
-        self.ended_in.append([view.state for view in self.fleet.views()])
+        self.ended_in.append([view.state for view in self.pools.views()])
 
     def _connect(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
         if self.unreachable:
@@ -58,38 +58,38 @@ class Fleeting:
         return reader_of(self.api, pool.id, observer=self.observer, cancelled=cancelled)
 
     def apply(self, *pools: PoolSettings) -> None:
-        self.fleet.apply(pools, 1000)
+        self.pools.apply(pools, 1000)
 
     def view(self, pool_id: str = FIRST) -> PoolView:
-        return {view.settings.id: view for view in self.fleet.views()}[pool_id]
+        return {view.settings.id: view for view in self.pools.views()}[pool_id]
 
-    def rests(self, pool_id: str) -> bool:
-        """Whether the pool is read, and the scheduler knows that the run has ended."""
+    def is_idle(self, pool_id: str) -> bool:
+        """Return True if the pool was read and its sweep has ended."""
         return self.is_ok(pool_id) and not any(thread.name == f"sweep-{pool_id}" for thread in threading.enumerate())
 
     def is_ok(self, pool_id: str = FIRST) -> bool:
         return self.view(pool_id).state is PoolState.OK
 
     def sweep(self, pool_id: str = FIRST) -> float | None:
-        return self.fleet.sweep_now(pool_id)
+        return self.pools.sweep_now(pool_id)
 
 
 @pytest.fixture
-def world() -> Fleeting:
-    """Sweeps only when a test does."""
-    return Fleeting()
+def world() -> World:
+    """Pools that are swept by `sweep` only."""
+    return World()
 
 
 @pytest.fixture
-def running(world: Fleeting) -> Iterator[Fleeting]:
-    """Sweeps on schedule."""
-    world.fleet.start()
+def running(world: World) -> Iterator[World]:
+    """Pools that are swept on schedule."""
+    world.pools.start()
     yield world
-    world.fleet.stop()
+    world.pools.stop()
 
 
 class Gate:
-    """Holds up the description of one pool."""
+    """Blocks DescribeUserPool of one pool until it is opened."""
 
     def __init__(self, pool_id: str) -> None:
         self._pool_id = pool_id
@@ -103,7 +103,7 @@ class Gate:
         return None
 
 
-def test_every_pool_is_announced_and_swept(running: Fleeting) -> None:
+def test_new_pools_are_reported_and_swept(running: World) -> None:
     running.apply(pool(FIRST), pool(SECOND))
     assert eventually(lambda: running.is_ok(FIRST) and running.is_ok(SECOND))
     assert running.observer.heard["added", FIRST] == running.observer.heard["added", SECOND] == 1
@@ -112,26 +112,26 @@ def test_every_pool_is_announced_and_swept(running: Fleeting) -> None:
     assert (data.users, sum(data.devices.values())) == (2, 3)
 
 
-def test_a_pool_that_did_not_change_keeps_its_data_and_its_schedule(running: Fleeting) -> None:
+def test_unchanged_pool_keeps_its_data_and_schedule(running: World) -> None:
     unchanged = pool(FIRST, refresh_interval=50.0)
     running.apply(unchanged)
     assert eventually(lambda: running.is_ok(FIRST))
     before = running.view(FIRST)
-    due = running.fleet.next_sweeps()[FIRST]
+    due = running.pools.next_sweeps()[FIRST]
     running.apply(replace(unchanged), pool(SECOND))
     assert running.view(FIRST).data is before.data
-    assert running.fleet.next_sweeps()[FIRST] == pytest.approx(due, abs=0.1)
+    assert running.pools.next_sweeps()[FIRST] == pytest.approx(due, abs=0.1)
     assert running.observer.heard["added", FIRST] == 1
     assert running.observer.heard["removed", FIRST] == 0
     assert eventually(lambda: running.is_ok(SECOND))
-    assert [view.settings.id for view in running.fleet.views()] == [FIRST, SECOND]
+    assert [view.settings.id for view in running.pools.views()] == [FIRST, SECOND]
 
 
-def test_a_pool_that_is_gone_from_the_configuration_is_gone(running: Fleeting) -> None:
+def test_removed_pool_is_no_longer_shown_or_swept(running: World) -> None:
     running.apply(pool(FIRST), pool(SECOND))
     assert eventually(lambda: running.is_ok(FIRST))
     running.apply(pool(SECOND))
-    assert [view.settings.id for view in running.fleet.views()] == [SECOND]
+    assert [view.settings.id for view in running.pools.views()] == [SECOND]
     assert running.observer.heard["removed", FIRST] == 1
     sweeps = running.observer.heard["finished", FIRST, "None"]
     assert not eventually(lambda: running.observer.heard["finished", FIRST, "None"] > sweeps + 1, within=0.3)
@@ -147,13 +147,13 @@ def test_a_pool_that_is_gone_from_the_configuration_is_gone(running: Fleeting) -
     ],
     ids="".join,
 )
-def test_a_pool_of_which_nothing_holds_any_more_starts_anew(running: Fleeting, changes: dict[str, Any]) -> None:
+def test_change_that_invalidates_the_data_restarts_the_pool(running: World, changes: dict[str, Any]) -> None:
     running.apply(pool(FIRST))
     assert eventually(lambda: running.is_ok(FIRST))
     running.api.fault = gate = Gate(FIRST)
     running.apply(pool(FIRST, **changes))
     assert (running.view().state, running.view().data) == (PoolState.UNREAD, None)
-    assert running.observer.heard["removed", FIRST] == 0, "its counters go on"
+    assert running.observer.heard["removed", FIRST] == 0, "its counters continue"
     gate.opened.set()
     assert eventually(lambda: running.is_ok(FIRST))
     assert running.observer.heard["overran", FIRST] == 0
@@ -168,18 +168,16 @@ SHOWN_ONLY: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", SHOWN_ONLY, ids="".join)
-def test_a_pool_that_is_read_as_before_keeps_its_data_and_the_sweep_under_way(
-    running: Fleeting, changes: dict[str, Any]
-) -> None:
+def test_change_of_display_keeps_data_and_running_sweep(running: World, changes: dict[str, Any]) -> None:
     running.apply(pool(FIRST, refresh_interval=50.0))
-    assert eventually(lambda: running.rests(FIRST))
-    sweeping = running.fleet._pools[FIRST]
+    assert eventually(lambda: running.is_idle(FIRST))
+    sweeping = running.pools._pools[FIRST]
     running.api.fault = gate = Gate(FIRST)
     running.clock.advance(50)
-    running.fleet._scheduler.check_clock()
+    running.pools._scheduler.check_clock()
     assert gate.reached.wait(10)
     running.apply(pool(FIRST, **{"refresh_interval": 50.0, **changes}))
-    assert running.fleet._pools[FIRST] is sweeping
+    assert running.pools._pools[FIRST] is sweeping
     view = running.view()
     assert (view.state, view.data is not None, view.progress is not None) == (PoolState.OK, True, True)
     assert {name: getattr(view.settings, name) for name in changes} == changes
@@ -188,12 +186,12 @@ def test_a_pool_that_is_read_as_before_keeps_its_data_and_the_sweep_under_way(
     assert running.observer.heard["overran", FIRST] == 0
 
 
-def test_another_interval_is_kept_from_the_last_start_on(running: Fleeting) -> None:
+def test_new_interval_counts_from_the_last_start(running: World) -> None:
     running.apply(pool(FIRST, refresh_interval=1000.0))
-    assert eventually(lambda: running.rests(FIRST))
+    assert eventually(lambda: running.is_idle(FIRST))
     running.apply(pool(FIRST, refresh_interval=50.0))
     running.clock.advance(51)
-    running.fleet._scheduler.check_clock()
+    running.pools._scheduler.check_clock()
     assert eventually(lambda: running.observer.heard["finished", FIRST, "None"] == 2)
 
 
@@ -208,8 +206,8 @@ def test_another_interval_is_kept_from_the_last_start_on(running: Fleeting) -> N
     ],
     ids=["user", "device", "pool", "fewer attributes", "role"],
 )
-def test_a_pool_that_is_read_in_another_way_keeps_what_holds(
-    running: Fleeting, before: dict[str, Any], after: dict[str, Any]
+def test_change_of_sweeps_hands_the_valid_data_over(
+    running: World, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     attributes = (("a", "1"), ("b", "2"))
     running.api.pools[FIRST].users["ann"] = (replace(device("a"), attributes=attributes),)
@@ -227,7 +225,7 @@ def test_a_pool_that_is_read_in_another_way_keeps_what_holds(
     assert bool(new.data.rows) is (new.settings.detail is not Detail.POOL)
     assert all(attribute[0] in new.settings.device_attributes for attribute in attributes_of(new))
     at_once = "target" in after
-    assert gate.reached.wait(10 if at_once else 0.2) is at_once, "another way to reach the pool is tried at once"
+    assert gate.reached.wait(10 if at_once else 0.2) is at_once, "a new target is tried at once"
     gate.opened.set()
 
 
@@ -236,7 +234,7 @@ def attributes_of(view: PoolView) -> list[tuple[str, str]]:
     return [attribute for row in rows for one in row.devices for attribute in one.attributes]
 
 
-def test_a_sweep_that_is_to_go_another_way_goes_on_where_it_stood(running: Fleeting) -> None:
+def test_change_during_a_sweep_resumes_the_sweep(running: World) -> None:
     running.api.pools[FIRST].users = {f"user-{i}": () for i in range(40)}
     held = threading.Event()
 
@@ -248,7 +246,7 @@ def test_a_sweep_that_is_to_go_another_way_goes_on_where_it_stood(running: Fleet
     running.api.fault = hold
     running.apply(pool(FIRST, refresh_interval=50.0))
     assert eventually(lambda: running.api.calls[Operation.ADMIN_LIST_DEVICES] >= 31)
-    assert eventually(lambda: len(running.fleet._pools[FIRST].store._users) >= 30)
+    assert eventually(lambda: len(running.pools._pools[FIRST].store._users) >= 30)
     running.api.fault = None
     running.apply(pool(FIRST, refresh_interval=50.0, detail=Detail.DEVICE))
     held.set()
@@ -260,16 +258,16 @@ def test_a_sweep_that_is_to_go_another_way_goes_on_where_it_stood(running: Fleet
 
 
 @pytest.mark.parametrize("limit", [1, 5000])
-def test_another_limit_of_series_is_kept_at_once(running: Fleeting, limit: int) -> None:
+def test_new_series_limit_is_applied_at_once(running: World, limit: int) -> None:
     running.apply(pool(FIRST, refresh_interval=50.0))
     assert eventually(lambda: running.is_ok(FIRST))
-    running.fleet.apply((pool(FIRST, refresh_interval=50.0),), limit)
+    running.pools.apply((pool(FIRST, refresh_interval=50.0),), limit)
     data = running.view().data
     assert data is not None
     assert len(data.rows) == (1 if limit == 1 else 2)
 
 
-def test_a_key_that_was_exchanged_begins_the_pool_anew(world: Fleeting, tmp_path: Path) -> None:
+def test_changed_identity_key_restarts_the_pool(world: World, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.touch(0o600)
     path.write_bytes(KEY)
@@ -283,7 +281,7 @@ def test_a_key_that_was_exchanged_begins_the_pool_anew(world: Fleeting, tmp_path
     assert (world.view().state, world.view().data) == (PoolState.UNREAD, None)
 
 
-def test_a_key_that_the_process_has_made_lives_as_long_as_the_process(world: Fleeting) -> None:
+def test_random_identity_key_is_kept_over_reloads(world: World) -> None:
     world.apply(pool(FIRST, identity=IdentityMode.HMAC, detail=Detail.POOL))
     world.sweep()
     world.apply(pool(FIRST, identity=IdentityMode.HMAC, detail=Detail.POOL))
@@ -292,8 +290,8 @@ def test_a_key_that_the_process_has_made_lives_as_long_as_the_process(world: Fle
     assert world.is_ok()
 
 
-def test_what_a_changed_pool_knows_survives_a_restart_in_its_new_shape(world: Fleeting, tmp_path: Path) -> None:
-    def fleet() -> PoolManager:
+def test_reduced_data_is_restored_after_a_restart(world: World, tmp_path: Path) -> None:
+    def pools() -> PoolManager:
         return PoolManager(
             world._connect, world.observer, world.clock, state_path=tmp_path / "state.db", retry_policy=FAST_RETRIES
         )
@@ -302,22 +300,22 @@ def test_what_a_changed_pool_knows_survives_a_restart_in_its_new_shape(world: Fl
         (view,) = one.views()
         return None if view.data is None else view.data.users
 
-    first = fleet()
+    first = pools()
     first.apply((pool(FIRST, detail=Detail.DEVICE),), 1000)
     first.sweep_now(FIRST)
     first.apply((pool(FIRST, detail=Detail.POOL),), 1000)
     first.start()
     first.stop()
-    second = fleet()
+    second = pools()
     second.apply((pool(FIRST, detail=Detail.POOL),), 1000)
     assert users(second) == 2
     second.start()
     second.stop()
 
 
-def test_what_a_sweep_finds_after_its_pool_was_removed_is_lost(world: Fleeting) -> None:
+def test_results_after_the_removal_are_dropped(world: World) -> None:
     world.apply(pool(FIRST))
-    old = world.fleet._pools[FIRST]
+    old = world.pools._pools[FIRST]
     old.store.sweep_started()
     world.apply()
     old.store.put(b"ann", (device("a"),))
@@ -325,15 +323,15 @@ def test_what_a_sweep_finds_after_its_pool_was_removed_is_lost(world: Fleeting) 
     assert world.observer.heard["removed", FIRST] == 1
 
 
-def test_once_ready_it_stays_ready_when_a_pool_joins(world: Fleeting) -> None:
+def test_ready_stays_true_when_a_pool_joins(world: World) -> None:
     world.apply(pool(FIRST))
-    assert not world.fleet.is_ready()
+    assert not world.pools.is_ready()
     world.sweep()
     world.apply(pool(FIRST), pool(SECOND))
-    assert world.fleet.is_ready()
+    assert world.pools.is_ready()
 
 
-def test_the_sweep_under_way_of_a_removed_pool_ends_and_tells_nothing(running: Fleeting) -> None:
+def test_sweep_of_a_removed_pool_ends_without_a_report(running: World) -> None:
     running.api.fault = gate = Gate(FIRST)
     running.apply(pool(FIRST))
     assert gate.reached.wait(10)
@@ -343,39 +341,39 @@ def test_the_sweep_under_way_of_a_removed_pool_ends_and_tells_nothing(running: F
     assert not [what for what in running.observer.heard if what[0] == "finished"]
 
 
-def test_a_key_that_cannot_be_read_changes_nothing(running: Fleeting, tmp_path: Path) -> None:
+def test_unreadable_identity_key_changes_nothing(running: World, tmp_path: Path) -> None:
     running.apply(pool(FIRST))
     assert eventually(lambda: running.is_ok(FIRST))
     keyed = pool(FIRST, identity=IdentityMode.HMAC, identity_key_file=tmp_path / "missing")
     with pytest.raises(FileNotFoundError):
         running.apply(keyed, pool(SECOND))
-    assert [view.settings.id for view in running.fleet.views()] == [FIRST]
+    assert [view.settings.id for view in running.pools.views()] == [FIRST]
     assert running.is_ok(FIRST)
     assert running.observer.heard["added", SECOND] == 0
 
 
-def test_ready_once_every_pool_was_contacted_and_not_before(running: Fleeting) -> None:
-    assert not running.fleet.is_ready(), "nothing was put in force yet"
+def test_ready_once_every_pool_was_contacted(running: World) -> None:
+    assert not running.pools.is_ready(), "no settings were applied yet"
     running.api.fault = gate = Gate(SECOND)
     running.apply(pool(FIRST), pool(SECOND))
     assert eventually(lambda: running.is_ok(FIRST) and gate.reached.is_set())
-    assert not running.fleet.is_ready()
+    assert not running.pools.is_ready()
     gate.opened.set()
-    assert eventually(running.fleet.is_ready)
+    assert eventually(running.pools.is_ready)
 
 
 @pytest.mark.parametrize(
     "error", [Denied("DescribeUserPool", "AccessDeniedException"), ServerError("DescribeUserPool", "HTTP 500")]
 )
-def test_a_pool_that_fails_with_a_reason_was_contacted(world: Fleeting, error: AwsError) -> None:
+def test_failed_pool_counts_as_contacted(world: World, error: AwsError) -> None:
     world.apply(pool(FIRST))
     world.api.fault = lambda _operation, _subject: error
-    assert not world.fleet.is_ready()
+    assert not world.pools.is_ready()
     world.sweep()
-    assert world.fleet.is_ready()
+    assert world.pools.is_ready()
 
 
-def test_a_pool_that_cannot_be_connected_to_fails_and_is_tried_again(world: Fleeting) -> None:
+def test_unreachable_account_fails_the_sweep_with_a_retry(world: World) -> None:
     world.apply(pool(FIRST))
     world.unreachable = [NO_CREDENTIALS]
     with capture_logs() as logs:
@@ -383,10 +381,10 @@ def test_a_pool_that_cannot_be_connected_to_fails_and_is_tried_again(world: Flee
     assert world.view().state is PoolState.FAILING
     assert world.observer.heard["finished", FIRST, "credentials"] == 1
     assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["cannot reach AWS"]
-    assert world.fleet.is_ready()
+    assert world.pools.is_ready()
 
 
-def test_the_delay_after_failures_doubles_and_a_success_ends_it(world: Fleeting) -> None:
+def test_retry_delay_doubles_until_a_success(world: World) -> None:
     world.apply(pool(FIRST))
     world.unreachable = [NO_CREDENTIALS]
     assert [world.sweep() for _ in range(4)] == [30, 60, 120, 240]
@@ -396,7 +394,7 @@ def test_the_delay_after_failures_doubles_and_a_success_ends_it(world: Fleeting)
     assert [world.sweep() for _ in range(2)] == [30, 60]
 
 
-def test_what_is_to_be_done_after_a_sweep_is_done_however_it_ended(world: Fleeting) -> None:
+def test_after_sweep_is_called_after_success_and_failure(world: World) -> None:
     world.apply(pool(FIRST))
     world.sweep()
     world.unreachable = [NO_CREDENTIALS]

@@ -1,4 +1,4 @@
-"""A pool on the fake that is swept as often as a test asks."""
+"""Harness that sweeps a fake pool."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAST_RETRIES = RetryPolicy(first_delay=0.001, max_delay=0.002, outage_tolerance=
 
 
 class SweepHarness:
-    """One pool on the fake, swept as often as a test asks."""
+    """Fake pool with a store, swept by `sweep`."""
 
     def __init__(
         self,

@@ -19,8 +19,8 @@ T = TypeVar("T")
 Chain = Mapping[str | None, Page[int]]
 
 
-class Asked:
-    """Follows a chain of pages, and remembers which tokens it was asked for."""
+class PageSource:
+    """Source of pages that records the requested tokens."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
@@ -32,67 +32,67 @@ class Asked:
 
 
 def endless(items: tuple[int, ...]) -> Callable[[str | None], Page[int]]:
-    """New tokens for ever."""
+    """Return a source of ever new tokens."""
     numbers = itertools.count()
     return lambda _: Page(items, f"token {next(numbers)}")
 
 
 def circle(length: int, before: int = 0) -> Chain:
-    """Pages that lead back to one before: `before` of them are outside of the circle."""
+    """Return pages that end in a cycle, after `before` pages outside of it."""
     tokens: list[str | None] = [None, *map(str, range(before + length - 1))]
     following = [*tokens[1:], tokens[before] or "0"]
     return {token: Page((number,), after) for number, (token, after) in enumerate(zip(tokens, following, strict=True))}
 
 
-def test_every_page_once_in_order() -> None:
-    ask = Asked({None: Page((1, 2), "a"), "a": Page((3,), "b"), "b": Page((), None)})
+def test_pages_are_yielded_once_in_order() -> None:
+    ask = PageSource({None: Page((1, 2), "a"), "a": Page((3,), "b"), "b": Page((), None)})
     assert list(iter_pages("ListUsers", ask)) == [(1, 2), (3,), ()]
     assert ask.tokens == [None, "a", "b"]
 
 
-def test_an_empty_page_with_a_token_is_not_the_end() -> None:
-    ask = Asked({None: Page((), "a"), "a": Page((), "b"), "b": Page((1,), None)})
+def test_empty_page_with_a_token_is_not_the_end() -> None:
+    ask = PageSource({None: Page((), "a"), "a": Page((), "b"), "b": Page((1,), None)})
     assert list(iter_pages("ListUsers", ask)) == [(), (), (1,)]
 
 
-def test_a_page_is_given_out_before_the_next_is_asked_for() -> None:
-    ask = Asked({None: Page((1,), "a"), "a": Page((2,), None)})
+def test_page_is_yielded_before_the_next_request() -> None:
+    ask = PageSource({None: Page((1,), "a"), "a": Page((2,), None)})
     assert next(iter_pages("ListUsers", ask)) == (1,)
     assert ask.tokens == [None]
 
 
 @pytest.mark.parametrize("length", [2, 3, 7, 50])
 @pytest.mark.parametrize("before", [0, 1, 5])
-def test_a_chain_that_leads_back_to_a_page_before_ends(length: int, before: int) -> None:
-    ask = Asked(circle(length, before))
+def test_cycle_of_pages_raises(length: int, before: int) -> None:
+    ask = PageSource(circle(length, before))
     with pytest.raises(Malformed, match=r"^ListUsers: "):
         list(iter_pages("ListUsers", ask))
     assert len(ask.tokens) <= 3 * (length + before) + 1
 
 
-def test_a_page_that_names_itself_as_the_next_is_asked_for_twice_at_the_most() -> None:
-    ask = Asked({None: Page((1,), "a"), "a": Page((2,), "a")})
+def test_page_with_its_own_token_raises_after_two_requests() -> None:
+    ask = PageSource({None: Page((1,), "a"), "a": Page((2,), "a")})
     with pytest.raises(Malformed, match="names itself"):
         list(iter_pages("ListUsers", ask))
     assert ask.tokens == [None, "a"]
 
 
-def test_a_thousand_empty_pages_in_a_row_are_a_chain_without_an_end() -> None:
+def test_thousand_consecutive_empty_pages_raise() -> None:
     got: Iterator[tuple[int, ...]] = iter_pages("ListUsers", endless(()))
     assert [next(got) for _ in range(MAX_EMPTY_PAGES)] == [()] * MAX_EMPTY_PAGES
     with pytest.raises(Malformed, match="does not end"):
         next(got)
 
 
-def test_empty_pages_between_full_ones_may_be_many() -> None:
+def test_empty_pages_between_full_pages_are_not_limited() -> None:
     sizes = [*[0] * (MAX_EMPTY_PAGES - 1), 1, *[0] * (MAX_EMPTY_PAGES - 1), 1]
     tokens: list[str | None] = [None, *map(str, range(1, len(sizes))), None]
     chain = {tokens[i]: Page(tuple(range(size)), tokens[i + 1]) for i, size in enumerate(sizes)}
-    assert sum(map(len, iter_pages("ListUsers", Asked(chain)))) == 2
+    assert sum(map(len, iter_pages("ListUsers", PageSource(chain)))) == 2
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_no_more_pages_than_a_bound(most: int) -> None:
+def test_page_limit_raises(most: int) -> None:
     ask = endless((1,))
     got: Iterator[tuple[int, ...]] = iter_pages("AdminListDevices", ask, most=most)
     assert [next(got) for _ in range(most)] == [(1,)] * most
@@ -100,13 +100,13 @@ def test_no_more_pages_than_a_bound(most: int) -> None:
         next(got)
 
 
-def test_as_many_pages_as_the_bound_are_well() -> None:
-    ask = Asked({None: Page((1,), "a"), "a": Page((2,), None)})
+def test_listing_at_the_page_limit_succeeds() -> None:
+    ask = PageSource({None: Page((1,), "a"), "a": Page((2,), None)})
     assert list(iter_pages("AdminListDevices", ask, most=2)) == [(1,), (2,)]
 
 
-class Asking:
-    """Makes each call once, and counts."""
+class CountingRetrier:
+    """Retrier that calls once and counts."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -117,11 +117,11 @@ class Asking:
 
 
 def selected(selection: UserSelection, *, page_size: int = 2) -> tuple[list[ListedUser], int]:
-    """The users of a selection, and how many calls they cost."""
+    """Return the users of a selection and the number of calls."""
     names = ("ann", "anna", "bob", "carl", "google_dora")
     groups = {"staff": ["bob", "ann", "carl"], "night": ["carl", "google_dora"], "empty": []}
     pool = FakePool(users=dict.fromkeys(names, ()), groups=groups, federated={"google_dora"})
-    ask = Asking()
+    ask = CountingRetrier()
     reader = reader_of(FakeCognito({POOL_ID: pool}, page_size=page_size), POOL_ID)
     return list(selected_users(selection, reader, ask)), ask.calls
 
@@ -141,5 +141,5 @@ def users(*names: str) -> list[ListedUser]:
         (UserSelection(groups=("empty",)), (), 1),
     ],
 )
-def test_a_selection_gives_each_user_once(selection: UserSelection, names: tuple[str, ...], calls: int) -> None:
+def test_selected_users_are_yielded_once(selection: UserSelection, names: tuple[str, ...], calls: int) -> None:
     assert selected(selection) == (users(*names), calls)

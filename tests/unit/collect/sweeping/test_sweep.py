@@ -34,7 +34,7 @@ from tests.unit.collect.listed_pools import POOL_ID, device, settings
 from tests.unit.collect.sweeping.swept import FAST_RETRIES, SweepHarness, always, once, people
 
 
-def test_every_user_with_every_device() -> None:
+def test_sweep_reads_every_device_of_every_user() -> None:
     swept = SweepHarness(FakePool(users=people(500)), page_size=2)
     assert swept.sweep() == Outcome(None, complete=True)
     assert swept.shown() == swept.pool.users
@@ -42,7 +42,7 @@ def test_every_user_with_every_device() -> None:
     assert swept.heard("finished", POOL_ID, "None") == 1
 
 
-def test_only_the_named_users() -> None:
+def test_selection_by_username_reads_these_users() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(usernames=("user-3", "user-7", "user-3")))
     swept = SweepHarness(FakePool(users=people(10)), chosen)
     swept.sweep()
@@ -50,7 +50,7 @@ def test_only_the_named_users() -> None:
     assert swept.api.calls[Operation.LIST_USERS] == 0
 
 
-def test_the_members_of_groups_once_each() -> None:
+def test_selection_by_group_reads_each_member_once() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(groups=("staff", "night")))
     pool = FakePool(users=people(10), groups={"staff": ["user-1", "user-2"], "night": ["user-2", "user-3"]})
     swept = SweepHarness(pool, chosen, page_size=1)
@@ -59,7 +59,7 @@ def test_the_members_of_groups_once_each() -> None:
     assert swept.heard("request", "123456789012", "AdminListDevices", "None", "True") == 1 + 2 + 3
 
 
-def test_the_users_of_a_filter() -> None:
+def test_selection_by_filter_reads_matching_users() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(filter='username ^= "user-1"'))
     swept = SweepHarness(FakePool(users=people(20)), chosen)
     swept.sweep()
@@ -67,7 +67,7 @@ def test_the_users_of_a_filter() -> None:
 
 
 @pytest.mark.parametrize(("skip", "asked"), [(True, 2), (False, 3)])
-def test_federated_users_are_skipped_on_request(skip: bool, asked: int) -> None:
+def test_federated_users_are_skipped_if_configured(skip: bool, asked: int) -> None:
     chosen = settings(detail=Detail.USER, skip_federated_users=skip)
     swept = SweepHarness(FakePool(users=people(3), federated={"user-1"}), chosen)
     swept.sweep()
@@ -75,7 +75,7 @@ def test_federated_users_are_skipped_on_request(skip: bool, asked: int) -> None:
     assert swept.heard("skipped", POOL_ID, "federated") == 3 - asked
 
 
-def test_a_user_who_vanishes_in_mid_sweep_is_no_failure() -> None:
+def test_user_deleted_during_the_sweep_is_no_failure() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(usernames=("user-1", "gone")))
     swept = SweepHarness(FakePool(users=people(3)), chosen)
     assert swept.sweep() == Outcome(None, complete=True)
@@ -83,7 +83,7 @@ def test_a_user_who_vanishes_in_mid_sweep_is_no_failure() -> None:
     assert swept.heard("vanished", POOL_ID) == 1
 
 
-def test_not_found_means_the_user_where_the_pool_is_still_there() -> None:
+def test_not_found_drops_the_user_if_the_pool_exists() -> None:
     swept = SweepHarness(FakePool(users=people(5)))
     swept.api.fault = always(ResourceNotFound("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-2")
     assert swept.sweep().reason is None
@@ -91,7 +91,7 @@ def test_not_found_means_the_user_where_the_pool_is_still_there() -> None:
     assert swept.api.calls[Operation.DESCRIBE_USER_POOL] == 2
 
 
-def test_a_pool_deleted_in_mid_sweep_is_missing_and_shows_nothing() -> None:
+def test_pool_deleted_during_the_sweep_is_missing() -> None:
     swept = SweepHarness(FakePool(users=people(50)))
     swept.sweep()
 
@@ -106,27 +106,27 @@ def test_a_pool_deleted_in_mid_sweep_is_missing_and_shows_nothing() -> None:
     assert swept.shown() is None
 
 
-def test_a_pool_that_never_was_is_missing() -> None:
+def test_pool_that_does_not_exist_is_missing() -> None:
     swept = SweepHarness(FakePool())
     swept.api.pools.clear()
     assert swept.sweep() == Outcome(Reason.NOT_FOUND, complete=False)
     assert swept.store.view().state is PoolState.MISSING
 
 
-def test_a_group_that_does_not_exist_fails_the_sweep_but_the_pool_is_not_missing() -> None:
+def test_missing_group_fails_the_sweep() -> None:
     swept = SweepHarness(FakePool(users=people(3)), settings(users=UserSelection(groups=("nobody",))))
     assert swept.sweep() == Outcome(Reason.NOT_FOUND, complete=False)
     assert swept.store.view().state is PoolState.FAILING
 
 
-def test_a_pool_with_tracking_off_is_not_asked_for_users() -> None:
+def test_pool_without_tracking_is_not_listed() -> None:
     swept = SweepHarness(FakePool(users=people(3), tracking=Tracking.OFF))
     assert swept.sweep() == Outcome(None, complete=True)
     assert swept.store.view().state is PoolState.TRACKING_OFF
     assert swept.api.calls == {Operation.DESCRIBE_USER_POOL: 1}
 
 
-def test_tracking_switched_off_in_mid_sweep_is_seen_and_no_failure() -> None:
+def test_tracking_disabled_during_the_sweep_is_no_failure() -> None:
     swept = SweepHarness(FakePool(users=people(30)))
 
     def switch_off(operation: Operation, subject: str) -> AwsError | None:
@@ -142,7 +142,7 @@ def test_tracking_switched_off_in_mid_sweep_is_seen_and_no_failure() -> None:
 @pytest.mark.parametrize(
     "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
 )
-def test_denied_anywhere_ends_the_sweep_and_keeps_the_last_values(operation: Operation) -> None:
+def test_denied_call_ends_the_sweep_and_keeps_the_data(operation: Operation) -> None:
     swept = SweepHarness(FakePool(users=people(5)))
     swept.sweep()
     before = swept.shown()
@@ -156,14 +156,14 @@ def test_denied_anywhere_ends_the_sweep_and_keeps_the_last_values(operation: Ope
     "operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS, Operation.ADMIN_LIST_DEVICES]
 )
 @pytest.mark.parametrize("kind", [Throttled, ServerError, CredentialsError])
-def test_a_call_that_fails_once_is_asked_again_in_the_same_sweep(operation: Operation, kind: type[AwsError]) -> None:
+def test_failed_call_is_retried_in_the_same_sweep(operation: Operation, kind: type[AwsError]) -> None:
     swept = SweepHarness(FakePool(users=people(5)))
     swept.api.fault = once(kind(operation, "x"), operation)
     assert swept.sweep() == Outcome(None, complete=True)
     assert swept.shown() == swept.pool.users
 
 
-def test_a_third_of_all_calls_throttled_still_ends_in_a_complete_sweep() -> None:
+def test_sweep_completes_with_a_third_of_calls_throttled() -> None:
     swept = SweepHarness(FakePool(users=people(300)), page_size=5)
     chance = random.Random(7)
     swept.api.fault = lambda operation, _: Throttled(operation, "x") if chance.random() < 1 / 3 else None
@@ -184,7 +184,7 @@ def test_a_third_of_all_calls_throttled_still_ends_in_a_complete_sweep() -> None
 
 
 class Unpaced:
-    """A limiter that throttling does not slow down: the pace is shown elsewhere."""
+    """Rate limiter that ignores throttling."""
 
     def acquire(self, key: str, cancelled: Callable[[], bool]) -> float:
         return 0.0 if key and not cancelled() else 1.0
@@ -193,7 +193,7 @@ class Unpaced:
         pass
 
 
-def test_a_user_who_cannot_be_read_keeps_the_last_values_and_is_counted() -> None:
+def test_unreadable_user_keeps_its_values_and_is_counted() -> None:
     swept = SweepHarness(FakePool(users=people(8)))
     swept.sweep()
     before = dict(swept.pool.users)
@@ -207,14 +207,14 @@ def test_a_user_who_cannot_be_read_keeps_the_last_values_and_is_counted() -> Non
     assert swept.store.view().state is PoolState.OK
 
 
-def test_retries_of_one_user_are_bounded() -> None:
+def test_retries_of_a_user_are_limited() -> None:
     swept = SweepHarness(FakePool(users=people(8)))
     swept.api.fault = always(ServerError("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-7")
     assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=True)
     assert swept.api.calls[Operation.ADMIN_LIST_DEVICES] == 7 + FAST_RETRIES.attempts
 
 
-def test_a_sweep_ends_when_nothing_gets_through() -> None:
+def test_sweep_ends_if_no_call_succeeds() -> None:
     swept = SweepHarness(FakePool(users=people(400)))
     swept.api.fault = always(ServerError("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES)
     assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=False)
@@ -222,20 +222,20 @@ def test_a_sweep_ends_when_nothing_gets_through() -> None:
     assert swept.store.view().state is PoolState.FAILING
 
 
-def test_a_listing_that_names_itself_as_next_is_malformed_and_not_endless() -> None:
+def test_listing_that_repeats_its_token_is_malformed() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     swept.api.list_users = lambda *_, **__: Page((), "same")  # type: ignore[method-assign]
     assert swept.sweep() == Outcome(Reason.MALFORMED, complete=False)
 
 
-def test_pages_that_are_empty_for_ever_are_malformed_and_not_endless() -> None:
+def test_endless_empty_pages_are_malformed() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     tokens = itertools.count()
     swept.api.list_users = lambda *_, **__: Page((), str(next(tokens)))  # type: ignore[method-assign]
     assert swept.sweep() == Outcome(Reason.MALFORMED, complete=False)
 
 
-def test_a_user_whose_devices_never_end_is_counted_and_the_others_are_read() -> None:
+def test_user_with_endless_devices_does_not_stop_the_others() -> None:
     swept = SweepHarness(FakePool(users=people(6)))
     usual = swept.api.admin_list_devices
     tokens = itertools.count()
@@ -250,7 +250,7 @@ def test_a_user_whose_devices_never_end_is_counted_and_the_others_are_read() -> 
     assert set(swept.shown() or ()) == {f"user-{i}" for i in range(5)}
 
 
-def test_told_to_stop_in_mid_sweep_it_stops_and_counts_nothing() -> None:
+def test_cancelled_sweep_stops_and_reports_nothing() -> None:
     swept = SweepHarness(FakePool(users=people(2000)))
 
     def stop_at_some_point(operation: Operation, subject: str) -> AwsError | None:
@@ -266,7 +266,7 @@ def test_told_to_stop_in_mid_sweep_it_stops_and_counts_nothing() -> None:
     assert swept.store.view().progress is None
 
 
-def test_a_failure_that_is_no_aws_error_is_raised_to_the_one_who_sweeps() -> None:
+def test_unexpected_error_is_raised_by_the_sweep() -> None:
     swept = SweepHarness(FakePool(users=people(20)))
 
     def broken(*_: object, **__: object) -> Page[Device]:
@@ -277,14 +277,14 @@ def test_a_failure_that_is_no_aws_error_is_raised_to_the_one_who_sweeps() -> Non
         swept.sweep()
 
 
-def test_workers_go_home_after_the_sweep() -> None:
+def test_workers_end_after_the_sweep() -> None:
     before = threading.active_count()
     swept = SweepHarness(FakePool(users=people(300)))
     swept.sweep()
     assert eventually(lambda: threading.active_count() <= before)
 
 
-def test_a_large_pool_is_never_in_memory_as_a_whole() -> None:
+def test_large_pool_is_never_queued_as_a_whole() -> None:
     swept = SweepHarness(FakePool(users=people(5000)))
     waiting: list[int] = []
 
@@ -299,7 +299,7 @@ def test_a_large_pool_is_never_in_memory_as_a_whole() -> None:
     assert max(waiting) <= readers.MAX_WAITING_TASKS
 
 
-def test_where_nobody_could_be_read_nor_ever_was_the_sweep_has_failed_and_no_count_is_shown() -> None:
+def test_first_sweep_without_a_readable_user_fails() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     refused = always(InvalidRequest("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES)
     swept.api.fault = refused
@@ -312,7 +312,7 @@ def test_where_nobody_could_be_read_nor_ever_was_the_sweep_has_failed_and_no_cou
     assert (swept.store.view().state, swept.shown()) == (PoolState.OK, swept.pool.users)
 
 
-def test_the_log_says_how_a_sweep_went() -> None:
+def test_log_has_the_result_of_a_sweep() -> None:
     chosen = settings(detail=Detail.USER, users=UserSelection(groups=("staff",)))
     names = ["user-1", "user-2", "user-3", "gone", "federated"]
     swept = SweepHarness(FakePool(users=people(5), groups={"staff": names}, federated={"federated"}), chosen)
@@ -344,7 +344,7 @@ def test_the_log_says_how_a_sweep_went() -> None:
     }
 
 
-def test_the_log_says_why_a_sweep_ended_early_and_nothing_of_what_is_not_known() -> None:
+def test_log_has_the_error_that_ended_a_sweep() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     denied = Denied("ListUsers", "AccessDeniedException")
     swept.api.fault = always(denied, Operation.LIST_USERS)
@@ -362,7 +362,7 @@ def test_the_log_says_why_a_sweep_ended_early_and_nothing_of_what_is_not_known()
     assert not {"reason", "error"} & told.keys()
 
 
-def test_a_known_user_who_vanishes_in_mid_sweep_is_told_once() -> None:
+def test_known_user_deleted_during_the_sweep_counts_once() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     swept.sweep()
     swept.api.fault = always(UserNotFound("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-1")
@@ -373,7 +373,7 @@ def test_a_known_user_who_vanishes_in_mid_sweep_is_told_once() -> None:
 
 
 def in_turn(*errors: AwsError | None) -> Callable[[], AwsError | None]:
-    """The next of these at each call; the last for ever."""
+    """Return the next of these at each call; the last one repeats."""
     left = list(errors)
     return lambda: left.pop(0) if len(left) > 1 else left[0]
 
@@ -386,9 +386,7 @@ def in_turn(*errors: AwsError | None) -> Callable[[], AwsError | None]:
         (None, PoolState.FAILING),
     ],
 )
-def test_where_a_group_is_not_found_the_pool_is_missing_only_if_it_is_not_found_either(
-    looking_again: AwsError | None, state: PoolState
-) -> None:
+def test_pool_is_missing_only_if_describe_fails_too(looking_again: AwsError | None, state: PoolState) -> None:
     swept = SweepHarness(FakePool(users=people(3)), settings(users=UserSelection(groups=("staff",))))
     describing = in_turn(None, looking_again)
     absent = ResourceNotFound("ListUsersInGroup", "x")
@@ -397,7 +395,7 @@ def test_where_a_group_is_not_found_the_pool_is_missing_only_if_it_is_not_found_
     assert swept.store.view().state is state
 
 
-def test_tracking_that_seems_off_is_a_failure_where_the_pool_cannot_be_asked() -> None:
+def test_tracking_error_fails_if_describe_fails_too() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     off = TrackingOff("AdminListDevices", "x")
     describing = in_turn(None, Denied("DescribeUserPool", "x"))
@@ -409,7 +407,7 @@ def test_tracking_that_seems_off_is_a_failure_where_the_pool_cannot_be_asked() -
     assert swept.store.view().state is PoolState.FAILING
 
 
-def test_only_an_error_that_tells_of_tracking_makes_a_sweep_look_at_the_pool_again() -> None:
+def test_other_errors_do_not_describe_the_pool_again() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     swept.api.fault = always(Denied("ListUsers", "x"), Operation.LIST_USERS)
     swept.sweep()
@@ -417,7 +415,7 @@ def test_only_an_error_that_tells_of_tracking_makes_a_sweep_look_at_the_pool_aga
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, Cancelled])
-def test_what_is_no_aws_error_ends_the_listing_as_it_is(error: type[Exception]) -> None:
+def test_unexpected_error_of_the_listing_is_raised(error: type[Exception]) -> None:
     swept = SweepHarness(FakePool(users=people(3)))
 
     def broken(*_: object, **__: object) -> Page[ListedUser]:
@@ -432,7 +430,7 @@ def test_what_is_no_aws_error_ends_the_listing_as_it_is(error: type[Exception]) 
     ("operation", "attempts"),
     [(Operation.DESCRIBE_USER_POOL, FAST_RETRIES.first_attempts), (Operation.LIST_USERS, FAST_RETRIES.attempts)],
 )
-def test_what_fails_for_ever_is_asked_so_often_with_pauses_between(operation: Operation, attempts: int) -> None:
+def test_failing_call_is_retried_with_delays(operation: Operation, attempts: int) -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     swept.api.fault = always(ServerError(operation, "x"), operation)
     assert swept.sweep() == Outcome(Reason.SERVER_ERROR, complete=False)
@@ -442,7 +440,7 @@ def test_what_fails_for_ever_is_asked_so_often_with_pauses_between(operation: Op
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_of_several_reasons_the_most_frequent_is_told(known: bool) -> None:
+def test_most_frequent_reason_is_reported(known: bool) -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     if known:
         swept.sweep()
@@ -455,7 +453,7 @@ def test_of_several_reasons_the_most_frequent_is_told(known: bool) -> None:
     assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=known)
 
 
-def test_the_store_is_told_how_many_users_there_are_to_read() -> None:
+def test_store_receives_the_number_of_users() -> None:
     swept = SweepHarness(FakePool(users=people(5), federated={"user-1"}))
     told: list[int] = []
     swept.store.enumerated = told.append  # type: ignore[method-assign,assignment]
@@ -463,7 +461,7 @@ def test_the_store_is_told_how_many_users_there_are_to_read() -> None:
     assert told == [4]
 
 
-def test_the_users_of_other_shards_are_not_asked() -> None:
+def test_users_of_other_shards_are_not_read() -> None:
     ours = Shard(0, 2)
     swept = SweepHarness(FakePool(users=people(20)), shard=ours)
     swept.sweep()
@@ -472,7 +470,7 @@ def test_the_users_of_other_shards_are_not_asked() -> None:
     assert set(swept.shown() or ()) == owned
 
 
-def test_the_log_says_to_the_millisecond_how_long_a_sweep_took() -> None:
+def test_log_has_the_duration_in_milliseconds() -> None:
     clock = ManualClock()
     swept = SweepHarness(FakePool(users=people(1)), clock=clock)
 
@@ -486,7 +484,7 @@ def test_the_log_says_to_the_millisecond_how_long_a_sweep_took() -> None:
     assert [line["seconds"] for line in logs if line["event"] == "sweep finished"] == [1.235]
 
 
-def test_a_whole_sweep_in_which_somebody_was_not_read_is_no_failed_sweep_and_no_success() -> None:
+def test_complete_sweep_with_an_unread_user_is_no_success() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     swept.api.fault = always(InvalidRequest("AdminListDevices", "x"), Operation.ADMIN_LIST_DEVICES, "user-1")
     assert swept.sweep() == Outcome(Reason.INVALID_REQUEST, complete=True)
@@ -497,7 +495,7 @@ def test_a_whole_sweep_in_which_somebody_was_not_read_is_no_failed_sweep_and_no_
     assert swept.store.view().last_success is not None
 
 
-def test_a_sweep_that_ended_early_is_told_with_its_reason() -> None:
+def test_failed_sweep_is_reported_with_its_reason() -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     swept.api.fault = always(Denied("ListUsers", "x"), Operation.LIST_USERS)
     assert swept.sweep() == Outcome(Reason.DENIED, complete=False)

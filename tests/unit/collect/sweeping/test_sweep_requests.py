@@ -1,5 +1,3 @@
-"""Whom a sweep asks for, how often, and by which name it keeps the answer."""
-
 from __future__ import annotations
 
 import threading
@@ -17,7 +15,7 @@ from tests.unit.collect.sweeping.swept import SweepHarness, always, people
 
 @pytest.mark.parametrize("operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS])
 @pytest.mark.parametrize("kind", [Denied, InvalidRequest])
-def test_what_asking_again_cannot_help_is_asked_once(operation: Operation, kind: type[Denied | InvalidRequest]) -> None:
+def test_error_that_is_not_retryable_is_not_retried(operation: Operation, kind: type[Denied | InvalidRequest]) -> None:
     swept = SweepHarness(FakePool(users=people(3)))
     error = kind(operation, "x")
     swept.api.fault = always(error, operation)
@@ -26,7 +24,7 @@ def test_what_asking_again_cannot_help_is_asked_once(operation: Operation, kind:
     assert swept.slept == []
 
 
-def test_whoever_was_read_before_the_sweep_was_interrupted_is_not_asked_again() -> None:
+def test_resumed_sweep_skips_users_that_were_read() -> None:
     swept = SweepHarness(FakePool(users=people(5)))
     swept.store.sweep_started()
     swept.store.put(b"user-3", swept.pool.users["user-3"])
@@ -43,14 +41,14 @@ def test_whoever_was_read_before_the_sweep_was_interrupted_is_not_asked_again() 
     assert swept.shown() == swept.pool.users
 
 
-def test_users_are_kept_by_an_identity_that_belongs_to_the_pool() -> None:
+def test_identity_of_a_user_depends_on_the_pool() -> None:
     identity = HmacIdentity(b"0123456789abcdef")
     swept = SweepHarness(FakePool(users=people(3)), identity=identity)
     swept.sweep()
     assert set(swept.shown() or ()) == {identity.of(POOL_ID, name).hex() for name in swept.pool.users}
 
 
-def test_the_threads_that_read_are_named_after_the_pool() -> None:
+def test_worker_threads_are_named_after_the_pool() -> None:
     swept = SweepHarness(FakePool(users=people(20)))
     names: set[str] = set()
 

@@ -23,7 +23,7 @@ Read = Callable[[ReadTask, Callable[[], None]], None]
 
 
 class Gauge:
-    """How many are inside at once, now and at the most."""
+    """Current and maximum number of concurrent calls."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,34 +40,34 @@ class Gauge:
             self.now -= 1
 
 
-class Given:
-    """Who was given up, and why."""
+class GiveUps:
+    """Users that were give_ups up, and the reasons."""
 
     def __init__(self) -> None:
-        self.up: list[tuple[str, Reason]] = []
+        self.users: list[tuple[str, Reason]] = []
 
     def __call__(self, task: ReadTask, reason: Reason) -> None:
-        self.up.append((task.username, reason))
+        self.users.append((task.username, reason))
 
 
 def readers(
     read: Read,
     *,
-    given: Given | None = None,
+    give_ups: GiveUps | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     retry_policy: RetryPolicy = FAST_RETRIES,
     name: str = "reader",
 ) -> WorkerPool:
-    return WorkerPool(read, given or Given(), SystemClock(), cancelled, name, retry_policy)
+    return WorkerPool(read, give_ups or GiveUps(), SystemClock(), cancelled, name, retry_policy)
 
 
 def submit(work: WorkerPool, count: int) -> int:
-    """Submit users by number; how many were taken."""
+    """Submit numbered users and return how many were accepted."""
     return sum(work.submit(str(number), b"%d" % number) for number in range(count))
 
 
 def pause(seconds: float) -> None:
-    """The time that an answer takes."""
+    """Wait for the latency of a response."""
     threading.Event().wait(seconds)
 
 
@@ -85,7 +85,7 @@ def test_every_user_is_read_once() -> None:
     assert work.failures == {}
 
 
-def test_the_calls_in_flight_grow_to_rate_times_latency_and_the_line_stays_short() -> None:
+def test_concurrency_adjusts_to_rate_times_latency() -> None:
     rate, latency, users = 200, 0.05, 200
     budget = RateLimiter(rate, SystemClock())
     line, flight = Gauge(), Gauge()
@@ -111,7 +111,7 @@ def test_the_calls_in_flight_grow_to_rate_times_latency_and_the_line_stays_short
     assert seconds < 2.5
 
 
-def test_a_place_in_line_is_given_up_once_however_often_a_user_departs() -> None:
+def test_slot_is_released_once_per_user() -> None:
     line = Gauge()
     held = threading.Event()
 
@@ -130,19 +130,19 @@ def test_a_place_in_line_is_given_up_once_however_often_a_user_departs() -> None
     assert line.most <= MAX_QUEUED
 
 
-def test_a_place_is_free_again_when_a_call_fails_before_it_departs() -> None:
+def test_slot_is_released_if_the_call_fails_before_sending() -> None:
     def read(_task: ReadTask, _departed: Callable[[], None]) -> None:
         raise InvalidRequest("AdminListDevices", "InvalidParameterException")
 
-    given = Given()
-    work = readers(read, given=given)
+    give_ups = GiveUps()
+    work = readers(read, give_ups=give_ups)
     submit(work, 50)
     work.finish()
-    assert len(given.up) == 50
+    assert len(give_ups.users) == 50
     assert work.failures == {Reason.INVALID_REQUEST: 50}
 
 
-def test_no_more_than_so_many_workers() -> None:
+def test_number_of_workers_is_limited() -> None:
     flight = Gauge()
     go_on = threading.Event()
 
@@ -161,7 +161,7 @@ def test_no_more_than_so_many_workers() -> None:
     assert eventually(lambda: not any(thread.name.startswith("bounded-") for thread in threading.enumerate()))
 
 
-def test_who_enumerates_waits_when_too_many_are_queued() -> None:
+def test_submit_waits_while_the_queue_is_full() -> None:
     go_on = threading.Event()
     taken: Counter[str] = Counter()
 
@@ -188,7 +188,7 @@ def test_who_enumerates_waits_when_too_many_are_queued() -> None:
     assert taken["users"] == everyone
 
 
-def test_a_user_to_be_asked_again_is_not_put_behind_all_others() -> None:
+def test_retry_is_not_queued_behind_all_other_users() -> None:
     order: list[str] = []
 
     def read(task: ReadTask, on_send: Callable[[], None]) -> None:
@@ -206,7 +206,7 @@ def test_a_user_to_be_asked_again_is_not_put_behind_all_others() -> None:
     assert again < 3 * MAX_WAITING_TASKS
 
 
-def test_a_user_is_not_asked_again_before_its_delay_and_others_are_read_meanwhile() -> None:
+def test_other_users_are_read_before_a_delayed_retry() -> None:
     asked: list[tuple[str, float]] = []
 
     def read(task: ReadTask, on_send: Callable[[], None]) -> None:
@@ -223,7 +223,7 @@ def test_a_user_is_not_asked_again_before_its_delay_and_others_are_read_meanwhil
     assert max(moment for name, moment in asked if name != "0") < again
 
 
-def test_a_user_is_given_up_after_so_many_attempts() -> None:
+def test_attempts_per_user_are_limited() -> None:
     attempts: Counter[str] = Counter()
 
     def read(task: ReadTask, on_send: Callable[[], None]) -> None:
@@ -232,16 +232,16 @@ def test_a_user_is_given_up_after_so_many_attempts() -> None:
         if task.username == "3":
             raise ServerError("AdminListDevices", "InternalErrorException")
 
-    given = Given()
-    work = readers(read, given=given, retry_policy=RetryPolicy(attempts=4, first_delay=0.001))
+    give_ups = GiveUps()
+    work = readers(read, give_ups=give_ups, retry_policy=RetryPolicy(attempts=4, first_delay=0.001))
     submit(work, 10)
     work.finish()
     assert attempts == {**{str(number): 1 for number in range(10)}, "3": 4}
-    assert given.up == [("3", Reason.SERVER_ERROR)]
+    assert give_ups.users == [("3", Reason.SERVER_ERROR)]
     assert work.failures == {Reason.SERVER_ERROR: 1}
 
 
-def test_nothing_but_failures_ends_the_work() -> None:
+def test_outage_ends_the_work() -> None:
     asked: list[str] = []
 
     def read(task: ReadTask, _departed: Callable[[], None]) -> None:
@@ -256,7 +256,7 @@ def test_nothing_but_failures_ends_the_work() -> None:
     assert not work.submit("one more", b"")
 
 
-def test_many_failures_in_a_short_time_are_waited_out() -> None:
+def test_short_outage_does_not_end_the_work() -> None:
     outage = iter(range(60))
 
     def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
@@ -270,7 +270,7 @@ def test_many_failures_in_a_short_time_are_waited_out() -> None:
     assert not work.failures
 
 
-def test_a_user_who_is_given_up_is_told_before_the_work_is_over() -> None:
+def test_on_give_up_is_called_before_finish_returns() -> None:
     told = threading.Event()
 
     def refuse(_task: ReadTask, on_send: Callable[[], None]) -> None:
@@ -287,7 +287,7 @@ def test_a_user_who_is_given_up_is_told_before_the_work_is_over() -> None:
     assert told.is_set()
 
 
-def test_a_success_between_failures_lets_the_work_go_on() -> None:
+def test_success_resets_the_count_of_failures() -> None:
     calls = itertools.count()
 
     def read(_task: ReadTask, _departed: Callable[[], None]) -> None:
@@ -302,36 +302,36 @@ def test_a_success_between_failures_lets_the_work_go_on() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("nobody foresaw this"), Denied("AdminListDevices", "AccessDenied")])
-def test_what_nobody_foresaw_and_what_stops_the_pool_ends_the_work_and_is_raised(error: Exception) -> None:
+def test_fatal_error_ends_the_work_and_is_raised(error: Exception) -> None:
     def read(task: ReadTask, on_send: Callable[[], None]) -> None:
         on_send()
         if task.username == "5":
             raise error
         pause(0.001)
 
-    given = Given()
-    work = readers(read, given=given)
+    give_ups = GiveUps()
+    work = readers(read, give_ups=give_ups)
     assert submit(work, 10_000) < 10_000
     with pytest.raises(type(error)) as caught:
         work.finish()
     assert caught.value is error
-    assert given.up == []
+    assert give_ups.users == []
 
 
-def test_readers_one_cancelled_worker_ends_the_work() -> None:
+def test_cancelled_worker_ends_the_work() -> None:
     def read(task: ReadTask, _departed: Callable[[], None]) -> None:
         if task.username == "5":
             raise Cancelled("only this worker was told to stop")
 
-    given = Given()
-    work = readers(read, given=given)
+    give_ups = GiveUps()
+    work = readers(read, give_ups=give_ups)
     submit(work, 10)
     with pytest.raises(Cancelled, match="only this worker"):
         work.finish()
-    assert given.up == []
+    assert give_ups.users == []
 
 
-def test_told_to_stop_the_workers_go_home_and_nobody_is_given_up() -> None:
+def test_stop_ends_the_workers_and_gives_up_no_user() -> None:
     stop = threading.Event()
 
     def read(task: ReadTask, on_send: Callable[[], None]) -> None:
@@ -340,33 +340,33 @@ def test_told_to_stop_the_workers_go_home_and_nobody_is_given_up() -> None:
             stop.set()
             raise Cancelled("told to stop")
 
-    given = Given()
-    work = readers(read, given=given, cancelled=stop.is_set, name="stopped")
+    give_ups = GiveUps()
+    work = readers(read, give_ups=give_ups, cancelled=stop.is_set, name="stopped")
     submit(work, 2000)
     with pytest.raises(Cancelled):
         work.finish()
-    assert given.up == []
+    assert give_ups.users == []
     assert eventually(lambda: not any(thread.name.startswith("stopped-") for thread in threading.enumerate()))
 
 
-def test_without_users_there_is_nothing_to_wait_for() -> None:
+def test_finish_returns_without_users() -> None:
     work = readers(lambda _task, _departed: None)
     work.finish()
 
 
-def test_a_task_in_a_traceback_shows_no_user_name() -> None:
+def test_repr_of_a_task_has_no_username() -> None:
     assert "mary" not in repr(ReadTask(0.0, 1, "mary", b"identity"))
 
 
-def test_an_aws_error_of_a_user_does_not_hold_up_the_others() -> None:
+def test_error_of_a_user_does_not_delay_the_others() -> None:
     def read(task: ReadTask, on_send: Callable[[], None]) -> None:
         on_send()
         failures: dict[str, AwsError] = {"1": InvalidRequest("AdminListDevices", "InvalidParameterException")}
         if task.username in failures:
             raise failures[task.username]
 
-    given = Given()
-    work = readers(read, given=given)
+    give_ups = GiveUps()
+    work = readers(read, give_ups=give_ups)
     submit(work, 100)
     work.finish()
-    assert given.up == [("1", Reason.INVALID_REQUEST)]
+    assert give_ups.users == [("1", Reason.INVALID_REQUEST)]
