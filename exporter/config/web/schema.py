@@ -59,8 +59,9 @@ def _empty_as_null(value: object) -> object:
     return None if value == "" else value
 
 
-def _zero_as_text(value: object) -> object:
-    return "0" if value == 0 and not isinstance(value, bool) else value
+def _interval(value: object) -> int:
+    """Parse a duration to milliseconds; the number 0 needs no unit."""
+    return milliseconds("0" if value == 0 and not isinstance(value, bool) else value)
 
 
 def _number_as_text(value: object) -> object:
@@ -184,7 +185,7 @@ class HttpServer(Strict):
 class RateLimits(Strict):
     """Rate limit of requests to protected paths."""
 
-    interval: Annotated[int, BeforeValidator(milliseconds), BeforeValidator(_zero_as_text)] = setting(
+    interval: Annotated[int, BeforeValidator(_interval)] = setting(
         "0", "a duration such as 1s or 100ms, or 0 for no limit", "Time between two requests, parsed to milliseconds."
     )
     burst: int = setting(0, "a whole number", "Maximum number of requests at once.")
