@@ -5,11 +5,20 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Any
 
-from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, SweepFailure, SweepProgress
+from exporter.aws.api import Category, RateLimiterState
+from exporter.collect.snapshot import (
+    ActivityIndex,
+    DetailCounts,
+    PoolData,
+    PoolView,
+    RuleState,
+    SweepFailure,
+    SweepProgress,
+)
 from exporter.config.settings import Limits, PoolSettings, Settings, Share, TargetSettings, UserSelection
 from exporter.errors import Reason
 from exporter.metrics.self_metrics import SelfMetrics
@@ -27,8 +36,6 @@ from tests.unit.metrics.builders import settings as pool_settings
 
 NOW = 1_795_000_000.0
 ACCOUNT, OTHER_ACCOUNT = "123456789012", "210987654321"
-CATEGORIES = ("UserResourceRead", "UserList", "UserPoolRead", "UserPoolResourceRead")
-
 _REASONS = {
     PoolState.MISSING: Reason.NOT_FOUND,
     PoolState.DENIED: Reason.DENIED,
@@ -38,37 +45,12 @@ _REASONS = {
 _NO_ACTIVITY = ActivityIndex(array("q"), (), (), 0)
 
 
-@dataclass(frozen=True)
-class Rule:
-    """State of a discovery rule in one Region."""
-
-    rule: str
-    region: str
-    pools: int
-    up: bool
-    last_success: float | None
-    reason: Reason | None = None
-
-
 RULES = (
-    Rule("0", "eu-west-1", 3, up=True, last_success=NOW - 190),
-    Rule("0", "us-east-1", 2, up=False, last_success=NOW - 7_300, reason=Reason.DENIED),
-    Rule("1", "eu-central-1", 0, up=False, last_success=None),
+    RuleState("0", "eu-west-1", 3, up=True, last_success=NOW - 190, reason=None),
+    RuleState("0", "us-east-1", 2, up=False, last_success=NOW - 7_300, reason=Reason.DENIED),
+    RuleState("1", "eu-central-1", 0, up=False, last_success=None, reason=None),
 )
 """A rule that fails in one of two Regions, and one that has not run yet."""
-
-
-@dataclass(frozen=True)
-class RateLimit:
-    """State of a rate limiter."""
-
-    target: Target
-    category: str
-    configured: float = 10.0
-    current: float = 10.0
-    used: float = 0.0
-    quota: float | None = 50.0
-    provisioned: bool = False
 
 
 def pool_data(users: int, remembered: int, not_remembered: int = 0) -> PoolData:
@@ -197,22 +179,23 @@ def many_pools(pools: int, seed: int = 0) -> list[PoolView]:
     return made
 
 
-def rate_limits(*targets: Target) -> list[RateLimit]:
+def rate_limits(*targets: Target) -> list[RateLimiterState]:
     """Rate limits of some accounts and Regions, one of them throttled."""
     limits = []
     for target in targets or (Target(ACCOUNT, "eu-west-1"), Target(OTHER_ACCOUNT, "us-east-1")):
         busy = target.account_id == ACCOUNT
-        limits += [
-            RateLimit(target, CATEGORIES[0], used=9.8 if busy else 4.8, current=10.0 if busy else 4.9),
-            RateLimit(target, CATEGORIES[1], configured=5, current=5, used=0.4 if busy else 0.0),
-            RateLimit(target, CATEGORIES[2], configured=2, current=2, used=0.2 if busy else 0.0),
-            RateLimit(target, CATEGORIES[3], configured=2, current=2),
-        ]
+        for category, configured, current, used in (
+            (Category.USER_RESOURCE_READ, 10.0, 10.0 if busy else 4.9, 9.8 if busy else 4.8),
+            (Category.USER_LIST, 5.0, 5.0, 0.4 if busy else 0.0),
+            (Category.USER_POOL_READ, 2.0, 2.0, 0.2 if busy else 0.0),
+            (Category.USER_POOL_RESOURCE_READ, 2.0, 2.0, 0.0),
+        ):
+            limits.append(RateLimiterState(target, category, configured, current, 50.0, provisioned=False, used=used))
     return limits
 
 
 def reporter(
-    views: Sequence[PoolView], clock: ManualClock | None = None, *, rules: Sequence[Rule] = ()
+    views: Sequence[PoolView], clock: ManualClock | None = None, *, rules: Sequence[RuleState] = ()
 ) -> StatusReporter:
     """A reporter of these pools, with some failures counted and a configuration loaded three hours ago."""
     self_metrics = SelfMetrics(version="1.2.3")

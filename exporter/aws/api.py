@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from exporter.model import Device, ListedPool, ListedUser, PoolDescription
-from exporter.observers import RequestCounts, RequestObserver
+from exporter.observers import RequestCounts, RequestObserver, Target
 
 T = TypeVar("T")
 
@@ -49,6 +49,22 @@ DEFAULT_QUOTAS: dict[Category, float] = {
     Category.USER_POOL_RESOURCE_READ: 20,
 }
 """Default quotas of AWS in requests per second. Source: "Quotas in Amazon Cognito"."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimiterState:
+    """State of a rate limiter. Rates are in requests per second."""
+
+    target: Target
+    category: Category
+    configured: float
+    current: float
+    quota: float
+    """Quota of the account."""
+    provisioned: bool
+    """True if the quota was read from AWS, false if it is the documented default."""
+    used: float = 0.0
+    """Recent rate of requests."""
 
 
 @dataclass(frozen=True, slots=True)

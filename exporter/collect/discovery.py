@@ -19,6 +19,7 @@ from exporter.aws.api import PoolDirectory
 from exporter.clock import Clock
 from exporter.collect.pool_search import DiscoveryCompleteness, DiscoveryResult, PoolNames, assign_pools, find_pools
 from exporter.collect.scheduler import SweepScheduler, retry_delay
+from exporter.collect.snapshot import RuleState
 from exporter.config.settings import PoolSettings, RuleSettings, Search, Settings, TargetSettings
 from exporter.errors import AwsError, Cancelled, ConfigError, Reason
 from exporter.observers import DiscoveryObserver, NullObserver
@@ -39,23 +40,6 @@ class ConnectDirectory(Protocol):
         Raises `AwsError` if the account cannot be accessed.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RuleState:
-    """Discovery status of one rule in one Region."""
-
-    rule: str
-    """Index of the rule in the configuration."""
-    region: str
-    pools: int
-    """Number of pools swept because of this rule. Excludes pools of the `pools` section and of earlier rules."""
-    up: bool
-    """True if the last run was complete."""
-    last_success: float | None
-    """End of the last complete run, in seconds of wall time."""
-    reason: Reason | None
-    """Reason why the last run was incomplete; None if it was complete or has not ended yet."""
 
 
 @dataclass(frozen=True, slots=True)

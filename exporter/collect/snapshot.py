@@ -155,3 +155,20 @@ class PoolView:
     """Last sweep of this process that failed as a whole. Later successes do not clear it."""
     users_not_read: int = 0
     """Users that the last finished sweep could not read. They keep their last values."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """Discovery status of one rule in one Region."""
+
+    rule: str
+    """Index of the rule in the configuration."""
+    region: str
+    pools: int
+    """Number of pools swept because of this rule. Excludes pools of the `pools` section and of earlier rules."""
+    up: bool
+    """True if the last run was complete."""
+    last_success: float | None
+    """End of the last complete run, in seconds of wall time."""
+    reason: Reason | None
+    """Reason why the last run was incomplete; None if it was complete or has not ended yet."""

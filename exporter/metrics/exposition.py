@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import Metric
 
+from exporter.aws.api import RateLimiterState
 from exporter.clock import Clock
-from exporter.collect.snapshot import PoolView
+from exporter.collect.snapshot import PoolView, RuleState
 from exporter.metrics.catalogue import sample_names
 from exporter.metrics.compression import SUPPORTS_CHUNKS, DeflateChunk, compress, deflate, gzip_member
 from exporter.metrics.detail_series import DetailPart, DetailSeries
@@ -24,7 +25,7 @@ from exporter.metrics.negotiation import TextFormat, accepts_gzip, negotiate_for
 from exporter.metrics.pool_specs import POOL_METRICS
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.self_specs import RATE_LIMIT_METRICS, RULE_METRICS, SERIES_DROPPED
-from exporter.metrics.spec import DetailMetric, PoolMetric, RateLimitView, RuleView
+from exporter.metrics.spec import DetailMetric, PoolMetric
 from exporter.metrics.text import family_text
 
 K = TypeVar("K", bound=Hashable)
@@ -70,8 +71,8 @@ class Exposition:
         clock: Clock,
         *,
         series_limit: Callable[[], int],
-        rate_limits: Callable[[], Sequence[RateLimitView]],
-        rules: Callable[[], Sequence[RuleView]] = tuple,
+        rate_limits: Callable[[], Sequence[RateLimiterState]],
+        rules: Callable[[], Sequence[RuleState]] = tuple,
         generation: Callable[[], int] = int,
         pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
         detail_metrics: Sequence[DetailMetric[Any]] = DETAIL_METRICS,

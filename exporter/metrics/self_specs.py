@@ -6,12 +6,12 @@ from collections.abc import Callable
 from enum import StrEnum
 from operator import attrgetter, itemgetter
 
+from exporter.aws.api import RateLimiterState
+from exporter.collect.snapshot import RuleState
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import (
     DocSection,
     MetricType,
-    RateLimitView,
-    RuleView,
     SelfMetric,
     ShardAggregation,
     Spec,
@@ -264,13 +264,13 @@ SERIES_DROPPED: StateMetric[tuple[str, int]] = StateMetric(
 
 
 def _rate_limit(
-    name: str, description: str, shard_aggregation: ShardAggregation, value: Callable[[RateLimitView], float | None]
-) -> StateMetric[RateLimitView]:
+    name: str, description: str, shard_aggregation: ShardAggregation, value: Callable[[RateLimiterState], float | None]
+) -> StateMetric[RateLimiterState]:
     spec = _spec(name, description, shard_aggregation, DocSection.AWS, (*TARGET_LABELS, "category"))
     return StateMetric(spec, lambda limit: (limit.target.account_id, limit.target.region, limit.category), value)
 
 
-RATE_LIMIT_METRICS: tuple[StateMetric[RateLimitView], ...] = (
+RATE_LIMIT_METRICS: tuple[StateMetric[RateLimiterState], ...] = (
     _rate_limit(
         "rate_limit_configured_requests_per_second",
         "Maximum number of requests per second of this process, by AWS quota category.",
@@ -302,13 +302,13 @@ RATE_LIMIT_METRICS: tuple[StateMetric[RateLimitView], ...] = (
 
 
 def _rule(
-    name: str, description: str, shard_aggregation: ShardAggregation, value: Callable[[RuleView], float | None]
-) -> StateMetric[RuleView]:
+    name: str, description: str, shard_aggregation: ShardAggregation, value: Callable[[RuleState], float | None]
+) -> StateMetric[RuleState]:
     spec = _spec(name, description, shard_aggregation, DocSection.DISCOVERY, RULE_LABELS)
     return StateMetric(spec, lambda rule: (rule.rule, rule.region), value)
 
 
-RULE_METRICS: tuple[StateMetric[RuleView], ...] = (
+RULE_METRICS: tuple[StateMetric[RuleState], ...] = (
     _rule(
         "discovery_up",
         "1 if the last discovery run of the rule in the Region could list and describe every pool, else 0. The label "

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from exporter.collect.snapshot import DetailCounts, PoolView
-from exporter.observers import Target
 
 T = TypeVar("T")
 
@@ -142,69 +141,6 @@ class StateMetric(Generic[T]):
     labels: Callable[[T], tuple[str, ...]]
     """Returns the values of the metric's labels."""
     value: Callable[[T], float | None]
-
-
-class RateLimitView(Protocol):
-    """Current state of the rate limiter of one quota category in one account and Region."""
-
-    @property
-    def target(self) -> Target:
-        """Account and Region of the quota."""
-        ...
-
-    @property
-    def category(self) -> str:
-        """Name of the quota category in AWS."""
-        ...
-
-    @property
-    def configured(self) -> float:
-        """Maximum number of requests per second of this process."""
-        ...
-
-    @property
-    def current(self) -> float:
-        """Requests per second currently allowed; lower than configured after throttling."""
-        ...
-
-    @property
-    def quota(self) -> float | None:
-        """Requests per second that AWS allows all callers together; None while unknown."""
-        ...
-
-    @property
-    def provisioned(self) -> bool:
-        """True if AWS reported the quota; False if it is the documented default."""
-        ...
-
-
-class RuleView(Protocol):
-    """Current state of a discovery rule in one Region."""
-
-    @property
-    def rule(self) -> str:
-        """Index of the rule in the configuration, counted from 0."""
-        ...
-
-    @property
-    def region(self) -> str:
-        """Region in which the rule searches for pools."""
-        ...
-
-    @property
-    def pools(self) -> int:
-        """Number of pools that are read because of the rule."""
-        ...
-
-    @property
-    def up(self) -> bool:
-        """True if the last discovery run succeeded completely."""
-        ...
-
-    @property
-    def last_success(self) -> float | None:
-        """Wall time in seconds at the end of the last completely successful discovery run; None before the first."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

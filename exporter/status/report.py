@@ -7,16 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
+from exporter.aws.api import RateLimiterState
 from exporter.clock import Clock
-from exporter.collect.snapshot import PoolData, PoolView, SweepFailure, SweepProgress
+from exporter.collect.snapshot import PoolData, PoolView, RuleState, SweepFailure, SweepProgress
 from exporter.config import settings as config
 from exporter.errors import Reason
 from exporter.metrics import self_specs
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.spec import RateLimitView, RuleView, SelfMetric
+from exporter.metrics.spec import SelfMetric
 from exporter.metrics.text import clean
 from exporter.model import PoolState, RememberedStatus
 from exporter.shard import Shard
@@ -29,24 +29,6 @@ _STATES = tuple(PoolState)
 _NEVER_OVERDUE = frozenset({PoolState.MISSING, PoolState.DENIED})
 
 
-class RateLimitUsage(RateLimitView, Protocol):
-    """Current state and use of a rate limiter."""
-
-    @property
-    def used(self) -> float:
-        """Requests per second over the last seconds."""
-        ...
-
-
-class RuleStatus(RuleView, Protocol):
-    """Current state of a discovery rule in one Region, and the reason for it."""
-
-    @property
-    def reason(self) -> Reason | None:
-        """Reason why the last run could not list every pool; None if it did, and before the first run."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class StatusReporter:
     """Builds status reports. The callables return what is currently published."""
@@ -55,7 +37,7 @@ class StatusReporter:
     pools: Callable[[], Sequence[PoolView]]
     next_sweeps: Callable[[], Mapping[str, float]]
     """Wall time in seconds by pool."""
-    rate_limits: Callable[[], Iterable[RateLimitUsage]]
+    rate_limits: Callable[[], Iterable[RateLimiterState]]
     self_metrics: SelfMetrics
     clock: Clock
     version: str
@@ -63,7 +45,7 @@ class StatusReporter:
     shard: Shard
     started: float
     """Wall time in seconds."""
-    rules: Callable[[], Sequence[RuleStatus]] = tuple
+    rules: Callable[[], Sequence[RuleState]] = tuple
     """In the order of the configuration."""
 
     def report(self) -> document.Status:
@@ -228,7 +210,7 @@ def _rate(category: str, rate: float | config.Share) -> document.Rate:
     return document.Rate(category=category, requests_per_second=rate, quota_share_ratio=None)
 
 
-def _rule(rule: RuleStatus) -> document.DiscoveryRule:
+def _rule(rule: RuleState) -> document.DiscoveryRule:
     return document.DiscoveryRule(
         index=int(rule.rule),
         aws_region=rule.region,
@@ -239,7 +221,7 @@ def _rule(rule: RuleStatus) -> document.DiscoveryRule:
     )
 
 
-def _rate_limit(limit: RateLimitUsage) -> document.RateLimit:
+def _rate_limit(limit: RateLimiterState) -> document.RateLimit:
     return document.RateLimit(
         aws_account_id=limit.target.account_id,
         aws_region=limit.target.region,

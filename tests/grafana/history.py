@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+from exporter.aws.api import Category, RateLimiterState
 from exporter.collect.snapshot import PoolView, SweepProgress
 from exporter.config.settings import Detail, Threshold
 from exporter.errors import Reason
@@ -24,7 +25,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.model import Device, Mfa, PoolDescription, PoolState, RememberedStatus, Tracking
 from exporter.observers import Target
-from tests.unit.metrics.builders import OPENMETRICS, FixedClock, RateLimit, data, settings, user
+from tests.unit.metrics.builders import OPENMETRICS, FixedClock, data, settings, user
 
 HOUR, DAY = 3600, 86400
 ACCOUNT = "123456789012"
@@ -179,10 +180,10 @@ class History:
             pool.live(now, self._step)
             self._sweep(pool.plan, now, throttled=throttled)
         clock = FixedClock(now)
-        budgets = [
-            RateLimit(target, category, rate, rate * (0.4 if throttled else 1.0), quota)
+        rate_limits = [
+            RateLimiterState(target, category, rate, rate * (0.4 if throttled else 1.0), quota, provisioned=False)
             for target in self._targets
-            for category, rate, quota in (("UserResourceRead", RATE, 50.0), ("UserList", 5.0, 30.0))
+            for category, rate, quota in ((Category.USER_RESOURCE_READ, RATE, 50.0), (Category.USER_LIST, 5.0, 30.0))
         ]
         self._answer(now)
         for _ in range(8):
@@ -193,7 +194,7 @@ class History:
             self._own,
             clock,
             series_limit=lambda: 10_000,
-            rate_limits=lambda: budgets,
+            rate_limits=lambda: rate_limits,
         )
         text = page.page(accept=OPENMETRICS, accept_encoding=None).body.decode()
         kept = [line for line in text.splitlines() if not line.startswith(("#", "process_"))]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exporter.aws.api import DEFAULT_QUOTAS, Category
+from exporter.aws.api import DEFAULT_QUOTAS, Category, RateLimiterState
 from exporter.aws.rate.limiter import RateLimiter
 from exporter.clock import Clock
 from exporter.config.settings import Share
@@ -14,22 +14,6 @@ from exporter.observers import Target
 
 Rates = Mapping[str, float | Share]
 """Rate per quota category: requests per second over all shards, or a share of the quota."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimiterState:
-    """State of a rate limiter. Rates are in requests per second."""
-
-    target: Target
-    category: Category
-    configured: float
-    current: float
-    quota: float
-    """Quota of the account."""
-    provisioned: bool
-    """True if the quota was read from AWS, false if it is the documented default."""
-    used: float = 0.0
-    """Recent rate of requests."""
 
 
 @dataclass(slots=True)

@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, UserRow
+from exporter.aws.api import Category, RateLimiterState
+from exporter.collect.snapshot import ActivityIndex, DetailCounts, PoolData, PoolView, RuleState, UserRow
 from exporter.config.settings import Detail, IdentityMode, PoolSettings, TargetSettings, Threshold, UserSelection
 from exporter.metrics.compression import SUPPORTS_CHUNKS
 from exporter.metrics.detail_specs import DETAIL_METRICS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.pool_specs import POOL_METRICS
 from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.spec import DetailMetric, PoolMetric, RateLimitView, RuleView
+from exporter.metrics.spec import DetailMetric, PoolMetric
 from exporter.model import Device, PoolState, RememberedStatus
 from exporter.observers import Target
 
@@ -39,14 +40,10 @@ class FixedClock:
         return self.now
 
 
-@dataclass(frozen=True)
-class RateLimit:
-    target: Target
-    category: str = "UserResourceRead"
-    configured: float = 10.0
-    current: float = 7.5
-    quota: float | None = None
-    provisioned: bool = False
+def rate_limit(
+    target: Target, category: Category = Category.USER_RESOURCE_READ, rate: float = 10.0, quota: float = 50.0
+) -> RateLimiterState:
+    return RateLimiterState(target, category, rate, rate * 0.75, quota, provisioned=False)
 
 
 def settings(pool_id: str = POOL, detail: Detail = Detail.DEVICE) -> PoolSettings:
@@ -130,8 +127,8 @@ def exposition(
     *,
     self_metrics: SelfMetrics | None = None,
     limit: int = 10_000,
-    rate_limits: Sequence[RateLimitView] = (),
-    rules: Sequence[RuleView] = (),
+    rate_limits: Sequence[RateLimiterState] = (),
+    rules: Sequence[RuleState] = (),
     pool_metrics: Sequence[PoolMetric] = POOL_METRICS,
     detail_metrics: Sequence[DetailMetric[Any]] = DETAIL_METRICS,
     chunked: bool = SUPPORTS_CHUNKS,

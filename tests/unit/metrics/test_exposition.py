@@ -12,8 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 from structlog.testing import capture_logs
 
-from exporter.collect.discovery import RuleState
-from exporter.collect.snapshot import PoolView, SweepProgress
+from exporter.collect.snapshot import PoolView, RuleState, SweepProgress
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.compression import SUPPORTS_CHUNKS
 from exporter.metrics.detail_specs import DEVICE_METRICS, USER_METRICS
@@ -27,9 +26,9 @@ from tests.unit.metrics.builders import (
     NOW_MS,
     OPENMETRICS,
     POOL,
-    RateLimit,
     device,
     exposition,
+    rate_limit,
     sample_lines,
     text,
     user,
@@ -66,9 +65,7 @@ def full_page(accept: str | None = None) -> str:
     self_metrics.target_added(TARGET)
     self_metrics.rules_changed([("0", "eu-west-1")])
     rule = RuleState("0", "eu-west-1", pools=1, up=True, last_success=NOW_MS / 1000, reason=None)
-    page = exposition(
-        lambda: [_full_view()], self_metrics=self_metrics, rate_limits=[RateLimit(TARGET, quota=50.0)], rules=[rule]
-    )
+    page = exposition(lambda: [_full_view()], self_metrics=self_metrics, rate_limits=[rate_limit(TARGET)], rules=[rule])
     return text(page, accept=accept)
 
 

@@ -25,7 +25,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.self_specs import RATE_LIMIT_METRICS, SERIES_DROPPED
 from exporter.metrics.text import family_text, format_seconds
 from exporter.observers import Target
-from tests.unit.metrics.builders import NOW_MS, POOL, RateLimit, device, user, view
+from tests.unit.metrics.builders import NOW_MS, POOL, device, rate_limit, user, view
 
 TARGET = Target("123456789012", "eu-west-1")
 
@@ -69,7 +69,7 @@ def _families() -> list[Metric]:
     lazy = (
         *pool_families(views, NOW_MS),
         *state_families({POOL: 7}.items, (SERIES_DROPPED,)),
-        *state_families(lambda: [RateLimit(TARGET)], RATE_LIMIT_METRICS),
+        *state_families(lambda: [rate_limit(TARGET)], RATE_LIMIT_METRICS),
     )
     return [
         *(compute() for _, compute in lazy),

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from exporter.collect.snapshot import PoolView, SweepFailure
+from exporter.collect.snapshot import PoolView, RuleState, SweepFailure
 from exporter.errors import Reason
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.model import PoolState
@@ -22,7 +22,7 @@ from exporter.status.query import FILTERS
 from exporter.status.report import StatusReporter
 from exporter.status.routes import status_routes
 from exporter.web.messages import Request, Response, Route, dispatch
-from tests.status_scenes import NOW, RULES, Rule, every_state, many_pools, pool_data, pool_view, reporter
+from tests.status_scenes import NOW, RULES, every_state, many_pools, pool_data, pool_view, reporter
 from tests.unit.metrics.builders import device, user, view
 
 SECRETS = ("secret", "arn:aws", "alice", "bob")
@@ -113,7 +113,7 @@ def test_headline_is_heading_and_title(views: list[PoolView], headline: str) -> 
 
 
 HEALTHY = [pool_view("eu-west-1_a", "a", last_success=NOW)]
-RULE = Rule("0", "eu-west-1", 1, up=True, last_success=NOW)
+RULE = RuleState("0", "eu-west-1", 1, up=True, last_success=NOW, reason=None)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ RULE = Rule("0", "eu-west-1", 1, up=True, last_success=NOW)
     ],
 )
 def test_headline_counts_failing_rules(
-    views: list[PoolView], rules: Sequence[Rule], headline: str, css_class: str
+    views: list[PoolView], rules: Sequence[RuleState], headline: str, css_class: str
 ) -> None:
     text = get(reporter(views, rules=rules)).body.decode()
     assert re.search(rf'<h1 class="{css_class}">{headline}</h1>', text)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.aws.api import DEFAULT_QUOTAS, Category
+from exporter.aws.api import DEFAULT_QUOTAS, Category, RateLimiterState
 from exporter.aws.rate.limiter import BACKOFF_FACTOR, METER_SECONDS
-from exporter.aws.rate.limiters import RateLimiters, RateLimiterState, Rates
+from exporter.aws.rate.limiters import RateLimiters, Rates
 from exporter.clock import SystemClock
 from exporter.config.settings import Share
 from exporter.observers import Target
