@@ -1,4 +1,4 @@
-"""Any configuration is settings or faults, one line each with its place; no fault repeats a secret; none takes long."""
+"""Random configurations give settings, or errors of one line each with a place and without secrets, in limited time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POOL = "eu-west-1_AbCdEfGhI"
 CANARY = "canary7f"
 SECRETS = ("external_id", "endpoint_url", "role_arn", "usernames", "filter")
 LONGEST_SECONDS = 60.0
-"""Of processor time, for the largest file. What is sound takes seconds, what is not takes minutes."""
+"""CPU time for the largest file: seconds if the code is efficient, minutes if not."""
 
 EXAMPLE = f"""\
 defaults:
@@ -48,7 +48,7 @@ limits:
 
 
 def keys_in(model: Any) -> set[str]:
-    """Every key of a file, at whatever depth."""
+    """Return every key of a file, at any depth."""
     found: set[str] = set()
     for name, info in fields_of(model).items():
         inner = model_in(info.annotation)
@@ -69,7 +69,7 @@ SCALARS = st.one_of(
 
 
 def documents(keys: set[str], top: set[str]) -> st.SearchStrategy[Any]:
-    """Values such as YAML can hold, most of whose keys mean something somewhere."""
+    """Return values that YAML can represent, most of them with known keys."""
     names = st.sampled_from(sorted(keys)) | st.text(max_size=8)
     values = st.recursive(
         SCALARS,
@@ -92,7 +92,7 @@ def faults_of(text: str) -> tuple[str, ...]:
     try:
         assert isinstance(parse_settings(text, "config.yaml"), Settings)
     except ConfigError as error:
-        assert error.problems  # noqa: PT017 - refusing is one of two right outcomes
+        assert error.problems  # noqa: PT017 - one of two correct outcomes
         return error.problems
     return ()
 
@@ -136,7 +136,7 @@ def test_value_in_place_of_a_secret_is_not_quoted(name: str, secret: Any, docume
 def test_wrong_punctuation_leaks_no_secret(slips: list[tuple[int, str]]) -> None:
     text = EXAMPLE
     for place, slip in slips:
-        # Put in, or typed in place of what is no letter.
+        # Inserted, or replacing a character other than a letter.
         end = place + (not text[place : place + 1].isalnum())
         text = text[:place] + slip + text[end:]
     faults = faults_of(text)
@@ -170,7 +170,7 @@ def test_web_configuration_is_settings_or_errors_without_names(
 
 
 MEBI = 1 << 20
-HUGE = {  # those with a fault in each line are smaller: all faults are told
+HUGE = {  # files with an error in each line are smaller, because all errors are reported
     "nested": "[" * MEBI,
     "explicit keys": "? " * (MEBI // 2),
     "tags": "!" * MEBI,

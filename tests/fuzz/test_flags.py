@@ -1,4 +1,4 @@
-"""What flags and environment variables say: a value, or a `ValueError` of one line that says what was expected."""
+"""Random flags and environment variables give a value, or a `ValueError` of one line with what was expected."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_text_is_a_value_or_a_one_line_error(parse: Callable[[str], object], tex
     try:
         parse(text)
     except ValueError as error:
-        assert str(error).isprintable()  # noqa: PT017 - refusing is one of two right outcomes
-        assert "literal" not in str(error)  # noqa: PT017 - Python's own words say nothing to who typed it
+        assert str(error).isprintable()  # noqa: PT017 - one of two correct outcomes
+        assert "literal" not in str(error)  # noqa: PT017 - Python's own message would not help the operator
 
 
 @given(TEXTS)

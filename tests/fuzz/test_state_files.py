@@ -1,4 +1,4 @@
-"""Whatever the state file holds, a start gets over it, and brings back all that was written of a pool or nothing."""
+"""Random damage to the state file: a start survives it, and restores all data of a pool or none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAGE = 4096
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
-    """Thousands of lines about damaged files would say nothing."""
+    """Silence the log, which would have thousands of lines about damaged files."""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     yield
     structlog.reset_defaults()
@@ -42,12 +42,12 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Files as a process leaves them that was killed: part of what it wrote is in the write-ahead log still."""
+    """Files of a killed process, with a part of the data still in the WAL."""
 
     file: bytes
     log: bytes
     known: Mapping[str, Restored]
-    """What they hold, by pool id."""
+    """Data by pool id."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     state.write({key_of(pool, IDENTITY): batch(pool.id, range(USERS)) for pool in POOLS})
     state.close()
     state = SqliteState(path)
-    state.write({})  # a start empties the log, and so does the end of a sweep: what is written now stays in it
+    state.write({})  # a start and the end of a sweep checkpoint the WAL: what is written now stays in it
     for pool in POOLS[:2]:
         state.write({key_of(pool, IDENTITY): batch(pool.id, range(USERS, USERS + 20))})
     for name in ("", "-wal"):
@@ -98,7 +98,7 @@ def batch(pool_id: str, users: range) -> Batch:
 
 
 def restart(path: Path) -> dict[str, Restored]:
-    """What the next process knows; it must be able to show it, and to write."""
+    """Return what the next process restores; assert that it can show the data and write."""
     recovery = recover(path, NullObserver(), ManualClock())
     try:
         found = recovery.restored([(pool, IDENTITY) for pool in POOLS])
@@ -129,7 +129,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("damaged") / "state"
 
 
-# Most of what steers SQLite stands at the head of a page.
+# Most control data of SQLite is at the start of a page.
 OFFSETS = st.tuples(st.integers(0, 60), st.integers(0, 120) | st.integers(0, PAGE - 1)).map(
     lambda pair: pair[0] * PAGE + pair[1]
 )
@@ -161,7 +161,7 @@ def test_changed_bytes_in_the_file_restore_all_or_nothing(
 
 
 def restarted_once(place: Path, kept: Kept) -> bytes:
-    """The file with its log folded in."""
+    """Return the file after a checkpoint of the WAL."""
     if not place.with_suffix(".whole").exists():
         path = put(place, kept.file, kept.log)
         SqliteState(path).close()
@@ -212,7 +212,7 @@ TYPES = st.sampled_from(["", " INTEGER", " TEXT", " BLOB", " INTEGER PRIMARY KEY
 
 @st.composite
 def schemas(draw: st.DrawFn) -> list[str]:
-    """Statements that make a database which is ours by its number, and something else by its tables."""
+    """Return statements that create a database with our schema version but other tables."""
     statements = []
     for table in draw(st.lists(st.sampled_from(["pools", "users", "others"]), max_size=3, unique=True)):
         columns = draw(st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=5, unique=True))
@@ -236,7 +236,7 @@ def test_database_of_another_schema_restores_nothing(place: Path, statements: li
     path = put(place, b"")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         for statement in statements:
-            with contextlib.suppress(sqlite3.Error):  # a statement that clashes with the others
+            with contextlib.suppress(sqlite3.Error):  # a statement that conflicts with the others
                 db.execute(statement)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {version}")
@@ -263,7 +263,7 @@ def test_row_with_changed_values_is_rejected(
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         for (table, column), value in changes:
             where = "number = 1" if table == "pools" else "pool = 1 AND identity = (SELECT min(identity) FROM users)"
-            with contextlib.suppress(sqlite3.Error):  # a value that the schema does not take
+            with contextlib.suppress(sqlite3.Error):  # a value that the schema rejects
                 cursor = db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (value,))  # noqa: S608 - names from above
                 changed = changed or bool(cursor.rowcount)
     found = restart(path)

@@ -1,4 +1,4 @@
-"""Pools of several accounts: roles with external ids over a real exchange with STS, each account on its own."""
+"""Pools of several accounts: roles with external ids over STS, and isolation of accounts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def role(account: str) -> str:
 
 
 def seeded(emulator: Emulator, users: int = 5) -> list[str]:
-    """A pool in each account, whose roles ask for an external id."""
+    """Seed a pool in each account, whose roles require an external id."""
     for account in OTHERS:
         emulator.trust(role(account), RIGHT[account])
     return [emulator.seed_pool(f"shop of {account}", account_id=account, users=users) for account in OTHERS]
@@ -50,7 +50,7 @@ def test_two_accounts_by_roles_with_external_ids(emulator: Emulator, tmp_path: P
 
 
 def assumed(page: Page) -> dict[tuple[str, ...], float]:
-    """How often roles were assumed, by account and Region."""
+    """Count AssumeRole calls by account and Region."""
     requests = page.series("cognito_exporter_aws_requests_total", "aws_account_id", "aws_region", "operation")
     return {(account, region): count for (account, region, name), count in requests.items() if name == "AssumeRole"}
 
@@ -77,7 +77,7 @@ def asked_of_sts(emulator: Emulator) -> int:
 def test_failed_assume_role_is_counted_with_its_reason(emulator: Emulator, tmp_path: Path) -> None:
     refused, dead = seeded(emulator)
     entries = [
-        pool(refused, role_arn=role(OTHERS[0]), external_id="somebody-elses"),
+        pool(refused, role_arn=role(OTHERS[0]), external_id="another-external-id"),
         pool(dead, role_arn=role(OTHERS[1]), external_id=RIGHT[OTHERS[1]]),
     ]
     emulator.faults.rules = (Rule(Fault.DROPPED, operation="AssumeRole", share=1.0),)
@@ -109,7 +109,7 @@ def test_two_accounts_by_rules(emulator: Emulator, tmp_path: Path) -> None:
 def test_wrong_external_id_does_not_affect_the_other_account(emulator: Emulator, tmp_path: Path) -> None:
     wrong, right = seeded(emulator)
     entries = [
-        pool(wrong, role_arn=role(OTHERS[0]), external_id="somebody-elses"),
+        pool(wrong, role_arn=role(OTHERS[0]), external_id="another-external-id"),
         pool(right, role_arn=role(OTHERS[1]), external_id=RIGHT[OTHERS[1]]),
     ]
     rules = [{"regions": ["eu-west-1"], "interval": "1s", "role_arn": role(OTHERS[0]), "external_id": "not-ours"}]
@@ -121,7 +121,7 @@ def test_wrong_external_id_does_not_affect_the_other_account(emulator: Emulator,
         failures = "cognito_exporter_discovery_failures_total"
         assert shown(lambda: running.scrape().failures(failures, rule="0").keys() == {"denied"})
         assert_true(running.scrape(), right, emulator.truth(right))
-        assert "somebody-elses" not in running.get("/metrics").text + running.get("/").text
+        assert "another-external-id" not in running.get("/metrics").text + running.get("/").text
 
 
 def test_unreachable_account_does_not_affect_the_other(emulator: Emulator, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_unreachable_account_does_not_affect_the_other(emulator: Emulator, tmp_p
 
 
 class Given:
-    """The access keys that STS has given, as botocore has read them of its answers."""
+    """Records the access keys in STS responses, as parsed by botocore."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -150,7 +150,7 @@ class Given:
 
 @contextmanager
 def noting(text: str, directory: Path, emulator: Emulator, given: Given) -> Iterator[Exporter]:
-    """The exporter whose roles give the shortest credentials, which botocore renews at each call."""
+    """Run the exporter with the shortest role credentials, which botocore renews at each call."""
 
     def make() -> boto3.Session:
         made = session(directory, emulator.url)

@@ -1,4 +1,4 @@
-"""The script in docs/comparison.md does what the page says of it."""
+"""The script in docs/comparison.md."""
 
 from __future__ import annotations
 

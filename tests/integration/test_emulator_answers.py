@@ -1,4 +1,4 @@
-"""Answers of the emulator, held against botocore's service model and AWS's sample."""
+"""Responses of the emulator, compared with botocore's service model and the sample of AWS."""
 
 from __future__ import annotations
 

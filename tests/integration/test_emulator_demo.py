@@ -1,4 +1,4 @@
-"""The demo's world: what is in it at first, and that it lives."""
+"""World of the demo: initial content and changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every knob, seen by a client."""
+"""Faults of the emulator, seen by a client."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_share_applies_to_that_part_of_requests(emulator: Emulator, pool_id: str
 
 def test_malformed_body_is_not_json(emulator: Emulator, pool_id: str) -> None:
     emulator.faults.rules = (Rule(Fault.MALFORMED),)
-    with pytest.raises(JSONDecodeError):  # boto3 would take it for an answer without users
+    with pytest.raises(JSONDecodeError):  # boto3 would treat it as a response without users
         post(emulator.url, "ListUsers", {"UserPoolId": pool_id})
     assert emulator.requests()[-1].code == "MALFORMED"
 
@@ -137,7 +137,7 @@ def test_closing_does_not_wait_for_latency(pool_id: str) -> None:
 
 
 def listed(client: CognitoIdentityProviderClient, pool_id: str, *, most: int = 10) -> list[int]:
-    """The sizes of the pages of a listing, up to some number of pages."""
+    """Return the sizes of the pages of a listing, up to a number of pages."""
     sizes: list[int] = []
     token: dict[str, str] = {}
     while len(sizes) < most:

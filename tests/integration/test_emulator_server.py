@@ -1,4 +1,4 @@
-"""The HTTP side: keep-alive, many connections, the log, loopback only."""
+"""HTTP server of the emulator: keep-alive, many connections, log, loopback only."""
 
 from __future__ import annotations
 

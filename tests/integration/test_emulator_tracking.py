@@ -1,4 +1,4 @@
-"""Device tracking from sign-in to forgetting, by boto3, in a pool that boto3 made."""
+"""Device tracking from sign-in to ForgetDevice, with boto3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PASSWORD = "Tr0ub4dor&3"
 
 
 class StillClock:
-    """A clock that the test moves."""
+    """Clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.75
@@ -28,7 +28,7 @@ class StillClock:
 
 
 class Shop:
-    """One pool with one user and one app client, and what the user's app does."""
+    """A pool with one user, and the calls of the user's app."""
 
     def __init__(self, emulator: Emulator, *, opt_in: bool = False, tracked: bool = True) -> None:
         self.emulator = emulator
@@ -45,7 +45,7 @@ class Shop:
         self.client.admin_set_user_password(UserPoolId=self.pool_id, Username="ada", Password=PASSWORD, Permanent=True)
 
     def sign_in(self, **extra: str) -> tuple[str, str | None]:
-        """The access token, and the key of a new device."""
+        """Sign in, and return the access token and the key of a new device."""
         result = self.client.initiate_auth(
             ClientId=self.client_id,
             AuthFlow="USER_PASSWORD_AUTH",
@@ -54,7 +54,7 @@ class Shop:
         return result["AccessToken"], result.get("NewDeviceMetadata", {}).get("DeviceKey")
 
     def confirmed(self) -> tuple[str, str]:
-        """An access token and the key of a device that was just confirmed."""
+        """Sign in and confirm a device; return the access token and the device key."""
         token, key = self.sign_in()
         assert key is not None
         self.client.confirm_device(AccessToken=token, DeviceKey=key, DeviceName="MyDevice")

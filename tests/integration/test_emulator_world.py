@@ -1,4 +1,4 @@
-"""One coherent world: what moto's operations change, the emulator's own show, and the other way round."""
+"""Consistency of the emulator: moto's operations and its own see the same data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AWS answers badly: broken bodies, dropped connections, odd pages, fields left out, users gone in mid-sweep."""
+"""Bad responses: broken bodies, dropped connections, unusual pages, absent fields, users deleted during a sweep."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_endless_enumeration_is_aborted(emulator: Emulator, tmp_path: Path, log:
 
 @pytest.mark.parametrize("chain", [Chain.REPEATED, Chain.ENDLESS], ids=lambda chain: chain.name)
 def test_endless_devices_fail_only_their_users(emulator: Emulator, tmp_path: Path, log: Log, chain: Chain) -> None:
-    """The users keep what was last read of them, and the sweep is no success."""
+    """The users keep their last values, and the sweep fails."""
     pool_id = emulator.seed_pool("pool", users=3)
     text = config(emulator.url, pool_id, refresh_interval="1s")
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
@@ -135,7 +135,7 @@ def test_user_deleted_during_a_sweep_is_not_a_failure(emulator: Emulator, tmp_pa
 
 
 def without(truth: PoolTruth, **fields: object) -> PoolTruth:
-    """The truth as it looks when every device lacks some fields."""
+    """Return the expected values if every device lacks some fields."""
     users = {
         name: tuple(replace(device, **fields) for device in devices)  # type: ignore[arg-type] # fields of the test
         for name, devices in truth.users.items()

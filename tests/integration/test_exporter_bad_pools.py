@@ -1,4 +1,4 @@
-"""A pool that cannot be read: what the page and the log say of it, and that it costs no other pool anything."""
+"""Pools that cannot be read: page, log, and no effect on other pools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATA = {
     "cognito_user_pool_newest_device_authentication_timestamp_seconds",
     "cognito_exporter_oldest_observation_timestamp_seconds",
 }
-"""What a page has of every pool that was read."""
+"""Metrics of every pool that was read."""
 
 
 def seeded(emulator: Emulator, *names: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the page has before the first sweep has ended: `up` and everything the exporter counts about itself."""
+"""The page before the end of the first sweep: `up` and the exporter's metrics about itself."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ NOT_READ = {
     "cognito_exporter_sweep_remaining_seconds": "no user was read",
     **{spec.name: "as for users" for spec in CATALOGUE if spec.section in {DocSection.USER, DocSection.DEVICE}},
 }
-"""What may be absent, and why."""
+"""Metrics that may be absent, and the reason."""
 
 
 def absent(page: Page) -> set[str]:
-    """The metrics of the catalogue that have no sample."""
+    """Return the metrics of the catalog without samples."""
     return {spec.name for spec in CATALOGUE if not spec.sample_names & page.names}
 
 
@@ -65,7 +65,7 @@ def test_first_page_has_every_promised_series(
 
 
 def assert_counters_begin_at_zero(page: Page, pool_id: str) -> None:
-    """Every child of a closed list is there, so that the first failure of a kind shows as an increase."""
+    """Assert that every counter of a closed list exists, so that a first failure is an increase."""
     reasons = set(Reason)
     for name in ("sweep_failures_total", "user_read_failures_total"):
         assert page.series(f"cognito_exporter_{name}", "reason", user_pool_id=pool_id) == dict.fromkeys(reasons, 0)

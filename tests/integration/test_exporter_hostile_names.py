@@ -1,4 +1,4 @@
-"""User names with every trap that the text formats have: each one back as it was, and none in the log."""
+"""User names that are difficult for text formats: returned unchanged, and not in the log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "the key of the hostile names"
 
 
 def fingerprint(pool_id: str) -> Callable[[str], str]:
-    """The label that the contract promises for identity hmac."""
+    """Return the documented label for identity hmac."""
     return lambda name: hmac.new(KEY.encode(), f"{pool_id}\0{name}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
@@ -58,7 +58,7 @@ def test_name_is_exact_and_not_logged(emulator: Emulator, tmp_path: Path, identi
 
 
 def is_told(name: str, text: str) -> bool:
-    """Whether the name stands in a log in any way in which a log might write it; a mark or two of no meaning aside."""
+    """Return whether a log contains the name in any encoding; names of one or two punctuation marks are ignored."""
     written = {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1], repr(name)[1:-1]}
     return len(name) > 4 and any(way in text for way in written)
 

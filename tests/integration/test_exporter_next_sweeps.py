@@ -1,4 +1,4 @@
-"""What later sweeps do to what an earlier one has shown."""
+"""Effect of later sweeps on the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ONE_OLD = DeviceMix(per_user={1: 1}, ages=AgeDistribution.constant(100 * DAY))
 
 
 def sign_in_again(emulator: Emulator, pool_id: str, name: str) -> str:
-    """A user's first device authenticates; its key."""
+    """Authenticate a user's first device and return its key."""
     key = emulator.truth(pool_id).users[name][0].key
     client = emulator.call("CreateUserPoolClient", {"UserPoolId": pool_id, "ClientName": "tests"})["UserPoolClient"]
     parameters = {"USERNAME": name, "PASSWORD": SEED_PASSWORD, "DEVICE_KEY": key}
@@ -38,7 +38,7 @@ def users_shown(page: Page) -> set[str]:
 
 def test_changed_users_update_and_deleted_ones_disappear(emulator: Emulator, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("pool", users=50, devices=ONE_OLD)
-    # However soon the second sweep comes, it lists the users only after the test has changed them.
+    # The second sweep lists the users only after the test has changed them.
     emulator.faults.latency = {"DescribeUserPool": 1.5}
     text = config(
         emulator.url, pool_id, refresh_interval="4s", detail="device", identity="raw", rate={"UserResourceRead": 25}

@@ -1,4 +1,4 @@
-"""AWS cannot be asked at all: the exporter is ready, says that it fails and why, and shows no numbers."""
+"""AWS is unreachable: the exporter is ready, reports the reason, and shows no data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POOL = "eu-west-1_AbCdEfGhI"
 
 
 def settled(exporter: Exporter) -> Page:
-    """The page once the first sweep has ended and STS was asked too; ready must come with it."""
+    """Return the page after the first sweep and a call to STS; assert that the exporter is ready."""
     assert shown(exporter.is_ready)
     assert shown(lambda: bool(request_failures(exporter.scrape(), "GetCallerIdentity")))
     return exporter.scrape()
@@ -34,7 +34,7 @@ def assert_withdrawn(page: Page) -> None:
 
 
 def assert_failing(page: Page, log: Log, reason: str, error: str = "") -> None:
-    """`error` is AWS's own code, if it came to that."""
+    """Assert the failure in page and log; `error` is the AWS error code, if any."""
     assert_withdrawn(page)
     assert page.failures("cognito_exporter_sweep_failures_total", user_pool_id=POOL) == {reason: 1}
     assert request_failures(page, "DescribeUserPool") == {reason: FAST_RETRIES.first_attempts}

@@ -1,4 +1,4 @@
-"""The debug log says why a pool is in its state: the exporter, led through its states."""
+"""Reasons of pool states in the debug log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TELLING = "state of the pool"
 
 
 def told(log: Log, state: str, words: str = "") -> dict[str, Any]:
-    """The first line that gives this state with these words, once it is there."""
+    """Wait for the first line with this state and text."""
 
     def found() -> list[dict[str, Any]]:
         return [line for line in log.events(TELLING, state=state) if words in line["because"]]

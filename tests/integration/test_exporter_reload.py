@@ -1,4 +1,4 @@
-"""Another configuration for a running exporter: over real HTTP, against the emulator."""
+"""Reload of a running exporter over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEEPS, RELOADED = "configuration reload failed; keeping current configuration", 
 
 
 class World:
-    """Two seeded pools, and the file that the exporter reads again."""
+    """Two seeded pools, and the configuration file."""
 
     def __init__(self, emulator: Emulator, directory: Path) -> None:
         self.emulator = emulator
@@ -41,7 +41,7 @@ class World:
         return config(self.emulator.url, *pools, **{"refresh_interval": "1h", **settings})
 
     def asked(self, pool_id: str) -> int:
-        """How many requests for devices the emulator had for a pool."""
+        """Count the requests for devices of a pool."""
         return sum(
             request.operation == "AdminListDevices" and request.pool_id == pool_id
             for request in self.emulator.requests()
@@ -78,13 +78,13 @@ class Reloadable(Exporter):
             connection.close()
 
     def reload(self, text: str) -> Page:
-        """The first page after a reload that succeeds."""
+        """Reload successfully and return the next page."""
         self._file.write_text(text)
         assert self.send("POST") == (200, "reloaded\n")
         return self.scrape()
 
     def refused(self, text: str) -> str:
-        """The reason for which another configuration is refused; the page says so, and when the last was loaded."""
+        """Reload an invalid configuration and return the error; assert the metrics of the reload."""
         loaded_at = self.value(LOADED_AT)
         self._file.write_text(text)
         status, body = self.send("POST")

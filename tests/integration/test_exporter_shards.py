@@ -1,4 +1,4 @@
-"""Two processes that share a pool, each with its part of the users and of the rate."""
+"""Two processes that share a pool and its rate."""
 
 from __future__ import annotations
 

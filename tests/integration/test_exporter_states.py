@@ -1,4 +1,4 @@
-"""How fresh a page is, and every state of a pool: reached, shown, and left again, over real HTTP."""
+"""Freshness of the page, and every state of a pool, over HTTP."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ UP: dict[str, set[float]] = {
     "denied": {0},
     "failing": {0},
     "tracking_off": {1},
-    "unread": {0, 1},  # 0 until the first contact
+    "unread": {0, 1},  # 0 before the first contact
     "ok": {1},
 }
 
 
 def state_of(page: Page, pool_id: str) -> str:
-    """The state of a pool, once the page was seen to say of each state whether it is that, and `up` to agree."""
+    """Return the state of a pool; assert that every state has a series and `up` agrees."""
     states = page.series("cognito_user_pool_state", "state", user_pool_id=pool_id)
     assert set(states) == {state.value for state in PoolState}
     state = page.state(pool_id)
@@ -101,13 +101,13 @@ def test_pool_is_unread_until_its_first_sweep_ends(emulator: Emulator, tmp_path:
 
 
 def test_missing_pool_is_replaced_by_a_reload(emulator: Emulator, tmp_path: Path) -> None:
-    """A pool's id is never given twice: what was missing is another pool, or the id was wrong."""
+    """Pool ids are never reused, so only a changed configuration helps."""
     wrong, right = "eu-west-1_NoSuchOne", emulator.seed_pool("pool", users=10)
     (tmp_path / "config.yaml").write_text(config(emulator.url, right))
     with serving(config(emulator.url, wrong), tmp_path, emulator.url, reload_interval=0.1) as exporter:
         page = reaches(exporter, wrong, "missing")
         assert not page.about(wrong) & DATA
-        (tmp_path / "config.yaml").write_text(config(emulator.url, right) + "# mended\n")
+        (tmp_path / "config.yaml").write_text(config(emulator.url, right) + "# fixed\n")
         assert shown(lambda: bool(exporter.scrape().about(right)))
         assert_true(reaches(exporter, right, "ok"), right, emulator.truth(right))
         assert exporter.scrape().about(wrong) == set()
@@ -141,14 +141,14 @@ def test_staleness_starts_at_the_first_failure(emulator: Emulator, tmp_path: Pat
         assert shown(lambda: not exporter.scrape().about(pool_id) & DATA)
         assert 1.5 < time.monotonic() - began < 6
         failures = exporter.scrape().failures("cognito_exporter_sweep_failures_total", user_pool_id=pool_id)
-        assert failures["server_error"] >= 2, "a further failure does not begin the count anew"
+        assert failures["server_error"] >= 2, "a further failure does not restart the time"
         over()
         page = reaches(exporter, pool_id, "ok")
         assert page.about(pool_id) >= DATA
         began = time.monotonic()
         failing(emulator, pool_id)
         reaches(exporter, pool_id, "failing")
-        assert exporter.scrape().about(pool_id) >= DATA, "the count begins anew"
+        assert exporter.scrape().about(pool_id) >= DATA, "the time starts again"
 
 
 def test_pool_read_repeatedly_never_becomes_stale(emulator: Emulator, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The real program in a mount namespace of its own, where root or the kernel allows one."""
+"""The program in a separate mount namespace, if root or the kernel allows it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _unshare() -> Sequence[str]:
 
 
 def require_namespaces() -> None:
-    """Skip the test where the kernel gives no mount namespace."""
+    """Skip the test if the kernel does not allow a mount namespace."""
     if not _can_unshare():
-        pytest.skip("no mount namespace is to be had here")
+        pytest.skip("mount namespaces are unavailable")
 
 
 @contextmanager
 def isolated_program(text: str, directory: Path, sts_url: str, prepare: str, **environ: str) -> Iterator[Program]:
-    """As `tests.harness.serving_program`, once the shell has done `prepare` in the namespace."""
+    """Like `tests.harness.serving_program`, after the shell commands `prepare` in the namespace."""
     (directory / "config.yaml").write_text(text, encoding="utf-8")
     stdout, stderr = directory / "stdout.txt", directory / "stderr.txt"
     flags = [f"--config.file={directory / 'config.yaml'}", "--web.listen-address=127.0.0.1:0", "--log.format=json"]

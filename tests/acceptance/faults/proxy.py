@@ -1,4 +1,4 @@
-"""A TCP proxy between the exporter and the emulator that does to answers what networks do."""
+"""TCP proxy between exporter and emulator that simulates network faults."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from random import Random
 from threading import Event, Thread
 
 _CHUNK = 1 << 18
-"""Answers of the emulator are written in one piece and shorter than this."""
+"""Responses of the emulator are written in one piece and are shorter than this."""
 
 _ABORTIVE = struct.pack("ii", 1, 0)
 
 
 class Mischief(Enum):
-    """What becomes of one answer, at a random point of it."""
+    """Fault at a random position of a response."""
 
     RESET = "the connection is reset"
     TRUNCATION = "the connection is closed"
@@ -28,25 +28,25 @@ class Mischief(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How the network is at the moment."""
+    """Current state of the network."""
 
     share: float = 0.0
-    """Of the answers that are struck."""
+    """Share of responses with a fault."""
     mischief: Mischief = Mischief.RESET
     latency: float = 0.0
-    """Seconds by which every answer comes later."""
+    """Seconds by which every response is delayed."""
 
 
 FAIR = Weather()
 
 
 class Proxy:
-    """Passes every connection on to one port of loopback; `weather` may be set at any time."""
+    """Forwards connections to one port of loopback; `weather` may be set at any time."""
 
     def __init__(self, target: int, seed: int, port: int = 0) -> None:
         self.weather = FAIR
         self.struck = 0
-        """Answers that were not passed on whole."""
+        """Responses that were not forwarded completely."""
         self._target = target
         self._random = Random(seed)
         self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
@@ -66,7 +66,7 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     def cut_all(self) -> None:
-        """Close every connection that is open now."""
+        """Close all open connections."""
         self._loop.call_soon_threadsafe(self._cancel)
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @contextmanager
 def proxied(target: int, seed: int, port: int = 0) -> Iterator[Proxy]:
-    """A proxy that serves as long as the context."""
+    """Run a proxy."""
     proxy = Proxy(target, seed, port)
     try:
         yield proxy

@@ -1,4 +1,4 @@
-"""Write the results of `make faults` into a table: `python -m tests.acceptance.faults.report RESULTS DOCUMENT`."""
+"""Write the results of `make faults` to a document: `python -m tests.acceptance.faults.report RESULTS DOCUMENT`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 HEAD = (
-    "| fault | promised | rounds | calls failed | scrapes answered | true again after | values wrong | data lost |\n"
+    "| fault | promised | rounds | calls failed | scrapes answered | correct again after | values wrong | data lost |\n"
     "|---|---|--:|---|--:|--:|--:|--:|\n"
 )
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The rows, each in a line."""
+    """Return the rows as a Markdown table."""
     return HEAD + "".join(_line(row) for row in rows)
 
 
@@ -44,9 +44,9 @@ def _scrapes(row: Mapping[str, Any]) -> str:
 
 
 def filled(document: str, content: str) -> str:
-    """The document with the content between its markers.
+    """Return the document with the content between its markers.
 
-    Raises `ValueError` when it has none.
+    Raises `ValueError` if the markers are missing.
     """
     before, found, rest = document.partition(BEGIN)
     _, also_found, after = rest.partition(END)
@@ -56,7 +56,7 @@ def filled(document: str, content: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the table; 2 when called wrongly."""
+    """Write the table; return 2 after wrong usage."""
     if len(arguments) != 2:
         sys.stderr.write("usage: python -m tests.acceptance.faults.report RESULTS DOCUMENT\n")
         return 2

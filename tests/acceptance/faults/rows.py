@@ -1,4 +1,4 @@
-"""What a fault test promises and what it saw: one row of the table in `docs/reliability.md`."""
+"""Promise and result of a fault test: one row of the table in `docs/reliability.md`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 LONG = bool(os.environ.get("FAULTS_RESULTS"))
-"""Whether `make faults` runs: every row, more rounds, and a record of what was seen."""
+"""True under `make faults`: every row, more rounds, and a record of the results."""
 
 ROUNDS = int(os.environ.get("FAULTS_ROUNDS") or (3 if LONG else 1))
 
@@ -20,35 +20,35 @@ SEED = int(os.environ.get("FAULTS_SEED") or 1)
 
 @dataclass
 class Row:
-    """One fault; the counts are over all rounds."""
+    """Result for one fault, over all rounds."""
 
     name: str
-    """The test."""
+    """Name of the test."""
     fault: str = ""
     promised: str = ""
     rounds: int = 0
     scrapes: int = 0
     scrapes_failed: int = 0
-    """Not answered, or answered with something that is neither a page nor the refusal that is promised."""
+    """Scrapes without a response, or with neither a page nor a promised 503."""
     scrapes_refused: int = 0
-    """Answered 503 with Retry-After, where that is promised."""
+    """Scrapes with a promised 503 with Retry-After."""
     values_wrong: int = 0
-    """Pages whose numbers were never true."""
+    """Pages with values that were never correct."""
     data_lost: int = 0
-    """Pages without data that was known, and users or devices missing afterwards."""
+    """Pages without known data, and users or devices missing afterwards."""
     calls_failed: Counter[str] = field(default_factory=Counter)
-    """Requests to AWS by the reason of their failure."""
+    """Failed requests to AWS by reason."""
     recovered_after: float | None = None
-    """Seconds from the end of the fault to a page that is true and says so; of the slowest round."""
+    """Seconds from the end of the fault to a correct page, in the slowest round."""
     wrong: list[str] = field(default_factory=list)
-    """What was wrong, for whoever reads a failed test."""
+    """Descriptions of errors, for the output of a failed test."""
 
     def is_about(self, fault: str, promised: str) -> None:
-        """Say which fault, and what was promised."""
+        """Set the fault and the promise."""
         self.fault, self.promised = fault, promised
 
     def each_round(self) -> Iterator[Random]:
-        """A generator of numbers for each round; its seed stands in the output of a test that fails."""
+        """Yield a random generator for each round; a failed test prints its seed."""
         for number in range(ROUNDS):
             seed = f"{SEED}/{self.name}/{number}"
             print(f"round {number}: FAULTS_SEED={SEED}")  # noqa: T201 - pytest shows it with a failure
@@ -56,17 +56,17 @@ class Row:
             yield Random(seed)
 
     def recovered(self, seconds: float) -> None:
-        """A round has recovered after so many seconds."""
+        """Record the recovery time of a round."""
         self.recovered_after = max(seconds, self.recovered_after or 0.0)
 
     def assert_kept(self) -> None:
-        """Nothing failed, nothing was wrong, nothing was lost."""
+        """Assert that no scrape failed, no value was wrong and no data was lost."""
         assert not self.wrong, self.wrong[:3]
         assert (self.scrapes_failed, self.values_wrong, self.data_lost) == (0, 0, 0)
         assert self.rounds
 
     def write(self) -> None:
-        """Add the row to the results of the run, where there are any."""
+        """Append the row to the results of `make faults`."""
         path = os.environ.get("FAULTS_RESULTS")
         if path and self.fault:
             with Path(path).open("a", encoding="utf-8") as results:

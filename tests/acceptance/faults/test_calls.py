@@ -1,4 +1,4 @@
-"""Calls to AWS go wrong for a while, at Cognito or on the way: what scrapes see meanwhile, and how soon all is well."""
+"""Calls to AWS fail for a while, in Cognito or in the network: effect on scrapes, and time to recover."""
 
 from __future__ import annotations
 
@@ -28,45 +28,49 @@ RETRIES = FAST_RETRIES
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong for a while."""
+    """Temporary fault."""
 
     what: str
     rules: tuple[Rule, ...] = ()
     weather: Weather = FAIR
     total: bool = False
-    """Nothing gets through, so that the pool fails."""
+    """True if every call fails, and therefore the pool."""
     most_seconds: float = 10.0
-    """In which all must be well again, and in twice of which it must have struck; some waits last."""
+    """Timeout to recover; in twice the time the fault must have occurred."""
 
 
-PARTIAL = "Sweeps take longer and end true. Nothing is lost."
-TOTAL = "The last values stay and the pool says that it fails; when calls get through, it reads on."
+PARTIAL = "Sweeps take longer and are correct. No data is lost."
+TOTAL = "The last values are kept and the pool is failing; once calls succeed, its sweep continues."
 
 TROUBLES = {
     "throttled-30": Trouble("throttling, 30 % of calls", (Rule(Fault.THROTTLED, share=0.3),)),
     "throttled-100": Trouble("throttling, all calls", (Rule(Fault.THROTTLED),), total=True),
     "server-error-30": Trouble("HTTP 500, 30 % of calls", (Rule(Fault.SERVER_ERROR, share=0.3),)),
     "server-error-100": Trouble("HTTP 500, all calls", (Rule(Fault.SERVER_ERROR),), total=True),
-    "malformed-30": Trouble("half a body, 30 % of calls", (Rule(Fault.MALFORMED, share=0.3),)),
-    "reset-30": Trouble("connection reset at a random point, 30 % of answers", weather=Weather(0.3, Mischief.RESET)),
-    "reset-100": Trouble("connection reset, all answers", weather=Weather(1.0, Mischief.RESET), total=True),
+    "malformed-30": Trouble("truncated body, 30 % of calls", (Rule(Fault.MALFORMED, share=0.3),)),
+    "reset-30": Trouble(
+        "connection reset at a random position, 30 % of responses", weather=Weather(0.3, Mischief.RESET)
+    ),
+    "reset-100": Trouble("connection reset, all responses", weather=Weather(1.0, Mischief.RESET), total=True),
     "truncation-30": Trouble(
-        "answer cut off at a random point, 30 % of answers", weather=Weather(0.3, Mischief.TRUNCATION)
+        "response truncated at a random position, 30 % of responses", weather=Weather(0.3, Mischief.TRUNCATION)
     ),
     "stall-5": Trouble(
-        "answer stalls at a random point, 5 % of answers", weather=Weather(0.05, Mischief.STALL), most_seconds=40.0
+        "response stalls at a random position, 5 % of responses",
+        weather=Weather(0.05, Mischief.STALL),
+        most_seconds=40.0,
     ),
-    "latency": Trouble("every answer 0.5 s later", weather=Weather(latency=0.5)),
+    "latency": Trouble("every response delayed by 0.5 s", weather=Weather(latency=0.5)),
 }
 
 
 SHORT = ("throttled-30", "server-error-100", "reset-100", "truncation-30", "stall-5")
-"""In the usual test run; tests/integration has more of the rest."""
+"""Faults in the usual test run; tests/integration covers more of the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """An exporter that reads one pool through a proxy, and has read it once."""
+    """Exporter that has read a pool through a proxy."""
 
     emulator: Emulator
     proxy: Proxy
@@ -89,7 +93,7 @@ class Lab:
 
 
 def failed_calls(page: Page) -> dict[str, float]:
-    """Requests that failed, by reason, over all operations."""
+    """Count failed requests by reason, over all operations."""
     found: dict[str, float] = {}
     series = page.series("cognito_exporter_aws_request_failures_total", "aws_account_id", "operation", "reason")
     for (_, _, reason), count in series.items():
@@ -110,7 +114,7 @@ def lab(emulator: Emulator, directory: Path, name: str, seed: int) -> Iterator[L
 
 
 def live(emulator: Emulator, pool_id: str, watch: Watch, random: Random) -> None:
-    """Let the pool change."""
+    """Change the pool in the background."""
     activity = PoolActivity(emulator, pool_id, random)
     for _ in range(CHANGES):
         with watch.changing(pool_id, lambda: emulator.truth(pool_id)):
@@ -146,7 +150,7 @@ def test_failing_calls_lose_no_scrape_and_no_data(emulator: Emulator, tmp_path: 
 
 
 def struck(trouble: Trouble, here: Lab, before: dict[str, float]) -> bool:
-    """Whether the trouble has shown."""
+    """Return whether the fault has occurred."""
     if trouble.total:
         return here.exporter.scrape().state(here.pool_id) == "failing"
     if trouble.weather.latency:

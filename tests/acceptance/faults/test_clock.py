@@ -1,4 +1,4 @@
-"""The wall clock is set forward and back while the exporter runs."""
+"""Jumps of the wall clock while the exporter runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.harness import FAST_RETRIES, Exporter, config, session
 from tests.truth import DAY, active_ms, assert_true
 
 JUMPS = (DAY, -2 * DAY, 40 * 365 * DAY, -40 * 365 * DAY, DAY)
-"""Seconds by which the clock is set; in the end it is right again."""
+"""Seconds by which the clock is set; at the end it is correct again."""
 
 
 class JumpingClock(SystemClock):
@@ -48,7 +48,7 @@ def set_clock_of_scheduler(clock: JumpingClock, monkeypatch: pytest.MonkeyPatch)
 def test_wall_clock_jumps(emulator: Emulator, tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     row.is_about(
         "wall clock set forward and back, by a day and by 40 years",
-        "Sweeps keep their pace, and counts stay true; ages are those of the clock as it is.",
+        "Sweeps keep their intervals and counts are correct; ages follow the clock.",
     )
     for number, random in enumerate(row.each_round()):
         pool_id = emulator.seed_pool(f"clock-{number}", users=30)

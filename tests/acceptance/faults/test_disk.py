@@ -1,4 +1,4 @@
-"""The state file's disk is full, the file is damaged or held by another."""
+"""Full disk, damaged state file, locked state file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ USERS = 1500
 SMALL, LARGE = "160k", "32m"
 
 DAMAGES = 60
-"""Ways in which the file is damaged in each round."""
+"""Number of damages in each round."""
 
 
 def state_errors(page: Page) -> float:
@@ -41,7 +41,7 @@ def test_disk_full_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> 
     require_namespaces()
     row.is_about(
         "disk full under the state file",
-        "Sweeps and pages go on, the failure is counted; with room again everything is written.",
+        "Sweeps and pages continue and the failure is counted; once there is space, all data is written.",
     )
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -73,7 +73,7 @@ def test_disk_full_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> 
 
 @contextmanager
 def kept(running: Program, directory: Path) -> Iterator[Path]:
-    """A directory as the program sees it, to be had even when the program and its namespace are gone."""
+    """Return a copy of the program's directory, which outlives its namespace."""
     number = os.open(f"/proc/{running.process.pid}/root{directory}", os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield Path(f"/proc/self/fd/{number}")
@@ -84,7 +84,7 @@ def kept(running: Program, directory: Path) -> Iterator[Path]:
 def test_state_file_damaged_at_random(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "state file damaged at random: bytes changed, cut short, replaced",
-        "The exporter starts; what it restores is all that was known or nothing, and the next sweep is true.",
+        "The exporter starts and restores all data of a pool or none; the next sweep is correct.",
     )
     good = emulator.seed_pool("damaged", users=300)
     truth = emulator.truth(good)
@@ -125,7 +125,7 @@ def _put(state: Path, content: bytes) -> None:
 
 
 def restored(text: str, directory: Path) -> dict[str, Restored]:
-    """What a start brings back of the pools in this configuration."""
+    """Return what a start restores of the configured pools."""
     settings = parse_settings(text, str(directory / "config.yaml"))
     assert settings.state_path is not None
     recovery = recover(settings.state_path, NullObserver(), SystemClock())
@@ -154,7 +154,7 @@ def _replaced(content: bytes, random: Random) -> bytes:
 def test_state_file_locked_by_another_process(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "state file locked by another process",
-        "The exporter starts without it and says so, and is true after a sweep; the file stays as it is.",
+        "The exporter starts without the file, logs it, and is correct after a sweep; the file is unchanged.",
     )
     for number, _ in enumerate(row.each_round()):
         directory = tmp_path / str(number)
@@ -182,7 +182,7 @@ def test_state_file_locked_by_another_process(emulator: Emulator, tmp_path: Path
 
 @contextmanager
 def held(state: Path) -> Iterator[None]:
-    """Have it locked by somebody else."""
+    """Hold a lock on the file in another connection."""
     with closing(sqlite3.connect(state)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")

@@ -1,4 +1,4 @@
-"""The endpoint's name stops resolving, and comes back."""
+"""DNS of the endpoint fails for a while."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.truth import assert_true
 NAME = "cognito.of.the.tests"
 
 FAILURES = 5
-"""So many calls find no address before the name is back; each waits longer than the one before."""
+"""Number of failed lookups; each retry waits longer than the one before."""
 
 
 def test_dns_fails_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     require_namespaces()
     row.is_about(
-        "DNS gone: the endpoint's name does not resolve",
-        "The last values stay; calls are tried again, later and later, and when the name is back the sweeps go on.",
+        "DNS failure: the endpoint's name does not resolve",
+        "The last values are kept; calls are retried with back-off, and sweeps continue once the name resolves.",
     )
     port = urlsplit(emulator.url).port
     assert port is not None

@@ -1,4 +1,4 @@
-"""Cognito answers with nonsense: every pool gets nonsense of its own, from a real server to the real client."""
+"""Invalid responses of Cognito, a different one for each pool, over real HTTP."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ READ: dict[str, Callable[[str], bytes]] = {
     "year 9999": lambda _: devices(device(DeviceLastAuthenticatedDate=253_402_300_799)),
     "negative date": lambda _: devices(device(DeviceLastAuthenticatedDate=-0.5)),
 }
-"""Answers to AdminListDevices that are odd and can be shown."""
+"""Unusual but valid responses to AdminListDevices."""
 
 REFUSED: dict[str, bytes] = {
     "200 MB": HUGE,
@@ -91,7 +91,7 @@ REFUSED: dict[str, bytes] = {
     "a number for the token": b'{"Devices":[],"PaginationToken":7}',
     "one token for ever": devices(device(), token="again"),
 }
-"""Answers to AdminListDevices that no value can be read from."""
+"""Invalid responses to AdminListDevices."""
 
 DENIED_POOLS: dict[str, bytes] = {
     "a million lists for a pool": NESTED,
@@ -100,7 +100,7 @@ DENIED_POOLS: dict[str, bytes] = {
     "more users than numbers have digits": b'{"UserPool":{"EstimatedNumberOfUsers":%b}}' % (b"9" * 400),
     "fewer users than none": described(EstimatedNumberOfUsers=-1),
 }
-"""Answers to DescribeUserPool that no value can be read from."""
+"""Invalid responses to DescribeUserPool."""
 
 LISTINGS: dict[str, bytes] = {
     "a user without a name": b'{"Users":[{}]}',
@@ -108,7 +108,7 @@ LISTINGS: dict[str, bytes] = {
     "a million users on a page": b'{"Users":[' + b"{}," * 1_300_000 + b"{}]}",
     "one token for ever": users(*USERS, token="again"),
 }
-"""Answers to ListUsers that no sweep can be made of."""
+"""Invalid responses to ListUsers."""
 
 TABLES: tuple[Iterable[str], ...] = (READ, REFUSED, DENIED_POOLS, LISTINGS)
 KINDS = [(kind, name) for kind, table in enumerate(TABLES) for name in table]
@@ -116,7 +116,7 @@ POOLS = {f"eu-west-1_Nonsense{number}": case for number, case in enumerate(KINDS
 
 
 class Nonsense:
-    """Answers each pool in its own way."""
+    """Server with a different response for each pool."""
 
     def __init__(self) -> None:
         self.answered: Counter[str] = Counter()
@@ -146,7 +146,7 @@ def wanted(url: str, *ids: str) -> str:
 
 
 def of_kinds(*kinds: int) -> dict[str, str]:
-    """The names of the cases by pool."""
+    """Return the names of the cases by pool."""
     return {pool_id: name for pool_id, (kind, name) in POOLS.items() if kind in kinds}
 
 
@@ -197,7 +197,7 @@ def test_invalid_response_is_a_failure_with_a_reason(nonsense: tuple[Nonsense, s
 
 
 MEMORY_BYTES = 400 * 1024 * 1024
-"""What the program may grow to while all of that comes at once, again and again."""
+"""Maximum memory of the program while it receives all of them repeatedly."""
 
 
 def test_invalid_responses_everywhere_use_bounded_memory(nonsense: tuple[Nonsense, str], tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def labels_in_bounds(page: Page) -> bool:
 
 
 def peak(running: Program) -> int:
-    """The most memory that the process ever occupied."""
+    """Return the peak memory of the process."""
     status = Path(f"/proc/{running.process.pid}/status").read_text(encoding="ascii")
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found

@@ -1,4 +1,4 @@
-"""One pool of several is in trouble: what it costs the others, and how it comes back."""
+"""Failure of one pool of several: effect on the others, and recovery."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def state(exporter: Exporter, pool_id: str) -> str:
 def test_permission_removed_from_one_pool_of_three(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "permission denied on one pool of three",
-        "That pool says so and keeps its last values; the others are swept on. Given back, it is read again.",
+        "That pool is denied and keeps its last values; the others are unaffected. Once allowed, it is read again.",
     )
     for number, random in enumerate(row.each_round()):
         ids = [emulator.seed_pool(f"denied-{number}-{name}", users=30) for name in "abc"]
@@ -60,13 +60,13 @@ def test_permission_removed_from_one_pool_of_three(emulator: Emulator, tmp_path:
 
 def test_pool_deleted_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        "pool deleted in mid-sweep",
-        "Its data is gone with the sweep that meets it, and its state is missing; the other pools are swept on.",
+        "pool deleted during a sweep",
+        "The next sweep removes its data and its state is missing; the other pools are unaffected.",
     )
     for number, random in enumerate(row.each_round()):
         doomed = emulator.seed_pool(f"doomed-{number}", users=100)
         other = emulator.seed_pool(f"other-{number}", users=20)
-        # The two share the rate, so that a sweep of the first lasts for seconds.
+        # The two share the rate, so a sweep of the first takes seconds.
         text = config(
             emulator.url,
             pool(doomed, refresh_interval="2s"),
@@ -93,8 +93,8 @@ def test_pool_deleted_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Ro
 
 def test_region_unreachable(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        "one Region dead: nobody listens, then every connection is reset",
-        "Its pools fail and say so; those of the other Region are swept as if nothing were. Back, it is read.",
+        "one Region unreachable: connections are refused, then reset",
+        "Its pools are failing; those of the other Region are unaffected. Once reachable, it is read again.",
     )
     port = urlsplit(emulator.url).port
     assert port is not None
@@ -131,7 +131,7 @@ MARGIN = 600.0
 
 @dataclass
 class Vendor:
-    """A credentials endpoint as containers have it: each answer holds other keys."""
+    """Container credentials endpoint that returns other keys each time."""
 
     refusing: bool = False
     given: list[str] = field(default_factory=list)
@@ -173,13 +173,13 @@ def vending(vendor: Vendor) -> Iterator[str]:
 
 def test_credentials_expire_and_are_renewed_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        "credentials expire in mid-sweep, and their renewal fails for a while",
-        "The sweep waits, goes on with the new ones, and ends true: nobody is skipped.",
+        "credentials expire during a sweep, and their renewal fails for a while",
+        "The sweep waits, continues with the new ones, and is correct: no user is skipped.",
     )
     for number, _ in enumerate(row.each_round()):
         pool_id = emulator.seed_pool(f"expiring-{number}", users=200)
         vendor = Vendor()
-        emulator.faults.expired = frozenset()  # a new vendor gives the same keys again
+        emulator.faults.expired = frozenset()  # a new endpoint returns the same keys again
         text = config(emulator.url, pool_id, rate={"UserResourceRead": 40}, refresh_interval="1h")
         with (
             vending(vendor) as url,

@@ -1,4 +1,4 @@
-"""The process ends in mid-sweep, by kill -9 or by SIGTERM: what it knew, it knows when it is started again."""
+"""kill -9 and SIGTERM during a sweep: a restart restores the data."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from tests.truth import assert_true
 
 USERS = 300
 KILLS = 20 if LONG else 5
-"""Of first sweeps, and as many of later ones, in each round."""
+"""Kills during first sweeps, and as many during later ones, in each round."""
 
 RATE = 50
 IN_FLIGHT = 5
-"""Calls that a clean stop may give up."""
+"""Calls in flight that a clean stop may abort."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A pool, and the directory of the program that is started over and over."""
+    """A pool, and the directory of a program that is restarted repeatedly."""
 
     emulator: Emulator
     pool_id: str
@@ -76,7 +76,7 @@ class Lab:
         return self.emulator.truth(self.pool_id)
 
     def is_true_again(self, refresh_interval: str = "1h") -> None:
-        """Start it, note how long it takes until a page is true, and stop it."""
+        """Start the program, record the time until a page is correct, and stop it."""
         began = time.monotonic()
         with self.running(refresh_interval) as running:
             assert becomes(lambda: self.is_true(running.scrape()), within=30)
@@ -84,20 +84,20 @@ class Lab:
             assert running.end(signal.SIGTERM) == 0
 
     def stop_after(self, calls: int, running: Program) -> None:
-        """Tell it to stop when it has asked so many times more."""
+        """Send SIGTERM after this many further requests."""
         wanted = self.asked + calls
         assert eventually(lambda: self.asked > wanted, within=30)
         assert running.end(signal.SIGTERM) == 0
 
     def nothing_is_lost(self) -> None:
-        """The file has exactly what the emulator has."""
+        """Assert that the file has exactly the data of the emulator."""
         found, wanted = in_file(self.state), expected(self.emulator, self.pool_id, self.key)
         self.row.data_lost += len(wanted.items() - found.items())
         self.row.values_wrong += len(found.items() - wanted.items())
 
 
 def labs(emulator: Emulator, directory: Path, row: Row) -> Iterator[tuple[Lab, Random]]:
-    """One for each round."""
+    """Yield a lab for each round."""
     for number, random in enumerate(row.each_round()):
         here = Lab(emulator, emulator.seed_pool(f"pool-{number}", users=USERS), directory / str(number), row)
         here.directory.mkdir()
@@ -106,16 +106,16 @@ def labs(emulator: Emulator, directory: Path, row: Row) -> Iterator[tuple[Lab, R
 
 
 def pause(running: Program, seconds: float) -> None:
-    """Let it run for so long, or until it ends."""
+    """Wait for the given time, or until the program ends."""
     eventually(lambda: running.process.poll() is not None, within=seconds)
 
 
 @pytest.mark.timeout(900 if LONG else 240)
 def test_kill_9_at_random_times(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        f"kill -9 at random moments, {KILLS} of a first sweep and {KILLS} of later ones",
-        "What was read stays read but for the last seconds, and nothing false is restored; pages of a pool that was"
-        " read are as true as before from the first on.",
+        f"kill -9 at random times, {KILLS} during a first sweep and {KILLS} during later ones",
+        "Only the last seconds are lost, and nothing wrong is restored; pages of a pool that was read are correct from"
+        " the first one.",
     )
     for here, random in labs(emulator, tmp_path, row):
         killed_in_first_sweep(here, random)
@@ -125,7 +125,7 @@ def test_kill_9_at_random_times(emulator: Emulator, tmp_path: Path, row: Row) ->
 
 
 def killed_in_first_sweep(here: Lab, random: Random) -> None:
-    """After each kill the file has all that it had, and nothing but the truth."""
+    """After each kill, the file has all previous data, and only correct data."""
     known: dict[bytes, tuple[Device, ...]] = {}
     for _ in range(KILLS):
         with here.running("1h") as running:  # and killed at the end of the context
@@ -137,11 +137,11 @@ def killed_in_first_sweep(here: Lab, random: Random) -> None:
     assert len(known) > USERS / 10
     asked = here.asked
     here.is_true_again()
-    assert here.asked - asked <= USERS - len(known) + IN_FLIGHT  # nobody who is in the file
+    assert here.asked - asked <= USERS - len(known) + IN_FLIGHT  # a user in the file was read again
 
 
 def killed_in_later_sweeps(here: Lab, random: Random) -> None:
-    """The pool changes meanwhile; each page lies between what it was and what it is."""
+    """The pool changes meanwhile; each page is between the old and the new state."""
     activity = PoolActivity(here.emulator, here.pool_id, random)
     watch = Watch(here.row, {here.pool_id: here.truth()})
     for _ in range(KILLS):
@@ -155,9 +155,9 @@ def killed_in_later_sweeps(here: Lab, random: Random) -> None:
 @pytest.mark.timeout(900 if LONG else 240)
 def test_sigterm_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        "SIGTERM in mid-sweep",
-        f"Exit 0 within 5 s. Only what was in flight (at most {IN_FLIGHT} calls) is asked for again; pages of a pool"
-        " that was read are true from the first on.",
+        "SIGTERM during a sweep",
+        f"Exit 0 within 5 s. Only calls in flight (at most {IN_FLIGHT}) are repeated; pages of a pool that was read"
+        " are correct from the first one.",
     )
     for here, random in labs(emulator, tmp_path, row):
         stopped_in_first_sweep(here, random)
@@ -168,7 +168,7 @@ def test_sigterm_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) ->
 
 
 def stopped_in_first_sweep(here: Lab, random: Random) -> None:
-    """Every answer is in the file, and is not asked for again."""
+    """Every response is in the file and is not requested again."""
     with here.running("1h") as running:
         here.stop_after(random.randrange(20, USERS - 50), running)
     here.row.data_lost += max(0, here.asked - IN_FLIGHT - len(in_file(here.state)))
@@ -177,7 +177,7 @@ def stopped_in_first_sweep(here: Lab, random: Random) -> None:
 
 
 def stopped_in_later_sweep(here: Lab, random: Random) -> None:
-    """Pages are true until the stop."""
+    """Pages are correct until the stop."""
     with here.running("1s") as running:
         with watching(running, here.row, {here.pool_id: here.truth()}):
             swept_anew(running, here.pool_id)

@@ -1,4 +1,4 @@
-"""Scrapers behave badly: too many at once, too slow to ask, or never reading what they asked for."""
+"""Misbehaving scrapers: too many, too slow, or never reading."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.truth import assert_true
 SCRAPERS = 200
 EACH = 5
 FEW, MANY = 60, 150
-"""Connections below and above the hundred that a server takes."""
+"""Connections below and above the limit of 100."""
 
 
 def threads(pid: int) -> int:
@@ -32,7 +32,7 @@ def threads(pid: int) -> int:
 
 
 def resting_threads(pid: int) -> int:
-    """How many there are once their number has stood still for three seconds."""
+    """Return the number of threads once it has been stable for three seconds."""
     seen: list[int] = []
 
     def stands_still() -> bool:
@@ -60,7 +60,7 @@ def connected(exporter: Exporter, count: int, receive_bytes: int | None = None) 
 def test_200_concurrent_scrapers(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
         "200 concurrent scrapers",
-        "Each gets a true page, or 503 with Retry-After; sweeps go on, and a scrape afterwards is answered.",
+        "Each gets a correct page, or 503 with Retry-After; sweeps continue, and a later scrape gets a response.",
     )
     pool_id = emulator.seed_pool("crowd", users=100)
     truth = emulator.truth(pool_id)
@@ -87,7 +87,7 @@ def essence(page: Page, pool_id: str) -> dict[str, float]:
 
 
 def crowd(running: Exporter, pool_id: str, wanted: dict[str, float]) -> list[str]:
-    """How every scrape of many at once went."""
+    """Make concurrent scrapes and return their results."""
     seen: list[str] = []
     start = threading.Barrier(SCRAPERS)
 
@@ -115,11 +115,11 @@ def crowd(running: Exporter, pool_id: str, wanted: dict[str, float]) -> list[str
 
 def test_slow_loris(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        "slow-loris: 60 and then 150 connections that send a byte now and then",
-        "Below the limit of 100 connections nobody notices; above it, scrapes are answered again within 10 s.",
+        "slow loris: 60 and then 150 connections that send single bytes",
+        "Below the limit of 100 connections, scrapes are unaffected; above it, they succeed again within 10 s.",
     )
     pool_id = emulator.seed_pool("loris", users=30)
-    # No sweep after the first: the threads that come and go are those of connections.
+    # No sweep after the first: only threads of connections start and end.
     with serving_program(config(emulator.url, pool_id, refresh_interval="1h"), tmp_path, emulator.url) as running:
         running.after_first_sweep(pool_id)
         before = resting_threads(running.process.pid)
@@ -139,7 +139,7 @@ def test_slow_loris(emulator: Emulator, tmp_path: Path, row: Row) -> None:
 
 
 def drip(sockets: list[socket.socket], random: Random, seconds: float) -> None:
-    """Send requests a byte at a time, on every connection that is still open."""
+    """Send requests byte by byte on every open connection."""
     request = b"GET /metrics HTTP/1.1\r\nHost: here\r\nX-Slow: " + b"a" * 1000
     deadline = time.monotonic() + seconds
     pause = threading.Event()
@@ -161,26 +161,26 @@ def answers(running: Exporter) -> bool:
 
 UNREAD = 50
 USERS_UNREAD = 3000
-"""Whose page takes almost 5 MB."""
+"""Users of a page of almost 5 MB."""
 MEMORY_BOUND = 64 * 2**20
-"""What unread answers may add: 32 MiB of them, a page that is being made, and what the allocator keeps of others."""
+"""Memory added by unread responses: 32 MiB, a page being rendered, and overhead of the allocator."""
 GET = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
 def memory(pid: int) -> int:
-    """Resident, in bytes."""
+    """Return the resident memory in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_scrapers_that_never_read(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     row.is_about(
-        f"{UNREAD} scrapers that never read the answer",
-        "Memory grows by no more than 64 MiB. Everybody else is answered, be it for a second with 503 and Retry-After; "
-        "the connections are given up within 150 s.",
+        f"{UNREAD} scrapers that never read the response",
+        "Memory grows by no more than 64 MiB. Other scrapes get a response, for a second possibly 503 with Retry-After;"
+        " the connections are closed within 150 s.",
     )
     pool_id = emulator.seed_pool("unread", users=USERS_UNREAD)
-    # No sweep after the first: the threads that come and go are those of connections.
+    # No sweep after the first: only threads of connections start and end.
     text = config(emulator.url, pool_id, refresh_interval="1h", detail="device", identity="raw")
     with serving_program(text, tmp_path, emulator.url) as running:
         running.after_first_sweep(pool_id, within=60)
@@ -192,7 +192,7 @@ def test_scrapers_that_never_read(emulator: Emulator, tmp_path: Path, row: Row) 
             with connected(running, UNREAD, 4096) as sockets:
                 for sock in sockets:
                     sock.sendall(GET)
-                    # One after the other, so that each has an answer of its own.
+                    # In sequence, so that each gets a separate response.
                     assert running.get("/-/healthy").status == 200
                 assert becomes(lambda: threads(running.process.pid) >= before + UNREAD - 10)
                 assert becomes(lambda: answers(running), within=2)
@@ -205,7 +205,7 @@ def test_scrapers_that_never_read(emulator: Emulator, tmp_path: Path, row: Row) 
                     assert {running.get(path).status for path in ("/-/healthy", "/-/ready")} == {200}
                 if LONG:
                     began = time.monotonic()
-                    # An answer that fits into the kernel's buffer is sent; its connection then counts as idle.
+                    # A response that fits into the kernel's buffer is sent; its connection then counts as idle.
                     assert becomes(lambda: threads(running.process.pid) <= before + 2, within=150)
                     row.recovered(time.monotonic() - began)
     row.assert_kept()

@@ -1,4 +1,4 @@
-"""Scrapes all the while and holds every page against the truth."""
+"""Background scrapes, each compared with the emulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY_SECONDS = 0.25
 
 
 def becomes(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
-    """Whether a condition that costs a scrape comes true in time; looks seldom, as the machine has other work."""
+    """Return whether a condition that costs a scrape becomes true in time; polls rarely to save CPU."""
     deadline = time.monotonic() + within
     pause = Event()
     while time.monotonic() < deadline:
@@ -30,20 +30,20 @@ def becomes(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
 
 
 def swept_anew(exporter: Exporter, pool_id: str, *, within: float = 20.0) -> None:
-    """Wait until a sweep that begins now or later has ended."""
+    """Wait for a sweep that starts now or later."""
     wanted = exporter.sweeps(pool_id) + 2
     assert becomes(lambda: exporter.sweeps(pool_id) >= wanted, within=within), "no sweep ended in time"
 
 
 class Watch:
-    """Scrapes an exporter in a thread, and tells the row what it saw.
+    """Scrapes an exporter in a thread, and records the results in the row.
 
-    Every page is compared with the truths of each pool that have been announced. With one truth a page must
-    say exactly that; while a pool changes, each user may be shown as in any of its truths, but as nothing else.
+    Every page is compared with the announced truths of each pool. With one truth, a page must match it
+    exactly. While a pool changes, each user must match one of its truths.
     """
 
     def __init__(self, row: Row, truths: Mapping[str, PoolTruth], *, known: bool = True) -> None:
-        """`known`: the pools have been read, so that a page without their numbers has lost them."""
+        """`known`: the pools have been read, so a page without their values has lost data."""
         self._row = row
         self._truths = {pool_id: [truth] for pool_id, truth in truths.items()}
         self._known = known
@@ -51,7 +51,7 @@ class Watch:
 
     @contextmanager
     def over(self, exporter: Exporter) -> Iterator[Self]:
-        """Watch this exporter as long as the context; another may follow it."""
+        """Watch an exporter within the context; another may follow."""
         stopped = Event()
         thread = Thread(target=self._run, args=(exporter, stopped), name="watch", daemon=True)
         thread.start()
@@ -63,18 +63,18 @@ class Watch:
 
     @contextmanager
     def changing(self, pool_id: str, truth: Callable[[], PoolTruth]) -> Iterator[None]:
-        """Within the context the pool changes; what it was may still be shown afterwards."""
+        """The pool changes within the context; its old state is still accepted afterwards."""
         with self._lock:
             yield
             self._truths[pool_id].append(truth())
 
     def forget(self, pool_id: str) -> None:
-        """Nothing is expected of the pool any more."""
+        """Expect nothing about the pool from now on."""
         with self._lock:
             del self._truths[pool_id]
 
     def settled(self, pool_id: str) -> None:
-        """From now on only the newest truth is true."""
+        """Accept only the latest truth from now on."""
         with self._lock:
             del self._truths[pool_id][:-1]
 
@@ -110,7 +110,7 @@ class Watch:
 
 
 def assert_sound(page: Page, pool_id: str) -> None:
-    """The sums that the contract promises to agree do so."""
+    """Assert that the related sums agree."""
     devices = sum(page.series("cognito_user_pool_devices", "remembered_status", user_pool_id=pool_id).values())
     sources = page.series("cognito_user_pool_devices_by_date_source", "date_source", user_pool_id=pool_id)
     name = "cognito_user_pool_device_last_authentication_age_seconds_gcount"
@@ -119,7 +119,7 @@ def assert_sound(page: Page, pool_id: str) -> None:
 
 
 def assert_between(page: Page, pool_id: str, truths: list[PoolTruth]) -> None:
-    """Each sum lies between what it is with each user's least and with each user's most over all truths."""
+    """Assert that each sum is between its minimum and maximum over all truths."""
     names = {name for truth in truths for name in truth.users}
     found = page.series("cognito_user_pool_devices", "remembered_status", user_pool_id=pool_id)
     least: Counter[str] = Counter()
@@ -139,5 +139,5 @@ def assert_between(page: Page, pool_id: str, truths: list[PoolTruth]) -> None:
 def watching(
     exporter: Exporter, row: Row, truths: Mapping[str, PoolTruth], *, known: bool = True
 ) -> AbstractContextManager[Watch]:
-    """A watch over one exporter as long as the context."""
+    """Watch one exporter within the context."""
     return Watch(row, truths, known=known).over(exporter)

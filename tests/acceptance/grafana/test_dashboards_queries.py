@@ -1,4 +1,4 @@
-"""The fragments of queries, computed by promtool on series made for the purpose."""
+"""Query fragments, evaluated by promtool on test series."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Expected = tuple[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What an expression makes of some series after an hour."""
+    """Expected result of an expression over some series after an hour."""
 
     expr: str
     series: Sequence[Series]
@@ -50,7 +50,7 @@ CASES = {
         [(f'{{{A},user_pool_name="shop"}}', 5), (f'{{{B},user_pool_name="eu-west-1_b"}}', 7)],
     ),
     "shards add up, and describe a pool once, even under two names": Case(
-        # Of two names as frequent as each other Prometheus takes either.
+        # With two equally frequent names, Prometheus may return either.
         f"sum without (user_pool_name) ({promql.with_pool_name(promql.devices())})",
         [
             _shop(),

@@ -1,6 +1,6 @@
-"""Dashboards, recording rules and alerts in a real Prometheus that scraped the demo.
+"""Dashboards, recording rules and alerts on a Prometheus that scraped the demo.
 
-One module, so that one worker starts one demo and one Prometheus for all of it.
+One module, so that all tests share one demo and one Prometheus in one worker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RIGHTLY_EMPTY = {
     "exporter.json/Errors of the exporter per $interval/B": NOTHING_FAILED,
     "exporter.json/Errors of the exporter per $interval/C": NOTHING_FAILED,
 }
-"""Queries that return nothing for the demo, and why that is right."""
+"""Queries that return nothing for the demo, and the reason."""
 
 
 @pytest.mark.parametrize("query", queries(), ids=str)
@@ -37,7 +37,7 @@ def test_query_returns_data(prometheus: Prometheus, query: PanelQuery) -> None:
     series = prometheus.range(query.promql)
 
     if str(query) in RIGHTLY_EMPTY:
-        # The demo deletes users: one that is deleted between its listing and its reading is not found.
+        # The demo deletes users, and a user deleted between listing and reading is not found.
         unexpected = [one for one in series if one["metric"].get("reason") != "not_found"]
         assert unexpected == [], f"{query} returns data: take it off the list"
     else:
@@ -61,7 +61,7 @@ EMPTY_RECORDS = {
 }
 
 ACTIVE_ALERTS = {"CognitoDeviceMfaBypassStale"}
-"""What the demo is there to show; the others have nothing to fire for: nothing of their kind is wrong."""
+"""Alerts that fire in the demo; the conditions of all others are absent."""
 
 EMPTY_IN_DOCUMENTS = {
     "cognito_user_pool:devices:growth1d": A_DAY,

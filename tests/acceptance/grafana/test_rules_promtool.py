@@ -1,4 +1,4 @@
-"""What promtool says of the rules: they are well-formed, fire when they should and only then."""
+"""Rules under promtool: valid, and firing exactly when expected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.grafana.test_dashboards_deployment import ROOT, mounts, prometheus_co
 
 SCENARIOS = sorted((RULES.parent / "tests").glob("*.test.yaml"))
 COUNTED = {"CognitoDeviceSweepFailing", "CognitoDeviceThrottled"}
-"""Alerts on counters, which begin anew when the exporter does."""
+"""Alerts on counters, which are reset when the exporter restarts."""
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -24,7 +24,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def scenarios() -> dict[str, list[dict[str, Any]]]:
-    """The test groups by the alert that they are about."""
+    """Return the test groups by alert."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in SCENARIOS:
         found[path.name.partition(".")[0]] += yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]
@@ -92,7 +92,7 @@ def test_counter_alert_has_scenarios_with_a_counter_reset(alert: str) -> None:
 
 
 def _starts_anew(values: str) -> bool:
-    """Whether a later part of a series begins below the one before."""
+    """Return whether a series has a counter reset."""
     parts = [part for part in values.split() if part not in {"stale", "_"}]
     starts = [float(part.partition("x")[0].partition("+")[0]) for part in parts]
     rises = ["+" in part for part in parts]

@@ -1,4 +1,4 @@
-"""Values that must be found nowhere, each so unlike everything else that finding it means a leak."""
+"""Unique values that must not appear anywhere; finding one means a leak."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WEB_USER = "canary-web-user-1a2b"
 IDENTITY_KEY = "canary-identity-key-3c4d5e6f"
 ENDPOINT_PASSWORD = "canary-endpoint-password-0f0f"
 AWS_MESSAGE = "canary-message-of-aws-a9a9"
-"""Stands in every message of AWS's, which may carry anything."""
+"""Part of every AWS error message, which may contain anything."""
 
 PEOPLE = (NAME, SECOND_NAME, EMAIL, SUB)
 SECRETS = (
@@ -49,17 +49,17 @@ SECRETS = (
 
 @dataclass(frozen=True, slots=True)
 class Canaries:
-    """What is looked for; bcrypt hashes are made anew in each test."""
+    """Set of values to search for; bcrypt hashes are created for each test."""
 
     texts: tuple[str, ...]
     password_hash: str = field(repr=False)
 
     def without(self, *allowed: str) -> Canaries:
-        """All but what the operator has chosen to show."""
+        """Return the set without values that the operator has chosen to show."""
         return Canaries(tuple(text for text in self.texts if text not in allowed), self.password_hash)
 
     def found_in(self, content: bytes) -> list[str]:
-        """Which of them stand in the content, as they are or in a form that gives them back."""
+        """Return the values that the content contains, as they are or in a reversible encoding."""
         forms = [(text, form) for text in self.texts for form in _forms(text)]
         forms += [("bcrypt hash", self.password_hash.encode()), ("bcrypt hash", self.password_hash[29:].encode())]
         for user, password in ((WEB_USER, PASSWORD), (WEB_USER, WRONG_PASSWORD)):
@@ -68,7 +68,7 @@ class Canaries:
 
 
 def _forms(text: str) -> tuple[bytes, ...]:
-    """Also digests without a key: whoever can guess a name could try it against them."""
+    """Return encodings of a value, including unkeyed digests, which allow guessing."""
     plain = text.encode()
     digest = hashlib.sha256(plain).digest()
     return (
@@ -82,6 +82,6 @@ def _forms(text: str) -> tuple[bytes, ...]:
 
 
 def everything(password_hash: str) -> Canaries:
-    """All of them."""
+    """Return all canaries."""
     texts = (*PEOPLE, *SECRETS, IP, DEVICE_NAME, GROUP, ROLE, ROLE_ARN, CALLER_ARN, "canary-caller", AWS_MESSAGE)
     return Canaries(texts, password_hash)

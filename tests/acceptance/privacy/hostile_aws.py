@@ -1,4 +1,4 @@
-"""An AWS whose every answer is full of canaries: names, addresses and ARNs where they belong, and in all its errors."""
+"""AWS whose responses and errors are full of canaries: names, addresses and ARNs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Answer = tuple[int, bytes]
 
 @dataclass
 class HostileAws:
-    """Its address, and what it was asked."""
+    """URL of the server, and its requests."""
 
     url: str = ""
     role_works: bool = False
     asked: set[tuple[str, str]] = field(default_factory=set)
-    """Operations by pool id."""
+    """Pairs of pool id and operation."""
 
     def answer(self, target: str, body: bytes) -> Answer:
         if not target:
@@ -139,7 +139,7 @@ _ASSUMED_ROLE = (
 
 @contextmanager
 def hostile_aws() -> Iterator[HostileAws]:
-    """It listens on loopback until the test is over."""
+    """Run the server on loopback."""
     aws = HostileAws()
 
     class Handler(BaseHTTPRequestHandler):

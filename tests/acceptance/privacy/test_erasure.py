@@ -1,4 +1,4 @@
-"""Who is erased is in none of the state's files: while the program runs, and where it was killed."""
+"""Deleted users are in no state file, while the program runs and after it was killed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.harness import Program, config, serving_program
 
 USERS = 30
 ERASED_WITHIN = 20.0
-"""Seconds: a sweep of the tests, the next batch, and room for a busy machine."""
+"""Timeout in seconds: a sweep, the next batch, and a margin for a busy machine."""
 
 
 class Lab:
-    """Two pools under their users' own names, and the state of the program that reads them."""
+    """Two pools with raw user names, and the state of the program that reads them."""
 
     def __init__(self, emulator: Emulator, directory: Path) -> None:
         self.emulator = emulator
@@ -38,7 +38,7 @@ class Lab:
         )
 
     def in_files(self, names: Collection[str]) -> set[str]:
-        """Which names stand anywhere in the state or beside it, free space and companions included."""
+        """Return the names in any state file, including free pages and the WAL."""
         content = b"".join(file.read_bytes() for file in self.directory.glob("state.db*") if file.exists())
         return {name for name in names if name.encode() in content}
 

@@ -1,4 +1,4 @@
-"""Another identity key: nobody is shown under both, and nothing of the old one stays."""
+"""Change of the identity key: no user appears under both keys, and old hashes are removed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reload(exporter: Exporter) -> int:
 
 
 def in_files(directory: Path, wanted: set[bytes]) -> set[bytes]:
-    """Which identities stand anywhere in the state, free space included."""
+    """Return the identities in any state file, including free pages."""
     content = b"".join(file.read_bytes() for file in directory.glob("state.db*"))
     return {identity for identity in wanted if identity in content}
 

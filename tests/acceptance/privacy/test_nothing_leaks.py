@@ -1,4 +1,4 @@
-"""The real program among canaries: through every kind of trouble, nothing of them is in anything that it puts out."""
+"""Canaries in every input of the program: none appears in any output, with any kind of error."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ from tests.integration.command_line import CommandLine
 HASHED = bcrypt.hashpw(c.PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 ALL = c.everything(HASHED)
 CHOSEN_HIDDEN = ALL.without(c.NAME, c.SECOND_NAME, c.EMAIL, c.DEVICE_NAME)
-"""What stays hidden when the operator has chosen `raw` and the attribute `device_name`."""
+"""Values that stay hidden with `raw` and the attribute `device_name`."""
 
 QUICK_TO_END = (aws.GOOD, aws.DENIED, aws.NO_LISTING, aws.ASSUMED, aws.CHOSEN, aws.IN_GROUP)
-"""Pools whose sweep is not held up by asking again and again."""
+"""Pools whose sweep is not delayed by retries."""
 
 PAGES = ("/", "/api/v1/status", "/-/healthy", "/-/ready", "/metrics?name[]=cognito_device_info", f"/{'x' * 50}")
 CREDENTIALS = {
@@ -92,7 +92,7 @@ def configuration(endpoint: str, directory: Path, **defaults: object) -> dict[st
 
 @contextmanager
 def protected(document: dict[str, object], directory: Path, sts: str) -> Iterator[Guarded]:
-    """The program with passwords, reload and all credentials in its environment."""
+    """Run the program with passwords, reload and all credentials in its environment."""
     web = directory / "web.yaml"
     web.write_text(yaml.safe_dump({"basic_auth_users": {c.WEB_USER: HASHED}}))
     with serving_program(
@@ -108,7 +108,7 @@ def protected(document: dict[str, object], directory: Path, sts: str) -> Iterato
 
 
 class Guarded:
-    """A program that wants a password, and all that it has put out."""
+    """Program with a password, and all of its output."""
 
     def __init__(self, program: Program, directory: Path) -> None:
         self.program = program
@@ -138,7 +138,7 @@ class Guarded:
             self.ask(path)
 
     def state(self) -> Mapping[str, bytes]:
-        """The state file and what stands beside it, whatever it is called."""
+        """Return the state file and its companions."""
         return {file.name: file.read_bytes() for file in self.directory.glob("state.db*")}
 
     @property
@@ -150,13 +150,13 @@ class Guarded:
         return all(f'cognito_exporter_sweeps_total{{user_pool_id="{pool_id}"}} 0.0' not in page for pool_id in pool_ids)
 
     def is_refused(self) -> None:
-        """What the files say now is refused, and the reason gives nothing away."""
+        """Assert that the files are rejected, and that the reason leaks nothing."""
         status, reason = self.ask("/-/reload", "POST")
         assert status == 500
         assert not ALL.found_in(reason), reason
 
     def holds(self, content: bytes) -> int:
-        """How often it stands in the state file or its write-ahead log."""
+        """Count occurrences in the state file and its WAL."""
         return sum(found.count(content) for found in self.state().values())
 
 
@@ -169,7 +169,7 @@ def pools_of(document: dict[str, object]) -> list[dict[str, object]]:
 
 
 def wrong_configurations(document: dict[str, object]) -> Iterator[str]:
-    """Files with a fault in, beside or around each secret."""
+    """Return files with an error in, next to or around each secret."""
     good = yaml.safe_dump(document)
     for pool in (
         {"id": aws.GOOD, "external_id": f"{c.EXTERNAL_ID} with spaces", "role_arn": c.ROLE_ARN},
@@ -298,7 +298,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 class Astray:
-    """An API that fails as no API should, with names in its message, in its cause and in its frames."""
+    """API whose unexpected errors have names in the message, the cause and the frames."""
 
     def __getattr__(self, operation: str) -> Callable[..., object]:
         def fail(*_: object, **__: object) -> object:
@@ -312,7 +312,7 @@ class Astray:
 
 
 def session(directory: Path, sts_url: str) -> boto3.Session:
-    """A session with canaries for credentials."""
+    """Return a session with canaries as credentials."""
     settings = directory / "aws.ini"
     settings.write_text(f"[default]\nservices = local\n[services local]\nsts =\n  endpoint_url = {sts_url}\n")
     core = BotocoreSession(profile="default")
@@ -328,7 +328,7 @@ def test_one_off_commands_leak_nothing_in_errors(hostile: HostileAws, tmp_path: 
     document = configuration(hostile.url, tmp_path)
     document["pools"] = [pool for pool in pools_of(document) if pool["id"] in {*QUICK_TO_END, aws.ASSUMED}]
     file = tmp_path / "config.yaml"
-    # A role is what the operator wrote, and what they must mend: `check-config --aws` names it on their terminal.
+    # `check-config --aws` prints the role, because the operator wrote it and must fix it.
     hidden = ALL.without(c.ROLE, c.ROLE_ARN) if command.endswith("--aws") else ALL
     name, *flags = command.split()
     arguments = [*([] if name == "check-config" else ["--config.file"]), str(file), *flags]

@@ -1,4 +1,4 @@
-"""Run the exporter for long against a world that lives and fails: `python -m tests.acceptance.soak --duration 1h`."""
+"""Soak test with changing pools and failing calls: `python -m tests.acceptance.soak --duration 1h`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, and return 0 when every promise was kept, 1 when not, 130 when told to stop."""
+    """Run the soak; return 0 if every promise was kept, 1 if not, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="make soak")
     parser.add_argument("--duration", type=_seconds, default=3600.0, help="how long, such as 1h (the default) or 90m")
     parser.add_argument("--sweep-every", type=_seconds, default=60.0, help="refresh_interval (1m)")
-    parser.add_argument("--reload-every", type=_seconds, help="send SIGHUP so often; never unless given")
+    parser.add_argument("--reload-every", type=_seconds, help="interval of SIGHUP; never by default")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another life of the pools")
-    parser.add_argument("--output", type=Path, help="write this file in Markdown and one beside it in JSON")
+    parser.add_argument(
+        "--output", type=Path, help="write the results to this file in Markdown, and to another in JSON"
+    )
     options = parser.parse_args(arguments)
     plan = Plan(options.duration, options.sweep_every, options.reload_every, options.seed)
     found = Findings(plan.warm_up, plan.sweep_every, plan.duration)
     interrupted = False
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the program would be left running
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # otherwise the program would keep running
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:
         try:
             soak(plan, Path(directory), found, _say)

@@ -1,4 +1,4 @@
-"""What a soak has found, as numbers and as a verdict."""
+"""Results of a soak and their evaluation."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ MIB = 1024 * 1024
 HOUR = 3600.0
 
 STEP_BYTES = 1 * MIB
-"""Growth over a whole run that is none: Python's allocator takes so much at once, and touches it bit by bit."""
+"""Growth that is ignored: Python's allocator reserves this much at once and touches it gradually."""
 
 
 @dataclass
 class Scrapes:
-    """What became of the scrapes."""
+    """Results of the scrapes."""
 
     asked: int = 0
     answered: int = 0
     slowest_seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
-    """Pages whose sums do not agree with each other."""
+    """Pages with inconsistent sums."""
 
 
 @dataclass
 class Findings:
-    """Everything that a run has seen."""
+    """Measurements of a run."""
 
     warm_up: float
-    """Seconds left out of the slope."""
+    """Seconds that the slope excludes."""
     sweep_seconds: float
     wanted_seconds: float
     readings: list[Reading] = field(default_factory=list)
@@ -45,9 +45,9 @@ class Findings:
     calls: int = 0
     call_failures: dict[str, float] = field(default_factory=dict)
     largest_lag: int = 0
-    """Devices by which a page was behind the truth of its moment; what changed since they were read."""
+    """Largest difference in devices between a page and the emulator, due to changes since the last read."""
     drift: list[str] | None = None
-    """How the last page differs from the truth after a calm sweep; None when it did not come to that."""
+    """Differences between the last page and the emulator after a calm sweep; None without one."""
 
     @property
     def seconds(self) -> float:
@@ -58,22 +58,22 @@ class Findings:
         return [reading for reading in self.readings if reading.at >= self.warm_up]
 
     def memory(self) -> Line | None:
-        """Bytes per second; None when the run was too short."""
+        """Slope in bytes per second; None if the run was too short."""
         points = means([(reading.at, float(reading.rss)) for reading in self.warm], self.sweep_seconds)
         return line(points) if len(points) >= 3 else None
 
     def growth(self, name: str) -> int:
-        """By how much the least of a third of the run is above that of the first: what is never given back."""
+        """Growth of the minimum between the first third of the run and the last: memory that is never freed."""
         values = [int(getattr(reading, name)) for reading in self.warm]
         third = len(values) // 3
         return min(values[-third:]) - min(values[:third]) if third else 0
 
     def risen(self, memory: Line) -> float:
-        """Bytes by which the line is higher at the end than where the warm-up ended."""
+        """Bytes by which the line rises from the end of the warm-up to the end."""
         return memory.slope * (self.seconds - self.warm_up)
 
     def faults(self) -> list[str]:
-        """Every promise that was not kept."""
+        """Return every promise that was not kept."""
         memory = self.memory()
         checks = {
             "memory grows": memory is not None and not memory.is_within_noise and self.risen(memory) > STEP_BYTES,
@@ -89,7 +89,7 @@ class Findings:
         return [fault for fault, is_so in checks.items() if is_so]
 
     def as_dict(self) -> dict[str, Any]:
-        """For a machine."""
+        """Return the results for JSON."""
         memory = self.memory()
         return {
             "seconds": round(self.seconds, 1),
@@ -117,7 +117,7 @@ class Findings:
 
 
 def markdown(found: Findings) -> str:
-    """For people."""
+    """Return the results as Markdown."""
     memory = found.memory()
     slope = "too short to tell"
     if memory is not None:

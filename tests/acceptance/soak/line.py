@@ -1,4 +1,4 @@
-"""A straight line through measurements, and how sure its slope is."""
+"""Linear regression, with the standard error of the slope."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from statistics import fmean
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The least-squares line through some points."""
+    """Least-squares line."""
 
     slope: float
     error: float
-    """The standard error of the slope, with neighbouring points as alike as they are."""
+    """Standard error of the slope, corrected for autocorrelation."""
 
     @property
     def is_within_noise(self) -> bool:
-        """Whether a slope of nothing lies within two standard errors, or the slope goes down."""
+        """True if the slope is negative, or zero within two standard errors."""
         return self.slope <= 2 * self.error
 
 
 def line(points: Sequence[tuple[float, float]]) -> Line:
-    """The line through points (x, y).
+    """Fit a line to points (x, y).
 
-    Raises `ValueError` with fewer than three points, or all at one x.
+    Raises `ValueError` with fewer than three points, or with the same x for all.
     """
     if len(points) < 3:
         raise ValueError("a slope with an error takes three points")
     middle_x, middle_y = fmean(x for x, _ in points), fmean(y for _, y in points)
     spread = sum((x - middle_x) ** 2 for x, _ in points)
     if not spread:
-        raise ValueError("all points stand at one x")
+        raise ValueError("all points have the same x")
     slope = sum((x - middle_x) * (y - middle_y) for x, y in points) / spread
     residuals = [y - middle_y - slope * (x - middle_x) for x, y in points]
     variance = sum(residual**2 for residual in residuals) / (len(points) - 2)
@@ -41,9 +41,9 @@ def line(points: Sequence[tuple[float, float]]) -> Line:
 
 
 def _inflation(residuals: Sequence[float]) -> float:
-    """By how much the variance of a slope is larger because neighbours are alike: (1 + r) / (1 - r).
+    """Return the factor by which autocorrelation increases the variance of a slope: (1 + r) / (1 - r).
 
-    r is the correlation of each residual with the next one. Many points that are alike tell as little as few others.
+    r is the correlation of each residual with the next one.
     """
     squares = sum(residual**2 for residual in residuals)
     alike = sum(residual * following for residual, following in pairwise(residuals))
@@ -51,7 +51,7 @@ def _inflation(residuals: Sequence[float]) -> float:
 
 
 def means(points: Sequence[tuple[float, float]], length: float) -> list[tuple[float, float]]:
-    """The points as means over stretches of so much x each."""
+    """Return the means of the points over intervals of this length."""
     stretches: dict[int, list[tuple[float, float]]] = {}
     for x, y in points:
         stretches.setdefault(int(x // length), []).append((x, y))

@@ -1,4 +1,4 @@
-"""What the kernel says about the process under test."""
+"""Measurements of the process under test."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A process at one moment."""
+    """Measurement of a process."""
 
     at: float
-    """Seconds since the soak began."""
+    """Seconds since the start of the soak."""
     rss: int
-    """Bytes of memory."""
+    """Resident memory in bytes."""
     descriptors: int
     threads: int
     cpu_seconds: float
 
 
 def read(pid: int, at: float) -> Reading:
-    """Look at a process now.
+    """Measure a process.
 
-    Raises `OSError` when there is none.
+    Raises `OSError` if it does not exist.
     """
     process = Path(f"/proc/{pid}")
     pages = int((process / "statm").read_text(encoding="ascii").split()[1])

@@ -1,4 +1,4 @@
-"""The run: a scrape a second, a look at the process every five, a comparison with the truth every ten."""
+"""Soak run: a scrape every second, a measurement every five, a comparison with the emulator every ten."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from tests.truth import assert_true, counts
 SCRAPE_SECONDS, READ_SECONDS, COMPARE_SECONDS = 1.0, 5.0, 10.0
 
 LAST_SWEEP_INTERVALS = 4
-"""So many sweep intervals the calm at the end may last."""
+"""Maximum length of the calm at the end, in sweep intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how often, in seconds."""
+    """Durations and intervals in seconds."""
 
     duration: float
     sweep_every: float = 60.0
     reload_every: float | None = None
     seed: int = 1
     users: int = 300
-    """In the pool that is shown device by device; the other has two thirds of that."""
+    """Users of the pool with detail `device`; the other pool has two thirds of that."""
 
     @property
     def warm_up(self) -> float:
-        """Caches fill and pools are read for the first time."""
+        """Time in which caches fill and pools are read for the first time."""
         return min(max(5 * self.sweep_every, self.duration / 10), self.duration / 2)
 
 
 def soak(plan: Plan, directory: Path, found: Findings, say: Callable[[str], None]) -> None:
-    """Run; what is seen is noted in `found` as it comes, so that an interrupted run has something to tell."""
+    """Run; results are added to `found` immediately, so that an interrupted run has results."""
     with world(plan.seed, plan.users) as here:
         text = config(
             here.url,
@@ -63,7 +63,7 @@ def soak(plan: Plan, directory: Path, found: Findings, say: Callable[[str], None
 
 
 class _Run:
-    """One soak under way."""
+    """A soak in progress."""
 
     def __init__(self, plan: Plan, here: World, running: Program, found: Findings, say: Callable[[str], None]) -> None:
         self._plan = plan
@@ -77,7 +77,7 @@ class _Run:
         self._pause = Event()
 
     def until(self, seconds: float) -> None:
-        """Scrape and look until so many seconds have passed."""
+        """Scrape and measure for this many seconds."""
         due = {self._look: 0.0, self._compare: 0.0, self._tell: 0.0}
         every = {self._look: READ_SECONDS, self._compare: COMPARE_SECONDS, self._tell: 60.0}
         if self._plan.reload_every is not None:
@@ -93,11 +93,11 @@ class _Run:
             self._pause.wait(max(0.0, tick * SCRAPE_SECONDS - self._now()))
 
     def close(self) -> None:
-        """Scrape no more."""
+        """Stop scraping."""
         self._connection.close()
 
     def end(self) -> None:
-        """After a sweep that began in the calm, compare with the truth."""
+        """Compare with the emulator after a sweep that began in the calm."""
         wanted = {pool_id: self._program.sweeps(pool_id) + 2 for pool_id in self._world.pool_ids}
         deadline = self._now() + LAST_SWEEP_INTERVALS * self._plan.sweep_every + 60
         while any(self._program.sweeps(pool_id) < count for pool_id, count in wanted.items()):

@@ -34,7 +34,7 @@ def test_correlated_points_increase_the_error() -> None:
     alike = [(4 * x + step, y) for x, y in apart for step in range(4)]
     assert line(alike).slope * 4 == pytest.approx(line(apart).slope, rel=0.1)
     assert line(alike).error * 4 > line(apart).error
-    naive = line(apart).error / 2  # of four times as many points that have nothing to do with each other
+    naive = line(apart).error / 2  # for four times as many uncorrelated points
     assert line(alike).error * 4 > 2 * naive
 
 

@@ -1,4 +1,4 @@
-"""The soak itself, for seconds: that it runs, finds the truth, and would find what it looks for."""
+"""The soak itself, for a few seconds, and its detection of problems."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_soak_of_seconds_serves_correct_values(tmp_path: Path) -> None:
 
 
 def run(growth: int = 0, descriptors: int = 0, threads: int = 0) -> Findings:
-    """An hour, as it would be with so many bytes and so on more each minute."""
+    """Return the measurements of an hour with this growth per minute."""
     found = Findings(warm_up=300, sweep_seconds=60, wanted_seconds=3600)
     found.scrapes = Scrapes(asked=3600, answered=3600)
     found.drift = []

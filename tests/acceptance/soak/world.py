@@ -1,4 +1,4 @@
-"""What the exporter is held against for hours: pools that live, calls that fail, and the truth."""
+"""Environment of a soak: changing pools, failing calls, and the expected values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ EVENT_SECONDS = 1.0
 THIRD = 0.034
 FAULTS = (Rule(Fault.THROTTLED, share=THIRD), Rule(Fault.SERVER_ERROR, share=THIRD))
 RESETS = Weather(THIRD, Mischief.RESET)
-"""With the two faults, one call in ten fails."""
+"""Together with the two faults, one call in ten fails."""
 
 
 class SteadyLife(PoolActivity):
-    """A pool whose devices come and go and stay as many: memory that follows a growing pool would look like a leak."""
+    """Changes a pool without growing it, because growth would look like a leak."""
 
     def __init__(self, emulator: Emulator, pool_id: str, random: Random) -> None:
         super().__init__(emulator, pool_id, random)
@@ -33,14 +33,14 @@ class SteadyLife(PoolActivity):
         return int(sum(counts(self._truth()).values(), 0.0))
 
     def add_device(self) -> None:
-        """One more, unless there are enough."""
+        """Add a device unless there are enough."""
         if self._devices() < self._usual:
             super().add_device()
         else:
             super().forget_device()
 
     def forget_device(self) -> None:
-        """One less, unless there are few."""
+        """Remove a device unless there are few."""
         if self._devices() > self._usual:
             super().forget_device()
         else:
@@ -48,7 +48,7 @@ class SteadyLife(PoolActivity):
 
 
 class World:
-    """Two pools behind a proxy; from `start` to `calm` they change and one call in ten fails."""
+    """Two pools behind a proxy; from `start` to `calm`, they change and one call in ten fails."""
 
     def __init__(self, emulator: Emulator, seed: int, users: int, port: int) -> None:
         self._emulator = emulator
@@ -67,16 +67,16 @@ class World:
 
     @property
     def url(self) -> str:
-        """The endpoint of Cognito."""
+        """Endpoint URL of Cognito."""
         return self._proxy.url
 
     def start(self) -> None:
-        """Begin to live and to fail."""
+        """Start changes and faults."""
         self._emulator.faults.rules, self._proxy.weather = FAULTS, RESETS
         self._thread.start()
 
     def calm(self) -> None:
-        """Stand still, and answer every call."""
+        """Stop changes and faults."""
         self._ended.set()
         self._thread.join()
         self._emulator.faults.rules, self._proxy.weather = (), FAIR
@@ -97,10 +97,10 @@ class World:
 
 @contextmanager
 def world(seed: int, users: int) -> Iterator[World]:
-    """A world that stands still until it is started."""
+    """Yield a world without changes and faults until it is started."""
     with Emulator(seed=seed, keep_requests=1000) as emulator:
         port = urlsplit(emulator.url).port
-        if port is None:  # for the types: the emulator always has one
+        if port is None:  # for mypy: the emulator always has one
             raise ValueError(emulator.url)
         made = World(emulator, seed, users, port)
         try:
