@@ -1,1 +1,1 @@
-"""What operators look at and are woken by."""
+"""Dashboards, recording rules and alerts for operators."""

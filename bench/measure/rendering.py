@@ -33,7 +33,7 @@ def measure(lab: Lab) -> Iterator[Row]:
         for process in processes:
             wait_for_devices(process, devices=2 * users)
         for gzipped in (True, False):
-            coding = "gzip as Prometheus asks" if gzipped else "not compressed"
+            coding = "gzip as requested by Prometheus" if gzipped else "not compressed"
             ours, theirs, gos = _in_turns(lab, processes, devices=2 * users, gzipped=gzipped)
             yield Figure(
                 f"a scrape of {2 * users:,} devices with timestamps and ages, {coding}",

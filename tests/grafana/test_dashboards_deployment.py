@@ -45,9 +45,9 @@ def test_home_dashboard_exists() -> None:
 def test_provisioned_alerts_use_the_datasource() -> None:
     (source,) = _datasources()
     groups = [group for path in (PROVISIONING / "alerting").glob("*.yaml") for group in _read(path).get("groups", [])]
-    asked = {query["datasourceUid"] for group in groups for rule in group["rules"] for query in rule["data"]}
+    used = {query["datasourceUid"] for group in groups for rule in group["rules"] for query in rule["data"]}
 
-    assert asked - {EXPRESSIONS} == {source["uid"]}
+    assert used - {EXPRESSIONS} == {source["uid"]}
 
 
 def test_datasource_is_the_scraping_prometheus() -> None:

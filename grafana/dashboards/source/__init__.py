@@ -1,1 +1,1 @@
-"""The dashboards as code; `python -m grafana.dashboards.source` writes the JSON files beside this package."""
+"""The dashboards as code; `python -m grafana.dashboards.source` writes the JSON files next to this package."""

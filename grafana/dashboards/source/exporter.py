@@ -70,12 +70,12 @@ def _numbers() -> list[model.Panel]:
         number(
             Frame(
                 1,
-                "Pools in trouble",
+                "Pools with problems",
                 "Pools that are missing, denied or failing. Their data is out of date or absent.",
                 3,
                 4,
             ),
-            Query(promql.pools_in_trouble()),
+            Query(promql.pools_with_problems()),
             ValueOptions(thresholds=theme.CRITICAL_IF_ANY),
         ),
         number(

@@ -117,13 +117,13 @@ def _numbers() -> list[model.Panel]:
         number(
             Frame(
                 8,
-                "Pools in trouble",
+                "Pools with problems",
                 "Pools that are missing, denied or failing. Their data is out of date or absent. The table at the "
                 "bottom lists them.",
                 3,
                 5,
             ),
-            Query(promql.pools_in_trouble()),
+            Query(promql.pools_with_problems()),
             ValueOptions(thresholds=theme.CRITICAL_IF_ANY),
         ),
     ]

@@ -13,7 +13,7 @@ OVER_THRESHOLD = 'threshold="$threshold"'
 
 OK = 'state="ok"'
 NOT_OK = 'state!="ok"'
-IN_TROUBLE = 'state=~"missing|denied|failing"'
+WITH_PROBLEMS = 'state=~"missing|denied|failing"'
 
 LIMIT = 10
 """Maximum number of pools in a graph."""
@@ -104,9 +104,9 @@ def pool_state() -> str:
     return f"topk by (user_pool_id) (1, {not_ok} or on (user_pool_id) {all_ok})"
 
 
-def pools_in_trouble() -> str:
+def pools_with_problems() -> str:
     """Return the number of pools that are missing, denied or failing in any shard."""
-    return f"sum(max by (user_pool_id) ({select('cognito_user_pool_state', IN_TROUBLE)}))"
+    return f"sum(max by (user_pool_id) ({select('cognito_user_pool_state', WITH_PROBLEMS)}))"
 
 
 def pool_info() -> str:

@@ -1,4 +1,4 @@
-"""Query fragments, evaluated by promtool on test series."""
+"""PromQL fragments, evaluated by promtool on generated series."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ONE, TWO = 'instance="one"', 'instance="two"'
 DAY = 86400
 
 Series = tuple[str, str]
-"""A series and its values."""
+"""Series and its values."""
 Expected = tuple[str, float]
 """Labels and a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Expected result of an expression over some series after an hour."""
+    """Expected result of an expression after an hour."""
 
     expr: str
     series: Sequence[Series]
@@ -38,7 +38,7 @@ def _shop(*, instance: str = ONE, bypass: str = "true", name: str = "shop") -> S
 
 
 CASES = {
-    "a pool that was never described keeps its value under its id": Case(
+    "pool without a name is shown by its id": Case(
         promql.with_pool_name(promql.devices()),
         [
             _shop(),
@@ -49,8 +49,8 @@ CASES = {
         ],
         [(f'{{{A},user_pool_name="shop"}}', 5), (f'{{{B},user_pool_name="eu-west-1_b"}}', 7)],
     ),
-    "shards add up, and describe a pool once, even under two names": Case(
-        # With two equally frequent names, Prometheus may return either.
+    "shards are summed, and a pool with two names is counted once": Case(
+        # If two names are equally frequent, Prometheus selects either.
         f"sum without (user_pool_name) ({promql.with_pool_name(promql.devices())})",
         [
             _shop(),
@@ -62,7 +62,7 @@ CASES = {
         ],
         [(f"{{{A}}}", 12)],
     ),
-    "the trouble of one shard shows before another's ok": Case(
+    "state of a denied shard wins over ok of another": Case(
         promql.pool_state(),
         [
             (f'cognito_user_pool_state{{{A},state="ok",{ONE}}}', "1x60"),
@@ -73,8 +73,8 @@ CASES = {
         ],
         [(f'{{{A},state="denied"}}', 1), (f'{{{B},state="ok"}}', 1)],
     ),
-    "a pool in trouble counts once however many shards see it": Case(
-        promql.pools_in_trouble(),
+    "pool with problems in several shards is counted once": Case(
+        promql.pools_with_problems(),
         [
             (f'cognito_user_pool_state{{{A},state="denied",{ONE}}}', "1x60"),
             (f'cognito_user_pool_state{{{A},state="denied",{TWO}}}', "1x60"),
@@ -83,7 +83,7 @@ CASES = {
         ],
         [("{}", 1)],
     ),
-    "devices skip MFA only where the pool lets remembered ones do so": Case(
+    "only remembered devices in pools with MFA bypass are counted": Case(
         promql.mfa_bypass_devices("cognito_user_pool_devices"),
         [
             _shop(),
@@ -94,12 +94,12 @@ CASES = {
         ],
         [("{}", 5)],
     ),
-    "where no pool lets devices skip MFA there are 0, not no data": Case(
+    "without pools with MFA bypass the count is 0": Case(
         promql.mfa_bypass_devices("cognito_user_pool_devices"),
         [_shop(bypass="false"), (f'cognito_user_pool_devices{{{A},remembered_status="remembered",{ONE}}}', "5x60")],
         [("{}", 0)],
     ),
-    "a pool without devices has no stale share, rather than NaN": Case(
+    "pool without devices has no stale share instead of NaN": Case(
         promql.stale_share(),
         [
             (f'cognito_user_pool_stale_devices{{{A},threshold="90d",{ONE}}}', "0x60"),
@@ -110,12 +110,12 @@ CASES = {
         ],
         [(f"{{{B}}}", 0.25)],
     ),
-    "the cutoff lies the threshold back": Case(
+    "cutoff is the threshold before now": Case(
         f"vector(time() - {promql.CUTOFF})",
         [],
         [("{}", 90 * DAY)],
     ),
-    "data is as old as the oldest observation of any shard": Case(
+    "data age is that of the oldest observation of any shard": Case(
         promql.data_age_in_intervals(),
         [
             (f"cognito_exporter_oldest_observation_timestamp_seconds{{{A},{ONE}}}", "1800x60"),
@@ -124,7 +124,7 @@ CASES = {
         ],
         [(f"{{{A}}}", 1.5)],
     ),
-    "a graph shows the pools that are highest at its end": Case(
+    "graph has the pools that are highest at its end": Case(
         f"count({promql.highest(promql.devices(), promql.devices(promql.AT_END))})",
         [(f'cognito_user_pool_devices{{user_pool_id="p{number}"}}', f"{number}x60") for number in range(30)],
         [("{}", promql.LIMIT)],
