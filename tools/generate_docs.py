@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.catalog import CATALOG
 from exporter.metrics.spec import DocSection, Spec
 from exporter.status import document as status
 from tools import configuration_doc, metrics_doc
@@ -42,7 +42,7 @@ def insert_metrics_table(readme: str) -> str:
 
 
 def _table() -> str:
-    rows = (_row(spec) for group in _SHOWN_IN_README for spec in CATALOGUE if spec.section is group)
+    rows = (_row(spec) for group in _SHOWN_IN_README for spec in CATALOG if spec.section is group)
     return "\n".join(("", "| metric | further labels | meaning |", "|---|---|---|", *rows, "", ""))
 
 

@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from exporter.aws.api import RateLimiterState
 from exporter.clock import Clock
 from exporter.collect.snapshot import PoolView, RuleState
-from exporter.metrics.catalogue import sample_names
+from exporter.metrics.catalog import sample_names
 from exporter.metrics.compression import SUPPORTS_CHUNKS, DeflateChunk, compress, deflate, gzip_member
 from exporter.metrics.detail_series import DetailPart, DetailSeries
 from exporter.metrics.detail_specs import DETAIL_METRICS

@@ -66,7 +66,7 @@ def _empty_family(spec: Spec) -> Metric:
 def _labels(spec: Spec, values: Sequence[str]) -> dict[str, str]:
     """Return the label values by label name.
 
-    Raises `ValueError` if the number of values differs from the number of labels in the catalogue.
+    Raises `ValueError` if the number of values differs from the number of labels in the catalog.
     """
     return {label: clean(value) for label, value in zip(spec.labels, values, strict=True)}
 

@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 from exporter.aws.api import Category, Operation
 from exporter.errors import Reason
 from exporter.metrics import self_specs as specs
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.catalog import CATALOG
 from exporter.metrics.pool_specs import POOL
 from exporter.metrics.spec import MetricType, SelfMetric
 from exporter.observers import Target
@@ -64,7 +64,7 @@ class SelfMetrics:
             self._counters[specs.HTTP_REQUESTS].labels(str(code))
         for component in specs.Component:
             self._counters[specs.UNEXPECTED_FAILURES].labels(component.value)
-        for spec in CATALOGUE:
+        for spec in CATALOG:
             self._counters[specs.METRIC_FAILURES].labels(spec.name)
 
     def _register(self, metric: SelfMetric) -> None:
@@ -81,7 +81,7 @@ class SelfMetrics:
 
     @property
     def collectors(self) -> Iterable[tuple[str, Counter | Gauge | Histogram]]:
-        """Yield the name and the collector of each metric, in the order of the catalogue."""
+        """Yield the name and the collector of each metric, in the order of the catalog."""
         for metric in specs.SELF_METRICS:
             yield metric.spec.name, self._counters.get(metric) or self._gauges.get(metric) or self._histograms[metric]
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.catalog import CATALOG
 from tools import docs_site
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +164,7 @@ def test_urls_are_well_formed(path: Path) -> None:
 @cache
 def metrics() -> set[str]:
     """Return the names of all scraped and recorded series of the exporter."""
-    scraped = {name for spec in CATALOGUE for name in (spec.name, *spec.sample_names)}
+    scraped = {name for spec in CATALOG for name in (spec.name, *spec.sample_names)}
     rules = yaml.safe_load((ROOT / "grafana/prometheus/cognito-device-exporter.rules.yaml").read_text(encoding="utf-8"))
     recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
     return scraped | recorded

@@ -203,9 +203,9 @@ def test_readme_policy_is_least_privilege() -> None:
 
 
 def test_readme_excerpt_has_existing_metrics() -> None:
-    from exporter.metrics.catalogue import CATALOGUE  # noqa: PLC0415 - for this test only
+    from exporter.metrics.catalog import CATALOG  # noqa: PLC0415 - for this test only
 
-    samples = {name for spec in CATALOGUE for name in spec.sample_names}
+    samples = {name for spec in CATALOG for name in spec.sample_names}
     excerpt = [line for block in readme_blocks("text") for line in block.splitlines()]
     assert len(excerpt) > 5
     assert {line.partition("{")[0] for line in excerpt} <= samples

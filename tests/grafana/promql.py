@@ -11,7 +11,7 @@ from typing import Any
 import promql_parser
 from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, MatrixSelector, StringLiteral, VectorSelector
 
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.catalog import CATALOG
 from exporter.metrics.spec import SUFFIXES
 
 Vocabulary = Mapping[str, frozenset[str]]
@@ -84,11 +84,11 @@ def unknown_names(expr: str, vocabulary: Vocabulary) -> list[str]:
     return found
 
 
-def catalogue_vocabulary() -> Vocabulary:
+def catalog_vocabulary() -> Vocabulary:
     """Return the series of the exporter, of its client library, and of Prometheus itself."""
     known: dict[str, frozenset[str]] = {
         spec.name + suffix: frozenset(spec.labels) | ({"le"} if suffix == "_bucket" else set())
-        for spec in CATALOGUE
+        for spec in CATALOG
         for suffix in SUFFIXES[spec.type]
     }
     return {**known, **{name: frozenset() for name in _PROCESS}, **_OF_PROMETHEUS}

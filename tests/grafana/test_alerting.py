@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 
 from grafana.prometheus.__main__ import GRAFANA_ALERTS
 from grafana.prometheus.grafana_alerting import DATASOURCE_UID
-from tests.grafana.promql import catalogue_vocabulary, unknown_names
+from tests.grafana.promql import catalog_vocabulary, unknown_names
 from tests.grafana.test_rules import ALERTS, ROOT
 
 SCHEMA = ROOT / "tests" / "data" / "grafana" / "alerting.jsonschema.json"
@@ -81,4 +81,4 @@ def test_grafana_alert_equals_prometheus_alert(name: str) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_grafana_alert_query_uses_exported_names_only(name: str) -> None:
-    assert unknown_names(expression(RULES[name]), catalogue_vocabulary()) == []
+    assert unknown_names(expression(RULES[name]), catalog_vocabulary()) == []

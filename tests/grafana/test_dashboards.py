@@ -1,4 +1,4 @@
-"""The dashboard files are current, valid and complete, and match the metrics catalogue."""
+"""The dashboard files are current, valid and complete, and match the metrics catalog."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 from grafana.dashboards.source.__main__ import main
 from grafana.dashboards.source.buckets import spellings
 from tests.grafana.boards import FOLDER, NAMES, PanelQuery, load, panels, queries, variables
-from tests.grafana.promql import catalogue_vocabulary, unknown_names
+from tests.grafana.promql import catalog_vocabulary, unknown_names
 
 UIDS = {
     "overview.json": "cognito-devices-overview",
@@ -183,7 +183,7 @@ def test_panels_fit_the_grid_without_overlap(name: str) -> None:
 
 @pytest.mark.parametrize("query", queries(), ids=str)
 def test_query_uses_known_names_only(query: PanelQuery) -> None:
-    assert unknown_names(query.promql, catalogue_vocabulary()) == []
+    assert unknown_names(query.promql, catalog_vocabulary()) == []
 
 
 @pytest.mark.parametrize("query", queries(), ids=str)

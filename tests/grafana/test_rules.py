@@ -18,7 +18,7 @@ from grafana.prometheus.__main__ import RULES, documents
 from grafana.prometheus.thresholds import RUNBOOKS, THRESHOLDS, TIMING
 from tests.grafana.promql import (
     Vocabulary,
-    catalogue_vocabulary,
+    catalog_vocabulary,
     metrics_of,
     ranges,
     unknown_names,
@@ -66,7 +66,7 @@ def alert_name(alert: Rule) -> str:
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
-    return with_recording_rules(catalogue_vocabulary(), ALL_RULES)
+    return with_recording_rules(catalog_vocabulary(), ALL_RULES)
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
@@ -190,7 +190,7 @@ def test_promql_in_documents_uses_known_names_only(document: Path, vocabulary: V
     ],
 )
 def test_unknown_names_finds_unknown_names(expr: str, unknown: list[str]) -> None:
-    assert unknown_names(expr, catalogue_vocabulary()) == unknown
+    assert unknown_names(expr, catalog_vocabulary()) == unknown
 
 
 def test_thresholds_match_exporter_defaults(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from exporter.aws.api import Category, Operation
 from exporter.emulator import Emulator
 from exporter.errors import Reason
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.catalog import CATALOG
 from exporter.metrics.spec import DocSection
 from tests.harness import CLASSIC, OPENMETRICS, Page, config, identity_key, pool, serving, shown
 
-NO_RULES = {spec.name: "no rule is configured" for spec in CATALOGUE if "_discovery_" in spec.name}
+NO_RULES = {spec.name: "no rule is configured" for spec in CATALOG if "_discovery_" in spec.name}
 NOT_DESCRIBED = {
     "cognito_user_pool_info": "nothing has described the pool",
     "cognito_user_pool_estimated_users": "nothing has described the pool",
@@ -33,14 +33,14 @@ NOT_READ = {
     "cognito_exporter_last_sweep_success_timestamp_seconds": "no sweep has ended",
     "cognito_exporter_oldest_observation_timestamp_seconds": "no sweep has ended",
     "cognito_exporter_sweep_remaining_seconds": "no user was read",
-    **{spec.name: "as for users" for spec in CATALOGUE if spec.section in {DocSection.USER, DocSection.DEVICE}},
+    **{spec.name: "as for users" for spec in CATALOG if spec.section in {DocSection.USER, DocSection.DEVICE}},
 }
 """Metrics that may be absent, and the reason."""
 
 
 def absent(page: Page) -> set[str]:
     """Return the metrics of the catalog without samples."""
-    return {spec.name for spec in CATALOGUE if not spec.sample_names & page.names}
+    return {spec.name for spec in CATALOG if not spec.sample_names & page.names}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 from structlog.testing import capture_logs
 
 from exporter.collect.snapshot import PoolView, RuleState, SweepProgress
-from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.catalog import CATALOG
 from exporter.metrics.compression import SUPPORTS_CHUNKS
 from exporter.metrics.detail_specs import DEVICE_METRICS, USER_METRICS
 from exporter.metrics.exposition import SingleFlight
@@ -70,10 +70,10 @@ def full_page(accept: str | None = None) -> str:
 
 
 @pytest.mark.parametrize("accept", [None, OPENMETRICS])
-def test_page_has_whole_catalogue(accept: str | None) -> None:
+def test_page_has_whole_catalog(accept: str | None) -> None:
     parse = parse_openmetrics if accept else parse_classic
     families = {family.name: family for family in parse(full_page(accept))}
-    for spec in CATALOGUE:
+    for spec in CATALOG:
         assert spec.family in families
         names = {name for family in families.values() for name in (sample.name for sample in family.samples)}
         assert spec.sample_names <= names

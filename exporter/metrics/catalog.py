@@ -1,4 +1,4 @@
-"""Catalogue of all metrics, from which `/metrics`, `docs/metrics.md` and the tests are derived.
+"""Catalog of all metrics, from which `/metrics`, `docs/metrics.md` and the tests are derived.
 
 To add a metric, add a record to `pool_specs` (metrics of a pool), `detail_specs` (metrics of a user or
 device) or `self_specs` (metrics of the exporter itself).
@@ -13,7 +13,7 @@ from exporter.metrics.pool_specs import POOL_METRICS
 from exporter.metrics.self_specs import RATE_LIMIT_METRICS, RULE_METRICS, SELF_METRICS, SERIES_DROPPED
 from exporter.metrics.spec import Spec
 
-CATALOGUE: tuple[Spec, ...] = (
+CATALOG: tuple[Spec, ...] = (
     *(metric.spec for metric in POOL_METRICS),
     *(metric.spec for metric in USER_METRICS),
     *(metric.spec for metric in DEVICE_METRICS),
@@ -28,5 +28,5 @@ CATALOGUE: tuple[Spec, ...] = (
 def sample_names(wanted: Iterable[str]) -> frozenset[str]:
     """Return the sample names selected by `?name[]=`; the name of a histogram selects all of its samples."""
     asked = frozenset(wanted)
-    whole = (spec.sample_names for spec in CATALOGUE if {spec.name, spec.family} & asked)
+    whole = (spec.sample_names for spec in CATALOG if {spec.name, spec.family} & asked)
     return asked.union(*whole)
