@@ -47,7 +47,7 @@ def find_pools(search: Search, directory: PoolDirectory, retry: Retrier, before:
     def fetch(token: str | None) -> Page[ListedPool]:
         return retry(lambda: directory.pools(token=token))
 
-    pages = iter_pages(Operation.LIST_USER_POOLS, fetch, most=MAX_POOL_PAGES)
+    pages = iter_pages(Operation.LIST_USER_POOLS, fetch, max_pages=MAX_POOL_PAGES)
     named = {pool.id: pool.name for page in pages for pool in page if search.fits_name(pool.name)}
     if not search.tags:
         return DiscoveryResult(named)

@@ -77,8 +77,8 @@ def test_short_and_empty_pages_change_nothing(emulator: Emulator, tmp_path: Path
 @pytest.mark.parametrize(
     ("chain", "error"),
     [
-        (Chain.REPEATED, "ListUsers: a page names itself as the next"),
-        (Chain.ENDLESS, "ListUsers: the chain of pages does not end"),
+        (Chain.REPEATED, "ListUsers: a page token repeats"),
+        (Chain.ENDLESS, "ListUsers: too many pages"),
     ],
     ids=lambda value: value.name if isinstance(value, Chain) else "",
 )

@@ -25,34 +25,34 @@ MAX_USER_PAGES = 1_000_000
 
 
 def iter_pages(
-    operation: str, fetch: Callable[[str | None], Page[T]], *, most: int | None = None
+    operation: str, fetch: Callable[[str | None], Page[T]], *, max_pages: int | None = None
 ) -> Iterator[tuple[T, ...]]:
     """Yield the pages of a listing.
 
-    Raises `EndlessListing` if a page token repeats, after `MAX_EMPTY_PAGES` consecutive empty pages, and after `most`
-    pages or more items than they can hold.
+    Raises `EndlessListing` if a page token repeats, after `MAX_EMPTY_PAGES` consecutive empty pages, and after
+    `max_pages` pages or more items than they can hold.
     """
     token: str | None = None
-    mark: str | None = None  # token after page 1, 2, 4, 8 …: detects every cycle while storing one token only
+    checkpoint: str | None = None  # token after page 1, 2, 4, 8 …: detects every cycle while storing one token only
     empty = count = items = 0
     while True:
         page = fetch(token)
         items += len(page.items)
-        if most is not None and items > most * PAGE_SIZE:
-            raise EndlessListing(operation, "more entries than there can be")
+        if max_pages is not None and items > max_pages * PAGE_SIZE:
+            raise EndlessListing(operation, "more entries than possible")
         yield page.items
         count += 1
         empty = 0 if page.items else empty + 1
         if page.token is None:
             return
         if page.token == token:
-            raise EndlessListing(operation, "a page names itself as the next")
-        if page.token == mark:
-            raise EndlessListing(operation, "the chain of pages leads back to itself")
-        if empty >= MAX_EMPTY_PAGES or count == most:
-            raise EndlessListing(operation, "the chain of pages does not end")
+            raise EndlessListing(operation, "a page token repeats")
+        if page.token == checkpoint:
+            raise EndlessListing(operation, "the page tokens form a cycle")
+        if empty >= MAX_EMPTY_PAGES or count == max_pages:
+            raise EndlessListing(operation, "too many pages")
         if count.bit_count() == 1:
-            mark = page.token
+            checkpoint = page.token
         token = page.token
 
 
@@ -74,39 +74,39 @@ def deduplicate(devices: Iterable[Device]) -> tuple[Device, ...]:
     return tuple(found.values())
 
 
-def selected_users(selection: UserSelection, reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:
+def selected_users(selection: UserSelection, reader: PoolReader, retry: Retrier) -> Iterator[ListedUser]:
     """Yield the users of a selection. A user in several groups is yielded once."""
     if selection.usernames is not None:
         yield from map(ListedUser, dict.fromkeys(selection.usernames))
     elif selection.groups is not None:
-        yield from _members(selection.groups, reader, ask)
+        yield from _members(selection.groups, reader, retry)
     else:
-        yield from _everyone(selection.filter, reader, ask)
+        yield from _all_users(selection.filter, reader, retry)
 
 
-def _everyone(user_filter: str | None, reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:
+def _all_users(user_filter: str | None, reader: PoolReader, retry: Retrier) -> Iterator[ListedUser]:
     def fetch(token: str | None) -> Page[ListedUser]:
-        return ask(lambda: reader.users(user_filter=user_filter, token=token))
+        return retry(lambda: reader.users(user_filter=user_filter, token=token))
 
-    for page in iter_pages(Operation.LIST_USERS, fetch, most=MAX_USER_PAGES):
+    for page in iter_pages(Operation.LIST_USERS, fetch, max_pages=MAX_USER_PAGES):
         yield from page
 
 
-def _members(groups: tuple[str, ...], reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:
+def _members(groups: tuple[str, ...], reader: PoolReader, retry: Retrier) -> Iterator[ListedUser]:
     if len(groups) == 1:
-        yield from _members_of(groups[0], reader, ask)
+        yield from _members_of(groups[0], reader, retry)
         return
-    met: set[str] = set()  # no user is read, or counted as skipped, twice
+    seen: set[str] = set()  # no user is read, or counted as skipped, twice
     for group in groups:
-        for user in _members_of(group, reader, ask):
-            if user.name not in met:
-                met.add(user.name)
+        for user in _members_of(group, reader, retry):
+            if user.name not in seen:
+                seen.add(user.name)
                 yield user
 
 
-def _members_of(group: str, reader: PoolReader, ask: Retrier) -> Iterator[ListedUser]:
+def _members_of(group: str, reader: PoolReader, retry: Retrier) -> Iterator[ListedUser]:
     def fetch(token: str | None) -> Page[ListedUser]:
-        return ask(lambda: reader.users_in_group(group, token=token))
+        return retry(lambda: reader.users_in_group(group, token=token))
 
-    for page in iter_pages(Operation.LIST_USERS_IN_GROUP, fetch, most=MAX_USER_PAGES):
+    for page in iter_pages(Operation.LIST_USERS_IN_GROUP, fetch, max_pages=MAX_USER_PAGES):
         yield from page

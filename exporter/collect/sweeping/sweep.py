@@ -62,10 +62,10 @@ class Sweep:
         self._cancelled = cancelled
         self._counts: Counter[str] = Counter()
         self._error: str | None = None
-        self._counting = threading.Lock()
+        self._counts_lock = threading.Lock()
         self._retry_policy = retry_policy
-        self._ask = retry_policy.retrier(retry_policy.attempts, sleep)
-        self._ask_first = retry_policy.retrier(retry_policy.first_attempts, sleep)
+        self._retry = retry_policy.retrier(retry_policy.attempts, sleep)
+        self._retry_first = retry_policy.retrier(retry_policy.first_attempts, sleep)
 
     def run(self) -> Outcome:
         """Run the sweep and report the result to the store, the observer and the log.
@@ -75,20 +75,20 @@ class Sweep:
         started = self._clock.monotonic()
         self._store.sweep_started()
         try:
-            outcome = self._pass()
+            outcome = self._sweep()
         except Cancelled:
             self._store.sweep_abandoned()
             raise
         except AwsError as error:
-            outcome = self._ended_early(error)
+            outcome = self._handle_error(error)
         self._observer.sweep_finished(self._pool.id, None if outcome.complete else outcome.reason)
         self._report(outcome, self._clock.monotonic() - started)
         return outcome
 
     def _report(self, outcome: Outcome, seconds: float) -> None:
         view = self._store.view()
-        spending = self._reader.request_counts()
-        told = {
+        requests = self._reader.request_counts()
+        fields = {
             "user_pool_id": self._pool.id,
             "state": view.state.value,
             "reason": outcome.reason and outcome.reason.value,
@@ -101,35 +101,35 @@ class Sweep:
             "users_vanished": self._counts["vanished"],
             "users_skipped": self._counts["skipped"],
             "seconds": round(seconds, 3),
-            "calls": spending.calls,
-            "throttled": spending.throttled,
+            "calls": requests.calls,
+            "throttled": requests.throttled,
         }
-        write = log.info if outcome.reason is None else log.warning
-        write("sweep finished", **{name: value for name, value in told.items() if value is not None})
+        log_event = log.info if outcome.reason is None else log.warning
+        log_event("sweep finished", **{name: value for name, value in fields.items() if value is not None})
 
     def _count(self, what: str) -> None:
-        with self._counting:
+        with self._counts_lock:
             self._counts[what] += 1
 
-    def _pass(self) -> Outcome:
-        description = self._ask_first(self._reader.describe)
+    def _sweep(self) -> Outcome:
+        description = self._retry_first(self._reader.describe)
         self._store.described(description)
         if description.tracking is Tracking.OFF:
             self._store.tracking_is_off()
             return Outcome(None, complete=True)
-        failures = self._read_everyone()
+        failures = self._read_users()
         if failures and not self._store.knows_users():
             # No user was read in this or any earlier sweep. Publishing zero users would be wrong.
             reason = max(failures, key=failures.__getitem__)
             self._store.sweep_failed(reason)
             return Outcome(reason, complete=False)
-        self._tell_vanished(self._store.sweep_completed(every_user_read=not failures))
+        self._count_vanished(self._store.sweep_completed(every_user_read=not failures))
         return Outcome(max(failures, key=failures.__getitem__, default=None), complete=True)
 
-    def _read_everyone(self) -> dict[Reason, int]:
-        readers = WorkerPool(
+    def _read_users(self) -> dict[Reason, int]:
+        workers = WorkerPool(
             self._read_user,
-            self._given_up,
+            self._on_give_up,
             self._clock,
             self._cancelled,
             name=f"reader-{self._pool.id}",
@@ -137,19 +137,19 @@ class Sweep:
         )
         try:
             users = 0
-            for user in selected_users(self._pool.users, self._reader, self._ask):
+            for user in selected_users(self._pool.users, self._reader, self._retry):
                 if self._is_skipped(user):
                     continue
                 users += 1
                 identity = self._identity.of(self._pool.id, user.name)
-                if not self._store.was_read(identity) and not readers.submit(user.name, identity):
+                if not self._store.was_read(identity) and not workers.submit(user.name, identity):
                     break
             else:
                 self._store.enumerated(users)
-            readers.finish()
+            workers.finish()
         finally:
-            readers.stop()
-        return readers.failures
+            workers.stop()
+        return workers.failures
 
     def _is_skipped(self, user: ListedUser) -> bool:
         if not self._store.shard.owns(user.name):
@@ -165,11 +165,11 @@ class Sweep:
             chain = iter_pages(
                 Operation.ADMIN_LIST_DEVICES,
                 lambda token: self._reader.devices(task.username, token=token, on_send=on_send),
-                most=MAX_DEVICE_PAGES,
+                max_pages=MAX_DEVICE_PAGES,
             )
             devices = deduplicate(device for page in chain for device in page)
         except UserNotFound:
-            self._vanished(task)
+            self._drop_user(task)
         except ResourceNotFound:
             self._settle_not_found(task)
         else:
@@ -179,23 +179,23 @@ class Sweep:
     def _settle_not_found(self, task: ReadTask) -> None:
         """Drop the user if the pool still exists, because the error does not say which of the two is missing."""
         self._reader.describe()
-        self._vanished(task)
+        self._drop_user(task)
 
-    def _vanished(self, task: ReadTask) -> None:
+    def _drop_user(self, task: ReadTask) -> None:
         self._store.remove(task.identity)
-        self._tell_vanished(1)
+        self._count_vanished(1)
 
-    def _tell_vanished(self, users: int) -> None:
+    def _count_vanished(self, users: int) -> None:
         self._observer.users_vanished(self._pool.id, users)
-        with self._counting:
+        with self._counts_lock:
             self._counts["vanished"] += users
 
-    def _given_up(self, task: ReadTask, reason: Reason) -> None:
+    def _on_give_up(self, task: ReadTask, reason: Reason) -> None:
         self._store.mark_unreadable(task.identity)
         self._observer.user_read_failed(self._pool.id, reason)
         self._count("failed")
 
-    def _ended_early(self, error: AwsError) -> Outcome:
+    def _handle_error(self, error: AwsError) -> Outcome:
         self._error = str(error)
         if isinstance(error, ResourceNotFound) and self._pool_is_missing(error):
             self._store.pool_missing()
@@ -211,7 +211,7 @@ class Sweep:
         if error.operation == Operation.DESCRIBE_USER_POOL:
             return True
         try:
-            self._store.described(self._ask(self._reader.describe))
+            self._store.described(self._retry(self._reader.describe))
         except ResourceNotFound:
             return True
         except AwsError:
@@ -220,7 +220,7 @@ class Sweep:
 
     def _tracking_is_off(self) -> bool:
         try:
-            description = self._ask(self._reader.describe)
+            description = self._retry(self._reader.describe)
         except AwsError:
             return False
         self._store.described(description)

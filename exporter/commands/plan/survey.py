@@ -181,7 +181,7 @@ def _devices(username: str, reader: PoolReader, ask: Retrier) -> tuple[int, list
     def fetch(token: str | None) -> Page[Device]:
         return ask(lambda: reader.devices(username, token=token, on_send=lambda: None))
 
-    found = list(iter_pages(Operation.ADMIN_LIST_DEVICES, fetch, most=MAX_DEVICE_PAGES))
+    found = list(iter_pages(Operation.ADMIN_LIST_DEVICES, fetch, max_pages=MAX_DEVICE_PAGES))
     return len(found), [device for page in found for device in page]
 
 

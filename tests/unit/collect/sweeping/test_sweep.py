@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from exporter.aws.api import Operation, Page
 from exporter.clock import SystemClock
-from exporter.collect.sweeping import workers as readers
+from exporter.collect.sweeping import workers
 from exporter.collect.sweeping.sweep import Outcome, Sweep
 from exporter.config.settings import Detail, UserSelection
 from exporter.errors import (
@@ -31,7 +31,7 @@ from exporter.model import Device, ListedUser, PoolState, Tracking
 from exporter.shard import Shard
 from tests.fakes import FakePool, ManualClock, eventually, reader_of
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
-from tests.unit.collect.sweeping.swept import FAST_RETRIES, SweepHarness, always, once, people
+from tests.unit.collect.sweeping.harness import FAST_RETRIES, SweepHarness, always, once, people
 
 
 def test_sweep_reads_every_device_of_every_user() -> None:
@@ -288,15 +288,15 @@ def test_large_pool_is_never_queued_as_a_whole() -> None:
     swept = SweepHarness(FakePool(users=people(5000)))
     waiting: list[int] = []
 
-    class Watching(readers.WorkerPool):
+    class Watching(workers.WorkerPool):
         def submit(self, username: str, identity: bytes) -> bool:
-            waiting.append(len(self._tasks))
+            waiting.append(len(self._queue))
             return super().submit(username, identity)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("exporter.collect.sweeping.sweep.WorkerPool", Watching)
         swept.sweep()
-    assert max(waiting) <= readers.MAX_WAITING_TASKS
+    assert max(waiting) <= workers.MAX_WAITING_TASKS
 
 
 def test_first_sweep_without_a_readable_user_fails() -> None:

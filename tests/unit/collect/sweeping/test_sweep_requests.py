@@ -10,7 +10,7 @@ from exporter.errors import Denied, InvalidRequest, Reason
 from exporter.identity import HmacIdentity
 from tests.fakes import FakePool
 from tests.unit.collect.listed_pools import POOL_ID
-from tests.unit.collect.sweeping.swept import SweepHarness, always, people
+from tests.unit.collect.sweeping.harness import SweepHarness, always, people
 
 
 @pytest.mark.parametrize("operation", [Operation.DESCRIBE_USER_POOL, Operation.LIST_USERS])

@@ -41,7 +41,7 @@ class Gauge:
 
 
 class GiveUps:
-    """Users that were give_ups up, and the reasons."""
+    """Users that were given up, and the reasons."""
 
     def __init__(self) -> None:
         self.users: list[tuple[str, Reason]] = []
@@ -50,7 +50,7 @@ class GiveUps:
         self.users.append((task.username, reason))
 
 
-def readers(
+def worker_pool(
     read: Read,
     *,
     give_ups: GiveUps | None = None,
@@ -61,9 +61,9 @@ def readers(
     return WorkerPool(read, give_ups or GiveUps(), SystemClock(), cancelled, name, retry_policy)
 
 
-def submit(work: WorkerPool, count: int) -> int:
+def submit(pool: WorkerPool, count: int) -> int:
     """Submit numbered users and return how many were accepted."""
-    return sum(work.submit(str(number), b"%d" % number) for number in range(count))
+    return sum(pool.submit(str(number), b"%d" % number) for number in range(count))
 
 
 def pause(seconds: float) -> None:
@@ -78,114 +78,114 @@ def test_every_user_is_read_once() -> None:
         on_send()
         seen[task.username] += 1
 
-    work = readers(read)
-    assert submit(work, 500) == 500
-    work.finish()
+    pool = worker_pool(read)
+    assert submit(pool, 500) == 500
+    pool.finish()
     assert seen == {str(number): 1 for number in range(500)}
-    assert work.failures == {}
+    assert pool.failures == {}
 
 
 def test_concurrency_adjusts_to_rate_times_latency() -> None:
     rate, latency, users = 200, 0.05, 200
-    budget = RateLimiter(rate, SystemClock())
-    line, flight = Gauge(), Gauge()
-    all_submitted = threading.Event()  # workers that submit() makes would hide that others do not come
+    limiter = RateLimiter(rate, SystemClock())
+    queued, flight = Gauge(), Gauge()
+    all_submitted = threading.Event()  # workers started by submit() would hide missing ones
 
     def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
-        with line:
+        with queued:
             all_submitted.wait(10)
-            budget.acquire("pool", lambda: False)
+            limiter.acquire("pool", lambda: False)
         on_send()
         with flight:
             pause(latency)
 
-    work = readers(read, name="growing")
-    submit(work, users)
+    pool = worker_pool(read, name="growing")
+    submit(pool, users)
     started = time.monotonic()
     all_submitted.set()
-    work.finish()
+    pool.finish()
     seconds = time.monotonic() - started
-    assert line.most <= MAX_QUEUED
+    assert queued.most <= MAX_QUEUED
     assert rate * latency * 0.7 <= flight.most <= rate * latency * 2
     # Two workers would take users × latency / 2 = 5 seconds.
     assert seconds < 2.5
 
 
 def test_slot_is_released_once_per_user() -> None:
-    line = Gauge()
+    queued = Gauge()
     held = threading.Event()
 
     def read(task: ReadTask, on_send: Callable[[], None]) -> None:
-        with line:
+        with queued:
             pause(0.001)
         for _ in range(5):
             on_send()
         if int(task.username) < 20:
             held.wait(10)
 
-    work = readers(read)
-    submit(work, 100)
+    pool = worker_pool(read)
+    submit(pool, 100)
     held.set()
-    work.finish()
-    assert line.most <= MAX_QUEUED
+    pool.finish()
+    assert queued.most <= MAX_QUEUED
 
 
 def test_slot_is_released_if_the_call_fails_before_sending() -> None:
-    def read(_task: ReadTask, _departed: Callable[[], None]) -> None:
+    def read(_task: ReadTask, _on_send: Callable[[], None]) -> None:
         raise InvalidRequest("AdminListDevices", "InvalidParameterException")
 
     give_ups = GiveUps()
-    work = readers(read, give_ups=give_ups)
-    submit(work, 50)
-    work.finish()
+    pool = worker_pool(read, give_ups=give_ups)
+    submit(pool, 50)
+    pool.finish()
     assert len(give_ups.users) == 50
-    assert work.failures == {Reason.INVALID_REQUEST: 50}
+    assert pool.failures == {Reason.INVALID_REQUEST: 50}
 
 
 def test_number_of_workers_is_limited() -> None:
     flight = Gauge()
-    go_on = threading.Event()
+    release = threading.Event()
 
     def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
         on_send()
         with flight:
-            go_on.wait(10)
+            release.wait(10)
 
-    work = readers(read, name="bounded")
-    submit(work, MAX_WORKERS + 50)
+    pool = worker_pool(read, name="bounded")
+    submit(pool, MAX_WORKERS + 50)
     assert eventually(lambda: flight.now == MAX_WORKERS)
     assert not eventually(lambda: flight.now > MAX_WORKERS, within=0.1)
-    go_on.set()
-    work.finish()
-    work.stop()
+    release.set()
+    pool.finish()
+    pool.stop()
     assert eventually(lambda: not any(thread.name.startswith("bounded-") for thread in threading.enumerate()))
 
 
 def test_submit_waits_while_the_queue_is_full() -> None:
-    go_on = threading.Event()
+    release = threading.Event()
     taken: Counter[str] = Counter()
 
     def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
-        go_on.wait(10)
+        release.wait(10)
         on_send()
 
-    work = readers(read)
-    everyone = MAX_WAITING_TASKS + 100
+    pool = worker_pool(read)
+    users = MAX_WAITING_TASKS + 100
 
     def enumerate_users() -> None:
-        for number in range(everyone):
-            work.submit(str(number), b"")
+        for number in range(users):
+            pool.submit(str(number), b"")
             taken["users"] += 1
 
-    with ThreadPoolExecutor(1) as pool:
-        enumerating = pool.submit(enumerate_users)
-        # Those in line are no longer queued.
+    with ThreadPoolExecutor(1) as executor:
+        enumerating = executor.submit(enumerate_users)
+        # Tasks with a slot are no longer queued.
         assert eventually(lambda: taken["users"] == MAX_WAITING_TASKS + MAX_QUEUED)
         assert not eventually(lambda: taken["users"] > MAX_WAITING_TASKS + MAX_QUEUED, within=0.1)
-        go_on.set()
+        release.set()
         enumerating.result(10)
-    work.finish()
-    assert taken["users"] == everyone
+    pool.finish()
+    assert taken["users"] == users
 
 
 def test_retry_is_not_queued_behind_all_other_users() -> None:
@@ -197,10 +197,10 @@ def test_retry_is_not_queued_behind_all_other_users() -> None:
         if task.username == "0" and task.attempts == 0:
             raise THROTTLED
 
-    work = readers(read)
-    everyone = 5 * MAX_WAITING_TASKS
-    submit(work, everyone)
-    work.finish()
+    pool = worker_pool(read)
+    users = 5 * MAX_WAITING_TASKS
+    submit(pool, users)
+    pool.finish()
     assert order.count("0") == 2
     again = len(order) - 1 - order[::-1].index("0")
     assert again < 3 * MAX_WAITING_TASKS
@@ -215,9 +215,9 @@ def test_other_users_are_read_before_a_delayed_retry() -> None:
         if task.username == "0" and task.attempts == 0:
             raise THROTTLED
 
-    work = readers(read, retry_policy=RetryPolicy(first_delay=0.3))
-    submit(work, 20)
-    work.finish()
+    pool = worker_pool(read, retry_policy=RetryPolicy(first_delay=0.3))
+    submit(pool, 20)
+    pool.finish()
     first, again = (moment for name, moment in asked if name == "0")
     assert again - first >= 0.15
     assert max(moment for name, moment in asked if name != "0") < again
@@ -233,27 +233,29 @@ def test_attempts_per_user_are_limited() -> None:
             raise ServerError("AdminListDevices", "InternalErrorException")
 
     give_ups = GiveUps()
-    work = readers(read, give_ups=give_ups, retry_policy=RetryPolicy(attempts=4, first_delay=0.001))
-    submit(work, 10)
-    work.finish()
+    pool = worker_pool(read, give_ups=give_ups, retry_policy=RetryPolicy(attempts=4, first_delay=0.001))
+    submit(pool, 10)
+    pool.finish()
     assert attempts == {**{str(number): 1 for number in range(10)}, "3": 4}
     assert give_ups.users == [("3", Reason.SERVER_ERROR)]
-    assert work.failures == {Reason.SERVER_ERROR: 1}
+    assert pool.failures == {Reason.SERVER_ERROR: 1}
 
 
 def test_outage_ends_the_work() -> None:
     asked: list[str] = []
 
-    def read(task: ReadTask, _departed: Callable[[], None]) -> None:
-        asked.append(task.username)  # and keeps its place in the line, so that no more than that are under way
+    def read(task: ReadTask, _on_send: Callable[[], None]) -> None:
+        asked.append(task.username)  # and keeps its slot, which limits the calls in flight
         raise THROTTLED
 
-    work = readers(read, retry_policy=RetryPolicy(max_consecutive_failures=10, outage_tolerance=0, first_delay=0.001))
-    submit(work, 100)
+    pool = worker_pool(
+        read, retry_policy=RetryPolicy(max_consecutive_failures=10, outage_tolerance=0, first_delay=0.001)
+    )
+    submit(pool, 100)
     with pytest.raises(Throttled):
-        work.finish()
+        pool.finish()
     assert 10 <= len(asked) <= 10 + 2 * MAX_QUEUED
-    assert not work.submit("one more", b"")
+    assert not pool.submit("one more", b"")
 
 
 def test_short_outage_does_not_end_the_work() -> None:
@@ -264,44 +266,46 @@ def test_short_outage_does_not_end_the_work() -> None:
         if next(outage, None) is not None:
             raise THROTTLED
 
-    work = readers(read, retry_policy=RetryPolicy(max_consecutive_failures=10, first_delay=0.001))
-    submit(work, 20)
-    work.finish()
-    assert not work.failures
+    pool = worker_pool(read, retry_policy=RetryPolicy(max_consecutive_failures=10, first_delay=0.001))
+    submit(pool, 20)
+    pool.finish()
+    assert not pool.failures
 
 
 def test_on_give_up_is_called_before_finish_returns() -> None:
-    told = threading.Event()
+    given_up = threading.Event()
 
     def refuse(_task: ReadTask, on_send: Callable[[], None]) -> None:
         on_send()
         raise InvalidRequest("AdminListDevices", "x")
 
     def on_give_up(_task: ReadTask, _reason: Reason) -> None:
-        assert not told.wait(0.05)
-        told.set()
+        assert not given_up.wait(0.05)
+        given_up.set()
 
-    work = WorkerPool(refuse, on_give_up, SystemClock(), lambda: False, name="reader")
-    work.submit("ann", b"ann")
-    work.finish()
-    assert told.is_set()
+    pool = WorkerPool(refuse, on_give_up, SystemClock(), lambda: False, name="reader")
+    pool.submit("ann", b"ann")
+    pool.finish()
+    assert given_up.is_set()
 
 
 def test_success_resets_the_count_of_failures() -> None:
     calls = itertools.count()
 
-    def read(_task: ReadTask, _departed: Callable[[], None]) -> None:
+    def read(_task: ReadTask, _on_send: Callable[[], None]) -> None:
         if next(calls) % 2:
             raise THROTTLED
 
-    work = readers(read, retry_policy=RetryPolicy(max_consecutive_failures=10, outage_tolerance=0, first_delay=0.001))
-    submit(work, 100)
-    work.finish()
+    pool = worker_pool(
+        read, retry_policy=RetryPolicy(max_consecutive_failures=10, outage_tolerance=0, first_delay=0.001)
+    )
+    submit(pool, 100)
+    pool.finish()
     assert next(calls) >= 199
-    assert work.failures == {}
+    assert pool.failures == {}
 
 
-@pytest.mark.parametrize("error", [RuntimeError("nobody foresaw this"), Denied("AdminListDevices", "AccessDenied")])
+@pytest.mark.parametrize("error", [RuntimeError("bug"), Denied("AdminListDevices", "AccessDenied")])
 def test_fatal_error_ends_the_work_and_is_raised(error: Exception) -> None:
     def read(task: ReadTask, on_send: Callable[[], None]) -> None:
         on_send()
@@ -310,24 +314,24 @@ def test_fatal_error_ends_the_work_and_is_raised(error: Exception) -> None:
         pause(0.001)
 
     give_ups = GiveUps()
-    work = readers(read, give_ups=give_ups)
-    assert submit(work, 10_000) < 10_000
+    pool = worker_pool(read, give_ups=give_ups)
+    assert submit(pool, 10_000) < 10_000
     with pytest.raises(type(error)) as caught:
-        work.finish()
+        pool.finish()
     assert caught.value is error
     assert give_ups.users == []
 
 
 def test_cancelled_worker_ends_the_work() -> None:
-    def read(task: ReadTask, _departed: Callable[[], None]) -> None:
+    def read(task: ReadTask, _on_send: Callable[[], None]) -> None:
         if task.username == "5":
-            raise Cancelled("only this worker was told to stop")
+            raise Cancelled("only this worker was canceled")
 
     give_ups = GiveUps()
-    work = readers(read, give_ups=give_ups)
-    submit(work, 10)
+    pool = worker_pool(read, give_ups=give_ups)
+    submit(pool, 10)
     with pytest.raises(Cancelled, match="only this worker"):
-        work.finish()
+        pool.finish()
     assert give_ups.users == []
 
 
@@ -338,20 +342,20 @@ def test_stop_ends_the_workers_and_gives_up_no_user() -> None:
         on_send()
         if task.username == "5":
             stop.set()
-            raise Cancelled("told to stop")
+            raise Cancelled("canceled")
 
     give_ups = GiveUps()
-    work = readers(read, give_ups=give_ups, cancelled=stop.is_set, name="stopped")
-    submit(work, 2000)
+    pool = worker_pool(read, give_ups=give_ups, cancelled=stop.is_set, name="stopped")
+    submit(pool, 2000)
     with pytest.raises(Cancelled):
-        work.finish()
+        pool.finish()
     assert give_ups.users == []
     assert eventually(lambda: not any(thread.name.startswith("stopped-") for thread in threading.enumerate()))
 
 
 def test_finish_returns_without_users() -> None:
-    work = readers(lambda _task, _departed: None)
-    work.finish()
+    pool = worker_pool(lambda _task, _on_send: None)
+    pool.finish()
 
 
 def test_repr_of_a_task_has_no_username() -> None:
@@ -366,7 +370,7 @@ def test_error_of_a_user_does_not_delay_the_others() -> None:
             raise failures[task.username]
 
     give_ups = GiveUps()
-    work = readers(read, give_ups=give_ups)
-    submit(work, 100)
-    work.finish()
+    pool = worker_pool(read, give_ups=give_ups)
+    submit(pool, 100)
+    pool.finish()
     assert give_ups.users == [("1", Reason.INVALID_REQUEST)]
