@@ -14,7 +14,6 @@ from exporter.config.values import parse_duration
 from exporter.logging_setup import LogFormat, LogLevel
 from exporter.options import (
     DEFAULT_PORT,
-    ListenAddress,
     ServeOptions,
     parse_listen_address,
     parse_shard,
@@ -25,18 +24,18 @@ from exporter.shard import UNSHARDED
 T = TypeVar("T")
 Decorator = Callable[[Any], Any]
 
-SHORTEST_INTERVAL_MS = 100
+MIN_INTERVAL_MS = 100
 """Minimum of `--config.auto-reload-interval`, in milliseconds: a shorter one only costs CPU time."""
 
 ENV_PREFIX = "COGNITO_DEVICE_EXPORTER_"
 
 
-def env_of(flag: str) -> str:
+def environment_variable(flag: str) -> str:
     """Return the environment variable of a flag: COGNITO_DEVICE_EXPORTER_LOG_LEVEL for `--log.level`."""
     return ENV_PREFIX + flag.removeprefix("--").replace(".", "_").replace("-", "_").upper()
 
 
-class _Parsed(click.ParamType[Any]):
+class _ParsedType(click.ParamType[Any]):
     """Parameter type that applies a parser; the text of its `ValueError` becomes the usage error."""
 
     envvar_list_splitter = ","
@@ -46,6 +45,7 @@ class _Parsed(click.ParamType[Any]):
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the parsed value; a default value may be parsed already."""
         if not isinstance(value, str):
             return value
         try:
@@ -59,8 +59,8 @@ def _parse_interval(text: str) -> float:
         milliseconds = parse_duration(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is {error}, expected one such as 30s, or 0") from None
-    if 0 < milliseconds < SHORTEST_INTERVAL_MS:
-        raise ValueError(f"{text!r} is too short, expected at least {SHORTEST_INTERVAL_MS}ms, or 0")
+    if 0 < milliseconds < MIN_INTERVAL_MS:
+        raise ValueError(f"{text!r} is too short, expected at least {MIN_INTERVAL_MS}ms, or 0")
     return milliseconds / 1000
 
 
@@ -69,22 +69,28 @@ class _File(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("empty, expected the path of a file", param, ctx)
+            self.fail("empty, expected a file name", param, ctx)
         return super().convert(value, param, ctx)
 
 
 FILE = _File(path_type=Path, readable=False)
 """Type of file parameters. It does not check access: the code that opens the file reports why it cannot be read."""
 
-_DURATION = _Parsed("duration", _parse_interval)
-_ADDRESS = _Parsed("host:port", parse_listen_address)
-_PATH = _Parsed("path", parse_telemetry_path)
-_SHARD = _Parsed("I/N", lambda text: parse_shard(text, socket.gethostname()))
+_DURATION = _ParsedType("duration", _parse_interval)
+_ADDRESS = _ParsedType("host:port", parse_listen_address)
+_PATH = _ParsedType("path", parse_telemetry_path)
+_SHARD = _ParsedType("I/N", lambda text: parse_shard(text, socket.gethostname()))
 
 
 def _flag(name: str, destination: str, help_text: str, **attributes: Any) -> Decorator:
     return click.option(
-        name, destination, help=help_text, envvar=env_of(name), show_envvar=True, show_default=True, **attributes
+        name,
+        destination,
+        help=help_text,
+        envvar=environment_variable(name),
+        show_envvar=True,
+        show_default=True,
+        **attributes,
     )
 
 
@@ -92,7 +98,7 @@ CONFIG_FLAGS: tuple[Decorator, ...] = (
     _flag(
         "--config.file",
         "config_file",
-        "The configuration.",
+        "Configuration file.",
         type=FILE,
         default=Path("config.yaml"),
     ),
@@ -102,7 +108,7 @@ SHARD_FLAGS: tuple[Decorator, ...] = (
     _flag(
         "--shard",
         "shard",
-        "Which of N equal parts of the users to read, from 0; auto/N takes I from the pod's name in a StatefulSet.",
+        "Shard of the users to read, with I from 0 to N-1. auto/N takes I from the name of a StatefulSet pod.",
         type=_SHARD,
         default=str(UNSHARDED),
         metavar="I/N",
@@ -113,7 +119,7 @@ SERVE_FLAGS: tuple[Decorator, ...] = (
     _flag(
         "--web.listen-address",
         "listen_addresses",
-        "Where to listen; repeatable (comma separated in the environment).",
+        "Address to listen on; repeatable (comma-separated in the environment variable).",
         type=_ADDRESS,
         multiple=True,
         default=[f":{DEFAULT_PORT}"],
@@ -121,21 +127,21 @@ SERVE_FLAGS: tuple[Decorator, ...] = (
     _flag(
         "--web.probe-listen-address",
         "probe_listen_address",
-        "Where to serve /-/healthy and /-/ready only, in plain HTTP.",
+        "Address on which to serve only /-/healthy and /-/ready, over plain HTTP.",
         type=_ADDRESS,
     ),
-    _flag("--web.telemetry-path", "telemetry_path", "The path of the metrics.", type=_PATH, default="/metrics"),
+    _flag("--web.telemetry-path", "telemetry_path", "Path of the metrics.", type=_PATH, default="/metrics"),
     _flag(
         "--log.level",
         "log_level",
-        "The least severe events to log.",
+        "Minimum log level.",
         type=click.Choice([level.value for level in LogLevel]),
         default=LogLevel.INFO.value,
     ),
     _flag(
         "--log.format",
         "log_format",
-        "How to write a line of the log.",
+        "Log format.",
         type=click.Choice([log_format.value for log_format in LogFormat]),
         default=LogFormat.LOGFMT.value,
     ),
@@ -143,7 +149,7 @@ SERVE_FLAGS: tuple[Decorator, ...] = (
     _flag(
         "--config.auto-reload-interval",
         "auto_reload_interval",
-        "How often to look whether the content of the configuration has changed; 0 for never.",
+        "Interval at which to check the configuration for changes; 0 disables the check.",
         type=_DURATION,
         default="30s",
         metavar="DURATION",
@@ -151,10 +157,10 @@ SERVE_FLAGS: tuple[Decorator, ...] = (
     _flag(
         "--web.config.file",
         "web_config_file",
-        "TLS, users and headers, in the format of Prometheus's exporter-toolkit.",
+        "Web configuration file for TLS, authentication and headers, in the format of the Prometheus exporter-toolkit.",
         type=FILE,
     ),
-    _flag("--web.enable-lifecycle", "enable_lifecycle", "Allow POST /-/reload.", is_flag=True),
+    _flag("--web.enable-lifecycle", "enable_lifecycle", "Enable POST /-/reload.", is_flag=True),
 )
 
 
@@ -170,7 +176,7 @@ def with_flags(*groups: tuple[Decorator, ...]) -> Decorator:
     return decorate
 
 
-def value_of(ctx: click.Context, destination: str) -> Any:
+def flag_value(ctx: click.Context, destination: str) -> Any:
     """Return a flag's value: given after the command, else before it, else in the environment, else the default."""
     if ctx.parent is None or ctx.get_parameter_source(destination) is ParameterSource.COMMANDLINE:
         return ctx.params[destination]
@@ -182,25 +188,21 @@ def serve_options(ctx: click.Context, config_file: Path) -> ServeOptions:
 
     Raises `click.UsageError` if two listen addresses are the same.
     """
-    listen = value_of(ctx, "listen_addresses")
-    probe = value_of(ctx, "probe_listen_address")
-    _refuse_repeated([*listen, *([probe] if probe else [])])
+    listen = flag_value(ctx, "listen_addresses")
+    probe = flag_value(ctx, "probe_listen_address")
+    fixed = [address for address in (*listen, probe) if address is not None and address.port]
+    for index, address in enumerate(fixed):
+        if address in fixed[:index]:
+            raise click.UsageError(f"duplicate listen address {address}", ctx)
     return ServeOptions(
         config_file=config_file,
         listen_addresses=tuple(listen),
         probe_listen_address=probe,
-        auto_reload_interval=value_of(ctx, "auto_reload_interval"),
-        enable_lifecycle=value_of(ctx, "enable_lifecycle"),
-        web_config_file=value_of(ctx, "web_config_file"),
-        telemetry_path=value_of(ctx, "telemetry_path"),
-        log_level=LogLevel(value_of(ctx, "log_level")),
-        log_format=LogFormat(value_of(ctx, "log_format")),
-        shard=value_of(ctx, "shard"),
+        auto_reload_interval=flag_value(ctx, "auto_reload_interval"),
+        enable_lifecycle=flag_value(ctx, "enable_lifecycle"),
+        web_config_file=flag_value(ctx, "web_config_file"),
+        telemetry_path=flag_value(ctx, "telemetry_path"),
+        log_level=LogLevel(flag_value(ctx, "log_level")),
+        log_format=LogFormat(flag_value(ctx, "log_format")),
+        shard=flag_value(ctx, "shard"),
     )
-
-
-def _refuse_repeated(addresses: list[ListenAddress]) -> None:
-    fixed = [address for address in addresses if address.port]
-    for place, address in enumerate(fixed):
-        if address in fixed[:place]:
-            raise click.UsageError(f"{address} stands twice among the addresses to listen on, expected it once")

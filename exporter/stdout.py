@@ -1,4 +1,4 @@
-"""Errors of standard output, which may be closed or full."""
+"""Standard output of the commands, which may be closed or full."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from exporter.errors import ExporterError
 
 
 class StdoutClosed(ExporterError):
-    """Standard output is closed."""
+    """Error for a process without standard output."""
 
 
-def require_stdout(wanted: str) -> None:
-    """Raise `StdoutClosed` if the command cannot print its output, which is called `wanted`."""
-    if sys.stdout is None:  # the process was started without one
-        raise StdoutClosed(f"standard output is closed, expected somewhere to print {wanted}")
+def require_stdout(content: str) -> None:
+    """Raise `StdoutClosed` if there is no standard output to print `content` to."""
+    if sys.stdout is None:  # Python sets it to None in a process that was started with it closed
+        raise StdoutClosed(f"standard output is closed; cannot print {content}")
 
 
 @contextmanager
 def writing_to_stdout() -> Iterator[None]:
-    """Name standard output in the `OSError` of a write to it, except in a `BrokenPipeError`."""
+    """Mention standard output in the `OSError` of a write to it; a `BrokenPipeError` is raised unchanged."""
     try:
         yield
-    except BrokenPipeError:  # the reader has stopped: not an error of the output
+    except BrokenPipeError:  # the reader closed the pipe
         raise
     except OSError as error:
-        raise OSError(f"standard output cannot be written: {error.strerror or error}") from error
+        raise OSError(f"cannot write to standard output: {error.strerror or error}") from error

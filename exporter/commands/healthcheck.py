@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from queue import Empty, SimpleQueue
 
 from exporter.errors import ExporterError
 from exporter.options import ListenAddress, ServeOptions
@@ -12,8 +14,8 @@ from exporter.options import ListenAddress, ServeOptions
 TIMEOUT_SECONDS = 5.0
 
 _PATH = "/-/healthy"
-_EVERY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-_WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+_REQUIRES_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
 """Suffixes of the OpenSSL reason when the server requires a client certificate: TLS 1.3 and TLS 1.2."""
 
 
@@ -22,19 +24,43 @@ class Unhealthy(ExporterError):
 
 
 def check_health(address: ListenAddress, timeout: float = TIMEOUT_SECONDS) -> None:
-    """Request `/-/healthy` over HTTP and, if the status is 400, over HTTPS; `timeout` is in seconds per request.
+    """Request `/-/healthy` over HTTP and, if the status is 400, over HTTPS, within `timeout` seconds in total.
 
     Raises `Unhealthy`, whose text says why.
     """
-    where = local(address)
-    status = _asked(HTTPConnection(where.host, where.port, timeout=timeout), f"http://{where}{_PATH}")
-    scheme = "http"
+    local = loopback(address)
+    results = SimpleQueue[Exception | None]()
+
+    def work() -> None:
+        try:
+            _check(local, timeout)
+        except Exception as error:  # noqa: BLE001 - raised in the waiting thread
+            results.put(error)
+        else:
+            results.put(None)
+
+    # The timeout of a socket limits each operation, so that a server could delay the end by sending byte after byte.
+    threading.Thread(target=work, name="healthcheck", daemon=True).start()
+    try:
+        error = results.get(timeout=timeout)
+    except Empty:
+        raise Unhealthy(f"http://{local}{_PATH} is not responding: no response within {timeout:g}s") from None
+    if error is not None:
+        raise error
+
+
+def _check(local: ListenAddress, timeout: float) -> None:
+    url = f"http://{local}{_PATH}"
+    status = _request(HTTPConnection(local.host, local.port, timeout=timeout), url)
     if status == HTTPStatus.BAD_REQUEST:  # the exporter's response to plain HTTP on a TLS port
-        scheme = "https"
-        secure = HTTPSConnection(where.host, where.port, timeout=timeout, context=_unverified())
-        status = _asked(secure, f"https://{where}{_PATH}")
+        url = f"https://{local}{_PATH}"
+        # Unverified: the certificate is for another name, and no secret is sent.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        status = _request(HTTPSConnection(local.host, local.port, timeout=timeout, context=context), url)
     if status != HTTPStatus.OK:
-        raise Unhealthy(f"{scheme}://{where}{_PATH} answers {status}")
+        raise Unhealthy(f"{url} returned status {status}")
 
 
 def health_address(options: ServeOptions) -> ListenAddress:
@@ -42,35 +68,24 @@ def health_address(options: ServeOptions) -> ListenAddress:
     return options.probe_listen_address or options.listen_addresses[0]
 
 
-def local(address: ListenAddress) -> ListenAddress:
+def loopback(address: ListenAddress) -> ListenAddress:
     """Return the address with a wildcard host replaced by loopback."""
-    return ListenAddress(_EVERY_INTERFACE.get(address.host, address.host), address.port)
+    return ListenAddress(_LOOPBACK.get(address.host, address.host), address.port)
 
 
-def _asked(connection: HTTPConnection, url: str) -> int:
+def _request(connection: HTTPConnection, url: str) -> int:
     try:
         connection.request("GET", _PATH)
         return connection.getresponse().status
     except ssl.SSLError as error:
-        if error.reason and error.reason.endswith(_WANTS_CERTIFICATE):
+        if error.reason and error.reason.endswith(_REQUIRES_CERTIFICATE):
             raise Unhealthy(
-                f"{url} wants a client certificate, which healthcheck has none of: give the exporter and healthcheck a "
-                "--web.probe-listen-address"
+                f"{url} requires a client certificate, which healthcheck does not have: set --web.probe-listen-address "
+                "for the exporter and for healthcheck"
             ) from None
-        raise Unhealthy(f"{url} does not answer: {error.reason}") from None
+        raise Unhealthy(f"{url} is not responding: {error.reason}") from None
     except (OSError, HTTPException) as error:
-        raise Unhealthy(f"{url} does not answer: {_reason(error)}") from None
+        reason = str(error) if isinstance(error, OSError) and error.errno else type(error).__name__
+        raise Unhealthy(f"{url} is not responding: {reason}") from None
     finally:
         connection.close()
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, OSError) and error.errno else type(error).__name__
-
-
-def _unverified() -> ssl.SSLContext:
-    """Return a TLS context without verification: the certificate is for another name, and no secret is sent."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

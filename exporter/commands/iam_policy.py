@@ -10,6 +10,7 @@ from typing import Any
 
 from exporter.aws.permissions import ASSUME_ROLE, AccessNeed, Grant, access_needs, grants_of, rule_access_needs
 from exporter.config.settings import Settings
+from exporter.text import counted
 
 Document = dict[str, Any]
 
@@ -34,37 +35,32 @@ class PolicyRequest:
     """Number of the part to print, from 1, of a policy that is split."""
 
 
-def policy_text(settings: Settings, asked: PolicyRequest) -> tuple[str, list[str]]:
+def policy_text(settings: Settings, request: PolicyRequest) -> tuple[str, list[str]]:
     """Return one document as JSON, and notes for the operator.
 
     Raises `ValueError` if the options do not fit the configuration, `ConfigError` for a Region that no AWS partition
     has.
     """
-    if asked.trust is not None:
-        if asked.role is None:
-            raise ValueError("--trust: whose trust policy? expected --role beside it")
-        return _as_json(trust_policy(settings, asked.role, asked.trust)), []
-    parts = policies(settings, asked.role)
-    if asked.part is None and len(parts) > 1:
+    if request.trust is not None:
+        if request.role is None:
+            raise ValueError("--trust requires --role")
+        return _as_json(trust_policy(settings, request.role, request.trust)), []
+    parts = policies(settings, request.role)
+    if request.part is None and len(parts) > 1:
         raise ValueError(
-            f"the policy is longer than the {MAX_CHARACTERS:,} characters that IAM allows: ask for each of its "
-            f"{len(parts)} parts, --part 1 to --part {len(parts)}, and attach them all"
+            f"the policy exceeds the IAM limit of {MAX_CHARACTERS:,} characters: print its {len(parts)} parts with "
+            f"--part 1 to --part {len(parts)}, and attach all of them"
         )
-    part = asked.part or 1
+    part = request.part or 1
     if part > len(parts):
-        raise ValueError(f"--part {part}: the policy ends with part {len(parts)}")
-    return _as_json(parts[part - 1]), _notes(settings, asked)
-
-
-def _notes(settings: Settings, asked: PolicyRequest) -> list[str]:
-    if asked.role is not None:
-        return []
-    return [f"{role} needs a policy of its own: --role {role}" for role in roles(settings)]
+        raise ValueError(f"--part {part}: the policy has {counted(len(parts), 'part')}")
+    notes = [] if request.role else [f"{role} requires its own policy: --role {role}" for role in roles(settings)]
+    return _as_json(parts[part - 1]), notes
 
 
 def roles(settings: Settings) -> list[str]:
     """Return the ARNs of the assumed roles without duplicates, in configuration order."""
-    return list(dict.fromkeys(use.target.role_arn for use in _all_uses(settings) if use.target.role_arn))
+    return list(dict.fromkeys(need.target.role_arn for need in _all_needs(settings) if need.target.role_arn))
 
 
 def policies(settings: Settings, role_arn: str | None = None) -> list[Document]:
@@ -73,7 +69,7 @@ def policies(settings: Settings, role_arn: str | None = None) -> list[Document]:
     The policy is split into several documents if it exceeds `MAX_CHARACTERS`. Raises `ValueError` for a role that the
     configuration does not name, `ConfigError` for a Region that no AWS partition has.
     """
-    return [_document(part) for part in _parts(_needs(settings, role_arn))]
+    return [_document(part) for part in _parts(_grants(settings, role_arn))]
 
 
 def trust_policy(settings: Settings, role_arn: str, principal: str) -> Document:
@@ -84,11 +80,11 @@ def trust_policy(settings: Settings, role_arn: str, principal: str) -> Document:
     _require_role(settings, role_arn)
     if not _PRINCIPAL.fullmatch(principal):
         raise ValueError(
-            f"{principal} is no principal, expected the ARN of a role, a user or an account, "
+            f"{principal} is not a valid principal, expected the ARN of a role, a user or an account, "
             "such as arn:aws:iam::123456789012:role/exporter"
         )
     statement: Document = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": ASSUME_ROLE}
-    targets = [use.target for use in _all_uses(settings) if use.target.role_arn == role_arn]
+    targets = [need.target for need in _all_needs(settings) if need.target.role_arn == role_arn]
     external_ids = {target.external_id for target in targets}
     if None not in external_ids:
         statement["Condition"] = {"StringEquals": {"sts:ExternalId": sorted(filter(None, external_ids))}}
@@ -103,21 +99,21 @@ def _as_json(document: Document) -> str:
 def _require_role(settings: Settings, role_arn: str) -> None:
     known = roles(settings)
     if role_arn not in known:
-        expected = f"expected one of {', '.join(known)}" if known else "it has no role_arn at all"
-        raise ValueError(f"the configuration does not assume {role_arn}, {expected}")
+        expected = f"expected one of {', '.join(known)}" if known else "which has no role_arn"
+        raise ValueError(f"--role {role_arn}: not in the configuration, {expected}")
 
 
-def _needs(settings: Settings, role_arn: str | None) -> list[Grant]:
+def _grants(settings: Settings, role_arn: str | None) -> list[Grant]:
     """Return the grants without duplicates, in configuration order."""
     if role_arn is not None:
         _require_role(settings, role_arn)
-    found = [grant for use in _all_uses(settings) if use.target.role_arn == role_arn for grant in grants_of(use)]
+    found = [grant for need in _all_needs(settings) if need.target.role_arn == role_arn for grant in grants_of(need)]
     if role_arn is None:
         found += [Grant(ASSUME_ROLE, role) for role in roles(settings)]
     return list(dict.fromkeys(found))
 
 
-def _all_uses(settings: Settings) -> list[AccessNeed]:
+def _all_needs(settings: Settings) -> list[AccessNeed]:
     return [*access_needs(settings), *rule_access_needs(settings)]
 
 
@@ -128,21 +124,18 @@ def _parts(grants: Iterable[Grant]) -> Iterator[list[Grant]]:
         of_resource.setdefault((grant.resource, grant.region), []).append(grant)
     part: list[Grant] = []
     for unit in of_resource.values():
-        if part and _size(_document([*part, *unit])) > MAX_CHARACTERS:
+        size = len(re.sub(r"\s", "", json.dumps(_document([*part, *unit]))))
+        if part and size > MAX_CHARACTERS:
             yield part
             part = []
         part = [*part, *unit]
     yield part
 
 
-def _size(document: Document) -> int:
-    return len(re.sub(r"\s", "", json.dumps(document)))
-
-
 def _document(grants: Sequence[Grant]) -> Document:
     """Return a policy with one statement per set of actions, which lists the resources or Regions that share it."""
-    on_resources = _alike((grant.resource, grant.action) for grant in grants if grant.region is None)
-    in_regions = _alike((grant.region, grant.action) for grant in grants if grant.region is not None)
+    on_resources = _group_by_actions((grant.resource, grant.action) for grant in grants if grant.region is None)
+    in_regions = _group_by_actions((grant.region, grant.action) for grant in grants if grant.region is not None)
     statements = [_allow(actions, resources) for actions, resources in on_resources.items()]
     for actions, regions in in_regions.items():
         within = {"Condition": {"StringEquals": {"aws:RequestedRegion": regions}}}
@@ -150,15 +143,15 @@ def _document(grants: Sequence[Grant]) -> Document:
     return {"Version": VERSION, "Statement": statements}
 
 
-def _alike(granted: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:
-    """Group resources or Regions, given in (place, action) pairs, by the actions that they share."""
-    at_place: dict[str, list[str]] = {}
+def _group_by_actions(granted: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:
+    """Group resources or Regions, given in pairs with an action, by the actions that they share."""
+    actions_of: dict[str, list[str]] = {}
     for place, action in granted:
-        at_place.setdefault(place, []).append(action)
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for place, actions in at_place.items():
-        alike.setdefault(tuple(actions), []).append(place)
-    return alike
+        actions_of.setdefault(place, []).append(action)
+    places_of: dict[tuple[str, ...], list[str]] = {}
+    for place, actions in actions_of.items():
+        places_of.setdefault(tuple(actions), []).append(place)
+    return places_of
 
 
 def _allow(actions: Sequence[str], resources: list[str]) -> Document:

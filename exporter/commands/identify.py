@@ -19,8 +19,8 @@ def labels(settings: Settings, username: str, pool_ids: Collection[str] = ()) ->
     Region of a rule.
     """
     if not username:
-        raise ValueError("the name of the user is empty, expected one as Cognito has it")
-    found: list[tuple[str, str]] = []
+        raise ValueError("USER is empty, expected a user name")
+    pairs: list[tuple[str, str]] = []
     faults: list[str] = []
     for pool in _pools(settings, pool_ids):
         try:
@@ -28,23 +28,23 @@ def labels(settings: Settings, username: str, pool_ids: Collection[str] = ()) ->
         except (OSError, ValueError) as error:
             faults.append(f"{pool.id}: no key for identity hmac: {error}")
         else:
-            found.append((pool.id, identity.label(identity.of(pool.id, username))))
+            pairs.append((pool.id, identity.label(identity.of(pool.id, username))))
     if faults:
         raise ConfigError(faults)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(pairs))
 
 
 def _pools(settings: Settings, pool_ids: Collection[str]) -> list[PoolSettings]:
     if not pool_ids:
         return list(settings.pools)
     explicit = {pool.id: pool for pool in settings.pools}
-    chosen: list[PoolSettings] = []
+    selected: list[PoolSettings] = []
     for pool_id in pool_ids:
-        possible = [explicit[pool_id]] if pool_id in explicit else _by_rules(settings, pool_id)
-        if not possible:
-            raise ValueError(f"--pool {pool_id}: neither in the configuration nor in the Region of one of its rules")
-        chosen += possible
-    return chosen
+        candidates = [explicit[pool_id]] if pool_id in explicit else _by_rules(settings, pool_id)
+        if not candidates:
+            raise ValueError(f"--pool {pool_id}: not configured, and in no Region of a discovery rule")
+        selected += candidates
+    return selected
 
 
 def _by_rules(settings: Settings, pool_id: str) -> list[PoolSettings]:
@@ -66,20 +66,10 @@ def label_identity(pool: PoolSettings, state_path: Path | None) -> Identity:
         return RawIdentity()
     if pool.identity_key_file is not None:
         return HmacIdentity(read_key(pool.identity_key_file))
-    if state_path is not None:
-        return HmacIdentity(_kept_key(state_path))
-    raise ValueError("expected identity_key_file or state.path in the configuration")
-
-
-def _kept_key(state_path: Path) -> bytes:
-    """Return the key that the daemon stores next to the state file.
-
-    Raises `ValueError` if it does not exist: labels made with a new key would match none of the daemon's.
-    """
+    if state_path is None:
+        raise ValueError("expected identity_key_file or state.path in the configuration")
+    # A new key would make labels that match none of the daemon's.
     path = state_path.with_name(f"{state_path.name}.key")
     if not path.exists():
-        raise ValueError(
-            f"expected {path}, which the exporter makes at its first start (found none): start it, "
-            "then ask again where its state file is"
-        )
-    return read_key(path)
+        raise ValueError(f"{path} does not exist; the exporter creates it next to its state file at its first start")
+    return HmacIdentity(read_key(path))

@@ -1,4 +1,4 @@
-"""The command line in this process, for one-off commands: starting the program takes a second."""
+"""Command line in the process of the tests: each start of the program takes a second."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.harness import environment
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Result:
     code: int
     out: str
     err: str
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Return the JSON objects in the lines of the output."""
+        """Parse the output as JSON lines."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 class CommandLine:
-    """Runs commands with a configuration and an AWS endpoint."""
+    """Runner of commands, with the AWS endpoint of a test."""
 
     def __init__(
         self, directory: Path, url: str, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[bytes]
@@ -40,14 +40,14 @@ class CommandLine:
         for name, value in kept.items():
             monkeypatch.setenv(name, value)
 
-    def __call__(self, text: str, command: str, *flags: str) -> Ended:
-        """Run a command over the configuration in `text`."""
+    def __call__(self, text: str, command: str, *flags: str) -> Result:
+        """Run a command with the configuration in `text`."""
         self.file.write_text(text, encoding="utf-8")
         return self.run(command, f"--config.file={self.file}", *flags)
 
-    def run(self, *arguments: str) -> Ended:
+    def run(self, *arguments: str) -> Result:
         """Run the program with these arguments."""
         self._capture.readouterr()
         code = main(arguments)
         out, err = self._capture.readouterr()
-        return Ended(code, out.decode(), err.decode())
+        return Result(code, out.decode(), err.decode())

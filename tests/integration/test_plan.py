@@ -1,4 +1,4 @@
-"""`plan` against the sweep that follows it, both over real HTTP from the emulator."""
+"""`plan` compared with the sweep that follows, both over HTTP with the emulator."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.unit.commands.plan.schema import schema
 
 
 def planned(text: str, run: CommandLine, *flags: str, code: int = 0) -> Any:
-    """What is forecast; the exit code must be as told."""
-    ended = run(text, "plan", "--format=json", *flags)
-    assert (ended.code, ended.err) == (code, "")
-    found = json.loads(ended.out)
+    """Return the forecast; `code` is the expected exit code."""
+    result = run(text, "plan", "--format=json", *flags)
+    assert (result.code, result.err) == (code, "")
+    found = json.loads(result.out)
     jsonschema.validate(found, schema())
     return found
 
@@ -32,7 +32,7 @@ def calls(emulator: Emulator, pool_id: str) -> dict[str, int]:
     return dict(Counter(request.operation for request in emulator.requests() if request.pool_id == pool_id))
 
 
-def test_the_sweep_that_follows_makes_the_calls(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
+def test_forecast_calls_equal_those_of_the_sweep(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
     large = emulator.seed_pool("large", users=130, federated_share=0.5)
     off = emulator.seed_pool("off", users=30, tracking=Tracking.OFF)
     named = emulator.seed_pool("names", users=["alice", "bob", "carol"])
@@ -42,11 +42,11 @@ def test_the_sweep_that_follows_makes_the_calls(emulator: Emulator, run: Command
     emulator.clear_requests()
     with serving(text, tmp_path, emulator.url) as exporter:
         exporter.after_first_sweep(large, off, named)
-    told = {one["user_pool_id"]: one["calls"] for one in found["pools"]}
-    assert told == {pool_id: calls(emulator, pool_id) for pool_id in (large, off, named)}
+    forecast = {one["user_pool_id"]: one["calls"] for one in found["pools"]}
+    assert forecast == {pool_id: calls(emulator, pool_id) for pool_id in (large, off, named)}
 
 
-def test_the_sweep_of_a_shard_makes_the_calls(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
+def test_forecast_calls_equal_those_of_a_shard(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("shared", users=200)
     text = config(emulator.url, pool_id, refresh_interval="1h")
     found = planned(text, run, "--shard=1/3")
@@ -56,21 +56,21 @@ def test_the_sweep_of_a_shard_makes_the_calls(emulator: Emulator, run: CommandLi
     assert found["pools"][0]["calls"] == calls(emulator, pool_id)
 
 
-def test_a_large_pool_is_forecast_from_a_part_and_counted_on_request(emulator: Emulator, run: CommandLine) -> None:
+def test_large_pool_is_estimated_or_counted_with_exact(emulator: Emulator, run: CommandLine) -> None:
     pool_id = emulator.seed_pool("large", users=1500, federated_share=0.1)
     truth = emulator.truth(pool_id)
     text = config(emulator.url, pool_id, refresh_interval="1h")
-    (told,) = planned(text, run)["pools"]
-    asked = calls(emulator, pool_id)
-    assert asked["ListUsers"] == 10
-    assert asked["AdminListDevices"] <= 20
-    assert (told["users_basis"], told["users"]) == ("estimated", pytest.approx(1350, rel=0.05))
-    (told,) = planned(text, run, "--exact")["pools"]
-    assert (told["users_basis"], told["users"]) == ("counted", 1500 - len(truth.federated))
-    assert told["calls"]["ListUsers"] == 25
+    (forecast,) = planned(text, run)["pools"]
+    sent = calls(emulator, pool_id)
+    assert sent["ListUsers"] == 10
+    assert sent["AdminListDevices"] <= 20
+    assert (forecast["users_basis"], forecast["users"]) == ("estimated", pytest.approx(1350, rel=0.05))
+    (forecast,) = planned(text, run, "--exact")["pools"]
+    assert (forecast["users_basis"], forecast["users"]) == ("counted", 1500 - len(truth.federated))
+    assert forecast["calls"]["ListUsers"] == 25
 
 
-def test_series_are_those_of_the_page_where_every_user_was_sampled(
+def test_series_equal_those_of_the_page_if_all_are_sampled(
     emulator: Emulator, run: CommandLine, tmp_path: Path
 ) -> None:
     mix = DeviceMix(unauthenticated_share=0.2, undated_share=0.2)
@@ -85,7 +85,7 @@ def test_series_are_those_of_the_page_where_every_user_was_sampled(
     assert found["total"]["series"] == len(series)
 
 
-def test_what_does_not_hold_is_exit_code_3(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
+def test_forecast_that_does_not_hold_exits_3(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("small", users=100)
     slow = config(emulator.url, pool_id, refresh_interval="10s", rate={"UserResourceRead": 8, "UserList": 100})
     found = planned(slow, run, "--sample=1", code=3)
@@ -101,15 +101,15 @@ def test_what_does_not_hold_is_exit_code_3(emulator: Emulator, run: CommandLine,
     assert found["total"]["series"] > found["total"]["series_limit"]
 
 
-def test_a_share_is_of_the_quota_that_aws_tells(emulator: Emulator, run: CommandLine) -> None:
+def test_share_is_of_the_quota_that_aws_returns(emulator: Emulator, run: CommandLine) -> None:
     pool_id = emulator.seed_pool("small", users=10)
-    emulator.faults.quotas = {"UserResourceRead": 400}  # type: ignore[dict-item] # the same word as its Category
+    emulator.faults.quotas = {"UserResourceRead": 400}  # type: ignore[dict-item] # equal to its Category
     found = planned(config(emulator.url, pool_id, rate={"UserResourceRead": "10%"}), run)
     (reads,) = [one for one in found["categories"] if one["category"] == "UserResourceRead"]
     assert (reads["rate"], reads["quota"], reads["quota_provisioned"]) == (40, 400, True)
 
 
-def test_a_pool_that_cannot_be_looked_at_costs_the_others_nothing(emulator: Emulator, run: CommandLine) -> None:
+def test_failed_pool_does_not_affect_others(emulator: Emulator, run: CommandLine) -> None:
     pool_ids = [emulator.seed_pool(name, users=10) for name in ("one", "two")]
     emulator.faults.rules = (Rule(Fault.DENIED, "ListUsers", pool_ids[0]),)
     text = config(emulator.url, *pool_ids, "eu-west-1_NoSuchOne")
@@ -125,25 +125,24 @@ def test_a_pool_that_cannot_be_looked_at_costs_the_others_nothing(emulator: Emul
     ]
 
 
-def test_the_table_says_of_such_a_pool_what_can_be_done(emulator: Emulator, run: CommandLine) -> None:
+def test_table_lists_failed_pools_with_a_hint(emulator: Emulator, run: CommandLine) -> None:
     denied = emulator.seed_pool("one", users=10)
     emulator.faults.rules = (Rule(Fault.DENIED, "ListUsers", denied),)
-    ended = run(config(emulator.url, denied, "eu-west-1_NoSuchOne"), "plan")
-    why = {
-        denied: "ListUsers: AccessDeniedException; check-config --aws says what is missing",
-        "eu-west-1_NoSuchOne": f"there is no such pool in Region eu-west-1 of account {ACCOUNT}",
-    }
-    assert ended.code == 1
-    assert all(f"{pool_id}: nothing is known of it: {text}\n" in ended.out for pool_id, text in why.items())
-    missing = f"eu-west-1_NoSuchOne: {why['eu-west-1_NoSuchOne']}"
-    assert missing in run.run("check-config", str(run.file), "--aws").err.splitlines()
+    missing = "eu-west-1_NoSuchOne"
+    result = run(config(emulator.url, denied, missing), "plan")
+    errors = {denied: "ListUsers: AccessDeniedException", missing: "DescribeUserPool: ResourceNotFoundException"}
+    assert result.code == 1
+    hint = "run check-config --aws for details"
+    assert all(f"{pool_id}: could not be read: {error}; {hint}\n" in result.out for pool_id, error in errors.items())
+    finding = f"{missing}: user pool does not exist in Region eu-west-1 of account {ACCOUNT}"
+    assert finding in run.run("check-config", str(run.file), "--aws").err.splitlines()
 
 
-def test_the_table_says_the_same(emulator: Emulator, run: CommandLine) -> None:
+def test_table_has_the_same_content(emulator: Emulator, run: CommandLine) -> None:
     pool_id = emulator.seed_pool("small", users=100)
     text = config(emulator.url, pool_id, refresh_interval="10s", rate={"UserResourceRead": 8, "UserList": 100})
-    ended = run(text, "plan")
-    assert ended.code == 3
-    (row,) = [line for line in ended.out.splitlines() if line.startswith(pool_id)]
+    result = run(text, "plan")
+    assert result.code == 3
+    (row,) = [line for line in result.out.splitlines() if line.startswith(pool_id)]
     assert row.split()[:6] == [pool_id, "100", "103", "13s", "10s", "NO"]
-    assert "UserResourceRead of 10.2 would keep every interval, 20% of the quota." in ended.out
+    assert "UserResourceRead of 10.2 is needed to keep every interval, 20% of the quota" in result.out

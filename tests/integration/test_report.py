@@ -1,4 +1,4 @@
-"""`report` as a program: what it prints, and how it ends."""
+"""`report`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from exporter.identity import HmacIdentity, read_key
 from exporter.model import RememberedStatus, Tracking
 from tests.harness import ACCOUNT, config, identity_key, pool
 from tests.hostile_names import PUNCTUATION
-from tests.integration.command_line import CommandLine, Ended
+from tests.integration.command_line import CommandLine, Result
 from tests.tools import required_tool
 
 COMMANDS_PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 DAY_MS = 86_400_000
-Report = Callable[..., Ended]
+Report = Callable[..., Result]
 HOSTILE = (*PUNCTUATION, "-rf", "o'brien", "'; touch owned; '", "file:///etc/hosts", "=1+1", "\x1b[2J")
 
 
@@ -40,12 +40,12 @@ def raw(emulator: Emulator, *pools: Any, **defaults: Any) -> str:
     return config(emulator.url, *pools, identity="raw", **defaults)
 
 
-def test_every_device_of_every_pool_is_printed_as_it_is(emulator: Emulator, report: Report) -> None:
+def test_every_device_of_every_pool_is_printed(emulator: Emulator, report: Report) -> None:
     mix = DeviceMix(unauthenticated_share=0.2, undated_share=0.1, unknown_share=0.1)
     pool_ids = [emulator.seed_pool("one", users=150, federated_share=0.1, devices=mix)]
     pool_ids.append(emulator.seed_pool("two", users=HOSTILE))
-    ended = report(raw(emulator, *pool_ids), "--format=json")
-    assert (ended.code, ended.err) == (0, "")
+    result = report(raw(emulator, *pool_ids), "--format=json")
+    assert (result.code, result.err) == (0, "")
     expected = {
         (pool_id, user, device.key): (device.remembered.value, device.date_source.value)
         for pool_id in pool_ids
@@ -54,14 +54,12 @@ def test_every_device_of_every_pool_is_printed_as_it_is(emulator: Emulator, repo
     }
     assert {
         (row["user_pool_id"], row["user"], row["device_key"]): (row["remembered_status"], row["date_source"])
-        for row in ended.rows
+        for row in result.rows
     } == expected
-    assert len(ended.rows) == len(expected)
+    assert len(result.rows) == len(expected)
 
 
-def test_users_are_fingerprints_where_the_configuration_says_so(
-    emulator: Emulator, report: Report, tmp_path: Path
-) -> None:
+def test_users_are_fingerprints_or_names(emulator: Emulator, report: Report, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("one", users=["alice"], devices=DeviceMix(per_user={1: 1.0}))
     key_file = identity_key(tmp_path)
     identity = HmacIdentity(read_key(Path(key_file)))
@@ -70,33 +68,31 @@ def test_users_are_fingerprints_where_the_configuration_says_so(
     assert [row["user"] for row in report(text, "--format=json", "--identity=raw").rows] == ["alice"]
 
 
-def test_a_fingerprint_without_a_key_is_wrong_usage(emulator: Emulator, report: Report) -> None:
-    ended = report(config(emulator.url, "eu-west-1_AbCdEfGhI"))
-    assert (ended.code, ended.out) == (2, "")
-    assert "no key for identity hmac" in ended.err
-    assert "--identity raw" in ended.err
+def test_fingerprint_without_a_key_exits_2(emulator: Emulator, report: Report) -> None:
+    result = report(config(emulator.url, "eu-west-1_AbCdEfGhI"))
+    assert (result.code, result.out) == (2, "")
+    assert "no key for identity hmac" in result.err
+    assert "--identity raw" in result.err
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
-        (["--pool=eu-west-1_Unknown"], "not in the configuration, expected one of eu-west-1_AbCdEfGhI"),
+        (["--pool=eu-west-1_Unknown"], "unknown pool, expected one of eu-west-1_AbCdEfGhI"),
         (["--older-than=soon"], "expected one such as 90d"),
         (["--top=0"], "--top"),
-        (["--commands=forget", "--format=csv"], "expected one of them"),
-        (["--commands=forget", "--identity=hmac"], "needs user names"),
+        (["--commands=forget", "--format=csv"], "mutually exclusive"),
+        (["--commands=forget", "--identity=hmac"], "prints user names"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_asked(
-    flags: list[str], said: str, emulator: Emulator, report: Report
-) -> None:
-    ended = report(raw(emulator, "eu-west-1_AbCdEfGhI"), *flags)
-    assert (ended.code, ended.out) == (2, "")
-    assert said in ended.err
+def test_wrong_usage_sends_no_request(flags: list[str], message: str, emulator: Emulator, report: Report) -> None:
+    result = report(raw(emulator, "eu-west-1_AbCdEfGhI"), *flags)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
     assert emulator.requests() == ()
 
 
-def test_devices_are_chosen_by_age_and_pool_and_sorted_on_request(emulator: Emulator, report: Report) -> None:
+def test_devices_are_filtered_and_sorted(emulator: Emulator, report: Report) -> None:
     one, two = (emulator.seed_pool(name, users=100) for name in ("one", "two"))
     rows = report(raw(emulator, one, two), "--format=csv", "--older-than=90d", "--sort").out
     found = list(csv.DictReader(io.StringIO(rows, newline="")))
@@ -109,7 +105,7 @@ def test_devices_are_chosen_by_age_and_pool_and_sorted_on_request(emulator: Emul
     assert [row["device_key"] for row in csv.DictReader(io.StringIO(top))] == oldest
 
 
-def test_every_run_asks_aws_anew(emulator: Emulator, report: Report, tmp_path: Path) -> None:
+def test_report_does_not_use_the_state_file(emulator: Emulator, report: Report, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("one", users=20)
     text = raw(emulator, pool_id, state=str(tmp_path / "state.db"))
     for _ in range(2):
@@ -119,18 +115,18 @@ def test_every_run_asks_aws_anew(emulator: Emulator, report: Report, tmp_path: P
     assert not (tmp_path / "state.db").exists()
 
 
-def test_what_could_not_be_read_is_told_and_the_rest_is_printed(emulator: Emulator, report: Report) -> None:
+def test_incomplete_pools_are_reported_and_the_rest_printed(emulator: Emulator, report: Report) -> None:
     ids = [emulator.seed_pool(name, users=10) for name in ("good", "denied")]
     off = emulator.seed_pool("off", users=10, tracking=Tracking.OFF)
     emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", ids[1]),)
-    ended = report(raw(emulator, *ids, off, "eu-west-1_NoSuchOne"), "--format=json")
-    assert ended.code == 1
-    assert {row["user_pool_id"] for row in ended.rows} == {ids[0]}
-    assert sorted(ended.err.splitlines()) == sorted(
+    result = report(raw(emulator, *ids, off, "eu-west-1_NoSuchOne"), "--format=json")
+    assert result.code == 1
+    assert {row["user_pool_id"] for row in result.rows} == {ids[0]}
+    assert sorted(result.err.splitlines()) == sorted(
         [
-            f"{ids[1]}: not every user was read: denied; check-config --aws says what is missing",
-            "eu-west-1_NoSuchOne: not every user was read: there is no such pool",
-            f"{off}: the pool does not track devices",
+            f"{ids[1]}: incomplete: denied; run check-config --aws for details",
+            "eu-west-1_NoSuchOne: incomplete: user pool does not exist",
+            f"{off}: device tracking is off",
         ]
     )
 
@@ -149,11 +145,11 @@ echo called >> "$CALLS"
 echo ResourceNotFoundException >&2
 exit 254
 """
-"""The AWS CLI about a device that is gone."""
+"""AWS CLI whose first call fails because the device does not exist."""
 
 
 def run_by_a_shell(script: str, directory: Path) -> list[list[str]]:
-    """The words of each call of `aws` when a real shell runs the lines."""
+    """Return the words of each call of `aws` when a shell runs the script."""
     stub, calls = directory / "aws", directory / "calls"
     stub.write_text(STUB)
     stub.chmod(0o755)
@@ -180,8 +176,8 @@ def run_by_a_shell(script: str, directory: Path) -> list[list[str]]:
 OPERATIONS = {"admin-forget-device": "AdminForgetDevice", "admin-update-device-status": "AdminUpdateDeviceStatus"}
 
 
-def carried_out(script: str, directory: Path, emulator: Emulator) -> int:
-    """Do what the lines say; how many there were."""
+def run_in_emulator(script: str, directory: Path, emulator: Emulator) -> int:
+    """Run the commands of the script in the emulator and return their number."""
     calls = run_by_a_shell(script, directory)
     for service, operation, *flags, document in calls:
         assert service == "cognito-idp"
@@ -191,18 +187,18 @@ def carried_out(script: str, directory: Path, emulator: Emulator) -> int:
 
 
 @pytest.mark.parametrize("change", ["forget", "unremember"])
-def test_commands_change_nothing_by_themselves_and_exactly_those_devices_when_they_are_run(
+def test_printed_commands_change_exactly_the_listed_devices(
     change: str, emulator: Emulator, report: Report, tmp_path: Path
 ) -> None:
     pool_id = emulator.seed_pool("hostile", users=HOSTILE, devices=DeviceMix(per_user={2: 1.0}))
     before = emulator.truth(pool_id)
     old = {row["device_key"] for row in report(raw(emulator, pool_id), "--format=json", "--older-than=30d").rows}
     remembered = {device.key for device in before.devices if device.remembered is RememberedStatus.REMEMBERED}
-    ended = report(raw(emulator, pool_id), f"--commands={change}", "--older-than=30d")
-    assert ended.code == 0
+    result = report(raw(emulator, pool_id), f"--commands={change}", "--older-than=30d")
+    assert result.code == 0
     assert emulator.truth(pool_id) == before
     wanted = old if change == "forget" else old & remembered
-    assert carried_out(ended.out, tmp_path, emulator) == len(wanted) > 5
+    assert run_in_emulator(result.out, tmp_path, emulator) == len(wanted) > 5
     after = emulator.truth(pool_id)
     if change == "forget":
         assert {device.key for device in after.devices} == {device.key for device in before.devices} - wanted
@@ -212,13 +208,13 @@ def test_commands_change_nothing_by_themselves_and_exactly_those_devices_when_th
 
 
 def by_role(emulator: Emulator, account_id: str, users: int) -> dict[str, Any]:
-    """The entry of a pool in another account."""
+    """Return the entry of a pool in another account."""
     pool_id = emulator.seed_pool(f"of {account_id}", account_id=account_id, users=users)
     return pool(pool_id, role_arn=f"arn:aws:iam::{account_id}:role/reader")
 
 
-def parts_of(script: str) -> dict[str, list[str]]:
-    """The pools of the commands after each comment."""
+def pools_by_comment(script: str) -> dict[str, list[str]]:
+    """Return the pools of the commands after each comment."""
     found: dict[str, list[str]] = {}
     comment = ""
     for line in script.splitlines():
@@ -231,11 +227,13 @@ def parts_of(script: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("flags", [(), ("--sort",)])
-def test_commands_say_whose_pool_they_are_about(emulator: Emulator, report: Report, flags: tuple[str, ...]) -> None:
+def test_commands_have_comments_with_account_and_role(
+    emulator: Emulator, report: Report, flags: tuple[str, ...]
+) -> None:
     own = emulator.seed_pool("own", users=20)
     others = [by_role(emulator, account_id, users=20) for account_id in ("210987654321", "345678901234")]
     script = report(raw(emulator, own, *others), "--commands=forget", *flags).out
-    found = parts_of(script)
+    found = pools_by_comment(script)
     assert {comment: set(pool_ids) for comment, pool_ids in found.items()} == {
         f"# account {ACCOUNT}, Region eu-west-1": {own},
         **{
@@ -250,15 +248,13 @@ def test_commands_say_whose_pool_they_are_about(emulator: Emulator, report: Repo
 
 
 def documented_run(script: Path) -> list[str]:
-    """How docs/commands.md has a shell run the lines."""
+    """Return the shell command of docs/commands.md for a script."""
     (words,) = re.findall(r"^\$ (sh .*)forget\.sh(?: 2> .*)?$", COMMANDS_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     shell, *options = words.split()
     return [required_tool(shell), *options, str(script)]
 
 
-def test_the_documented_way_goes_on_after_a_device_that_is_gone(
-    emulator: Emulator, report: Report, tmp_path: Path
-) -> None:
+def test_documented_script_run_continues_after_an_error(emulator: Emulator, report: Report, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("few", users=5, devices=DeviceMix(per_user={1: 1.0}))
     script = tmp_path / "forget.sh"
     script.write_text(report(raw(emulator, pool_id), "--commands=forget").out)

@@ -1,7 +1,8 @@
-"""The command line: what it prints, what it returns, and what it hands on."""
+"""Command line: output, exit codes and parsed options."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -25,7 +26,7 @@ from exporter.collect.persistence.recovery import stored_identity_key
 from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.config.settings import Settings
 from exporter.errors import ExporterError
-from exporter.flags import env_of
+from exporter.flags import environment_variable
 from exporter.logging_setup import LogFormat, LogLevel
 from exporter.options import ListenAddress, ServeOptions
 from exporter.shard import Shard
@@ -54,7 +55,7 @@ def config(tmp_path: Path) -> Path:
 
 @dataclass
 class Served:
-    """Stands for the application: keeps what it was given."""
+    """Application that records its arguments."""
 
     code: int = 0
     calls: list[tuple[Settings, ServeOptions]] = field(default_factory=list)
@@ -76,7 +77,7 @@ def options_of(args: Sequence[str], config: Path) -> ServeOptions:
 
 
 def refused(args: Sequence[str], capsys: Capture) -> str:
-    """What is said of wrong usage, on one line of stderr."""
+    """Return the error of wrong usage, which is one line on stderr."""
     served = Served()
     assert main(args, served) == 2
     assert served.calls == []
@@ -87,7 +88,7 @@ def refused(args: Sequence[str], capsys: Capture) -> str:
 
 
 @pytest.mark.parametrize("command", [[], ["serve"]])
-def test_bare_and_serve_both_serve_with_the_defaults(command: list[str], config: Path) -> None:
+def test_serve_is_the_default_command(command: list[str], config: Path) -> None:
     served = Served()
     assert main(["--config.file", str(config), *command], served) == 0
     ((settings, options),) = served.calls
@@ -104,9 +105,7 @@ def test_bare_and_serve_both_serve_with_the_defaults(command: list[str], config:
     )
 
 
-def test_the_configuration_is_config_yaml_unless_a_flag_says_otherwise(
-    config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_configuration_file_defaults_to_config_yaml(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(config.parent)
     served = Served()
     assert main([], served) == 0
@@ -123,7 +122,7 @@ MORE_FLAGS += ["--config.auto-reload-interval=1m30s", "--web.enable-lifecycle"]
     [[*FLAGS, *MORE_FLAGS], ["serve", *FLAGS, *MORE_FLAGS], [*FLAGS, "serve", *MORE_FLAGS]],
     ids=["bare", "after", "around"],
 )
-def test_flags_stand_before_or_after_the_command(args: list[str], config: Path) -> None:
+def test_flags_are_accepted_before_and_after_the_command(args: list[str], config: Path) -> None:
     assert options_of(args, config) == ServeOptions(
         config_file=config,
         listen_addresses=(ListenAddress("127.0.0.1", 1), ListenAddress("::1", 0)),
@@ -137,7 +136,7 @@ def test_flags_stand_before_or_after_the_command(args: list[str], config: Path) 
     )
 
 
-def test_a_hangup_does_not_end_what_is_about_to_serve_and_other_commands_end_as_ever(config: Path) -> None:
+def test_serve_ignores_sighup_while_starting(config: Path) -> None:
     handlers = []
 
     def serve(_settings: Settings, _options: ServeOptions) -> int:
@@ -150,14 +149,12 @@ def test_a_hangup_does_not_end_what_is_about_to_serve_and_other_commands_end_as_
     assert signal.getsignal(signal.SIGHUP) is before
 
 
-def test_a_flag_after_the_command_wins_over_one_before_it(config: Path) -> None:
+def test_flag_after_the_command_takes_precedence(config: Path) -> None:
     assert options_of(["--log.level=debug", "serve", "--log.level=error"], config).log_level is LogLevel.ERROR
 
 
 @pytest.mark.parametrize("command", [[], ["serve"]])
-def test_every_flag_is_an_environment_variable_too(
-    command: list[str], config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flags_are_read_from_the_environment(command: list[str], config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "CONFIG_FILE": str(config),
         "WEB_LISTEN_ADDRESS": "127.0.0.1:1, [::1]:0",
@@ -185,28 +182,28 @@ def test_every_flag_is_an_environment_variable_too(
     )
 
 
-def test_a_flag_wins_over_its_environment_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flag_takes_precedence_over_its_variable(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COGNITO_DEVICE_EXPORTER_LOG_LEVEL", "error")
     assert options_of(["--log.level=debug", "serve"], config).log_level is LogLevel.DEBUG
     assert options_of(["serve", "--log.level=debug"], config).log_level is LogLevel.DEBUG
     assert options_of(["serve"], config).log_level is LogLevel.ERROR
 
 
-def test_variables_of_a_kubernetes_service_are_ignored(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubernetes_service_variables_are_ignored(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PORT", "SERVICE_HOST", "SERVICE_PORT", "PORT_10617_TCP", "VERSION"):
         monkeypatch.setenv(f"COGNITO_DEVICE_EXPORTER_{name}", "tcp://10.0.0.1:10617")
     assert options_of([], config).listen_addresses == (ListenAddress("", 10617),)
 
 
-def test_the_variable_of_a_flag() -> None:
-    assert env_of("--web.listen-address") == "COGNITO_DEVICE_EXPORTER_WEB_LISTEN_ADDRESS"
+def test_environment_variable_of_a_flag() -> None:
+    assert environment_variable("--web.listen-address") == "COGNITO_DEVICE_EXPORTER_WEB_LISTEN_ADDRESS"
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["bogus"], "No such command 'bogus'."),
-        (["--bogus"], "No such option '--bogus'."),
+        (["bogus"], "error: No such command 'bogus', try 'cognito-device-exporter --help'"),
+        (["--bogus"], "error: No such option '--bogus', try 'cognito-device-exporter --help'"),
         (["--log.level=loud"], "'loud' is not one of 'debug', 'info', 'warn', 'error'"),
         (["--web.listen-address=10617"], "'10617' has no port, expected HOST:PORT or :PORT"),
         (["serve", "--web.probe-listen-address=x"], "'x' has no port"),
@@ -215,27 +212,33 @@ def test_the_variable_of_a_flag() -> None:
             "'127.0.0.1:99999' has a port out of range, expected one from 1 to 65535, or 0 for any free port",
         ),
         (["--web.telemetry-path=/-/ready"], "'/-/ready' is reserved"),
-        (["--web.listen-address=:1", "--web.probe-listen-address=:1"], ":1 stands twice"),
+        (["--web.listen-address=:1", "--web.probe-listen-address=:1"], "duplicate listen address :1"),
         (["--shard", "2/2"], "'2/2' has no shard 2, expected one from 0 to 1"),
         (["serve", "--shard=0/0"], "'0/0' has a shard count of 0, expected at least 1"),
         (["--shard=two"], "'two' is not a shard, expected I/N such as 0/3, or auto/3 in a pod of a StatefulSet"),
         (["--config.auto-reload-interval=soon"], "'soon' is not a duration, expected one such as 30s, or 0"),
         (["--config.auto-reload-interval=99ms"], "'99ms' is too short, expected at least 100ms, or 0"),
-        (["check-config"], "Missing argument 'FILE'."),
-        (["check-config", ""], "Invalid value for 'FILE': empty, expected the path of a file"),
-        (["serve", "--web.config.file="], "empty, expected the path of a file"),
-        (["--config.file", ""], "empty, expected the path of a file"),
-        (["identify"], "Missing argument 'USER'."),
+        (["check-config"], "Missing argument 'FILE', try 'cognito-device-exporter check-config --help'"),
+        (["check-config", ""], "Invalid value for 'FILE': empty, expected a file name"),
+        (["serve", "--web.config.file="], "empty, expected a file name"),
+        (["--config.file", ""], "empty, expected a file name"),
+        (["identify"], "Missing argument 'USER', try 'cognito-device-exporter identify --help'"),
         (["demo", "--web.listen-address=:65536"], "':65536' has a port out of range"),
-        (["healthcheck", "--web.listen-address=127.0.0.1:0"], "127.0.0.1:0 leaves the port open"),
+        (
+            ["healthcheck", "--web.listen-address=127.0.0.1:0"],
+            "address 127.0.0.1:0 has no fixed port; healthcheck needs one",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_said_in_one_line_and_exits_2(args: list[str], said: str, capsys: Capture) -> None:
-    assert said in refused(args, capsys)
+def test_wrong_usage_prints_one_line_and_exits_2(args: list[str], said: str, capsys: Capture) -> None:
+    error = refused(args, capsys)
+    assert said in error
+    assert error.startswith("cognito-device-exporter: error: ")
+    assert error.endswith(" --help'")
 
 
-def test_a_wrong_configuration_is_said_fault_by_fault_and_exits_2(config: Path, capsys: Capture) -> None:
+def test_invalid_configuration_prints_each_error_and_exits_2(config: Path, capsys: Capture) -> None:
     config.write_text(f"{ONE_POOL}    detail: all\n    identity: none\n", encoding="utf-8")
     for args in (["--config.file", str(config)], ["check-config", str(config)]):
         assert main(args, Served()) == 2
@@ -245,11 +248,11 @@ def test_a_wrong_configuration_is_said_fault_by_fault_and_exits_2(config: Path, 
         ]
 
 
-def test_a_file_that_may_not_be_read_is_said_as_one_that_is_missing(tmp_path: Path) -> None:
+def test_unreadable_file_is_reported_like_a_missing_one(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "secret.yaml").write_text(ONE_POOL, encoding="utf-8")
     (tmp_path / "secret.yaml").chmod(0)
-    # Root may read everything, so the program is somebody else; its directory is then reached as the current one only.
+    # Root can read every file, so the program changes its user. It can then access only its current directory.
     program = (
         "import os, sys; from exporter.cli import main; os.getuid() or os.setuid(65534); "
         "codes = [main(line.split()) for line in sys.argv[1:]]; sys.exit(codes != [2] * len(codes))"
@@ -270,7 +273,7 @@ def test_a_file_that_may_not_be_read_is_said_as_one_that_is_missing(tmp_path: Pa
     assert done.returncode == 0
 
 
-def test_the_ordinal_of_a_shard_is_taken_from_the_name_of_this_host(config: Path, capsys: Capture) -> None:
+def test_auto_shard_takes_the_ordinal_of_the_host_name(config: Path, capsys: Capture) -> None:
     code = main(["--config.file", str(config), "--shard=auto/1000000"], Served())
     pod = re.search("-[0-9]+$", socket.gethostname().partition(".")[0])
     assert code == (0 if pod else 2)
@@ -278,7 +281,7 @@ def test_the_ordinal_of_a_shard_is_taken_from_the_name_of_this_host(config: Path
 
 
 @pytest.mark.parametrize("command", [[], ["serve"]])
-def test_shards_that_share_no_key_do_not_serve_and_exit_2(command: list[str], config: Path, capsys: Capture) -> None:
+def test_shards_without_a_shared_key_exit_2(command: list[str], config: Path, capsys: Capture) -> None:
     config.write_text(KEYLESS, encoding="utf-8")
     assert refused(["--config.file", str(config), *command, "--shard=0/2"], capsys) == (
         "eu-west-1_AbCdEfGhI: --shard 0/2 with identity hmac and detail user needs a key that all shards share, "
@@ -287,12 +290,12 @@ def test_shards_that_share_no_key_do_not_serve_and_exit_2(command: list[str], co
     assert options_of([*command, "--shard=0/1"], config).shard == Shard(0, 1)
 
 
-def test_the_exit_code_of_serving_is_handed_on(config: Path) -> None:
+def test_exit_code_is_that_of_serve(config: Path) -> None:
     assert main(["--config.file", str(config)], Served(code=1)) == 1
 
 
 @pytest.mark.parametrize("error", [ExporterError("it broke"), OSError("it broke")])
-def test_a_failure_while_running_exits_1(error: Exception, config: Path, capsys: Capture) -> None:
+def test_runtime_error_exits_1(error: Exception, config: Path, capsys: Capture) -> None:
     def fail(_settings: Settings, _options: ServeOptions) -> int:
         raise error
 
@@ -335,7 +338,7 @@ def hmac_label(pool_id: str, username: str, key: bytes = KEY) -> str:
     return hmac.new(key, f"{pool_id}\0{username}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def test_identify_prints_the_label_per_pool(config: Path, capsys: Capture) -> None:
+def test_identify_prints_the_label_of_each_pool(config: Path, capsys: Capture) -> None:
     key = config.parent / "identity.key"
     key.touch(mode=0o600)
     key.write_bytes(KEY)
@@ -349,10 +352,9 @@ def test_identify_prints_the_label_per_pool(config: Path, capsys: Capture) -> No
     ]
 
 
-def test_identify_refuses_an_empty_name(config: Path, capsys: Capture) -> None:
+def test_identify_rejects_an_empty_name(config: Path, capsys: Capture) -> None:
     config.write_text(f"{ONE_POOL}    identity: raw\n", encoding="utf-8")
-    said = "the name of the user is empty, expected one as Cognito has it"
-    assert refused(["identify", "--config.file", str(config), ""], capsys) == said
+    assert "USER is empty, expected a user name" in refused(["identify", "--config.file", str(config), ""], capsys)
 
 
 def test_identify_without_a_key_prints_no_label_and_exits_2(config: Path, capsys: Capture) -> None:
@@ -365,14 +367,14 @@ def test_identify_without_a_key_prints_no_label_and_exits_2(config: Path, capsys
     )
 
 
-def test_identify_reads_the_key_that_is_kept_beside_the_state_file(config: Path, capsys: Capture) -> None:
+def test_identify_reads_the_key_next_to_the_state_file(config: Path, capsys: Capture) -> None:
     config.write_text(KEYLESS, encoding="utf-8")
     key = stored_identity_key(config.parent / "state.db")
     assert main(["identify", "--config.file", str(config), "bob"]) == 0
     assert capsys.readouterr().out == f"eu-west-1_AbCdEfGhI {hmac_label('eu-west-1_AbCdEfGhI', 'bob', key)}\n"
 
 
-def test_identify_prefers_the_key_file_to_the_kept_key(config: Path, capsys: Capture) -> None:
+def test_identify_prefers_the_configured_key_file(config: Path, capsys: Capture) -> None:
     stored_identity_key(config.parent / "state.db")
     key = config.parent / "identity.key"
     key.touch(mode=0o600)
@@ -382,14 +384,14 @@ def test_identify_prefers_the_key_file_to_the_kept_key(config: Path, capsys: Cap
     assert capsys.readouterr().out == f"eu-west-1_AbCdEfGhI {hmac_label('eu-west-1_AbCdEfGhI', 'bob')}\n"
 
 
-def test_identify_makes_no_key_but_says_how_to_come_by_it_and_exits_2(config: Path, capsys: Capture) -> None:
+def test_identify_does_not_create_a_key_and_exits_2(config: Path, capsys: Capture) -> None:
     config.write_text(KEYLESS, encoding="utf-8")
     assert main(["identify", "--config.file", str(config), "bob"]) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == (
-        f"eu-west-1_AbCdEfGhI: no key for identity hmac: expected {config.parent}/state.db.key, "
-        "which the exporter makes at its first start (found none): start it, then ask again where its state file is\n"
+        f"eu-west-1_AbCdEfGhI: no key for identity hmac: {config.parent}/state.db.key does not exist; "
+        "the exporter creates it next to its state file at its first start\n"
     )
     assert [path.name for path in config.parent.iterdir()] == ["config.yaml"]
 
@@ -399,7 +401,7 @@ def test_identify_makes_no_key_but_says_how_to_come_by_it_and_exits_2(config: Pa
 
 @contextmanager
 def health_server(status: int) -> Iterator[str]:
-    """An exporter that answers `/-/healthy` with a status; gives its port."""
+    """Run a server whose `/-/healthy` returns a status, and yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -407,7 +409,7 @@ def health_server(status: int) -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -419,14 +421,14 @@ def health_server(status: int) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0", "localhost"])  # noqa: S104 - asked, not bound
-def test_healthcheck_asks_this_machine(host: str, capsys: Capture) -> None:
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0", "localhost"])  # noqa: S104 - queried, not bound
+def test_healthcheck_queries_this_machine(host: str, capsys: Capture) -> None:
     with health_server(200) as port:
         assert main(["healthcheck", "--web.listen-address", f"{host}:{port}"]) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_healthcheck_prefers_the_probe_address_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_healthcheck_uses_the_probe_address_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     with health_server(200) as port:
@@ -435,28 +437,49 @@ def test_healthcheck_prefers_the_probe_address_and_no_proxy(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("status", [503, 404, 204])
-def test_healthcheck_exits_1_when_the_answer_is_not_200(status: int, capsys: Capture) -> None:
+def test_healthcheck_exits_1_if_the_status_is_not_200(status: int, capsys: Capture) -> None:
     with health_server(status) as port:
         assert main(["healthcheck", f"--web.listen-address=:{port}"]) == 1
-    assert capsys.readouterr().err == f"http://127.0.0.1:{port}/-/healthy answers {status}\n"
+    assert capsys.readouterr().err == f"http://127.0.0.1:{port}/-/healthy returned status {status}\n"
 
 
-def test_healthcheck_exits_1_when_nobody_answers(capsys: Capture) -> None:
+def test_healthcheck_exits_1_without_a_server(capsys: Capture) -> None:
     with health_server(200) as port:
         pass
     assert main(["healthcheck", f"--web.listen-address=:{port}"]) == 1
-    assert "does not answer: " in capsys.readouterr().err
+    assert "is not responding: " in capsys.readouterr().err
 
 
-def test_healthcheck_gives_up_on_a_server_that_says_nothing() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unhealthy, match="does not answer"):
+def test_healthcheck_times_out_on_a_silent_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unhealthy, match="is not responding"):
         check_health(ListenAddress("127.0.0.1", silent.getsockname()[1]), timeout=0.1)
+
+
+def test_healthcheck_deadline_covers_the_whole_request() -> None:
+    stop = Event()
+
+    def send_slowly(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not stop.wait(0.02):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=send_slowly, args=[server])
+        thread.start()
+        try:
+            with pytest.raises(Unhealthy, match=r"no response within 0\.2s"):
+                check_health(ListenAddress("127.0.0.1", server.getsockname()[1]), timeout=0.2)
+        finally:
+            stop.set()
+            thread.join()
 
 
 # The process
 
 
-def test_the_process_exits_with_the_code_and_imports_no_boto3(tmp_path: Path) -> None:
+def test_process_exits_with_the_code_and_imports_no_boto3(tmp_path: Path) -> None:
     arguments = ["-X", "importtime", "-m", "exporter", "check-config", "missing.yaml"]
     done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     *imports, said = done.stderr.splitlines()

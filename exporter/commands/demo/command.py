@@ -12,7 +12,7 @@ from typing import Protocol
 
 import click
 
-from exporter.commands.healthcheck import local
+from exporter.commands.healthcheck import loopback
 from exporter.config.web.load import load_web_settings
 from exporter.errors import ExporterError
 from exporter.options import ServeOptions
@@ -20,7 +20,7 @@ from exporter.stdout import writing_to_stdout
 from exporter.web.server import listen
 
 _KEY_BYTES = 32
-_PACKAGES_OF_THE_EXTRA = frozenset({"moto", "werkzeug"})
+_EMULATOR_PACKAGES = frozenset({"moto", "werkzeug"})
 
 
 class MissingEmulator(ExporterError):
@@ -46,37 +46,37 @@ Watch = Callable[[ServeOptions, Path], AbstractContextManager[str | None]]
 """Context manager that runs Prometheus with its data in the given directory and yields a message for the user."""
 
 
-def no_watch(_show: ServeOptions, _directory: Path) -> AbstractContextManager[str | None]:
+def no_watch(_options: ServeOptions, _directory: Path) -> AbstractContextManager[str | None]:
     """Return a context without Prometheus and without a message."""
     return nullcontext()
 
 
-def require_addresses(show: ServeOptions) -> None:
+def require_addresses(options: ServeOptions) -> None:
     """Check that every listen address is free: the demo must not print the URL of another process.
 
     Raises `OSError`, whose text names the address, if one cannot be bound.
     """
     with ExitStack() as listeners:
-        for address in show.listen_addresses:
+        for address in options.listen_addresses:
             listeners.enter_context(listen(address))
-        if show.probe_listen_address is not None:
-            listeners.enter_context(listen(show.probe_listen_address))
+        if options.probe_listen_address is not None:
+            listeners.enter_context(listen(options.probe_listen_address))
 
 
 def run_demo(
-    serve: Callable[[Path], int], show: ServeOptions, open_world: OpenWorld | None = None, watch: Watch = no_watch
+    serve: Callable[[Path], int], options: ServeOptions, open_world: OpenWorld | None = None, watch: Watch = no_watch
 ) -> int:
     """Start the emulator, write its configuration, print the URLs, and serve until stopped.
 
-    `show` has the listen addresses and paths; `watch` is open while the demo serves.
+    `options` has the listen addresses and paths; `watch` is open while the demo serves.
 
     Raises `MissingEmulator`, whose text says what to install, `click.UsageError` if the first listen address has no
     fixed port, and `ConfigError` if the web configuration is invalid.
     """
-    base = _base_url(show)
+    base = _base_url(options)
     with (
         tempfile.TemporaryDirectory(prefix="cognito-device-exporter-demo-") as directory,
-        _only_the_demos_credentials(),
+        _isolated_environment(),
         (open_world or open_demo_world)() as world,
     ):
         os.environ["AWS_ENDPOINT_URL_STS"] = world.url
@@ -84,20 +84,20 @@ def run_demo(
         config_file = _write_private(Path(directory) / "config.yaml", world.settings_yaml(key_file))
         with writing_to_stdout():
             click.echo(f"Status page: {base}/")
-            click.echo(f"Metrics:     {base}{show.telemetry_path}")
-        with watch(show, Path(directory)) as told:
-            if told is not None:
+            click.echo(f"Metrics:     {base}{options.telemetry_path}")
+        with watch(options, Path(directory)) as message:
+            if message is not None:
                 with writing_to_stdout():
-                    click.echo(f"Prometheus:  {told}")
+                    click.echo(f"Prometheus:  {message}")
             return serve(config_file)
 
 
-def _base_url(show: ServeOptions) -> str:
-    address = show.listen_addresses[0]
+def _base_url(options: ServeOptions) -> str:
+    address = options.listen_addresses[0]
     if not address.port:
-        raise click.UsageError(f"the address {address} leaves the port open, expected one with a port to tell of")
-    encrypted = show.web_config_file is not None and load_web_settings(show.web_config_file).tls is not None
-    return f"{'https' if encrypted else 'http'}://{local(address)}"
+        raise click.UsageError(f"address {address} has no fixed port; demo needs one")
+    encrypted = options.web_config_file is not None and load_web_settings(options.web_config_file).tls is not None
+    return f"{'https' if encrypted else 'http'}://{loopback(address)}"
 
 
 def open_demo_world() -> AbstractContextManager[World]:
@@ -108,9 +108,11 @@ def open_demo_world() -> AbstractContextManager[World]:
     try:
         from exporter.emulator.demo import DemoWorld  # noqa: PLC0415 - an extra, and slow to import
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _PACKAGES_OF_THE_EXTRA:
+        if (error.name or "").partition(".")[0] not in _EMULATOR_PACKAGES:
             raise
-        raise MissingEmulator("demo needs the bundled emulator: in a checkout, pip install '.[emulator]'") from error
+        raise MissingEmulator(
+            "demo requires the emulator extra: run pip install '.[emulator]' in a checkout"
+        ) from error
     return DemoWorld()
 
 
@@ -132,18 +134,15 @@ def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _only_the_demos_credentials() -> Iterator[None]:
+def _isolated_environment() -> Iterator[None]:
     before = dict(os.environ)
-    _replace_environment(demo_environment(before))
+    os.environ.clear()
+    os.environ.update(demo_environment(before))
     try:
         yield
     finally:
-        _replace_environment(before)
-
-
-def _replace_environment(environment: Mapping[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _write_private(path: Path, text: str) -> Path:

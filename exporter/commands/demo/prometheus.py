@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import exporter
-from exporter.commands.healthcheck import local
+from exporter.commands.healthcheck import loopback
 from exporter.options import ListenAddress, ServeOptions
 
-USUAL_PORT = 9090
+DEFAULT_PORT = 9090
 INTERVAL = "5s"
 """Scrape interval and rule evaluation interval."""
 
@@ -38,20 +38,20 @@ the demo is killed."""
 
 _LOOPBACK = "127.0.0.1"
 _RULES = "cognito-device-exporter.rules.yaml"
-_SECONDS_PER_LOOK = 0.1
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class StartTimeouts:
+class Timeouts:
     """Timeouts for Prometheus, in seconds."""
 
-    to_start: float = 5.0
+    ready: float = 5.0
     """Timeout for readiness; a slower Prometheus is assumed to become ready later."""
-    to_end: float = 5.0
+    exit: float = 5.0
     """Timeout for a clean exit, before SIGKILL."""
 
 
-START_TIMEOUTS = StartTimeouts()
+TIMEOUTS = Timeouts()
 
 
 def installed_prometheus() -> str | None:
@@ -60,11 +60,11 @@ def installed_prometheus() -> str | None:
 
 
 @contextmanager
-def prometheus_beside(
-    show: ServeOptions,
+def run_prometheus(
+    options: ServeOptions,
     directory: Path,
     find: Callable[[], str | None] = installed_prometheus,
-    patience: StartTimeouts = START_TIMEOUTS,
+    timeouts: Timeouts = TIMEOUTS,
 ) -> Iterator[str | None]:
     """Run Prometheus on loopback within the context, with its data in `directory`.
 
@@ -73,12 +73,12 @@ def prometheus_beside(
     program = find()
     if program is None:
         yield None
-    elif show.web_config_file is not None:
-        yield "not started: it scrapes in plain HTTP and without a password, and --web.config.file may ask for more"
+    elif options.web_config_file is not None:
+        yield "not started: it scrapes over plain HTTP without a password, and --web.config.file may require more"
     else:
-        configuration = _configuration(directory, local(show.listen_addresses[0]), show.telemetry_path)
-        with _running(program, configuration, directory, patience) as told:
-            yield told
+        configuration = _configuration(directory, loopback(options.listen_addresses[0]), options.telemetry_path)
+        with _running(program, configuration, directory, timeouts) as message:
+            yield message
 
 
 def rules_file() -> Path:
@@ -106,7 +106,7 @@ def _configuration(directory: Path, target: ListenAddress, telemetry_path: str) 
 
 
 @contextmanager
-def _running(program: str, configuration: Path, directory: Path, patience: StartTimeouts) -> Iterator[str]:
+def _running(program: str, configuration: Path, directory: Path, timeouts: Timeouts) -> Iterator[str]:
     port = free_port()
     log_file = directory / "prometheus.log"
     command = [
@@ -123,25 +123,25 @@ def _running(program: str, configuration: Path, directory: Path, patience: Start
     ):
         try:
             url = f"http://{_LOOPBACK}:{port}/"
-            yield url if _became_ready(process, url, patience) else f"not started: {_last_line(log_file)}"
+            yield url if _wait_until_ready(process, url, timeouts) else f"not started: {_last_line(log_file)}"
         finally:
-            _end(process, patience)
+            _stop(process, timeouts)
 
 
-def _became_ready(process: subprocess.Popen[bytes], url: str, patience: StartTimeouts) -> bool:
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, timeouts: Timeouts) -> bool:
     """Return False if Prometheus exits before it is ready; True if it is ready or still starting at the timeout."""
-    for _ in range(round(patience.to_start / _SECONDS_PER_LOOK)):
+    for _ in range(round(timeouts.ready / _POLL_SECONDS)):
         try:
-            process.wait(_SECONDS_PER_LOOK)
+            process.wait(_POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            if _answers(f"{url}-/ready"):
+            if _responds(f"{url}-/ready"):
                 break
         else:
             return False
     return True
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=1.0):
@@ -152,25 +152,24 @@ def _answers(url: str) -> bool:
 
 def _last_line(log_file: Path) -> str:
     lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1] if lines else "it ended without a word"
+    return lines[-1] if lines else "exited without output"
 
 
-def _end(process: subprocess.Popen[bytes], patience: StartTimeouts) -> None:
+def _stop(process: subprocess.Popen[bytes], timeouts: Timeouts) -> None:
     if process.stdin is not None:
         process.stdin.close()
     try:
-        process.wait(patience.to_end)
+        process.wait(timeouts.exit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def free_port(usual: int = USUAL_PORT) -> int:
+def free_port(port: int = DEFAULT_PORT) -> int:
     """Return the default port of Prometheus if it is free on loopback, else any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_LOOPBACK, usual))
+            probe.bind((_LOOPBACK, port))
         except OSError:
             probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TextIO
 
 import click
 
-from exporter.aws.api import Category, Operation
+from exporter.aws.api import Category
 from exporter.aws.rate.quotas import LIMIT_MANAGEMENT_SECONDS
-from exporter.aws.sessions import AwsApis
-from exporter.aws.targets import ApiFactory
-from exporter.clock import Clock, SystemClock
-from exporter.commands.check.preflight import no_such_pool
+from exporter.commands.aws_access import AwsAccess, default_rates
 from exporter.commands.discovery import resolve_discovery
-from exporter.commands.plan.document import document
-from exporter.commands.plan.forecast import Failed, Forecast, PoolSurvey, forecast
+from exporter.commands.plan.forecast import PoolSurvey, Quotas, forecast
 from exporter.commands.plan.survey import SampleSize, survey
 from exporter.commands.plan.table import text
-from exporter.commands.pool_access import KeptApis, connections, map_concurrently, plain_rates, retrier
 from exporter.config.settings import PoolSettings, Settings, Share, TargetSettings
-from exporter.errors import AwsError, CredentialsError, Denied, ResourceNotFound
+from exporter.errors import AwsError
 from exporter.observers import Target
-from exporter.retry import DEFAULT_RETRY_POLICY, Retrier, RetryPolicy
 from exporter.shard import UNSHARDED, Shard
 from exporter.stdout import writing_to_stdout
 
@@ -39,102 +31,60 @@ class PlanOptions:
     """Options of the forecast."""
 
     as_json: bool = False
-    effort: SampleSize = field(default_factory=SampleSize)
+    sample_size: SampleSize = field(default_factory=SampleSize)
     shard: Shard = UNSHARDED
 
 
-def run_plan(
-    settings: Settings,
-    asked: PlanOptions,
-    err: TextIO,
-    *,
-    make_api: ApiFactory | None = None,
-    clock: Clock | None = None,
-    retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
-) -> int:
+def run_plan(settings: Settings, options: PlanOptions, access: AwsAccess) -> int:
     """Survey the pools, print the forecast, and return the exit code."""
-    apis = KeptApis(make_api or AwsApis())
-    seen = resolve_discovery(settings, err, make_api=apis, clock=clock, retry_policy=retry_policy)
-    for fault in seen.faults:
-        click.echo(fault, file=err)
-    of_pools = _Planner(seen.settings, asked, err, apis, clock or SystemClock(), retry_policy).forecast()
-    found = replace(of_pools, rules=settings.discovery)
-    with writing_to_stdout():
-        click.echo(json.dumps(document(found), indent=2) if asked.as_json else text(found))
-    if not found.holds:
-        return DOES_NOT_HOLD
-    return INCOMPLETE if found.failed or seen.faults else HOLDS
+    resolved = resolve_discovery(settings, access)
+    for message in resolved.errors:
+        click.echo(message, err=True)
+    # The survey uses shares of the default quotas; the quotas themselves are read once, after it.
+    rates = default_rates(settings.limits.rate)
+    clients = access.clients(resolved.settings.targets, rates, shards=options.shard.count)
 
-
-class _Planner:
-    """Concurrent survey of the pools, and the forecast from it."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        asked: PlanOptions,
-        err: TextIO,
-        apis: KeptApis,
-        clock: Clock,
-        retry_policy: RetryPolicy,
-    ) -> None:
-        self._settings = settings
-        self._asked = asked
-        self._err = err
-        self._cancelled = threading.Event()
-        self._apis = apis
-        # `_quotas` reads the quotas once, after the survey; the survey itself uses shares of the default quotas.
-        rates = plain_rates(settings.limits.rate)
-        self._connections = connections(settings.targets, rates, clock, self._apis, shards=asked.shard.count)
-        self._ask: Retrier = retrier(retry_policy, self._cancelled)
-
-    def forecast(self) -> Forecast:
-        """Return the forecast for all pools that could be surveyed."""
-        found = map_concurrently(self._settings.pools, self._look, self._cancelled, self._err)
-        known = [one for one in found if isinstance(one, PoolSurvey)]
-        failed = [one for one in found if isinstance(one, Failed)]
-        return forecast(known, failed, self._settings.limits, self._quotas(known), self._asked.shard)
-
-    def _look(self, pool: PoolSettings) -> PoolSurvey | Failed:
+    def survey_pool(pool: PoolSettings) -> PoolSurvey | AwsError:
         try:
-            reader = self._connections.reader(pool, self._cancelled.is_set)
-            return survey(pool, reader, self._asked.shard, self._asked.effort, self._ask)
+            reader = clients.reader(pool, access.cancelled.is_set)
+            return survey(pool, reader, options.shard, options.sample_size, access.retry)
         except AwsError as error:
-            return Failed(pool.id, error.reason, str(error), self._why(pool.target, error))
+            return error
 
-    def _why(self, target: TargetSettings, error: AwsError) -> str:
-        if isinstance(error, ResourceNotFound) and error.operation == Operation.DESCRIBE_USER_POOL:
-            return no_such_pool(target.region, self._account(target))
-        if isinstance(error, Denied | CredentialsError):  # a forecast may be published, so it names no role
-            return f"{error}; check-config --aws says what is missing"
-        return str(error)
+    pools = resolved.settings.pools
+    results = access.map(survey_pool, pools)
+    surveys = [result for result in results if isinstance(result, PoolSurvey)]
+    failed = [
+        {"user_pool_id": pool.id, "reason": result.reason.value, "error": str(result)}
+        for pool, result in zip(pools, results, strict=True)
+        if isinstance(result, AwsError)
+    ]
+    document = forecast(surveys, failed, settings, _read_quotas(settings, surveys, access), options.shard)
+    if options.as_json:
+        rounded = json.loads(json.dumps(document), parse_float=lambda number: round(float(number), 3))
+        output = json.dumps(rounded, indent=2)
+    else:
+        output = text(document)
+    with writing_to_stdout():
+        click.echo(output)
+    if not document["holds"]:
+        return DOES_NOT_HOLD
+    return INCOMPLETE if failed or resolved.errors else HOLDS
 
-    def _account(self, target: TargetSettings) -> str | None:
-        try:
-            return self._ask(self._apis(target).account_id)
-        except AwsError:
-            return None
 
-    def _quotas(self, known: list[PoolSurvey]) -> Mapping[tuple[Target, Category], float]:
-        """Return the quotas of the categories whose rate is a share of the quota, as far as AWS returns them."""
-        shared = [Category(name) for name, rate in self._settings.limits.rate.items() if isinstance(rate, Share)]
-        ways = {one.target: one.settings.target for one in known} if shared else {}
-        look = partial(self._quotas_of, shared)
-        found = map_concurrently(list(ways.items()), look, self._cancelled, self._err)
-        return {key: quota for quotas in found for key, quota in quotas.items()}
+def _read_quotas(settings: Settings, surveys: Sequence[PoolSurvey], access: AwsAccess) -> Quotas:
+    """Return the quotas of the categories whose rate is a share of the quota, as far as AWS returns them."""
+    categories = [Category(name) for name, rate in settings.limits.rate.items() if isinstance(rate, Share)]
+    targets = {survey.target: survey.settings.target for survey in surveys} if categories else {}
 
-    def _quotas_of(
-        self, shared: list[Category], way: tuple[Target, TargetSettings]
-    ) -> dict[tuple[Target, Category], float]:
-        target, settings = way
-        found = {}
-        for category in shared:
+    def read(item: tuple[Target, TargetSettings]) -> dict[tuple[Target, Category], float]:
+        quotas: dict[tuple[Target, Category], float] = {}
+        for category in categories:
             try:
-                found[target, category] = self._ask(self._asking(settings, category))
-            except AwsError:  # the forecast uses AWS's default and says so
+                quotas[item[0], category] = access.retry(partial(access.api(item[1]).provisioned_quota, category))
+            except AwsError:  # the forecast uses the documented default and says so
                 break
-            self._cancelled.wait(LIMIT_MANAGEMENT_SECONDS)
-        return found
+            access.cancelled.wait(LIMIT_MANAGEMENT_SECONDS)
+        return quotas
 
-    def _asking(self, settings: TargetSettings, category: Category) -> Callable[[], float]:
-        return lambda: self._apis(settings).provisioned_quota(category)
+    return {key: quota for quotas in access.map(read, list(targets.items())) for key, quota in quotas.items()}

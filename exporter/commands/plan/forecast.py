@@ -1,24 +1,30 @@
 """Forecast of the calls, duration and series of sweeps, as pure arithmetic over a survey of the pools.
 
-Unless stated otherwise, numbers are for one process, which runs one shard: it lists every user, reads its share of
-them, and gets its share of the rate.
+The result is the JSON document that `docs/plan.schema.json` describes. Unless stated otherwise, numbers are for one
+process, which runs one shard: it lists every user, reads its share of them, and gets its share of the rate. Durations
+are in seconds, rates in requests per second. The daemon serves waiting pools round-robin
+(`exporter.aws.rate.limiter`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from exporter.aws.api import DEFAULT_QUOTAS, Category, Operation
+from exporter.aws.api import DEFAULT_QUOTAS, PAGE_SIZE, Category, Operation
+from exporter.aws.rate.limiter import SPACING_MARGIN
 from exporter.collect.snapshot import DetailCounts
-from exporter.commands.plan.queueing import Load, duration, least_rate, turns
-from exporter.config.settings import Detail, Limits, PoolSettings, RuleSettings, Share
-from exporter.errors import Reason
+from exporter.config.settings import Detail, PoolSettings, Settings, Share
+from exporter.config.values import canonical_duration
 from exporter.metrics.detail_specs import DETAIL_METRICS, is_enabled
 from exporter.model import Tracking
 from exporter.observers import Target
 from exporter.shard import Shard
+
+Document = dict[str, Any]
+"""Object of the JSON document."""
 
 CATEGORIES = {
     Operation.DESCRIBE_USER_POOL: Category.USER_POOL_READ,
@@ -28,38 +34,24 @@ CATEGORIES = {
 }
 """Quota category of each operation of a sweep."""
 
-_INTERVAL_SHARE = 1e-9
-"""Relative tolerance of comparisons with an interval or a rate, for rounding errors."""
+COUNTED, ESTIMATED, AT_MOST = "counted", "estimated", "at_most"
+"""Values of `users_basis`. AT_MOST: all users of the pool, of which an unknown part is selected."""
+
+_TOLERANCE = 1 + 1e-9
+"""Factor that absorbs rounding errors in comparisons with an interval or a rate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Counts from a sample of users."""
+class Load:
+    """Calls of one sweep of a pool in one quota category, and the interval between sweeps."""
 
-    users: int = 0
-    pages: int = 0
-    """AdminListDevices calls for the sampled users."""
-    dated_users: int = 0
-    devices: int = 0
-    dated_devices: int = 0
-    created_devices: int = 0
-    modified_devices: int = 0
+    calls: float
+    interval: float
 
-    def scaled(self, users: int) -> DetailCounts:
-        """Return the counts extrapolated to `users`; without a sample, all counts but `users` are 0."""
-        factor = users / self.users if self.users else 0.0
-        return DetailCounts(
-            users=users,
-            dated_users=round(self.dated_users * factor),
-            devices=round(self.devices * factor),
-            dated_devices=round(self.dated_devices * factor),
-            created_devices=round(self.created_devices * factor),
-            modified_devices=round(self.modified_devices * factor),
-        )
-
-    def calls(self, users: int) -> int:
-        """Return the AdminListDevices calls extrapolated to `users`, at least one per user."""
-        return max(users, math.ceil(users * self.pages / self.users)) if self.users else users
+    @property
+    def demand(self) -> float:
+        """Mean rate if every sweep keeps its interval."""
+        return self.calls / self.interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,182 +63,186 @@ class PoolSurvey:
     tracking: Tracking
     users: int
     """Users that a sweep of this process reads."""
-    exact: bool
-    """True if the users were counted, False if `users` is an estimate."""
-    at_most: bool
-    """True if the estimate is an upper bound: all users of the pool, of which an unknown part is selected."""
-    listings: Mapping[Operation, int]
+    users_basis: str
+    listing_calls: Mapping[Operation, int]
     """Pages of users to list, by operation."""
-    sample: Sample
+    sample: DetailCounts
+    """Counts of the sampled users and their devices."""
+    sample_calls: int
+    """AdminListDevices calls for the sampled users."""
 
+    def calls(self) -> dict[Operation, int]:
+        """Return the calls of one sweep, by operation; only DescribeUserPool if tracking is off."""
+        if self.tracking is Tracking.OFF:
+            return {Operation.DESCRIBE_USER_POOL: 1}
+        reads = math.ceil(self.users * self.sample_calls / self.sample.users) if self.sample.users else self.users
+        reads = max(self.users, reads)
+        return {Operation.DESCRIBE_USER_POOL: 1, **self.listing_calls, Operation.ADMIN_LIST_DEVICES: reads}
 
-@dataclass(frozen=True, slots=True)
-class PoolForecast:
-    """Calls, duration and series of one sweep of a pool."""
+    def loads(self) -> dict[Category, Load]:
+        """Return the calls of one sweep, by quota category."""
+        calls = dict.fromkeys(CATEGORIES.values(), 0)
+        for operation, count in self.calls().items():
+            calls[CATEGORIES[operation]] += count
+        return {category: Load(count, self.settings.refresh_interval) for category, count in calls.items()}
 
-    known: PoolSurvey
-    calls: Mapping[Operation, int]
-    seconds: float
-    """Duration while the other pools of the same account and Region are swept too."""
-    series: Mapping[Detail, int]
-    """User and device series at each level of detail."""
-
-    @property
-    def total_calls(self) -> int:
-        """Total calls of one sweep."""
-        return sum(self.calls.values())
-
-    @property
-    def keeps_interval(self) -> bool:
-        """True if a sweep finishes before the next is due."""
-        return self.seconds <= self.known.settings.refresh_interval * (1 + _INTERVAL_SHARE)
-
-
-@dataclass(frozen=True, slots=True)
-class CategoryForecast:
-    """Use of one quota by the sweeps of one account and Region, over all shards, in calls per second."""
-
-    target: Target
-    category: Category
-    rate: float
-    """Configured rate."""
-    quota: float
-    """Quota of all callers together."""
-    provisioned: bool
-    """True if AWS returned the quota, False if it is the documented default."""
-    average: float
-    """Mean rate if every sweep keeps its interval."""
-    needed: float
-    """Lowest rate at which every sweep keeps its interval."""
-
-    @property
-    def suffices(self) -> bool:
-        """True if the configured rate is at least the needed rate."""
-        return self.needed <= self.rate * (1 + _INTERVAL_SHARE)
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Pool that could not be surveyed."""
-
-    pool_id: str
-    reason: Reason
-    error: str
-    """Operation and error code."""
-    why: str
-    """Explanation for the operator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Forecast of all pools together."""
-
-    shard: Shard
-    pools: tuple[PoolForecast, ...]
-    failed: tuple[Failed, ...]
-    categories: tuple[CategoryForecast, ...]
-    series_limit: int
-    rules: tuple[RuleSettings, ...] = ()
-    """Discovery rules, whose own calls no number here includes."""
-
-    @property
-    def series(self) -> int:
-        """User and device series of one scrape, at the configured level of detail."""
-        return sum(pool.series[pool.known.settings.detail] for pool in self.pools)
-
-    @property
-    def holds(self) -> bool:
-        """True if every surveyed pool keeps its interval and the series are within `series_limit`."""
-        return all(pool.keeps_interval for pool in self.pools) and self.series <= self.series_limit
+    def series(self) -> dict[Detail, int]:
+        """Return the user and device series at each level of detail, extrapolated from the sample."""
+        factor = self.users / self.sample.users if self.sample.users else 0.0
+        scaled = {name: round(count * factor) for name, count in asdict(self.sample).items()}
+        counts = DetailCounts(**{**scaled, "users": self.users})
+        return {
+            detail: sum(
+                metric.series_count(counts)
+                for metric in DETAIL_METRICS
+                if is_enabled(metric.spec, replace(self.settings, detail=detail))
+            )
+            for detail in Detail
+        }
 
 
 Quotas = Mapping[tuple[Target, Category], float]
-"""Quotas that AWS returned, in requests per second."""
-
-_Loads = dict[tuple[Target, Category], dict[int, Load]]
-"""Load of each pool on each category, by the index of the pool."""
+"""Quotas that AWS returned."""
 
 
 def forecast(
-    known: Sequence[PoolSurvey], failed: Sequence[Failed], limits: Limits, quotas: Quotas, shard: Shard
-) -> Forecast:
-    """Return the forecast of the surveyed pools."""
-    calls = [calls_of(one) for one in known]
-    loads = _loads(known, calls)
-    categories = tuple(_categories(loads, limits, quotas, shard))
-    speeds = {(one.target, one.category): turns(one.rate / shard.count) for one in categories}
-    return Forecast(
-        shard=shard,
-        pools=tuple(
-            PoolForecast(one, of_one, _seconds(place, one.target, loads, speeds), series_of(one))
-            for place, (one, of_one) in enumerate(zip(known, calls, strict=True))
-        ),
-        failed=tuple(failed),
-        categories=categories,
-        series_limit=limits.series,
-    )
+    surveys: Sequence[PoolSurvey], failed: Sequence[Document], settings: Settings, quotas: Quotas, shard: Shard
+) -> Document:
+    """Return the forecast of the surveyed pools, and the pools that could not be surveyed."""
+    loads: dict[tuple[Target, Category], list[Load]] = {}
+    for survey in surveys:
+        for category, load in survey.loads().items():
+            loads.setdefault((survey.target, category), []).append(load)
+    categories: dict[tuple[Target, Category], Document] = {}
+    for (target, category), of_pools in loads.items():
+        configured = settings.limits.rate[category]
+        quota = quotas.get((target, category), DEFAULT_QUOTAS[category])
+        rate = configured.fraction * quota if isinstance(configured, Share) else configured
+        needed = shard.count * least_rate(of_pools)
+        categories[target, category] = {
+            "aws_account_id": target.account_id,
+            "aws_region": target.region,
+            "category": category.value,
+            "rate": rate,
+            "quota": quota,
+            "quota_provisioned": (target, category) in quotas,
+            "share_of_quota": rate / quota,
+            "average_rate": shard.count * sum(load.demand for load in of_pools),
+            "needed_rate": needed,
+            "suffices": needed <= rate * _TOLERANCE,
+        }
+    pools = []
+    for survey in surveys:
+        # Listing and reading users overlap, so that the slowest category decides.
+        keys = [((survey.target, category), load) for category, load in survey.loads().items()]
+        rates = {key: effective_rate(categories[key]["rate"] / shard.count) for key, _ in keys}
+        pools.append(_pool(survey, max(duration(load, loads[key], rates[key]) for key, load in keys)))
+    series = sum(pool["series"][pool["detail"]] for pool in pools)
+    result = {
+        "shard": str(shard),
+        "holds": all(pool["keeps_interval"] for pool in pools) and series <= settings.limits.series,
+        "pools": pools,
+        "failed": list(failed),
+        "categories": list(categories.values()),
+        "total": {
+            "users": sum(pool["users"] for pool in pools),
+            "calls": sum(pool["calls_total"] for pool in pools),
+            "sweep_seconds": max((pool["sweep_seconds"] for pool in pools), default=0.0),
+            "series": series,
+            "series_limit": settings.limits.series,
+        },
+    }
+    return result | {"assumptions": list(_assumptions(result, settings, shard))}
 
 
-def calls_of(known: PoolSurvey) -> dict[Operation, int]:
-    """Return the calls of one sweep, by operation; only DescribeUserPool if tracking is off."""
-    calls = {Operation.DESCRIBE_USER_POOL: 1}
-    if known.tracking is not Tracking.OFF:
-        calls |= known.listings
-        calls[Operation.ADMIN_LIST_DEVICES] = known.sample.calls(known.users)
-    return calls
-
-
-def series_of(known: PoolSurvey) -> dict[Detail, int]:
-    """Return the user and device series at each level of detail."""
-    users = 0 if known.tracking is Tracking.OFF else known.users
-    counts = known.sample.scaled(users)
+def _pool(survey: PoolSurvey, seconds: float) -> Document:
+    calls = survey.calls()
+    interval = survey.settings.refresh_interval
     return {
-        detail: sum(
-            metric.series_count(counts)
-            for metric in DETAIL_METRICS
-            if is_enabled(metric.spec, replace(known.settings, detail=detail))
-        )
-        for detail in Detail
+        "user_pool_id": survey.settings.id,
+        "aws_account_id": survey.target.account_id,
+        "aws_region": survey.target.region,
+        "device_tracking": survey.tracking.value,
+        "users": survey.users,
+        "users_basis": survey.users_basis,
+        "users_sampled": survey.sample.users,
+        "devices_per_user": survey.sample.devices / survey.sample.users if survey.sample.users else None,
+        "calls": calls,
+        "calls_total": sum(calls.values()),
+        "sweep_seconds": seconds,
+        "refresh_interval_seconds": interval,
+        "keeps_interval": seconds <= interval * _TOLERANCE,
+        "detail": survey.settings.detail.value,
+        "series": survey.series(),
     }
 
 
-def _load(known: PoolSurvey, calls: Mapping[Operation, int], category: Category) -> Load:
-    asked = sum(count for operation, count in calls.items() if CATEGORIES[operation] is category)
-    return Load(asked, known.settings.refresh_interval)
+def effective_rate(rate: float) -> float:
+    """Return the rate that the rate limiter allows at a configured rate."""
+    return rate / (1 + SPACING_MARGIN)
 
 
-def _loads(known: Sequence[PoolSurvey], calls: Sequence[Mapping[Operation, int]]) -> _Loads:
-    loads: _Loads = {}
-    for place, (one, of_one) in enumerate(zip(known, calls, strict=True)):
-        for category in dict.fromkeys(CATEGORIES.values()):
-            loads.setdefault((one.target, category), {})[place] = _load(one, of_one, category)
-    return loads
+def duration(load: Load, loads: Sequence[Load], rate: float) -> float:
+    """Return the worst-case duration of the calls of one of several pools that share a rate.
+
+    It is the longer of two cases: all sweeps begin at the same time, as after a start; or the other pools are due again
+    before this one finishes, so that it continues at the rate that they leave over. If the rate is nearly used up, a
+    sweep that has almost finished when the others are due again takes a few percent longer than either case.
+    """
+    others = list(loads)
+    others.remove(load)
+    together = sum(min(load.calls, other.calls) for other in loads) / rate
+    return max(together, load.calls / left_over(others, rate))
 
 
-def _categories(loads: _Loads, limits: Limits, quotas: Quotas, shard: Shard) -> Iterable[CategoryForecast]:
-    for (target, category), of_pools in loads.items():
-        quota = quotas.get((target, category), DEFAULT_QUOTAS[category])
-        asked = list(of_pools.values())
-        yield CategoryForecast(
-            target=target,
-            category=category,
-            rate=_rate(limits.rate[category], quota),
-            quota=quota,
-            provisioned=(target, category) in quotas,
-            average=shard.count * sum(load.demand for load in asked),
-            needed=shard.count * least_rate(asked),
+def left_over(others: Sequence[Load], rate: float) -> float:
+    """Return the rate left for a pool that always waits: each other takes its demand, but at most an equal share."""
+    left = rate
+    for index, other in enumerate(sorted(others, key=lambda other: other.demand)):
+        equal_share = left / (len(others) - index + 1)
+        if other.demand >= equal_share:
+            return equal_share
+        left -= other.demand
+    return left
+
+
+def least_rate(loads: Sequence[Load]) -> float:
+    """Return the lowest configured rate at which every pool keeps its interval by `duration`; 0 without calls."""
+    together = max((sum(min(load.calls, other.calls) for other in loads) / load.interval for load in loads), default=0)
+    return (1 + SPACING_MARGIN) * max(together, sum(load.demand for load in loads))
+
+
+def _assumptions(result: Document, settings: Settings, shard: Shard) -> Iterator[str]:
+    yield f"Requests are sent at the configured rate minus {SPACING_MARGIN:.1%}, without throttling or slow responses."
+    yield (
+        "All pools of an account and Region start at the same time and share the rate equally, which is the worst "
+        "case. After a start they begin one by one, at the rate of UserPoolRead."
+    )
+    bases = {pool["users_basis"] for pool in result["pools"]}
+    if ESTIMATED in bases:
+        yield "~ users: EstimatedNumberOfUsers, minus the share of federated users in the listed pages (see --exact)."
+    if AT_MOST in bases:
+        yield "<= users: the whole pool, because the number of selected users is unknown (see --exact)."
+    if any(0 < pool["users_sampled"] < pool["users"] for pool in result["pools"]):
+        sampled = sum(pool["users_sampled"] for pool in result["pools"])
+        yield f"Series and further pages of devices are extrapolated from {sampled:,} users sampled from the listing."
+    if not all(category["quota_provisioned"] for category in result["categories"]):
+        yield "Quotas are the AWS defaults, except where the rate is a percentage and AWS returns the quota."
+    if shard.count > 1:
+        yield f"Users, calls, durations and series are those of shard {shard}, rates those of all {shard.count} shards."
+    searches = [search for rule in settings.discovery for search in rule.searches]
+    if searches:
+        intervals: dict[float, int] = {}
+        for rule in settings.discovery:
+            intervals[rule.interval] = intervals.get(rule.interval, 0) + len(rule.searches)
+        queries = ", ".join(
+            f"{count} every {canonical_duration(round(interval * 1000))}"
+            for interval, count in sorted(intervals.items())
         )
-
-
-def _rate(configured: float | Share, quota: float) -> float:
-    return configured.fraction * quota if isinstance(configured, Share) else configured
-
-
-def _seconds(place: int, target: Target, loads: _Loads, speeds: Mapping[tuple[Target, Category], float]) -> float:
-    """Return the duration of a sweep, that of its slowest category: listing and reading users overlap."""
-    slowest = 0.0
-    for category in dict.fromkeys(CATEGORIES.values()):
-        of_pools = loads[target, category]
-        others = [load for other, load in of_pools.items() if other != place]
-        slowest = max(slowest, duration(of_pools[place], others, speeds[target, category]))
-    return slowest
+        of_shards = " of every shard" if shard.count > 1 else ""
+        requests = f"one ListUserPools (UserPoolRead) per {PAGE_SIZE} pools of its account and Region"
+        if with_tags := sum(bool(search.tags) for search in searches):
+            requests += (
+                f"; {with_tags} also one ListTagsForResource (UserPoolResourceRead) per pool with a matching name"
+            )
+        yield f"Discovery queries{of_shards} are not included: {queries}. Each sends {requests}."

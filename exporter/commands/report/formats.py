@@ -1,4 +1,4 @@
-"""Output formats of a report: table, CSV, JSON lines, or AWS CLI commands that change the devices.
+"""Rows of a report and their formats: table, CSV, JSON lines, or AWS CLI commands that change the devices.
 
 User names are untrusted input. Each format escapes them, so that they cannot inject terminal escape sequences,
 spreadsheet formulas, command-line options or shell commands.
@@ -9,13 +9,63 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from exporter.commands.report.rows import Row, moment
+from exporter.config.settings import PoolSettings
 from exporter.model import Device, RememberedStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Device of a user, as the report shows it."""
+
+    pool: PoolSettings
+    username: str = field(repr=False)
+    """User name in Cognito."""
+    user: str = field(repr=False)
+    """Label of the user in the output: a fingerprint or the name."""
+    device: Device
+    age_seconds: float | None
+    """Seconds since the last authentication, else since the creation; None without either date."""
+    account_id: str | None = None
+    """Account of the pool; None if AWS did not return it."""
+
+    @property
+    def oldest_first(self) -> tuple[float, str, str, str]:
+        """Sort key: longest idle first, devices without a date last, in a deterministic order."""
+        age = -math.inf if self.age_seconds is None else self.age_seconds
+        return (-age, self.pool.id, self.user, self.device.key)
+
+
+def age_seconds(device: Device, now_ms: int) -> float | None:
+    """Return the seconds since a device was last active, at least 0; None if it has no date."""
+    return None if device.active_ms is None else max(0, now_ms - device.active_ms) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFilter:
+    """Filter for the devices of a report."""
+
+    now_ms: int
+    """Time from which ages are computed, in milliseconds since the epoch."""
+    older_than_ms: int | None = None
+    """Select only devices idle for strictly longer; a device without a date does not match."""
+    skip_not_remembered: bool = False
+    """Select only devices that are remembered, or whose status is unknown."""
+
+    def selects(self, device: Device) -> bool:
+        """Return True if the report shows the device."""
+        if self.skip_not_remembered and device.remembered is RememberedStatus.NOT_REMEMBERED:
+            return False
+        if self.older_than_ms is None:
+            return True
+        return device.active_ms is not None and self.now_ms - device.active_ms > self.older_than_ms
 
 
 class Format(Protocol):
@@ -25,11 +75,7 @@ class Format(Protocol):
         """Return the text before the first row, line end included; may be empty."""
         ...
 
-    def wants(self, device: Device) -> bool:
-        """Return True if the format has a line for the device."""
-        ...
-
-    def part(self, row: Row) -> str:
+    def section(self, row: Row) -> str:
         """Return the heading of the row's section, line end included; consecutive rows with one heading share it."""
         ...
 
@@ -38,19 +84,7 @@ class Format(Protocol):
         ...
 
 
-class _Devices:
-    """Base of the formats that show every device, in one section."""
-
-    def wants(self, device: Device) -> bool:  # noqa: ARG002 - the same for all
-        """Return True."""
-        return True
-
-    def part(self, row: Row) -> str:  # noqa: ARG002 - the same for all
-        """Return an empty string."""
-        return ""
-
-
-class Table(_Devices):
+class Table:
     """Aligned columns for a terminal; the user is last, because names have any length."""
 
     def __init__(self, pool_ids: Sequence[str]) -> None:
@@ -60,21 +94,25 @@ class Table(_Devices):
         """Return the column names."""
         return self._row("IDLE", "LAST ACTIVE", "REMEMBERED", "USER POOL", "DEVICE", "USER")
 
+    def section(self, row: Row) -> str:  # noqa: ARG002 - one section
+        """Return an empty string."""
+        return ""
+
     def line(self, row: Row) -> str:
         """Return one device, with unprintable characters escaped."""
         device = row.device
-        seen = (moment(device.active_ms) or "-").partition(".")[0]
+        active = rfc3339(device.active_ms)
         return self._row(
-            _short(row.age_seconds),
-            f"{seen}Z" if device.active_ms is not None else seen,
+            _age(row.age_seconds),
+            "-" if active is None else f"{active.partition('.')[0]}Z",
             device.remembered.value,
             row.pool.id,
             printable(device.key),
             printable(row.user),
         )
 
-    def _row(self, idle: str, seen: str, remembered: str, pool: str, device: str, user: str) -> str:
-        return f"{idle:>6}  {seen:<20}  {remembered:<14}  {pool:<{self._pool_width}}  {device:<46}  {user}\n"
+    def _row(self, idle: str, active: str, remembered: str, pool: str, device: str, user: str) -> str:
+        return f"{idle:>6}  {active:<20}  {remembered:<14}  {pool:<{self._pool_width}}  {device:<46}  {user}\n"
 
 
 COLUMNS = (
@@ -92,22 +130,30 @@ COLUMNS = (
 """Columns of CSV and keys of JSON lines; part of the public interface."""
 
 
-class Csv(_Devices):
+class Csv:
     """Comma-separated values; text that a spreadsheet would read as a formula is prefixed with an apostrophe."""
 
     def head(self) -> str:
         """Return the column names."""
-        return _joined(COLUMNS)
+        return _csv_line(COLUMNS)
+
+    def section(self, row: Row) -> str:  # noqa: ARG002 - one section
+        """Return an empty string."""
+        return ""
 
     def line(self, row: Row) -> str:
         """Return one device; a date that Cognito does not return is an empty field."""
-        return _joined([_field(value) for value in values(row)])
+        return _csv_line([_csv_field(value) for value in values(row)])
 
 
-class JsonLines(_Devices):
+class JsonLines:
     """JSON objects, one per line, in ASCII; with `attributes` if the configuration has `device_attributes`."""
 
     def head(self) -> str:
+        """Return an empty string."""
+        return ""
+
+    def section(self, row: Row) -> str:  # noqa: ARG002 - one section
         """Return an empty string."""
         return ""
 
@@ -140,15 +186,11 @@ class Commands:
         """Return an empty string: each section has a heading."""
         return ""
 
-    def wants(self, device: Device) -> bool:
-        """Return True if the command would change the device."""
-        return self._change is Change.FORGET or device.remembered is not RememberedStatus.NOT_REMEMBERED
-
-    def part(self, row: Row) -> str:
+    def section(self, row: Row) -> str:
         """Return a comment with the account and Region of the commands, and the role that the exporter assumes."""
         target = row.pool.target
-        role = [] if target.role_arn is None else [f"role {_word(target.role_arn)}"]
-        words = [f"account {_word(row.account_id or 'unknown')}", f"Region {_word(target.region)}", *role]
+        role = [] if target.role_arn is None else [f"role {_shell_word(target.role_arn)}"]
+        words = [f"account {_shell_word(row.account_id or 'unknown')}", f"Region {_shell_word(target.region)}", *role]
         return f"# {', '.join(words)}\n"
 
     def line(self, row: Row) -> str:
@@ -177,13 +219,13 @@ def values(row: Row) -> tuple[str | float | None, ...]:
         device.status,
         device.date_source.value,
         row.age_seconds,
-        moment(device.authenticated_ms),
-        moment(device.created_ms),
-        moment(device.modified_ms),
+        rfc3339(device.authenticated_ms),
+        rfc3339(device.created_ms),
+        rfc3339(device.modified_ms),
     )
 
 
-def _word(text: str) -> str:
+def _shell_word(text: str) -> str:
     """Return the text as one shell word in ASCII, without line ends, so that it is safe in a comment too."""
     return shlex.quote(printable(text).encode("ascii", "backslashreplace").decode())
 
@@ -197,13 +239,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First characters of a formula. Source: "CSV Injection" by OWASP."""
 
 
-def _field(value: str | float | None) -> str:
+def _csv_field(value: str | float | None) -> str:
     if isinstance(value, str):
         return f"'{value}" if value.startswith(_FORMULA) else value
     return "" if value is None else str(value)
 
 
-def _joined(fields: Sequence[str]) -> str:
+def _csv_line(fields: Sequence[str]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(fields)  # this terminator makes it quote fields with CR or LF
     return line.getvalue().removesuffix("\r\n") + "\n"
@@ -212,7 +254,7 @@ def _joined(fields: Sequence[str]) -> str:
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60))
 
 
-def _short(seconds: float | None) -> str:
+def _age(seconds: float | None) -> str:
     """Return an age in its largest unit, such as `90d`."""
     if seconds is None:
         return "-"
@@ -220,3 +262,11 @@ def _short(seconds: float | None) -> str:
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"
     return f"{int(seconds)}s"
+
+
+def rfc3339(milliseconds: int | None) -> str | None:
+    """Return a time in milliseconds since the epoch as text in UTC: `2026-01-31T12:00:00.000Z`."""
+    if milliseconds is None:
+        return None
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import BinaryIO, Protocol
 
-from exporter.commands.report.formats import Format
-from exporter.commands.report.rows import Row
+from exporter.commands.report.formats import Format, Row
 from exporter.stdout import writing_to_stdout
 
 CLOSE_SECONDS = 1.0
@@ -35,18 +34,17 @@ class Output(Protocol):
 class Streamed:
     """Output that writes each user's rows immediately."""
 
-    def __init__(self, form: Format, out: BinaryIO) -> None:
-        self._lines = _Lines(form)
-        self._out = out
+    def __init__(self, formatter: Format, out: BinaryIO) -> None:
+        self._writer = _Writer(formatter, out)
         self._lock = threading.Lock()
         self._closed = False
-        _write(out, form.head())
+        self._writer.write(formatter.head())
 
     def put(self, rows: Sequence[Row]) -> None:
         """Write the rows."""
         with self._lock:
             if not self._closed:
-                _write(self._out, "".join([self._lines.of(row) for row in rows]))
+                self._writer.write_rows(rows)
 
     def close(self) -> None:
         """Stop writing; all earlier rows are already written."""
@@ -58,9 +56,9 @@ class Streamed:
 class Ordered:
     """Output that keeps the rows, or the `top` longest idle ones, and writes them on close."""
 
-    def __init__(self, form: Format, out: BinaryIO, top: int | None = None) -> None:
-        self._format = form
-        self._out = out
+    def __init__(self, formatter: Format, out: BinaryIO, top: int | None = None) -> None:
+        self._formatter = formatter
+        self._writer = _Writer(formatter, out)
         self._top = top
         self._lock = threading.Lock()
         self._rows: list[Row] = []
@@ -72,44 +70,42 @@ class Ordered:
             if not self._closed:
                 self._rows.extend(rows)
                 if self._top is not None and len(self._rows) >= 2 * self._top + _SLACK:
-                    self._cut()
+                    self._sort_and_cut()
 
     def close(self) -> None:
         """Write the rows, longest idle first within each section."""
         with self._lock:
             self._closed = True
-            self._cut()
-        _write(self._out, self._format.head())
-        lines = _Lines(self._format)
-        for row in sorted(self._rows, key=self._format.part):
-            _write(self._out, lines.of(row), flush=False)
-        with writing_to_stdout():
-            self._out.flush()
+            self._sort_and_cut()
+        self._writer.write(self._formatter.head())
+        self._writer.write_rows(sorted(self._rows, key=self._formatter.section))
 
-    def _cut(self) -> None:
+    def _sort_and_cut(self) -> None:
         self._rows.sort(key=lambda row: row.oldest_first)
         del self._rows[self._top or len(self._rows) :]
 
 
-class _Lines:
-    """Formatter of consecutive rows that adds the heading where a section begins."""
+class _Writer:
+    """Writer of consecutive rows that adds the heading where a section begins."""
 
-    def __init__(self, form: Format) -> None:
-        self._format = form
-        self._part = ""
+    def __init__(self, formatter: Format, out: BinaryIO) -> None:
+        self._formatter = formatter
+        self._out = out
+        self._section = ""
 
-    def of(self, row: Row) -> str:
-        """Return the text of the next row."""
-        part = self._format.part(row)
-        begun = "" if part == self._part else part
-        self._part = part
-        return begun + self._format.line(row)
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Write the rows, then flush."""
+        with writing_to_stdout():
+            for row in rows:
+                section = self._formatter.section(row)
+                text = self._formatter.line(row) if section == self._section else section + self._formatter.line(row)
+                self._section = section
+                self._out.write(text.encode("utf-8", "backslashreplace"))
+            self._out.flush()
 
-
-def _write(out: BinaryIO, text: str, *, flush: bool = True) -> None:
-    if not text:
-        return
-    with writing_to_stdout():
-        out.write(text.encode("utf-8", "backslashreplace"))
-        if flush:
-            out.flush()
+    def write(self, text: str) -> None:
+        """Write and flush a text, unless it is empty."""
+        if text:
+            with writing_to_stdout():
+                self._out.write(text.encode("utf-8", "backslashreplace"))
+                self._out.flush()

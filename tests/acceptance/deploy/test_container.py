@@ -124,7 +124,7 @@ def test_healthcheck_detects_healthy_and_unhealthy(hardened: tuple[Contained, Em
         stopped = container.execute(*HEALTHCHECK)
         assert stopped.returncode == 1
         assert time.monotonic() - began < seconds(config_of(image())["Healthcheck"]["Timeout"])
-        assert "does not answer" in stopped.stderr
+        assert "is not responding" in stopped.stderr
     finally:
         container.kill("CONT")
     assert eventually(lambda: container.execute(*HEALTHCHECK).returncode == 0, within=10)

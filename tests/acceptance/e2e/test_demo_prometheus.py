@@ -9,9 +9,9 @@ import pytest
 import requests
 import yaml
 
-from exporter.commands.demo.prometheus import prometheus_beside
+from exporter.commands.demo.prometheus import run_prometheus
 from tests.tools import required_tool
-from tests.unit.commands.demo.test_prometheus import SHOWN
+from tests.unit.commands.demo.test_prometheus import OPTIONS
 
 
 def asked(url: str, path: str) -> Any:
@@ -24,7 +24,7 @@ def asked(url: str, path: str) -> Any:
 
 def test_demo_prometheus_has_the_rules_and_ends_with_the_demo(tmp_path: Path) -> None:
     program = required_tool("prometheus")
-    with prometheus_beside(SHOWN, tmp_path, lambda: program) as url:
+    with run_prometheus(OPTIONS, tmp_path, lambda: program) as url:
         assert url is not None
         assert url.startswith("http://127.0.0.1:")
         (job,) = yaml.safe_load(asked(url, "status/config")["yaml"])["scrape_configs"]

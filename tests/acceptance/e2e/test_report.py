@@ -133,7 +133,7 @@ def test_full_disk_is_a_failure(tmp_path: Path) -> None:
         process = start(command, url, stdout=full, stderr=subprocess.PIPE)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert err == b"standard output cannot be written: No space left on device\n"
+    assert err == b"cannot write to standard output: No space left on device\n"
 
 
 def test_terminal_shows_the_progress(tmp_path: Path) -> None:

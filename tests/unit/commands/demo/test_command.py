@@ -1,4 +1,4 @@
-"""`demo`: what it prepares around the emulator, and what it cleans up."""
+"""`demo`: setup and cleanup around the emulator."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from exporter.options import ListenAddress, ServeOptions
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
-SHOWN = ServeOptions(Path(), (ListenAddress("", 10617),), telemetry_path="/m")
+OPTIONS = ServeOptions(Path(), (ListenAddress("", 10617),), telemetry_path="/m")
 
 
 class OnePool:
-    """A world of one pool that needs a key."""
+    """World of one pool that needs a key."""
 
     url = "http://127.0.0.1:4566"
 
@@ -42,7 +42,7 @@ def open_one_pool() -> Iterator[World]:
     yield OnePool()
 
 
-def test_the_demo_serves_its_own_pools_with_its_own_key_and_credentials(capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_serves_with_its_own_key_and_credentials(capsys: pytest.CaptureFixture[str]) -> None:
     before = dict(os.environ)
     seen: list[Path] = []
 
@@ -54,7 +54,7 @@ def test_the_demo_serves_its_own_pools_with_its_own_key_and_credentials(capsys: 
         seen.append(config_file)
         return 7
 
-    assert run_demo(serve, SHOWN, open_one_pool) == 7
+    assert run_demo(serve, OPTIONS, open_one_pool) == 7
     assert dict(os.environ) == before
     assert not seen[0].parent.exists()
     assert capsys.readouterr().out.split() == [
@@ -67,15 +67,15 @@ TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
 
 
 @pytest.mark.parametrize(("content", "scheme"), [(TLS, "https"), ("http_server_config: {http2: false}\n", "http")])
-def test_the_address_that_is_told_has_the_scheme_of_the_web_configuration(
+def test_printed_url_has_the_scheme_of_the_web_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, scheme: str
 ) -> None:
     issued = trustme.CA().issue_cert("localhost")
     (tmp_path / "server.crt").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
     (tmp_path / "server.key").write_bytes(issued.private_key_pem.bytes())
     (tmp_path / "web.yml").write_text(content, encoding="utf-8")
-    shown = replace(SHOWN, web_config_file=tmp_path / "web.yml")
-    assert run_demo(lambda _: 0, shown, open_one_pool) == 0
+    options = replace(OPTIONS, web_config_file=tmp_path / "web.yml")
+    assert run_demo(lambda _: 0, options, open_one_pool) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"Status page: {scheme}://127.0.0.1:10617/",
         f"Metrics:     {scheme}://127.0.0.1:10617/m",
@@ -83,50 +83,50 @@ def test_the_address_that_is_told_has_the_scheme_of_the_web_configuration(
 
 
 def free_address() -> str:
-    """The flag for an address that the demo can have."""
+    """Return a flag with a free listen address."""
     return f"--web.listen-address=127.0.0.1:{free_port(0)}"
 
 
 def refused(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
-    """What the demo says that cannot begin."""
+    """Return the error of a demo that cannot start."""
 
     def serve(_settings: Settings, _options: ServeOptions) -> int:
         raise AssertionError
 
     assert main(["demo", *flags], serve) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    return told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    return output.err
 
 
-def test_a_port_that_is_left_open_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    said = "the address 127.0.0.1:0 leaves the port open, expected one with a port to tell of\n"
-    assert refused(capsys, "--web.listen-address=127.0.0.1:0") == said
+def test_address_without_a_fixed_port_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "--web.listen-address=127.0.0.1:0") == (
+        "cognito-device-exporter: error: address 127.0.0.1:0 has no fixed port; demo needs one, "
+        "try 'cognito-device-exporter demo --help'\n"
+    )
 
 
 @pytest.mark.parametrize("taken_by", ["--web.listen-address", "--web.probe-listen-address"])
-def test_an_address_that_cannot_be_had_is_told_before_any_page(
-    capsys: pytest.CaptureFixture[str], taken_by: str
-) -> None:
+def test_address_in_use_is_reported_before_any_url(capsys: pytest.CaptureFixture[str], taken_by: str) -> None:
     def serve(_settings: Settings, _options: ServeOptions) -> int:
         raise AssertionError
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         assert main(["demo", free_address(), f"{taken_by}={where}"], serve) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == f"cannot listen on {where}: Address already in use\n"
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == f"cannot listen on {where}: Address already in use\n"
 
 
-def test_a_web_configuration_that_cannot_be_used_is_told_before_any_address(
+def test_invalid_web_configuration_is_reported_before_any_url(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "web.yml").write_text("tls: {}\n", encoding="utf-8")
     assert "web.yml:1: tls: unknown key" in refused(capsys, free_address(), f"--web.config.file={tmp_path / 'web.yml'}")
 
 
-def test_nothing_of_a_real_account_and_no_proxy_reaches_the_demo() -> None:
+def test_demo_environment_has_no_aws_settings_and_no_proxy() -> None:
     real = {
         "PATH": "/bin",
         "AWS_PROFILE": "production",
@@ -142,15 +142,15 @@ def test_nothing_of_a_real_account_and_no_proxy_reaches_the_demo() -> None:
 
 
 @pytest.mark.parametrize("missing", ["moto", "werkzeug"])
-def test_without_the_extra_the_demo_says_what_to_install(missing: str) -> None:
+def test_missing_extra_is_reported(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from exporter.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "demo", free_address()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "demo needs the bundled emulator: in a checkout, pip install '.[emulator]'\n"
+    assert done.stderr == "demo requires the emulator extra: run pip install '.[emulator]' in a checkout\n"
 
 
-def test_the_demo_command_serves_pools_that_boto3_can_describe() -> None:
+def test_demo_pools_can_be_described_by_boto3() -> None:
     names: list[str] = []
 
     def serve(settings: Settings, options: ServeOptions) -> int:
@@ -163,11 +163,11 @@ def test_the_demo_command_serves_pools_that_boto3_can_describe() -> None:
     assert names == ["shop-prod", "workforce", "legacy-app"]
 
 
-def test_the_environment_comes_back_when_the_demo_fails() -> None:
+def test_environment_is_restored_when_the_demo_fails() -> None:
     def fail(_config_file: Path) -> int:
         raise ConfigError(["broken"])
 
     before = dict(os.environ)
     with pytest.raises(ConfigError):
-        run_demo(fail, SHOWN, open_one_pool)
+        run_demo(fail, OPTIONS, open_one_pool)
     assert dict(os.environ) == before

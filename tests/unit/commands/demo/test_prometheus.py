@@ -1,4 +1,4 @@
-"""Prometheus beside the demo."""
+"""Prometheus that the demo runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from exporter.commands.demo.command import World, run_demo
-from exporter.commands.demo.prometheus import StartTimeouts, free_port, prometheus_beside
+from exporter.commands.demo.prometheus import Timeouts, free_port, run_prometheus
 from exporter.errors import ConfigError
 from exporter.options import ListenAddress, ServeOptions
 from tests.fakes import eventually
@@ -30,10 +30,10 @@ fcntl.flock(file, fcntl.LOCK_EX)
 print("held", flush=True)
 signal.pause()
 """
-"""A program that holds a lock until it is ended."""
+"""Program that holds a lock until it is terminated."""
 
 
-SHOWN = ServeOptions(Path(), (ListenAddress("", 10617),), telemetry_path="/m")
+OPTIONS = ServeOptions(Path(), (ListenAddress("", 10617),), telemetry_path="/m")
 
 
 class NoPool:
@@ -49,7 +49,7 @@ def open_no_pool() -> Iterator[World]:
 
 
 def stub(directory: Path, script: str) -> str:
-    """A program that stands in for Prometheus."""
+    """Return an executable that replaces Prometheus."""
     path = directory / "prometheus-stub"
     path.write_text(f"#!{sys.executable}\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
@@ -57,7 +57,7 @@ def stub(directory: Path, script: str) -> str:
 
 
 def is_free(lock: Path) -> bool:
-    """Whether the process that held the lock is gone."""
+    """Return True if the process that held the lock has exited."""
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,37 +66,37 @@ def is_free(lock: Path) -> bool:
     return True
 
 
-def test_without_prometheus_there_is_nothing_to_tell(tmp_path: Path) -> None:
-    with prometheus_beside(SHOWN, tmp_path, lambda: None) as told:
-        assert told is None
+def test_missing_prometheus_has_no_message(tmp_path: Path) -> None:
+    with run_prometheus(OPTIONS, tmp_path, lambda: None) as message:
+        assert message is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pages_that_may_be_protected_are_not_scraped_and_it_is_said_so(tmp_path: Path) -> None:
-    protected = replace(SHOWN, web_config_file=tmp_path / "web.yml")
-    with prometheus_beside(protected, tmp_path, lambda: "/nowhere") as told:
-        assert told == (
-            "not started: it scrapes in plain HTTP and without a password, and --web.config.file may ask for more"
+def test_prometheus_is_not_started_with_a_web_configuration(tmp_path: Path) -> None:
+    protected = replace(OPTIONS, web_config_file=tmp_path / "web.yml")
+    with run_prometheus(protected, tmp_path, lambda: "/nowhere") as message:
+        assert message == (
+            "not started: it scrapes over plain HTTP without a password, and --web.config.file may require more"
         )
-    with prometheus_beside(protected, tmp_path, lambda: None) as told:
-        assert told is None
+    with run_prometheus(protected, tmp_path, lambda: None) as message:
+        assert message is None
 
 
-def test_a_prometheus_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_failed_start_reports_the_last_log_line(tmp_path: Path) -> None:
     program = stub(tmp_path, "import sys; print('first'); sys.exit('no space left')")
-    with prometheus_beside(SHOWN, tmp_path, lambda: program) as told:
-        assert told == "not started: no space left"
+    with run_prometheus(OPTIONS, tmp_path, lambda: program) as message:
+        assert message == "not started: no space left"
 
 
-def test_a_prometheus_that_ends_silently_is_told_of(tmp_path: Path) -> None:
+def test_silent_exit_is_reported(tmp_path: Path) -> None:
     program = stub(tmp_path, "")
-    with prometheus_beside(SHOWN, tmp_path, lambda: program) as told:
-        assert told == "not started: it ended without a word"
+    with run_prometheus(OPTIONS, tmp_path, lambda: program) as message:
+        assert message == "not started: exited without output"
 
 
-def test_what_prometheus_is_told_to_do_stays_on_loopback_and_in_the_directory(tmp_path: Path) -> None:
+def test_prometheus_uses_loopback_and_the_directory_only(tmp_path: Path) -> None:
     program = stub(tmp_path, "import json, sys; print(json.dumps(sys.argv[1:]))")
-    with prometheus_beside(SHOWN, tmp_path, lambda: program):
+    with run_prometheus(OPTIONS, tmp_path, lambda: program):
         (line,) = (tmp_path / "prometheus.log").read_text(encoding="utf-8").splitlines()
     config, storage, listen, *_ = json.loads(line)
     assert config == f"--config.file={tmp_path / 'prometheus.yaml'}"
@@ -104,15 +104,15 @@ def test_what_prometheus_is_told_to_do_stays_on_loopback_and_in_the_directory(tm
     assert listen.startswith("--web.listen-address=127.0.0.1:")
 
 
-def test_nothing_stays_behind_when_the_demo_is_killed(tmp_path: Path) -> None:
+def test_killed_demo_leaves_no_process(tmp_path: Path) -> None:
     program = stub(tmp_path, HOLD.format(lock=tmp_path / "lock"))
     demo = (
         "import os, signal; from pathlib import Path\n"
-        "from exporter.commands.demo.prometheus import Patience, prometheus_beside\n"
+        "from exporter.commands.demo.prometheus import Timeouts, run_prometheus\n"
         "from exporter.options import ServeOptions\n"
         "from tests.fakes import eventually\n"
         f"directory = Path({str(tmp_path)!r})\n"
-        f"with prometheus_beside(ServeOptions(directory), directory, lambda: {program!r}, StartTimeouts(0.1, 0.1)):\n"
+        f"with run_prometheus(ServeOptions(directory), directory, lambda: {program!r}, Timeouts(0.1, 0.1)):\n"
         "    assert eventually(lambda: (directory / 'prometheus.log').read_text() == 'held\\n')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -120,40 +120,40 @@ def test_nothing_stays_behind_when_the_demo_is_killed(tmp_path: Path) -> None:
     assert eventually(lambda: is_free(tmp_path / "lock"))
 
 
-def test_a_prometheus_that_will_not_end_is_killed(tmp_path: Path) -> None:
+def test_prometheus_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     program = stub(tmp_path, "import signal; signal.signal(15, signal.SIG_IGN)\n" + HOLD.format(lock=tmp_path / "lock"))
-    with prometheus_beside(SHOWN, tmp_path, lambda: program, StartTimeouts(0.1, 0.1)):
+    with run_prometheus(OPTIONS, tmp_path, lambda: program, Timeouts(0.1, 0.1)):
         assert eventually(lambda: (tmp_path / "prometheus.log").read_text(encoding="utf-8") == "held\n")
         assert not is_free(tmp_path / "lock")
     assert eventually(lambda: is_free(tmp_path / "lock"))
 
 
-def test_the_usual_port_is_taken_unless_somebody_has_it() -> None:
+def test_free_port_prefers_the_default() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert free_port(port) not in {port, 0}
     assert free_port(port) == port
 
 
-def test_the_demo_tells_where_prometheus_is_and_ends_it_though_serving_fails(
+def test_demo_stops_prometheus_when_serving_fails(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     watching: list[str] = []
 
     @contextmanager
-    def watch(_show: ServeOptions, directory: Path) -> Iterator[str | None]:
+    def watch(_options: ServeOptions, directory: Path) -> Iterator[str | None]:
         assert directory.is_dir()
-        watching.append("began")
+        watching.append("started")
         try:
             yield "http://127.0.0.1:9090/"
         finally:
-            watching.append("ended")
+            watching.append("stopped")
 
     def fail(_config_file: Path) -> int:
-        assert watching == ["began"]
+        assert watching == ["started"]
         raise ConfigError(["broken"])
 
     with pytest.raises(ConfigError):
-        run_demo(fail, SHOWN, open_no_pool, watch)
-    assert watching == ["began", "ended"]
+        run_demo(fail, OPTIONS, open_no_pool, watch)
+    assert watching == ["started", "stopped"]
     assert capsys.readouterr().out.splitlines()[-1] == "Prometheus:  http://127.0.0.1:9090/"

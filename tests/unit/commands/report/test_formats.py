@@ -1,4 +1,4 @@
-"""How devices are written, whatever the names of their users."""
+"""Formats of a report, with hostile user names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ from typing import Any
 
 import pytest
 
-from exporter.commands.report.formats import COLUMNS, Change, Commands, Csv, JsonLines, Table
-from exporter.commands.report.rows import DeviceFilter, Row, age_seconds, moment
+from exporter.commands.report.formats import (
+    COLUMNS,
+    Change,
+    Commands,
+    Csv,
+    DeviceFilter,
+    JsonLines,
+    Row,
+    Table,
+    age_seconds,
+    rfc3339,
+)
 from exporter.config.settings import TargetSettings
 from exporter.model import Device, RememberedStatus
 from tests.hostile_names import PUNCTUATION
@@ -42,7 +52,7 @@ def row(user: str = "alice", of: Device | None = None, **changes: Any) -> Row:
     return Row(settings(**changes), user, user, of, age_seconds(of, NOW_MS))
 
 
-def test_json_has_every_column_and_dates_as_moments() -> None:
+def test_json_has_every_column_and_rfc3339_dates() -> None:
     of = device("k", NOW_MS - 1500, created_ms=NOW_MS - 86_400_000, status="valid")
     assert json.loads(JsonLines().line(row("alice", of))) == {
         "user_pool_id": POOL_ID,
@@ -58,7 +68,7 @@ def test_json_has_every_column_and_dates_as_moments() -> None:
     }
 
 
-def test_json_has_attributes_where_the_configuration_asks_for_them() -> None:
+def test_json_has_attributes_if_configured() -> None:
     of = device(attributes=(("device_name", "Firefox"),))
     assert "attributes" not in json.loads(JsonLines().line(row(of=of)))
     line = JsonLines().line(row(of=of, device_attributes=("device_name",)))
@@ -66,7 +76,7 @@ def test_json_has_attributes_where_the_configuration_asks_for_them() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_json_is_one_line_of_ascii_and_gives_the_name_back(name: str) -> None:
+def test_json_is_one_ascii_line_and_preserves_the_name(name: str) -> None:
     line = JsonLines().line(row(name))
     assert line.isascii()
     assert line.count("\n") == 1
@@ -74,7 +84,7 @@ def test_json_is_one_line_of_ascii_and_gives_the_name_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_csv_gives_the_name_back_but_for_the_guard_of_formulas(name: str) -> None:
+def test_csv_preserves_the_name_except_formulas(name: str) -> None:
     text = Csv().head() + Csv().line(row(name))
     (found,) = csv.DictReader(io.StringIO(text, newline=""))
     assert tuple(found) == COLUMNS
@@ -83,24 +93,24 @@ def test_csv_gives_the_name_back_but_for_the_guard_of_formulas(name: str) -> Non
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_field_of_csv_is_a_formula(start: str) -> None:
+def test_csv_field_is_never_a_formula(start: str) -> None:
     (found,) = csv.DictReader(io.StringIO(Csv().head() + Csv().line(row(f"{start}1+1")), newline=""))
     assert found["user"] == f"'{start}1+1"
 
 
-def test_csv_leaves_empty_what_cognito_does_not_give() -> None:
+def test_csv_field_is_empty_without_a_value() -> None:
     (found,) = csv.DictReader(io.StringIO(Csv().head() + Csv().line(row(of=device("k", None)))))
     assert (found["date_source"], found["age_seconds"], found["last_authentication"]) == ("none", "", "")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_table_keeps_every_device_on_a_line_that_a_terminal_only_shows(name: str) -> None:
+def test_table_line_is_printable(name: str) -> None:
     line = Table([POOL_ID]).line(row(name))
     assert line.endswith("\n")
     assert line[:-1].isprintable()
 
 
-def test_the_columns_of_a_table_stand_under_their_names() -> None:
+def test_table_columns_are_aligned() -> None:
     table = Table([POOL_ID, "eu-central-1_AbCdEfGhI"])
     head, line = table.head(), table.line(row("alice", device("eu-west-1_key", NOW_MS - 86_400_000 * 31)))
     assert head.index("USER\n") == line.index("alice\n")
@@ -113,17 +123,17 @@ def test_the_columns_of_a_table_stand_under_their_names() -> None:
     ("seconds", "shown"),
     [(0, "0s"), (59, "59s"), (60, "1m"), (2 * HOUR, "2h"), (47 * HOUR, "1d"), (400 * 86400, "400d")],
 )
-def test_a_table_shows_an_age_in_its_largest_unit(seconds: int, shown: str) -> None:
+def test_table_shows_an_age_in_its_largest_unit(seconds: int, shown: str) -> None:
     line = Table([POOL_ID]).line(row(of=device("k", NOW_MS - seconds * 1000)))
     assert line.split()[0] == shown
 
 
-def test_a_device_without_a_date_has_no_age() -> None:
+def test_device_without_a_date_has_no_age() -> None:
     assert Table([POOL_ID]).line(row(of=device("k", None))).split()[:2] == ["-", "-"]
 
 
 def words(change: Change, name: str, **changes: Any) -> list[str]:
-    """What a shell makes of a command."""
+    """Return the words of a command as a shell splits them."""
     line = Commands(change).line(row(name, **changes))
     assert line.isascii()
     assert line.count("\n") == 1
@@ -132,13 +142,13 @@ def words(change: Change, name: str, **changes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_command_names_the_user_and_does_nothing_else(name: str) -> None:
+def test_forget_command_has_one_json_argument(name: str) -> None:
     *command, document = words(Change.FORGET, name)
     assert command == ["aws", "cognito-idp", "admin-forget-device", "--region", "eu-west-1", "--cli-input-json"]
     assert json.loads(document) == {"UserPoolId": POOL_ID, "Username": name, "DeviceKey": "eu-west-1_key"}
 
 
-def test_a_device_is_made_not_remembered() -> None:
+def test_unremember_command_sets_the_status() -> None:
     *command, document = words(Change.UNREMEMBER, "alice")
     assert command[2] == "admin-update-device-status"
     assert json.loads(document) == {
@@ -149,35 +159,35 @@ def test_a_device_is_made_not_remembered() -> None:
     }
 
 
-def test_a_command_goes_where_the_configuration_goes() -> None:
+def test_command_has_the_configured_region_and_endpoint() -> None:
     target = TargetSettings("eu-west-1", endpoint_url="https://vpce.example/?a=$(id)&b")
     command = words(Change.FORGET, "alice", target=target)
     assert command[3:7] == ["--region", "eu-west-1", "--endpoint-url", "https://vpce.example/?a=$(id)&b"]
 
 
-def test_a_part_says_whose_pool_it_is_and_by_which_role_it_is_read() -> None:
+def test_section_names_account_region_and_role() -> None:
     role = "arn:aws:iam::210987654321:role/devices/reader+x@y"
     by_role = row(target=TargetSettings("us-east-2", role_arn=role, external_id="s3cret"))
-    part = Commands(Change.FORGET).part
-    assert part(replace(by_role, account_id="210987654321")) == (
+    section = Commands(Change.FORGET).section
+    assert section(replace(by_role, account_id="210987654321")) == (
         f"# account 210987654321, Region us-east-2, role {role}\n"
     )
-    assert part(replace(row(), account_id="123456789012")) == "# account 123456789012, Region eu-west-1\n"
-    assert part(row()) == "# account unknown, Region eu-west-1\n"
+    assert section(replace(row(), account_id="123456789012")) == "# account 123456789012, Region eu-west-1\n"
+    assert section(row()) == "# account unknown, Region eu-west-1\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_breaks_out_of_the_comment(name: str, tmp_path: Path) -> None:
+def test_section_comment_cannot_be_escaped(name: str, tmp_path: Path) -> None:
     hostile = f"{name}\n\r\x0b\x0c\x85\u2028touch owned; $(touch owned)`touch owned`\\"
     target = TargetSettings(hostile, role_arn=hostile)
-    part = Commands(Change.FORGET).part(replace(row(target=target), account_id=hostile))
-    assert part.isascii()
-    assert part[:-1].isprintable()
-    assert part.endswith("\n")
-    assert shlex.split(part, comments=True) == []
+    section = Commands(Change.FORGET).section(replace(row(target=target), account_id=hostile))
+    assert section.isascii()
+    assert section[:-1].isprintable()
+    assert section.endswith("\n")
+    assert shlex.split(section, comments=True) == []
     done = subprocess.run(
         [required_tool("sh"), "-eu"],
-        input=f"{part}echo done\n",
+        input=f"{section}echo done\n",
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -187,36 +197,39 @@ def test_nothing_breaks_out_of_the_comment(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_shows_devices_has_no_parts() -> None:
-    assert {form.part(replace(row(), account_id="1")) for form in (Table([POOL_ID]), Csv(), JsonLines())} == {""}
+def test_device_formats_have_one_section() -> None:
+    assert {formatter.section(row()) for formatter in (Table([POOL_ID]), Csv(), JsonLines())} == {""}
 
 
-def test_only_what_would_change_something_is_a_command() -> None:
+def test_device_filter_can_skip_not_remembered_devices() -> None:
     statuses = {status: device(remembered=status) for status in RememberedStatus}
-    assert all(map(Commands(Change.FORGET).wants, statuses.values()))
-    wanted = {status for status, of in statuses.items() if Commands(Change.UNREMEMBER).wants(of)}
-    assert wanted == {RememberedStatus.REMEMBERED, RememberedStatus.UNKNOWN}
+    assert all(map(DeviceFilter(NOW_MS).selects, statuses.values()))
+    device_filter = DeviceFilter(NOW_MS, skip_not_remembered=True)
+    assert {status for status, of in statuses.items() if device_filter.selects(of)} == {
+        RememberedStatus.REMEMBERED,
+        RememberedStatus.UNKNOWN,
+    }
 
 
-def test_older_than_is_strict_and_leaves_out_what_has_no_date() -> None:
-    wanted = DeviceFilter(NOW_MS, older_than_ms=1000)
+def test_device_filter_by_age_is_strict_and_needs_a_date() -> None:
+    device_filter = DeviceFilter(NOW_MS, older_than_ms=1000)
     ages = {1000: False, 1001: True}
-    assert {age: wanted.wants(device("k", NOW_MS - age)) for age in ages} == ages
-    assert not wanted.wants(device("k", None))
-    assert wanted.wants(device("k", None, created_ms=0))
-    assert DeviceFilter(NOW_MS).wants(device("k", None))
+    assert {age: device_filter.selects(device("k", NOW_MS - age)) for age in ages} == ages
+    assert not device_filter.selects(device("k", None))
+    assert device_filter.selects(device("k", None, created_ms=0))
+    assert DeviceFilter(NOW_MS).selects(device("k", None))
 
 
-def test_an_age_is_never_negative() -> None:
+def test_age_is_never_negative() -> None:
     assert age_seconds(device("k", NOW_MS + 5000), NOW_MS) == 0
 
 
-def test_moments_reach_from_the_first_year_to_the_last() -> None:
-    assert moment(-62_135_596_800_000) == "0001-01-01T00:00:00.000Z"
-    assert moment(253_402_300_799_999) == "9999-12-31T23:59:59.999Z"
+def test_rfc3339_covers_the_years_1_to_9999() -> None:
+    assert rfc3339(-62_135_596_800_000) == "0001-01-01T00:00:00.000Z"
+    assert rfc3339(253_402_300_799_999) == "9999-12-31T23:59:59.999Z"
 
 
-def test_the_longest_idle_come_first_and_devices_without_a_date_last() -> None:
+def test_rows_sort_longest_idle_first_undated_last() -> None:
     devices = [device("new", NOW_MS), device("none", None), device("old", 0), device("b", 5), device("a", 5)]
     rows = sorted((row(of=of) for of in devices), key=lambda one: one.oldest_first)
     assert [one.device.key for one in rows] == ["old", "a", "b", "new", "none"]

@@ -1,4 +1,4 @@
-"""Rows that go out at once, and rows that wait for each other."""
+"""Outputs of a report: streamed and ordered."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from exporter.commands.report.formats import JsonLines, Table
+from exporter.commands.report.formats import JsonLines, Row, Table, age_seconds
 from exporter.commands.report.output import Ordered, Streamed
-from exporter.commands.report.rows import Row, age_seconds
 from tests.unit.collect.listed_pools import POOL_ID, device, settings
 
 NOW_MS = 1_700_000_000_000
@@ -27,7 +26,7 @@ def rows(*ages: int) -> list[Row]:
 
 
 class Flushed(io.RawIOBase):
-    """A pipe: only what was flushed has arrived."""
+    """Pipe that has received only what was flushed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +48,7 @@ def keys(text: bytes) -> list[str]:
     return [line.split()[4].decode() for line in text.splitlines()[1:]]
 
 
-def test_streamed_rows_arrive_before_the_next_are_read() -> None:
+def test_streamed_rows_are_flushed_at_once() -> None:
     pipe = Flushed()
     output = Streamed(Table([POOL_ID]), buffered(pipe))
     assert b"LAST ACTIVE" in pipe.arrived
@@ -57,7 +56,7 @@ def test_streamed_rows_arrive_before_the_next_are_read() -> None:
     assert keys(pipe.arrived) == ["5", "3"]
 
 
-def test_after_the_close_nothing_is_written() -> None:
+def test_streamed_rows_after_close_are_not_written() -> None:
     pipe = Flushed()
     output = Streamed(JsonLines(), buffered(pipe))
     output.close()
@@ -65,7 +64,7 @@ def test_after_the_close_nothing_is_written() -> None:
     assert not pipe.arrived
 
 
-def test_a_close_does_not_wait_for_a_write_that_never_ends() -> None:
+def test_close_does_not_wait_for_a_blocked_write() -> None:
     gate = threading.Event()
 
     class Full(Flushed):
@@ -82,7 +81,7 @@ def test_a_close_does_not_wait_for_a_write_that_never_ends() -> None:
     writer.join(20)
 
 
-def test_lines_of_many_threads_stay_whole() -> None:
+def test_lines_of_many_threads_are_not_mixed() -> None:
     out = io.BytesIO()
     output = Streamed(JsonLines(), out)
 
@@ -101,7 +100,7 @@ def test_lines_of_many_threads_stay_whole() -> None:
 
 
 @pytest.mark.parametrize("top", [None, 1, 3, 100, 10_000])
-def test_ordered_rows_come_longest_idle_first_when_all_are_read(top: int | None) -> None:
+def test_ordered_rows_are_sorted_on_close(top: int | None) -> None:
     out = io.BytesIO()
     output = Ordered(Table([POOL_ID]), out, top)
     ages = random.Random(7).sample(range(1_000_000), 5000)
@@ -112,14 +111,14 @@ def test_ordered_rows_come_longest_idle_first_when_all_are_read(top: int | None)
     assert keys(out.getvalue()) == [str(age) for age in sorted(ages, reverse=True)[:top]]
 
 
-def test_the_top_is_all_that_is_kept() -> None:
+def test_ordered_output_keeps_little_more_than_the_top() -> None:
     output = Ordered(Table([POOL_ID]), io.BytesIO(), 5)
     for age in range(3000):
         output.put(rows(age))
     assert len(output._rows) < 1100
 
 
-def test_ordered_rows_after_the_close_are_not_kept() -> None:
+def test_ordered_rows_after_close_are_not_kept() -> None:
     out = io.BytesIO()
     output = Ordered(JsonLines(), out)
     output.close()
@@ -128,11 +127,11 @@ def test_ordered_rows_after_the_close_are_not_kept() -> None:
     assert not output._rows
 
 
-class InParts(JsonLines):
-    """Parts by account."""
+class BySection(JsonLines):
+    """Format with one section per account."""
 
-    def part(self, row: Row) -> str:
-        return f"part {row.account_id}\n"
+    def section(self, row: Row) -> str:
+        return f"section {row.account_id}\n"
 
     def line(self, row: Row) -> str:
         return f"{row.device.key}\n"
@@ -142,47 +141,47 @@ def of_account(account_id: str, *ages: int) -> list[Row]:
     return [replace(row, account_id=account_id) for row in rows(*ages)]
 
 
-def test_a_part_is_headed_wherever_it_begins_again() -> None:
+def test_streamed_section_has_a_heading_whenever_it_starts() -> None:
     out = io.BytesIO()
-    output = Streamed(InParts(), out)
+    output = Streamed(BySection(), out)
     for account_id, ages in (("b", (5, 4)), ("b", (3,)), ("a", (9,)), ("b", (1,))):
         output.put(of_account(account_id, *ages))
-    assert out.getvalue().decode().splitlines() == ["part b", "5", "4", "3", "part a", "9", "part b", "1"]
+    assert out.getvalue().decode().splitlines() == ["section b", "5", "4", "3", "section a", "9", "section b", "1"]
 
 
-def test_in_order_each_part_is_in_one_piece() -> None:
+def test_ordered_sections_are_contiguous() -> None:
     out = io.BytesIO()
-    output = Ordered(InParts(), out)
+    output = Ordered(BySection(), out)
     for account_id, ages in (("b", (5, 40)), ("a", (9, 30)), ("b", (1,))):
         output.put(of_account(account_id, *ages))
     output.close()
-    assert out.getvalue().decode().splitlines() == ["part a", "30", "9", "part b", "40", "5", "1"]
+    assert out.getvalue().decode().splitlines() == ["section a", "30", "9", "section b", "40", "5", "1"]
 
 
-def test_the_top_is_that_of_all_parts_together() -> None:
+def test_top_is_over_all_sections() -> None:
     out = io.BytesIO()
-    output = Ordered(InParts(), out, top=2)
+    output = Ordered(BySection(), out, top=2)
     output.put(of_account("b", 5, 40))
     output.put(of_account("a", 9, 3))
     output.close()
-    assert out.getvalue().decode().splitlines() == ["part a", "9", "part b", "40"]
+    assert out.getvalue().decode().splitlines() == ["section a", "9", "section b", "40"]
 
 
 @pytest.mark.parametrize("sort", [False, True])
-def test_names_that_utf_8_cannot_carry_are_written_all_the_same(sort: bool) -> None:
+def test_lone_surrogate_is_written_escaped(sort: bool) -> None:
     out = io.BytesIO()
-    output = Ordered(Broken(), out) if sort else Streamed(Broken(), out)
+    output = Ordered(LoneSurrogate(), out) if sort else Streamed(LoneSurrogate(), out)
     output.put(rows(5))
     output.close()
     assert out.getvalue() == b"lone \\udce4\n"
 
 
-class Broken(JsonLines):
+class LoneSurrogate(JsonLines):
     def line(self, row: Row) -> str:  # noqa: ARG002 - always the same
         return "lone \udce4\n"
 
 
-def test_nobody_who_reads_is_told_to_whoever_writes() -> None:
+def test_broken_pipe_is_raised() -> None:
     class Gone(Flushed):
         def write(self, _data: Any) -> int:
             raise BrokenPipeError

@@ -1,1 +1,0 @@
-"""`check-config --aws`: check of each AWS permission that the configuration needs."""
