@@ -14,7 +14,7 @@ from bench.errors import NotMeasured
 from bench.figures import Missing, Row
 from bench.lab import Lab
 from bench.measure import accounts, end_to_end, memory, million, pacing, rendering, startup, sweeping
-from bench.table import line
+from bench.report import line
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The dashboard files are current, valid and complete, and match the metrics catalog."""
+"""The dashboard files are current, valid and complete, and match the metrics catalogue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator
 
 from grafana.dashboards.source.__main__ import main
 from grafana.dashboards.source.buckets import spellings
-from tests.grafana.boards import FOLDER, NAMES, PanelQuery, load, panels, queries, variables
+from tests.grafana.dashboards import FOLDER, NAMES, PanelQuery, load, panels, queries, variables
 from tests.grafana.promql import catalog_vocabulary, unknown_names
 
 UIDS = {
@@ -33,7 +33,7 @@ BUILT_IN = frozenset({"__rate_interval", "__url_time_range", "__field", "__data"
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)[^}]*\}|(?P<plain>[A-Za-z_]\w*))")
 _LINK = re.compile(r"^/d/(?P<uid>[\w-]+)(?:\?(?P<parameters>.*))?$")
 
-boards = pytest.mark.parametrize("name", NAMES)
+each_dashboard = pytest.mark.parametrize("name", NAMES)
 
 
 def test_dashboard_files_are_current(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_check_reports_outdated_dashboard(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "pool.json").write_text("{}", encoding="utf-8")
 
     assert main(["--check"], tmp_path) == 1
-    assert capsys.readouterr().err.startswith("pool.json is out of date")
+    assert capsys.readouterr().err.startswith("pool.json: out of date")
 
 
 def test_folder_has_no_other_dashboards() -> None:
@@ -62,13 +62,13 @@ def test_documentation_shows_every_dashboard() -> None:
     assert [picture for picture in pictures if not (page.parent / picture).exists()] == []
 
 
-@boards
+@each_dashboard
 def test_dashboard_matches_grafana_schema(name: str) -> None:
-    board = load(name)
-    found = _violations("dashboard", "Dashboard", board)
-    for panel in board["panels"]:
+    dashboard = load(name)
+    found = _violations("dashboard", "Dashboard", dashboard)
+    for panel in dashboard["panels"]:
         found += _violations("dashboard", "RowPanel" if panel["type"] == "row" else "Panel", panel)
-    for panel in panels(board):
+    for panel in panels(dashboard):
         found += _violations(panel["type"], "Options", panel["options"])
         custom = panel["fieldConfig"]["defaults"].get("custom")
         if custom is not None:
@@ -79,12 +79,12 @@ def test_dashboard_matches_grafana_schema(name: str) -> None:
     assert found == []
 
 
-@boards
+@each_dashboard
 def test_dashboard_uid_is_stable(name: str) -> None:
     assert load(name)["uid"] == UIDS[name]
 
 
-@boards
+@each_dashboard
 def test_panel_ids_are_unique(name: str) -> None:
     ids = Counter(panel["id"] for panel in load(name)["panels"])
 
@@ -92,17 +92,17 @@ def test_panel_ids_are_unique(name: str) -> None:
     assert [number for number, times in ids.items() if times > 1] == []
 
 
-@boards
+@each_dashboard
 def test_every_panel_has_a_description(name: str) -> None:
     assert [panel["title"] for panel in panels(load(name)) if len(panel.get("description", "")) < 30] == []
 
 
-@boards
+@each_dashboard
 def test_every_panel_has_a_unit(name: str) -> None:
     assert [panel["title"] for panel in panels(load(name)) if not panel["fieldConfig"]["defaults"].get("unit")] == []
 
 
-@boards
+@each_dashboard
 def test_no_panel_has_more_than_three_queries(name: str) -> None:
     for panel in panels(load(name)):
         refs = [target["refId"] for target in panel["targets"]]
@@ -110,44 +110,44 @@ def test_no_panel_has_more_than_three_queries(name: str) -> None:
         assert refs, panel["title"]
 
 
-@boards
+@each_dashboard
 def test_every_query_uses_the_datasource_variable(name: str) -> None:
-    board = load(name)
-    asking = [*panels(board), *(target for panel in panels(board) for target in panel["targets"])]
-    asking += [variable for variable in variables(board) if variable["type"] == "query"]
+    dashboard = load(name)
+    asking = [*panels(dashboard), *(target for panel in panels(dashboard) for target in panel["targets"])]
+    asking += [variable for variable in variables(dashboard) if variable["type"] == "query"]
 
     assert {one["datasource"]["uid"] for one in asking} == {"${datasource}"}
 
 
-@boards
+@each_dashboard
 def test_every_used_variable_is_defined(name: str) -> None:
-    board = load(name)
+    dashboard = load(name)
 
-    assert _used(board) - BUILT_IN <= {variable["name"] for variable in variables(board)}
+    assert _used(dashboard) - BUILT_IN <= {variable["name"] for variable in variables(dashboard)}
 
 
-@boards
+@each_dashboard
 def test_every_visible_variable_is_used(name: str) -> None:
-    board = load(name)
-    in_queries = {found for panel in panels(board) for found in _used(panel)}
-    in_variables = {found for variable in variables(board) for found in _used(variable)}
-    shown = {variable["name"] for variable in variables(board) if not variable.get("hide")}
+    dashboard = load(name)
+    in_queries = {found for panel in panels(dashboard) for found in _used(panel)}
+    in_variables = {found for variable in variables(dashboard) for found in _used(variable)}
+    shown = {variable["name"] for variable in variables(dashboard) if not variable.get("hide")}
 
     assert shown <= in_queries | in_variables
 
 
-@boards
+@each_dashboard
 @pytest.mark.parametrize("common", ["datasource", "pool", "threshold", "interval"])
 def test_dashboards_share_variables(name: str, common: str) -> None:
     assert common in {variable["name"] for variable in variables(load(name))}
 
 
-@boards
+@each_dashboard
 def test_every_variable_has_a_description(name: str) -> None:
     assert [variable["name"] for variable in variables(load(name)) if not variable.get("description")] == []
 
 
-@boards
+@each_dashboard
 def test_dashboard_links_keep_variables_and_time(name: str) -> None:
     links = load(name)["links"]
 
@@ -156,7 +156,7 @@ def test_dashboard_links_keep_variables_and_time(name: str) -> None:
     assert not any("placement" in link for link in links), "above the panels, not in a menu"
 
 
-@boards
+@each_dashboard
 def test_panel_links_carry_variables_of_their_target(name: str) -> None:
     by_uid = {uid: {variable["name"] for variable in variables(load(file))} for file, uid in UIDS.items()}
 
@@ -170,7 +170,7 @@ def test_panel_links_carry_variables_of_their_target(name: str) -> None:
         assert carried <= by_uid[match["uid"]], url
 
 
-@boards
+@each_dashboard
 def test_panels_fit_the_grid_without_overlap(name: str) -> None:
     taken: Counter[tuple[int, int]] = Counter()
     for panel in load(name)["panels"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.grafana.boards import NAMES
+from tests.grafana.dashboards import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVISIONING = ROOT / "grafana" / "provisioning"

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
-from grafana.dashboards.source.render import FOLDER, documents
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from grafana.dashboards.source import exporter, overview, pool, stale
+
+FOLDER = Path(__file__).resolve().parent.parent
+
+_BUILDERS = {
+    "overview.json": overview.build,
+    "pool.json": pool.build,
+    "stale-devices.json": stale.build,
+    "exporter.json": exporter.build,
+}
+
+
+def documents() -> dict[str, str]:
+    """Return the content of each file by file name."""
+    return {
+        name: json.dumps(build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        for name, build in _BUILDERS.items()
+    }
 
 
 def main(arguments: list[str], folder: Path = FOLDER) -> int:
     """Return 0, or 1 if `--check` finds an outdated file."""
-    stale = [name for name, text in documents().items() if not _is_current(folder / name, text)]
-    if "--check" in arguments:
-        for name in stale:
-            print(f"{name} is out of date: run `make dashboards`", file=sys.stderr)  # noqa: T201 - a command
-        return 1 if stale else 0
-    for name in stale:
-        (folder / name).write_text(documents()[name], encoding="utf-8")
+    check = "--check" in arguments
+    outdated = []
+    for name, text in documents().items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            outdated.append(name)
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    if check and outdated:
+        print(f"{', '.join(outdated)}: out of date, run `make dashboards`", file=sys.stderr)  # noqa: T201 - a command
+        return 1
     return 0
-
-
-def _is_current(path: Path, text: str) -> bool:
-    return path.exists() and path.read_text(encoding="utf-8") == text
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from grafana.dashboards.source import promql
-from tests.grafana.boards import VARIABLE_VALUES
+from tests.grafana.dashboards import VARIABLE_VALUES
 from tests.grafana.promql import substitute
 
 A, B = 'user_pool_id="eu-west-1_a"', 'user_pool_id="eu-west-1_b"'

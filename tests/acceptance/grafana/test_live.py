@@ -13,7 +13,7 @@ import requests
 
 from tests.acceptance.grafana.conftest import Prometheus
 from tests.fakes import eventually
-from tests.grafana.boards import PanelQuery, queries
+from tests.grafana.dashboards import PanelQuery, queries
 from tests.grafana.test_alerting import PROMETHEUS_ALERTS, RULES, expression, limit
 from tests.grafana.test_rules import ALERTS, DOCUMENTS, RECORDING_RULES, promql_in
 

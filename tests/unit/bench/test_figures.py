@@ -4,8 +4,7 @@ import pytest
 
 from bench.figures import STRICT_UNIT, Comparison, Figure, Missing, Row, Target, TargetResult
 from bench.numbers import samples
-from bench.report import ALL_MET, MISSED, NOT_MEASURED, exit_code
-from bench.table import format_number, table
+from bench.report import ALL_MET, MISSED, NOT_MEASURED, exit_code, format_number, table
 
 
 def figure(ours: list[float], *targets: Target, naive: float | None = None, unit: str = "ms") -> Figure:

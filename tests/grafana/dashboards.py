@@ -36,7 +36,7 @@ _FUNCTION = re.compile(r"^(?P<name>query_result|label_values)\((?P<expr>.+?)(?:,
 class PanelQuery:
     """Query of a panel or a variable."""
 
-    board: str
+    dashboard: str
     panel: str
     ref_id: str
     expr: str
@@ -47,23 +47,23 @@ class PanelQuery:
         return substitute(self.expr, VARIABLE_VALUES)
 
     def __str__(self) -> str:
-        return f"{self.board}/{self.panel}/{self.ref_id}"
+        return f"{self.dashboard}/{self.panel}/{self.ref_id}"
 
 
 def load(name: str) -> dict[str, Any]:
     """Load a committed dashboard."""
-    board: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
-    return board
+    dashboard: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    return dashboard
 
 
-def panels(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+def panels(dashboard: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the panels of a dashboard without its rows."""
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
-def variables(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+def variables(dashboard: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the variables of a dashboard."""
-    found: list[dict[str, Any]] = board["templating"]["list"]
+    found: list[dict[str, Any]] = dashboard["templating"]["list"]
     return found
 
 
@@ -74,11 +74,11 @@ def queries() -> list[PanelQuery]:
 
 def _queries() -> Iterator[PanelQuery]:
     for name in NAMES:
-        board = load(name)
-        for panel in panels(board):
+        dashboard = load(name)
+        for panel in panels(dashboard):
             for target in panel["targets"]:
                 yield PanelQuery(name, panel["title"], target["refId"], target["expr"])
-        for variable in variables(board):
+        for variable in variables(dashboard):
             if variable["type"] == "query":
                 match = _FUNCTION.match(variable["query"])
                 if match is None:
