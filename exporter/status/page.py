@@ -16,6 +16,7 @@ from exporter.status import wording as words
 from exporter.status.document import Configuration, DiscoveryRule, Pool, PoolSettings, RateLimit, Status
 from exporter.status.html import Column, Html, concat, table, tag
 from exporter.status.query import ATTENTION, FILTERS, NO_REFRESH, REFRESH_CHOICES, PageQuery, matches, needs_attention
+from exporter.text import counted
 
 NAME = "cognito-device-exporter"
 
@@ -62,14 +63,14 @@ def render_page(status: Status, query: PageQuery, *, telemetry_path: str) -> str
 def _headline(status: Status) -> str:
     pools = _pools_headline(status)
     failing, rules = status.summary.discovery_rules_failing, status.summary.discovery_rules
-    return f"{pools}, {failing} of {words.quantity(rules, 'discovery rule')} failing" if failing else pools
+    return f"{pools}, {failing} of {counted(rules, 'discovery rule')} failing" if failing else pools
 
 
 def _pools_headline(status: Status) -> str:
     pools = status.pools
     if not pools:
         return "No user pools found" if status.discovery else "No user pools configured"
-    total = words.quantity(len(pools), "pool")
+    total = counted(len(pools), "pool")
     bad = sum(map(needs_attention, pools))
     if bad:
         return f"{bad} of {total} {'needs' if bad == 1 else 'need'} attention"
@@ -81,9 +82,9 @@ def _pools_headline(status: Status) -> str:
 
 def _header(status: Status, query: PageQuery, headline: str) -> Html:
     summary = status.summary
-    facts = [words.quantity(summary.users, "user"), words.quantity(summary.devices, "device")]
+    facts = [counted(summary.users, "user"), counted(summary.devices, "device")]
     if summary.pools_sweeping:
-        facts.append(f"{words.quantity(summary.pools_sweeping, 'sweep')} in progress")
+        facts.append(f"{counted(summary.pools_sweeping, 'sweep')} in progress")
     generated = tag("time", f"{status.generated:%H:%M:%S} UTC", datetime=words.rfc3339(status.generated))
     bad = summary.discovery_rules_failing or any(map(needs_attention, status.pools))
     refresh_links = [
@@ -116,9 +117,9 @@ def _notices(status: Status) -> Html | None:
     if process.identity_exposed:
         notices.append("Raw user names are served without authentication on an address other than loopback.")
     if process.unexpected_failures:
-        notices.append(f"{words.quantity(process.unexpected_failures, 'unexpected error')}, see the log.")
+        notices.append(f"{counted(process.unexpected_failures, 'unexpected error')}, see the log.")
     if process.state_errors:
-        errors = words.quantity(process.state_errors, "error")
+        errors = counted(process.state_errors, "error")
         notices.append(f"{errors} reading or writing the state file. Sweeps may not resume after a restart.")
     return tag("ul", (tag("li", notice) for notice in notices), class_="notices") if notices else None
 
@@ -253,7 +254,7 @@ def _users_not_read(pool: Pool) -> Html | None:
     counts = pool.failures_since_start.users
     reasons = sorted(counts, key=counts.__getitem__, reverse=True)
     return concat(
-        tag("span", f"{words.quantity(pool.users_not_read, 'user')} not read"),
+        tag("span", f"{counted(pool.users_not_read, 'user')} not read"),
         tag("small", "reasons since the process started: ", tag("code", ", ".join(reasons))),
     )
 
@@ -362,7 +363,7 @@ def _settings(pools: Sequence[Pool]) -> Html | None:
         return None
     columns = [Column(name) for name in ("Pools", "Users", "Interval", "Stale after", "Detail", "Access")]
     rows = [
-        (", ".join(names) if len(names) <= _MAX_POOL_NAMES else words.quantity(len(names), "pool"), *cells)
+        (", ".join(names) if len(names) <= _MAX_POOL_NAMES else counted(len(names), "pool"), *cells)
         for cells, names in sorted(pools_by_settings.items(), key=lambda item: -len(item[1]))
     ]
     return table("Pools with the same settings share a row", columns, rows)

@@ -40,11 +40,6 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def quantity(value: int, noun: str) -> str:
-    """Format a number of things: `1 pool`, `2 pools`."""
-    return f"{number(value)} {noun}{'' if value == 1 else 's'}"
-
-
 def rate(per_second: float) -> str:
     """Format a rate, with one decimal below 100."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.1f}".removesuffix(".0")
