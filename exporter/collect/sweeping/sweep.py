@@ -132,6 +132,7 @@ class Sweep:
             self._on_give_up,
             self._clock,
             self._cancelled,
+            target=self._pool.target,
             name=f"reader-{self._pool.id}",
             retry_policy=self._retry_policy,
         )

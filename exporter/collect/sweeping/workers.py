@@ -16,14 +16,18 @@ from dataclasses import dataclass, field
 
 from exporter.aws.api import PAGE_SIZE
 from exporter.clock import Clock
+from exporter.config.settings import TargetSettings
 from exporter.errors import AwsError, Cancelled, ErrorAction, Reason
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 
 MAX_QUEUED = 2
 """Workers of one pool that may wait for the rate limiter: one queued there, and one about to be queued."""
 
-MAX_WORKERS = 256
-"""Maximum number of workers of one pool. If latency is so high that all are busy, more requests would not help."""
+MAX_WORKERS = 200
+"""Maximum number of workers of all sweeps in the process, except for the first worker of each sweep."""
+
+MAX_WORKERS_PER_TARGET = MAX_WORKERS // 2
+"""Maximum number of workers of one account and Region, so that slow responses of one do not stop the others."""
 
 MAX_WAITING_TASKS = 600
 """Maximum number of queued users (ten pages). Enumeration pauses there, so that memory use does not grow with the
@@ -44,6 +48,34 @@ class ReadTask:
     attempts: int = field(compare=False, default=0)
 
 
+class WorkerLimit:
+    """Limit of the worker threads of many sweeps, in total and per account and Region."""
+
+    def __init__(self, total: int = MAX_WORKERS, per_target: int = MAX_WORKERS_PER_TARGET) -> None:
+        self._total = total
+        self._per_target = per_target
+        self._lock = threading.Lock()
+        self._workers: Counter[TargetSettings] = Counter()
+
+    def try_acquire(self, target: TargetSettings, *, is_first: bool) -> bool:
+        """Count a worker if the limit allows it. The first worker of a sweep is always allowed."""
+        with self._lock:
+            is_free = self._workers.total() < self._total and self._workers[target] < self._per_target
+            if is_free or is_first:
+                self._workers[target] += 1
+            return is_free or is_first
+
+    def release(self, target: TargetSettings) -> None:
+        """Remove a worker that has ended."""
+        with self._lock:
+            self._workers[target] -= 1
+            self._workers += Counter()  # drops targets without workers
+
+
+WORKER_LIMIT = WorkerLimit()
+"""Limit of this process."""
+
+
 class WorkerPool:
     """Worker pool of one sweep."""
 
@@ -53,8 +85,11 @@ class WorkerPool:
         on_give_up: Callable[[ReadTask, Reason], None],
         clock: Clock,
         cancelled: Callable[[], bool],
+        *,
+        target: TargetSettings,
         name: str,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+        limit: WorkerLimit = WORKER_LIMIT,
     ) -> None:
         """Call `read(task, on_send)` for each user in a worker thread, and again later after a retryable error.
 
@@ -66,8 +101,10 @@ class WorkerPool:
         self._on_give_up = on_give_up
         self._clock = clock
         self._cancelled = cancelled
+        self._target = target
         self._name = name
         self._retry_policy = retry_policy
+        self._limit = limit
         self._lock = threading.Lock()
         # As in `queue.Queue`, the conditions share a lock. Each has its own kind of waiting thread.
         self._task_ready = threading.Condition(self._lock)
@@ -141,14 +178,16 @@ class WorkerPool:
             self._task_ready.notify()
 
     def _spawn_worker(self) -> None:
-        """Start a worker if a user is queued, a slot is free, and no worker is idle."""
-        if self._free_slots and self._queue and not self._idle_workers and self._workers < MAX_WORKERS:
+        """Start a worker if a user is queued, a slot is free, no worker is idle, and the limit allows one."""
+        if not (self._free_slots and self._queue) or self._idle_workers:
+            return
+        if self._limit.try_acquire(self._target, is_first=not self._workers):
             self._workers += 1
             worker = threading.Thread(target=self._work, name=f"{self._name}-{self._workers}", daemon=True)
             try:
                 worker.start()
-            except RuntimeError:  # thread limit reached: continue with the existing workers
-                self._workers -= 1
+            except RuntimeError:  # thread limit of the system reached: continue with the existing workers
+                self._remove_worker()
                 if not self._workers:
                     raise
 
@@ -161,7 +200,11 @@ class WorkerPool:
                 self._fail(error)
         finally:
             with self._lock:
-                self._workers -= 1
+                self._remove_worker()
+
+    def _remove_worker(self) -> None:
+        self._workers -= 1
+        self._limit.release(self._target)
 
     def _take(self) -> ReadTask | None:
         """Wait for a due task and a free slot, occupy the slot and return the task; None if no work is left."""

@@ -11,12 +11,22 @@ import pytest
 
 from exporter.aws.rate.limiter import RateLimiter
 from exporter.clock import SystemClock
-from exporter.collect.sweeping.workers import MAX_QUEUED, MAX_WAITING_TASKS, MAX_WORKERS, ReadTask, WorkerPool
+from exporter.collect.sweeping.workers import (
+    MAX_QUEUED,
+    MAX_WAITING_TASKS,
+    MAX_WORKERS,
+    MAX_WORKERS_PER_TARGET,
+    ReadTask,
+    WorkerLimit,
+    WorkerPool,
+)
+from exporter.config.settings import TargetSettings
 from exporter.errors import AwsError, Cancelled, Denied, InvalidRequest, Reason, ServerError, Throttled
 from exporter.retry import RetryPolicy
 from tests.fakes import eventually
 
 FAST_RETRIES = RetryPolicy(first_delay=0.001)
+IRELAND, OHIO, TOKYO = TargetSettings("eu-west-1"), TargetSettings("us-east-2"), TargetSettings("ap-northeast-1")
 THROTTLED = Throttled("AdminListDevices", "TooManyRequestsException")
 
 Read = Callable[[ReadTask, Callable[[], None]], None]
@@ -56,9 +66,20 @@ def worker_pool(
     give_ups: GiveUps | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     retry_policy: RetryPolicy = FAST_RETRIES,
+    target: TargetSettings = IRELAND,
     name: str = "reader",
+    limit: WorkerLimit | None = None,
 ) -> WorkerPool:
-    return WorkerPool(read, give_ups or GiveUps(), SystemClock(), cancelled, name, retry_policy)
+    return WorkerPool(
+        read,
+        give_ups or GiveUps(),
+        SystemClock(),
+        cancelled,
+        target=target,
+        name=name,
+        retry_policy=retry_policy,
+        limit=limit or WorkerLimit(),
+    )
 
 
 def submit(pool: WorkerPool, count: int) -> int:
@@ -142,7 +163,7 @@ def test_slot_is_released_if_the_call_fails_before_sending() -> None:
     assert pool.failures == {Reason.INVALID_REQUEST: 50}
 
 
-def test_number_of_workers_is_limited() -> None:
+def test_workers_of_a_target_are_limited() -> None:
     flight = Gauge()
     release = threading.Event()
 
@@ -152,13 +173,51 @@ def test_number_of_workers_is_limited() -> None:
             release.wait(10)
 
     pool = worker_pool(read, name="bounded")
-    submit(pool, MAX_WORKERS + 50)
-    assert eventually(lambda: flight.now == MAX_WORKERS)
-    assert not eventually(lambda: flight.now > MAX_WORKERS, within=0.1)
+    submit(pool, MAX_WORKERS_PER_TARGET + 50)
+    assert eventually(lambda: flight.now == MAX_WORKERS_PER_TARGET)
+    assert not eventually(lambda: flight.now > MAX_WORKERS_PER_TARGET, within=0.1)
     release.set()
     pool.finish()
     pool.stop()
     assert eventually(lambda: not any(thread.name.startswith("bounded-") for thread in threading.enumerate()))
+
+
+def test_workers_of_all_sweeps_are_limited_to_one_extra_each() -> None:
+    flights = {target: Gauge() for target in (IRELAND, OHIO, TOKYO)}
+    release = threading.Event()
+    limit = WorkerLimit(total=6, per_target=4)
+
+    def started(target: TargetSettings) -> WorkerPool:
+        def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
+            on_send()
+            with flights[target]:
+                release.wait(10)
+
+        pool = worker_pool(read, target=target, limit=limit)
+        submit(pool, 20)
+        return pool
+
+    pools = []
+    for target, workers in {IRELAND: 4, OHIO: 2, TOKYO: 1}.items():
+        pools.append(started(target))
+        assert eventually(lambda target=target, workers=workers: flights[target].now == workers)  # type: ignore[misc] # mypy cannot infer a default of a lambda
+    assert [flight.now for flight in flights.values()] == [4, 2, 1]
+    release.set()
+    for pool in pools:
+        pool.finish()
+        pool.stop()
+    assert eventually(lambda: all(limit.try_acquire(target, is_first=False) for target in (IRELAND, OHIO, TOKYO)))
+
+
+def test_worker_limit_is_shared_by_the_sweeps_of_a_target() -> None:
+    limit = WorkerLimit(total=6, per_target=2)
+    assert [limit.try_acquire(IRELAND, is_first=False) for _ in range(3)] == [True, True, False]
+    assert limit.try_acquire(IRELAND, is_first=True)
+    limit.release(IRELAND)
+    assert not limit.try_acquire(IRELAND, is_first=False)
+    limit.release(IRELAND)
+    assert limit.try_acquire(IRELAND, is_first=False)
+    assert MAX_WORKERS_PER_TARGET == MAX_WORKERS // 2
 
 
 def test_submit_waits_while_the_queue_is_full() -> None:
@@ -283,7 +342,7 @@ def test_on_give_up_is_called_before_finish_returns() -> None:
         assert not given_up.wait(0.05)
         given_up.set()
 
-    pool = WorkerPool(refuse, on_give_up, SystemClock(), lambda: False, name="reader")
+    pool = WorkerPool(refuse, on_give_up, SystemClock(), lambda: False, target=IRELAND, name="reader")
     pool.submit("ann", b"ann")
     pool.finish()
     assert given_up.is_set()
