@@ -1,4 +1,4 @@
-"""The dashboard files are current, valid and complete, and match the metrics catalogue."""
+"""The dashboard files are current, valid and complete, and match the metrics catalog."""
 
 from __future__ import annotations
 
