@@ -108,7 +108,7 @@ class Page:
             for sample in family.samples:
                 series = self._samples.setdefault(sample.name, {})
                 key = frozenset(sample.labels.items())
-                assert key not in series, f"{sample.name} stands twice with the same labels"
+                assert key not in series, f"{sample.name} is a duplicate series"
                 series[key] = sample.value
 
     @classmethod

@@ -102,7 +102,7 @@ def unmodelled(content: Any, shape: Shape, path: str = "$") -> Iterator[str]:
     elif isinstance(shape, StringShape) and not fits(content, shape):
         yield f"{path} = {content!r}"
     elif shape.type_name == "timestamp" and not isinstance(content, (int, float)):
-        yield f"{path} is no JSON number: {content!r}"
+        yield f"{path} is not a JSON number: {content!r}"
 
 
 def fits(text: str, shape: StringShape) -> bool:

@@ -89,7 +89,7 @@ def test_failed_assume_role_is_counted_with_its_reason(emulator: Emulator, tmp_p
         assert shown(
             lambda: "denied" in running.scrape().failures(failures, aws_account_id=OTHERS[0], operation="AssumeRole")
         )
-        assert shown(lambda: sum(assumed(running.scrape()).values()) == asked_of_sts(emulator)), "none under way"
+        assert shown(lambda: sum(assumed(running.scrape()).values()) == asked_of_sts(emulator)), "no request in flight"
         assert running.scrape().failures(failures, aws_account_id=ACCOUNT) == {}
 
 

@@ -1,4 +1,4 @@
-"""What many unit tests need."""
+"""Fixtures of unit tests."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_label_is_the_name_or_hexadecimal_digits(name: str) -> None:
     raw, keyed = RawIdentity(), HmacIdentity(KEY)
     shown = raw.label(raw.of(POOL, name))
     assert shown == name or any("\ud800" <= character <= "\udfff" for character in name)
-    shown.encode()  # what stands on the page is UTF-8
+    shown.encode()  # the page is UTF-8
     label = keyed.label(keyed.of(POOL, name))
     assert len(label) == 32
     assert set(label) <= set("0123456789abcdef")

@@ -14,19 +14,19 @@ from tests.tools import required_tool
 
 KUBERNETES = Path(__file__).parents[3] / "deploy" / "kubernetes"
 
-ANSWERED = {
-    "CKV_K8S_8": (r"Pod\..*-test$", "the pod of `helm test` asks once and ends"),
+EXPLAINED = {
+    "CKV_K8S_8": (r"Pod\..*-test$", "the pod of `helm test` makes one request and ends"),
     "CKV_K8S_9": (
         r"Pod\..*-test$|Deployment\.default\.application$",
-        "so does it here; and a sidecar must not keep its application from being ready",
+        "as CKV_K8S_8; and a sidecar must not affect the readiness of its application",
     ),
-    "CKV_K8S_11": (r".", "a limit of CPU makes scrapes wait though nobody else wants the processor"),
-    "CKV_K8S_15": (r".", "a version's tag never moves, and a node that has it should not depend on the registry"),
-    "CKV_K8S_21": (r"\.default\.", "kustomize's user names the namespace"),
-    "CKV_K8S_43": (r".", "a digest is known once an image is published; image.digest takes it"),
+    "CKV_K8S_11": (r".", "a CPU limit delays scrapes even on an idle node"),
+    "CKV_K8S_15": (r".", "version tags are immutable, and a node with the image should not depend on the registry"),
+    "CKV_K8S_21": (r"\.default\.", "the user of kustomize sets the namespace"),
+    "CKV_K8S_43": (r".", "the digest is known only after publishing an image; set image.digest"),
     "CKV2_K8S_6": (
         r"\.default\.|-test$",
-        "who may connect is the cluster's to say; the chart has networkPolicy.enabled",
+        "network policies depend on the cluster; the chart has networkPolicy.enabled",
     ),
 }
 """Failing checks, the objects on which they may fail, and the reason."""
@@ -59,7 +59,7 @@ def test_checkov_findings_have_an_explanation(tmp_path: Path) -> None:
     unanswered = [
         f"{check} {resource}"
         for check, resource in sorted(failed)
-        if check not in ANSWERED or not re.search(ANSWERED[check][0], resource)
+        if check not in EXPLAINED or not re.search(EXPLAINED[check][0], resource)
     ]
     assert unanswered == []
-    assert ANSWERED.keys() == {check for check, _ in failed}, "an answer to nothing"
+    assert EXPLAINED.keys() == {check for check, _ in failed}, "an answer to nothing"

@@ -86,7 +86,7 @@ def test_wheel_has_the_rules_for_the_demo(built: tuple[Path, Path], tmp_path: Pa
 
 def test_sdist_has_the_files_under_version_control(unpacked: Path) -> None:
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no checkout, so nothing says which files belong to the repository")
+        pytest.skip("not a checkout, so it is unknown which files belong to the repository")
     command = [required_tool("git"), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     committed = {name for name in listed if name and (ROOT / name).is_file()}

@@ -35,7 +35,9 @@ def test_pool_of_10000_users_is_swept_during_scrapes(emulator: Emulator, tmp_pat
     assert max(seconds for seconds, _ in answers) < 2
     assert len(answers) > 3
     before = Page.parse(answers[1][1])
-    assert before.value("cognito_user_pool_users", user_pool_id=pool_id) is None, "half of a first pass is no count"
+    assert before.value("cognito_user_pool_users", user_pool_id=pool_id) is None, (
+        "an incomplete first pass is not counted"
+    )
     assert (line["users"], line["users_read"], line["throttled"]) == (USERS, USERS, 0)
     truth = emulator.truth(pool_id)
     assert_true(page, pool_id, truth)
