@@ -10,11 +10,10 @@ from typing import Any
 from exporter.clock import Clock
 from exporter.config.web.settings import RateLimit, Tls, WebSettings
 from exporter.config.web.tls import canonical_san
-from exporter.web.messages import Request, Response, text
+from exporter.web.messages import RETRY_AFTER, Request, Response, busy, text
 from exporter.web.passwords import AuthResult, PasswordChecker
 
 _CHALLENGE = ("WWW-Authenticate", 'Basic realm="cognito-device-exporter", charset="UTF-8"')
-_RETRY_AFTER = ("Retry-After", "1")
 _SAN_TYPES = frozenset({"DNS", "IP Address", "email", "URI"})
 
 
@@ -52,14 +51,14 @@ class Authenticator:
     def reject(self, request: Request, settings: WebSettings) -> Response | None:
         """Return the response to a request that is rejected, or None if the request is allowed."""
         if settings.rate_limit is not None and not self._bucket_for(settings.rate_limit).try_take():
-            return text(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", _RETRY_AFTER)
+            return text(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", RETRY_AFTER)
         if not settings.users:
             return None
         match self._passwords.check(request.headers.get("authorization"), settings.users):
             case AuthResult.VALID:
                 return None
             case AuthResult.BUSY:
-                return text(HTTPStatus.SERVICE_UNAVAILABLE, "too many concurrent password checks", _RETRY_AFTER)
+                return busy("too many concurrent password checks")
             case AuthResult.INVALID:
                 return text(HTTPStatus.UNAUTHORIZED, "unauthorized", _CHALLENGE)
 

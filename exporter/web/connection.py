@@ -20,7 +20,7 @@ from exporter.clock import Clock
 from exporter.config.web.settings import WebSettings
 from exporter.web.access import client_certificate_allowed
 from exporter.web.handler import RequestHandler
-from exporter.web.messages import Request, Response, parse_target, text
+from exporter.web.messages import Request, Response, busy, parse_target, text
 from exporter.web.response_memory import ResponseLimits, ResponseMemoryLimit
 from exporter.web.stream import NotTls, Stream
 
@@ -188,7 +188,7 @@ class Connection:
                 self._send(response, head_only=head_only)
                 return response.status
         del body  # like replacing the response, this frees the memory while the client reads the 503
-        response = text(HTTPStatus.SERVICE_UNAVAILABLE, "too many responses in flight", ("Retry-After", "1"))
+        response = busy("too many responses in flight")
         self._send(response, head_only=head_only)
         return response.status
 

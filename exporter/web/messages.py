@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 
+RETRY_AFTER = ("Retry-After", "1")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -47,6 +49,11 @@ Routes = Mapping[str, Route]
 def text(status: HTTPStatus, message: str, *headers: tuple[str, str]) -> Response:
     """Return a plain-text response of one line."""
     return Response(status, f"{message}\n".encode(), headers=headers)
+
+
+def busy(message: str) -> Response:
+    """Return a 503 that asks the client to retry."""
+    return text(HTTPStatus.SERVICE_UNAVAILABLE, message, RETRY_AFTER)
 
 
 def parse_target(target: str) -> tuple[str, dict[str, list[str]]]:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from threading import BoundedSemaphore
 
 from exporter.metrics.exposition import Exposition
-from exporter.web.messages import Request, Response, Route, text
+from exporter.web.messages import Request, Response, Route, busy, text
 
 MAX_SCRAPES = 16
 """Concurrent scrapes. Scrapes of the same page share one rendering."""
@@ -54,7 +54,7 @@ def _reload(reload: Callable[[], str | None] | None) -> Response:
 
 def _metrics(exposition: Exposition, scrapes: BoundedSemaphore, request: Request) -> Response:
     if not scrapes.acquire(blocking=False):
-        return text(HTTPStatus.SERVICE_UNAVAILABLE, "too many concurrent scrapes", ("Retry-After", "1"))
+        return busy("too many concurrent scrapes")
     try:
         page = exposition.page(
             accept=request.headers.get("accept"),
