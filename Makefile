@@ -34,7 +34,8 @@ PIPS := .tools/pips/.downloaded-$(shell cat tools/pip-*.lock | cksum | tr ' ' '-
 # Checkers whose dependencies conflict with those of the project have their own environment.
 CHECKERS := .tools/checkers/.dependencies-$(shell cksum < requirements-tools.lock | tr ' ' '-')
 
-unexport PYTHONHOME PYTHONPATH
+# Tests start many processes: without cached bytecode, each would compile every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

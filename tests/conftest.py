@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -31,6 +32,9 @@ settings.register_profile(
 settings.register_profile(
     "mutants", deadline=None, derandomize=True, max_examples=100, phases=[Phase.explicit, Phase.generate]
 )
+
+# jsonschema validates IRIs with this package, which no schema here needs, and which takes seconds to import.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 # A shell starts what it runs in the background with SIGINT ignored, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
