@@ -165,6 +165,7 @@ def _watch_with_bar(run: ReportRun, clock: Clock) -> None:
             elif bar.length is not None:  # the estimate may be too low
                 bar.length = max(bar.length, progress.users_done + 1)
             bar.update(progress.users_done - bar.pos)
+        bar.render_progress()  # an update by 0 users does not show the final length
 
 
 def _problem(stream: DeviceStream) -> str | None:
