@@ -106,7 +106,7 @@ def view(
     *users: UserRow,
     pool_id: str = POOL,
     detail: Detail = Detail.DEVICE,
-    known: bool = True,
+    has_data: bool = True,
     state: PoolState = PoolState.OK,
 ) -> PoolView:
     return PoolView(
@@ -114,7 +114,7 @@ def view(
         state=state,
         up=state is PoolState.OK,
         description=None,
-        data=data(*users) if known else None,
+        data=data(*users) if has_data else None,
         progress=None,
         last_sweep_seconds=None,
         last_success=None,

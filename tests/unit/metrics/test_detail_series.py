@@ -32,8 +32,8 @@ AGE = "cognito_device_last_authentication_age_seconds"
 TIMESTAMP = "cognito_device_last_authentication_timestamp_seconds"
 
 
-def _page(known: PoolView, accept: str | None = None) -> str:
-    return text(exposition(lambda: [known]), accept=accept)
+def _page(pool_view: PoolView, accept: str | None = None) -> str:
+    return text(exposition(lambda: [pool_view]), accept=accept)
 
 
 def _detail_lines(page: str) -> list[str]:
@@ -41,12 +41,12 @@ def _detail_lines(page: str) -> list[str]:
 
 
 def test_detail_device_renders_user_and_devices() -> None:
-    known = view(
+    pool_view = view(
         user("alice", device("k1", 1, created_ms=NOW_MS - 1500, modified_ms=NOW_MS), device("k2", None)),
     )
     pool, alice = f'user_pool_id="{POOL}"', f'user_pool_id="{POOL}",user="alice"'
-    shown = [line for line in _detail_lines(_page(known)) if not line.startswith("cognito_user_pool_")]
-    assert shown == [
+    lines = [line for line in _detail_lines(_page(pool_view)) if not line.startswith("cognito_user_pool_")]
+    assert lines == [
         f"cognito_user_devices{{{alice}}} 2",
         f"cognito_user_newest_device_authentication_timestamp_seconds{{{alice}}} 1699913600",
         f'{TIMESTAMP}{{{alice},device_key="k1"}} 1699913600',
@@ -67,18 +67,18 @@ def test_detail_selects_families(detail: Detail, families: int) -> None:
 
 
 def test_age_series_disabled_is_omitted() -> None:
-    known = view(user("alice", device("k1")))
-    page = _page(replace(known, settings=replace(known.settings, device_age_series=False)))
+    pool_view = view(user("alice", device("k1")))
+    page = _page(replace(pool_view, settings=replace(pool_view.settings, device_age_series=False)))
     assert not sample_lines(page, AGE)
     assert sample_lines(page, TIMESTAMP)
 
 
 def test_device_attributes_are_labels_of_info() -> None:
-    known = view(
+    pool_view = view(
         user("alice", device("k1", attributes=(("dev:device_sdk", 'a"b'),)), device("k2")),
         detail=Detail.DEVICE,
     )
-    page = _page(replace(known, settings=replace(known.settings, device_attributes=("dev:device_sdk",))))
+    page = _page(replace(pool_view, settings=replace(pool_view.settings, device_attributes=("dev:device_sdk",))))
     assert [line.rpartition("status=")[2] for line in sample_lines(page, "cognito_device_info")] == [
         '"valid",attribute_dev_device_sdk="a\\"b"} 1',
         '"valid",attribute_dev_device_sdk=""} 1',
@@ -86,8 +86,8 @@ def test_device_attributes_are_labels_of_info() -> None:
 
 
 def test_age_of_future_timestamp_is_zero() -> None:
-    known = view(user("a", device("k1", 0.00000118), device("k2", None, created_ms=NOW_MS + 5000)))
-    page = _page(known)
+    pool_view = view(user("a", device("k1", 0.00000118), device("k2", None, created_ms=NOW_MS + 5000)))
+    page = _page(pool_view)
     assert [line.rpartition(" ")[2] for line in sample_lines(page, AGE)] == ["0.101", "0"]
     assert [line.rpartition(" ")[2] for line in sample_lines(page, TIMESTAMP)] == ["1699999999.899", "1700000005"]
 
@@ -138,11 +138,11 @@ def test_new_publication_replaces_cached_series() -> None:
 
 
 def test_changed_detail_applies_at_next_scrape() -> None:
-    known = view(user("alice", device("k1")))
-    current = [known]
+    pool_view = view(user("alice", device("k1")))
+    current = [pool_view]
     page = exposition(lambda: current)
     assert sample_lines(text(page), AGE)
-    current = [replace(known, settings=replace(known.settings, detail=Detail.USER))]
+    current = [replace(pool_view, settings=replace(pool_view.settings, detail=Detail.USER))]
     assert not sample_lines(text(page), AGE)
 
 
@@ -155,11 +155,11 @@ def _rows(orders: set[bytes]) -> tuple[UserRow, ...]:
 
 @given(ORDERS, ORDERS)
 def test_split_keeps_all_rows_in_order(before: set[bytes], after: set[bytes]) -> None:
-    known = split_into_blocks(_rows(before))
-    blocks = split_into_blocks(_rows(after), known)
+    previous = split_into_blocks(_rows(before))
+    blocks = split_into_blocks(_rows(after), previous)
     assert tuple(row for block in blocks for row in block.rows) == _rows(after)
     assert all(0 < len(block.rows) <= 2 * USERS_PER_BLOCK for block in blocks)
-    assert len(blocks) <= max(len(known), len(after))
+    assert len(blocks) <= max(len(previous), len(after))
 
 
 def test_split_after_one_change_renews_one_block() -> None:
@@ -177,19 +177,19 @@ def test_split_after_one_change_renews_one_block() -> None:
 
 
 def test_split_of_shrunk_pool_has_fewer_blocks() -> None:
-    known = split_into_blocks(_rows({number.to_bytes(2) for number in range(2000)}))
+    previous = split_into_blocks(_rows({number.to_bytes(2) for number in range(2000)}))
     few = _rows({number.to_bytes(2) for number in range(0, 2000, 10)})
-    assert len(split_into_blocks(few, known)) <= len(few) // USERS_PER_BLOCK + 1
+    assert len(split_into_blocks(few, previous)) <= len(few) // USERS_PER_BLOCK + 1
 
 
 def test_prepare_unchanged_returns_cached_part() -> None:
-    known = view(user("a", device("k")))
+    pool_view = view(user("a", device("k")))
     details = DetailSeries(FailureIsolator(lambda _: None))
-    part = details.prepare([known], 100)
-    assert details.prepare([known], 100) is part
-    assert known.data is not None
-    assert details.prepare([replace(known, data=replace(known.data))], 100) is part
-    assert details.prepare([known], 2).families == ()
+    part = details.prepare([pool_view], 100)
+    assert details.prepare([pool_view], 100) is part
+    assert pool_view.data is not None
+    assert details.prepare([replace(pool_view, data=replace(pool_view.data))], 100) is part
+    assert details.prepare([pool_view], 2).families == ()
     assert details.prepare([], 100).dropped == {}
     other = details.prepare([view(user("b", device("k")))], 100)
     assert b'user="b"' in b"".join(other.families[0].plain(NOW_MS))
@@ -258,16 +258,16 @@ def test_limit_cuts_large_pool_only() -> None:
 def test_shown_and_dropped_series_add_up() -> None:
     users = [user(f"u{number}", *(device(f"{number}-{key}") for key in range(number % 4))) for number in range(60)]
 
-    def shown(limit: int) -> int:
+    def count(limit: int) -> int:
         page = text(exposition(lambda: [view(*users)], limit=limit))
         lines = [line for line in page.splitlines() if line.startswith(("cognito_device_", "cognito_user_"))]
         return len([line for line in lines if not line.startswith("cognito_user_pool_")])
 
-    everything = shown(10_000)
-    for limit in (0, 1, 7, 100, everything - 1, everything):
+    total = count(10_000)
+    for limit in (0, 1, 7, 100, total - 1, total):
         page = text(exposition(lambda: [view(*users)], limit=limit))
-        assert shown(limit) <= limit
-        assert _dropped(page) == [everything - shown(limit)]
+        assert count(limit) <= limit
+        assert _dropped(page) == [total - count(limit)]
 
 
 def test_limit_keeps_users_when_one_is_added() -> None:

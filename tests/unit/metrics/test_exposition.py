@@ -120,22 +120,22 @@ def _device_boom(_device: Device) -> int:
 def test_failing_device_metric_is_omitted_and_logged_once() -> None:
     first, second, *others = DEVICE_METRICS
     broken: tuple[DetailMetric[Any], ...] = (*USER_METRICS, first, replace(second, value=_device_boom), *others)
-    known = view(user("a", device("k")))
-    page = exposition(lambda: [known], detail_metrics=broken)
+    pool_view = view(user("a", device("k")))
+    page = exposition(lambda: [pool_view], detail_metrics=broken)
     with capture_logs() as logs:
         text(page)
-        shown = text(page)
-    assert not sample_lines(shown, second.spec.name)
-    assert sample_lines(shown, first.spec.name)
-    assert f'cognito_exporter_metric_failures_total{{metric="{second.spec.name}"}} 2.0' in shown
+        last = text(page)
+    assert not sample_lines(last, second.spec.name)
+    assert sample_lines(last, first.spec.name)
+    assert f'cognito_exporter_metric_failures_total{{metric="{second.spec.name}"}} 2.0' in last
     assert len(logs) == 1
 
 
 def test_names_restrict_whole_page() -> None:
     names = ["cognito_user_pool_devices_per_user", "cognito_device_info", "cognito_exporter_shards"]
-    shown = text(exposition(lambda: [_full_view()]), names=names)
-    kinds = [line for line in shown.splitlines() if line.startswith("# TYPE ")]
-    assert kinds == [
+    page = text(exposition(lambda: [_full_view()]), names=names)
+    types = [line for line in page.splitlines() if line.startswith("# TYPE ")]
+    assert types == [
         "# TYPE cognito_user_pool_devices_per_user histogram",
         "# TYPE cognito_user_pool_devices_per_user_gcount gauge",
         "# TYPE cognito_user_pool_devices_per_user_gsum gauge",
@@ -294,5 +294,4 @@ def test_concurrent_scrapes_get_whole_pages() -> None:
     with ThreadPoolExecutor(4) as pool:
         scrapes = [pool.submit(text, page, accept=accept) for accept in (None, OPENMETRICS) * 10]
         for scrape in scrapes:
-            shown = scrape.result(30)
-            assert len(sample_lines(shown, "cognito_device_info")) == 50
+            assert len(sample_lines(scrape.result(30), "cognito_device_info")) == 50

@@ -26,12 +26,12 @@ from tests.unit.metrics.builders import (
 DESCRIBED = PoolDescription(POOL, 'the "pool"', "123456789012", "eu-west-1", Tracking.OPT_IN, Mfa.ON, True, 42)  # noqa: FBT003 - positional in a test's record
 
 PAIRS: list[tuple[PoolView, str, list[str]]] = [
-    (view(known=False, state=PoolState.UNREAD), "cognito_user_pool_up", ["{user_pool_id=P} 0.0"]),
+    (view(has_data=False, state=PoolState.UNREAD), "cognito_user_pool_up", ["{user_pool_id=P} 0.0"]),
     (view(), "cognito_user_pool_up", ["{user_pool_id=P} 1.0"]),
-    (view(known=False), "cognito_user_pool_devices", []),
-    (view(known=False), "cognito_user_pool_info", []),
+    (view(has_data=False), "cognito_user_pool_devices", []),
+    (view(has_data=False), "cognito_user_pool_info", []),
     (
-        replace(view(known=False), description=DESCRIBED),
+        replace(view(has_data=False), description=DESCRIBED),
         "cognito_user_pool_info",
         [
             (
@@ -41,7 +41,7 @@ PAIRS: list[tuple[PoolView, str, list[str]]] = [
         ],
     ),
     (
-        replace(view(known=False), description=DESCRIBED),
+        replace(view(has_data=False), description=DESCRIBED),
         "cognito_user_pool_estimated_users",
         ["{user_pool_id=P} 42.0"],
     ),
@@ -93,10 +93,10 @@ PAIRS: list[tuple[PoolView, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("known", "name", "expected"), PAIRS)
-def test_view_is_rendered_as(known: PoolView, name: str, expected: list[str]) -> None:
-    shown = sample_lines(text(exposition(lambda: [known])), name)
-    assert shown == [name + line.replace("user_pool_id=P", f'user_pool_id="{POOL}"') for line in expected]
+@pytest.mark.parametrize(("pool_view", "name", "expected"), PAIRS)
+def test_view_is_rendered_as(pool_view: PoolView, name: str, expected: list[str]) -> None:
+    lines = sample_lines(text(exposition(lambda: [pool_view])), name)
+    assert lines == [name + line.replace("user_pool_id=P", f'user_pool_id="{POOL}"') for line in expected]
 
 
 @pytest.mark.parametrize("state", list(PoolState))
@@ -113,8 +113,8 @@ def test_only_the_state_of_the_pool_is_one(state: PoolState) -> None:
     [(30 * DAY_MS - 1, "0.0"), (30 * DAY_MS, "0.0"), (30 * DAY_MS + 1, "1.0"), (-DAY_MS, "0.0")],
 )
 def test_stale_device_is_idle_longer_than_threshold(idle_ms: int, stale: str) -> None:
-    known = view(user("a", device("1", idle_ms / DAY_MS)))
-    lines = sample_lines(text(exposition(lambda: [known])), "cognito_user_pool_stale_devices")
+    pool_view = view(user("a", device("1", idle_ms / DAY_MS)))
+    lines = sample_lines(text(exposition(lambda: [pool_view])), "cognito_user_pool_stale_devices")
     expected = (
         f'cognito_user_pool_stale_devices{{remembered_status="remembered",threshold="30d",user_pool_id="{POOL}"}}'
     )
@@ -147,8 +147,8 @@ USERS = st.lists(st.lists(DEVICES, max_size=4), max_size=6)
 
 @given(USERS)
 def test_totals_of_metrics_agree(users: list[list[Device]]) -> None:
-    known = view(*(user(str(number), *devices) for number, devices in enumerate(users)), detail=Detail.POOL)
-    page = text(exposition(lambda: [known]), accept=OPENMETRICS)
+    pool_view = view(*(user(str(number), *devices) for number, devices in enumerate(users)), detail=Detail.POOL)
+    page = text(exposition(lambda: [pool_view]), accept=OPENMETRICS)
     ages = "cognito_user_pool_device_last_authentication_age_seconds"
     undated = _values(page)[
         "cognito_user_pool_devices_by_date_source", (("date_source", "none"), ("user_pool_id", POOL))

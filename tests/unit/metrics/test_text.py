@@ -63,7 +63,7 @@ def _families() -> list[Metric]:
     unused = CollectorRegistry()
     views: Sequence[PoolView] = [
         view(user("a", device("k"), device("l", 400.25))),
-        view(pool_id='p"\\\n', known=False),
+        view(pool_id='p"\\\n', has_data=False),
         view(user("b"), pool_id="naïve 日本語"),
     ]
     lazy = (
