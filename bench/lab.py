@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from bench.errors import NotMeasured
 from bench.host import MAX_OTHER_SHARE, available_cores, other_cores, read_cpu_times
-from bench.processes import Children
 from bench.processes_under_test import Launcher, LoopbackCognito, ProcessUnderTest
 
 T = TypeVar("T")
@@ -52,25 +51,12 @@ FULL = Scale(window=7.0, long_window=15.0, repetitions=2)
 QUICK = Scale(window=3.0, long_window=3.0, repetitions=1, users=0.05)
 
 
-class OtherLoad:
-    """Measures the cores that other programs use during an action."""
-
-    def __init__(self, children: Children) -> None:
-        self._children = children
-
-    def __call__(self, act: Callable[[], object]) -> float:
-        """Run the action and return the mean number of cores used by other programs."""
-        before = read_cpu_times(self._children.cpu_seconds)
-        act()
-        return other_cores(before, read_cpu_times(self._children.cpu_seconds))
-
-
 class DisturbanceRetrier:
     """Repeats measurements that other programs have disturbed."""
 
     def __init__(
         self,
-        others: Callable[[Callable[[], object]], float],
+        other_cores_during: Callable[[Callable[[], object]], float],
         *,
         tolerant: bool,
         log: Callable[[str], None],
@@ -78,10 +64,10 @@ class DisturbanceRetrier:
         pause: float = PAUSE_SECONDS,
     ) -> None:
         """Other programs may use up to `max_cores`. If `tolerant`, accept disturbed measurements."""
-        self._others = others
+        self._other_cores_during = other_cores_during
         self._tolerant = tolerant
-        self._say = log
-        self._most_cores = max_cores
+        self._log = log
+        self._max_cores = max_cores
         self._pause = pause
         self.max_other_cores = 0.0
         """Maximum number of cores used by other programs during an accepted measurement."""
@@ -93,11 +79,11 @@ class DisturbanceRetrier:
         """
         for _ in range(ATTEMPTS):
             results: list[T] = []
-            others = self._others(lambda: results.append(measure()))  # noqa: B023 - called at once
-            if self._tolerant or others <= self._most_cores:
+            others = self._other_cores_during(lambda: results.append(measure()))  # noqa: B023 - called at once
+            if self._tolerant or others <= self._max_cores:
                 self.max_other_cores = max(self.max_other_cores, others)
                 return results[0]
-            self._say(f"{what}: other programs used {others:.2f} cores")
+            self._log(f"{what}: other programs used {others:.2f} cores")
             time.sleep(self._pause)
         raise NotMeasured(f"the machine is too busy: other programs used {others:.2f} cores")
 
@@ -111,18 +97,25 @@ class Lab:
         self.scale = scale
         self.tolerant = tolerant
         self.log = log
-        self._quiet = DisturbanceRetrier(
-            OtherLoad(launcher.children), tolerant=tolerant, log=log, max_cores=MAX_OTHER_SHARE * available_cores()
+        self._retrier = DisturbanceRetrier(
+            self._other_cores_during, tolerant=tolerant, log=log, max_cores=MAX_OTHER_SHARE * available_cores()
         )
 
     @property
     def max_other_cores(self) -> float:
         """Maximum number of cores used by other programs during an accepted measurement."""
-        return self._quiet.max_other_cores
+        return self._retrier.max_other_cores
 
     def measure_undisturbed(self, what: str, measure: Callable[[], T]) -> T:
         """Call `DisturbanceRetrier.measure_undisturbed`."""
-        return self._quiet.measure_undisturbed(what, measure)
+        return self._retrier.measure_undisturbed(what, measure)
+
+    def _other_cores_during(self, act: Callable[[], object]) -> float:
+        """Run an action and return the mean number of cores that other programs used meanwhile."""
+        own = self.launcher.children.cpu_seconds
+        before = read_cpu_times(own)
+        act()
+        return other_cores(before, read_cpu_times(own))
 
     def require_quiet(self) -> None:
         """Wait until the machine is quiet. Raise `NotMeasured` if it stays busy."""
