@@ -15,24 +15,28 @@ HEADER = ("what", "unit", "this exporter", "naive", "Go", "target (stretch)", "r
 _TEXT = """\
 # Benchmark results
 
-`make bench` writes this file. All figures come from one run on one machine, with exporter and peers in turns or at the
-same time. Compare the columns: the absolute figures are specific to the machine.
+`make bench` writes this file. All figures come from one run on one machine, with exporter and peers
+in turns or at the same time. Compare the columns: the absolute figures are specific to the machine.
 
-Machine: {machine}. Libraries: boto3 {boto3}, prometheus_client {client}, {go}.
-Figures are medians, with the smallest and largest measurement in brackets. Other programs used at most {others:.2f}
-cores.
+Machine: {machine}.
+Libraries: boto3 {boto3}, prometheus_client {client}, {go}.
+Figures are medians, with the smallest and largest measurement in brackets.
+Other programs used at most {others:.2f} cores.
 
 {table}
 
-* **This exporter** runs as users start it, against a loopback Cognito in a separate process that responds after 80 ms.
-  The server uses the kernel's arrival timestamps, so that its own scheduling does not affect "any second".
-* **Naive** is `bench/peers/naive.py`: boto3 in a thread pool, a lock and a sleep for the rate, `Gauge.labels().set()`,
-  `start_http_server`. When both sweep, it exports the same device series.
-* **Go** is `bench/peers/client_golang`: constant metrics from memory with client_golang. It only renders.
-* CPU is user and system time of the process as reported by the kernel. At 1,000 calls/s, the exporter reads four pools:
-  the pages of one listing are sequential, so one pool has at most 750 users per second at 80 ms.
-* Scrapes of 100,000 devices have two series per device in all three programs. The exporter's users are then generated
-  in memory, without AWS. Everything else, including the HTTP server, is real.
+* **This exporter** runs as users start it, against a loopback Cognito in a separate process that
+  responds after 80 ms. The server uses the kernel's arrival timestamps, so that its own scheduling
+  does not affect "any second".
+* **Naive** is `bench/peers/naive.py`: boto3 in a thread pool, a lock and a sleep for the rate,
+  `Gauge.labels().set()`, `start_http_server`. When both sweep, it exports the same device series.
+* **Go** is `bench/peers/client_golang`: constant metrics from memory with client_golang. It only
+  renders.
+* CPU is user and system time of the process as reported by the kernel. At 1,000 calls/s, the
+  exporter reads four pools: the pages of one listing are sequential, so one pool has at most 750
+  users per second at 80 ms.
+* Scrapes of 100,000 devices have two series per device in all three programs. The exporter's users
+  are then generated in memory, without AWS. Everything else, including the HTTP server, is real.
 """
 
 

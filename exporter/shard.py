@@ -14,7 +14,7 @@ class Shard:
     count: int
 
     def owns(self, username: str) -> bool:
-        """True if the user belongs to this shard, by the SHA-256 of the user name.
+        """Return True if the user belongs to this shard, by the SHA-256 of the user name.
 
         The hash has no key, because all shards must get the same result.
         """

@@ -32,5 +32,5 @@ def account_of_arn(arn: str) -> str | None:
 
 
 def is_account_id(text: str) -> bool:
-    """True if the text is an account id: twelve digits."""
+    """Return True if the text is an account id: twelve digits."""
     return len(text) == 12 and text.isascii() and text.isdigit()

@@ -33,7 +33,10 @@ class OtlpTracer:
     """Tracer of sweeps. OpenTelemetry's variables set the endpoint, sampler, resource, limits and batches."""
 
     def __init__(self, clock: Clock, *, version: str, shard: Shard) -> None:
-        """Raises `ValueError` if OpenTelemetry rejects the value of a variable."""
+        """Create the tracer.
+
+        Raises `ValueError` if OpenTelemetry rejects the value of a variable.
+        """
         self._clock = clock
         self._provider = TracerProvider(resource=_resource(version, shard), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(_span_exporter()))

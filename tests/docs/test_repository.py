@@ -87,6 +87,25 @@ def test_locks_have_no_format_with_urls() -> None:
     assert [path.name for path in committed() if path.name in {"uv.lock", "pylock.toml", "poetry.lock"}] == []
 
 
+def test_names_of_tests_have_at_most_60_characters() -> None:
+    names = [
+        node.name
+        for path in named("tests/**.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert names
+    assert [name for name in names if len(name) > 60] == []
+
+
+@pytest.mark.parametrize("path", named("*.md"), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_documents_wrap_at_100_columns(path: Path) -> None:
+    """Tables, code, images and links have no better place for a line break."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    cannot_wrap = re.compile(r"\s*(\||<|\S*\]\(\S+\)\S*$|\S+$)")
+    assert [line for line in prose.splitlines() if len(line) > 100 and not cannot_wrap.match(line)] == []
+
+
 def test_license_is_complete() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text

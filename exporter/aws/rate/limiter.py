@@ -202,7 +202,7 @@ class FairQueue:
         return waiter
 
     def is_first(self, waiter: Waiter) -> bool:
-        """True if the waiter is the next to be served."""
+        """Return True if the waiter is the next to be served."""
         return self._keys[0] == waiter.key and self._waiters[waiter.key][0] is waiter
 
     def leave(self, waiter: Waiter) -> None:
