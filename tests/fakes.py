@@ -326,12 +326,12 @@ def reader_of(
     )
 
 
-def eventually(condition: Callable[[], bool], *, within: float = 10.0) -> bool:
-    """Return whether a condition becomes true in time; polls every few milliseconds."""
+def eventually(condition: Callable[[], bool], *, within: float = 10.0, interval: float = 0.005) -> bool:
+    """Return whether a condition becomes true in time; polls it every `interval` seconds."""
     deadline = time.monotonic() + within
     pause = threading.Event()
     while time.monotonic() < deadline:
         if condition():
             return True
-        pause.wait(0.005)
+        pause.wait(interval)
     return condition()

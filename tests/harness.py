@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,15 +56,9 @@ CLASSIC = "text/plain; version=0.0.4"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def shown(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
+def wait_until(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
     """Return whether a condition that costs a scrape becomes true in time; polls slowly enough for the exporter."""
-    deadline = time.monotonic() + within
-    pause = threading.Event()
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        pause.wait(0.04)
-    return condition()
+    return eventually(condition, within=within, interval=0.04)
 
 
 # HTTP and pages
@@ -286,7 +279,7 @@ class Exporter:
 
     def after_first_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
         """Return the page after the first sweep of each pool, successful or not."""
-        assert shown(lambda: all(map(self.sweeps, pool_ids)), within=within), "no sweep ended in time"
+        assert wait_until(lambda: all(map(self.sweeps, pool_ids)), within=within), "no sweep ended in time"
         return self.scrape()
 
     def after_sweep(self, *pool_ids: str, within: float = 20.0) -> Page:
@@ -296,7 +289,7 @@ class Exporter:
         """
         began = {pool_id: self.sweeps(pool_id) for pool_id in pool_ids}
         done = 2 if any(began.values()) else 1
-        assert shown(
+        assert wait_until(
             lambda: all(self.sweeps(pool_id) >= before + done for pool_id, before in began.items()), within=within
         ), "no sweep ended in time"
         return self.scrape()

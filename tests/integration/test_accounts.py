@@ -13,7 +13,7 @@ from exporter.config.load import parse_settings
 from exporter.daemon.app import App
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.options import ListenAddress, ServeOptions
-from tests.harness import ACCOUNT, FAST, FAST_RETRIES, Exporter, Page, config, pool, serving, session, shown
+from tests.harness import ACCOUNT, FAST, FAST_RETRIES, Exporter, Page, config, pool, serving, session, wait_until
 from tests.truth import assert_true
 
 OTHERS = ("210987654321", "321098765432")
@@ -86,10 +86,11 @@ def test_failed_assume_role_is_counted_with_its_reason(emulator: Emulator, tmp_p
         failures = "cognito_exporter_aws_request_failures_total"
         assert page.failures(failures, aws_account_id=OTHERS[1], operation="AssumeRole").keys() == {"connection"}
         emulator.faults.rules = ()
-        assert shown(
+        assert wait_until(
             lambda: "denied" in running.scrape().failures(failures, aws_account_id=OTHERS[0], operation="AssumeRole")
         )
-        assert shown(lambda: sum(assumed(running.scrape()).values()) == asked_of_sts(emulator)), "no request in flight"
+        # once no request is in flight
+        assert wait_until(lambda: sum(assumed(running.scrape()).values()) == asked_of_sts(emulator))
         assert running.scrape().failures(failures, aws_account_id=ACCOUNT) == {}
 
 
@@ -100,7 +101,7 @@ def test_two_accounts_by_rules(emulator: Emulator, tmp_path: Path) -> None:
         for account in OTHERS
     ]
     with serving(config(emulator.url, discovery=rules), tmp_path, emulator.url) as running:
-        assert shown(lambda: set(running.scrape().series("cognito_user_pool_up", "user_pool_id")) == set(pools))
+        assert wait_until(lambda: set(running.scrape().series("cognito_user_pool_up", "user_pool_id")) == set(pools))
         page = running.after_first_sweep(*pools)
     for pool_id in pools:
         assert_true(page, pool_id, emulator.truth(pool_id))
@@ -119,7 +120,7 @@ def test_wrong_external_id_does_not_affect_the_other_account(emulator: Emulator,
         assert (page.state(wrong), page.state(right)) == ("denied", "ok")
         assert page.failures("cognito_exporter_sweep_failures_total", user_pool_id=wrong).keys() == {"denied"}
         failures = "cognito_exporter_discovery_failures_total"
-        assert shown(lambda: running.scrape().failures(failures, rule="0").keys() == {"denied"})
+        assert wait_until(lambda: running.scrape().failures(failures, rule="0").keys() == {"denied"})
         assert_true(running.scrape(), right, emulator.truth(right))
         assert "another-external-id" not in running.get("/metrics").text + running.get("/").text
 
@@ -180,7 +181,7 @@ def test_role_credentials_are_renewed_during_a_sweep(emulator: Emulator, tmp_pat
         def under_way() -> bool:
             return sum(request.operation == "AdminListDevices" for request in emulator.requests()) > 30
 
-        assert shown(under_way)
+        assert wait_until(under_way)
         assert not running.sweeps(pool_id)
         emulator.faults.rules = (Rule(Fault.SERVER_ERROR, operation="AssumeRole", share=0.3),)
         first = len(given.keys)

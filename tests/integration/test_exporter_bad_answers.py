@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.emulator import Chain, DeviceMix, Emulator, Fault, Paging, PoolTruth, Rule
-from tests.harness import FAST_RETRIES, STUBBORN, Log, Page, config, serving, shown
+from tests.harness import FAST_RETRIES, STUBBORN, Log, Page, config, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import assert_true
 
@@ -104,7 +104,7 @@ def test_endless_devices_fail_only_their_users(emulator: Emulator, tmp_path: Pat
         success = last_success(exporter.after_first_sweep(pool_id), pool_id)
         before = emulator.truth(pool_id)
         emulator.faults.paging = {"AdminListDevices": Paging(chain=chain)}
-        assert shown(lambda: failures(exporter.scrape(), "user_read", pool_id).get("malformed", 0) >= 3)
+        assert wait_until(lambda: failures(exporter.scrape(), "user_read", pool_id).get("malformed", 0) >= 3)
         page = exporter.scrape()
     assert failures(page, "sweep", pool_id) == {}
     assert page.state(pool_id) == "ok"
@@ -121,7 +121,7 @@ def test_user_deleted_during_a_sweep_is_not_a_failure(emulator: Emulator, tmp_pa
     doomed = list(emulator.truth(pool_id).users)[-7:]
     text = config(emulator.url, pool_id, rate={"UserResourceRead": 20})
     with serving(text, tmp_path, emulator.url) as exporter:
-        assert shown(lambda: any(request.operation == "AdminListDevices" for request in emulator.requests()))
+        assert wait_until(lambda: any(request.operation == "AdminListDevices" for request in emulator.requests()))
         for name in doomed:
             emulator.call("AdminDeleteUser", {"UserPoolId": pool_id, "Username": name})
         page = exporter.after_first_sweep(pool_id)

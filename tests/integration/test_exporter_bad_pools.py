@@ -8,7 +8,7 @@ import pytest
 
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.model import Tracking
-from tests.harness import ACCOUNT, FAST_RETRIES, Log, Page, config, serving, shown
+from tests.harness import ACCOUNT, FAST_RETRIES, Log, Page, config, serving, wait_until
 from tests.truth import assert_true
 
 UNKNOWN = "eu-west-1_NoSuchOne"
@@ -106,7 +106,7 @@ def test_deleted_pool_loses_its_data(emulator: Emulator, tmp_path: Path, log: Lo
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         assert_true(exporter.after_first_sweep(doomed), doomed, emulator.truth(doomed))
         emulator.call("DeleteUserPool", {"UserPoolId": doomed})
-        assert shown(lambda: exporter.state(doomed) == "missing")
+        assert wait_until(lambda: exporter.state(doomed) == "missing")
         page = exporter.after_sweep(other)
     assert page.value("cognito_user_pool_up", user_pool_id=doomed) == 0
     assert not page.about(doomed) & DATA
@@ -121,7 +121,7 @@ def test_tracking_turned_off_removes_the_data(emulator: Emulator, tmp_path: Path
     with serving(config(emulator.url, pool_id, refresh_interval="1s"), tmp_path, emulator.url) as exporter:
         assert exporter.after_first_sweep(pool_id).about(pool_id) >= DATA
         emulator.call("UpdateUserPool", {"UserPoolId": pool_id})
-        assert shown(lambda: exporter.state(pool_id) == "tracking_off")
+        assert wait_until(lambda: exporter.state(pool_id) == "tracking_off")
         page = exporter.scrape()
     assert not page.about(pool_id) & DATA
     assert sweep_failures(page, pool_id) == {}
@@ -134,7 +134,7 @@ def test_late_responses_of_a_failed_sweep_do_not_heal_the_pool(emulator: Emulato
     emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", pool_id, share=0.2),)
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url) as exporter:
         exporter.after_first_sweep(pool_id)
-        assert shown(lambda: requests_made(exporter.scrape()) == asked(emulator))
+        assert wait_until(lambda: requests_made(exporter.scrape()) == asked(emulator))
         page = exporter.scrape()
     assert request_failures(page, "AdminListDevices")["denied"] < asked(emulator)
     assert page.state(pool_id) == "denied"

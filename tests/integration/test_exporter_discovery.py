@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.emulator import Emulator, Fault, Paging, Rule
-from tests.harness import ACCOUNT, FAST, FAST_RETRIES, Exporter, Log, Page, config, pool, serving, shown
+from tests.harness import ACCOUNT, FAST, FAST_RETRIES, Exporter, Log, Page, config, pool, serving, wait_until
 from tests.truth import assert_true
 
 IRELAND, OREGON = "eu-west-1", "us-west-2"
@@ -54,9 +54,9 @@ def test_pools_of_the_name_and_the_tags_in_the_regions_are_read(emulator: Emulat
     seeded(emulator, "prod-away", "eu-north-1", team="identity")
     text = config(emulator.url, discovery=[rule(IRELAND, OREGON, name="^prod-", tags={"team": "identity"})])
     with serving(text, tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, ours, far))
+        assert wait_until(lambda: reads(running, ours, far))
         page = running.after_first_sweep(ours, far)
-        assert shown(running.is_ready)
+        assert wait_until(running.is_ready)
         for pool_id in (ours, far):
             assert_true(page, pool_id, emulator.truth(pool_id))
         page = running.scrape()
@@ -76,22 +76,22 @@ def test_many_pages_and_blank_ones(emulator: Emulator, tmp_path: Path) -> None:
     emulator.faults.paging = {"ListUserPools": Paging(longest=2, blank_pages=True)}
     found = {seeded(emulator, f"pool-{number}", users=0) for number in range(7)}
     with serving(config(emulator.url, discovery=[rule()]), tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, *found))
+        assert wait_until(lambda: reads(running, *found))
 
 
 def test_new_pools_join_and_vanished_ones_leave_without_a_trace(emulator: Emulator, tmp_path: Path) -> None:
     first = seeded(emulator, "first")
     text = config(emulator.url, discovery=[rule()], refresh_interval="1h")
     with serving(text, tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, first))
+        assert wait_until(lambda: reads(running, first))
         running.after_first_sweep(first)
         second = seeded(emulator, "second")
-        assert shown(lambda: reads(running, first, second))
+        assert wait_until(lambda: reads(running, first, second))
         page = running.after_first_sweep(second)
         assert running.sweeps(first) == 1, "who stays is not swept anew"
         assert_true(page, second, emulator.truth(second))
         forget(emulator, first)
-        assert shown(lambda: reads(running, second))
+        assert wait_until(lambda: reads(running, second))
         assert running.scrape().about(first) == set()
         assert running.value(POOLS, rule="0", aws_region=IRELAND) == 1
 
@@ -100,9 +100,9 @@ def test_a_pool_that_loses_its_tag_leaves(emulator: Emulator, tmp_path: Path) ->
     ours = seeded(emulator, "shop", team="identity")
     other = seeded(emulator, "bank", team="identity")
     with serving(config(emulator.url, discovery=[rule(tags={"team": "identity"})]), tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, ours, other))
+        assert wait_until(lambda: reads(running, ours, other))
         emulator.tag(other, team="press")
-        assert shown(lambda: reads(running, ours))
+        assert wait_until(lambda: reads(running, ours))
 
 
 def test_an_explicit_pool_wins_over_a_rule_and_a_rule_over_those_after_it(emulator: Emulator, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_an_explicit_pool_wins_over_a_rule_and_a_rule_over_those_after_it(emulat
     with serving(text, tmp_path, emulator.url) as running:
         expected = {explicit: 3 * 3600, early: 2 * 3600, late: 4 * 3600}  # once both rules have run
         name = "cognito_exporter_refresh_interval_seconds"
-        assert shown(lambda: running.scrape().series(name, "user_pool_id") == expected)
+        assert wait_until(lambda: running.scrape().series(name, "user_pool_id") == expected)
         page = running.scrape()
     assert page.series(POOLS, "rule") == {"0": 1, "1": 1}
 
@@ -134,9 +134,9 @@ def test_a_listing_that_fails_removes_no_pool_and_shows(
     with serving(
         config(emulator.url, discovery=[rule()]), tmp_path, emulator.url, retry_policy=FAST_RETRIES
     ) as running:
-        assert shown(lambda: reads(running, first))
+        assert wait_until(lambda: reads(running, first))
         emulator.faults.rules = (Rule(fault, operation="ListUserPools"),)
-        assert shown(lambda: running.value(UP, rule="0", aws_region=IRELAND) == 0)
+        assert wait_until(lambda: running.value(UP, rule="0", aws_region=IRELAND) == 0)
         page = running.scrape()
         assert (page.value(FAILURES, rule="0", aws_region=IRELAND, reason=reason) or 0) >= 1
         assert pools_of(page) == {first}
@@ -151,8 +151,8 @@ def test_a_region_that_is_off_costs_the_other_nothing_and_readiness_does_not_wai
     off = {"regions": [OREGON], "interval": "1s", "endpoint_url": "http://127.0.0.1:9"}
     text = config(emulator.url, discovery=[rule(), off])
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
-        assert shown(lambda: reads(running, ours))
-        assert shown(running.is_ready)
+        assert wait_until(lambda: reads(running, ours))
+        assert wait_until(running.is_ready)
         page = running.scrape()
     assert page.series(UP, "rule", "aws_region") == {("0", IRELAND): 1, ("1", OREGON): 0}
     assert (page.value(FAILURES, rule="1", aws_region=OREGON, reason="connection") or 0) >= 1
@@ -164,7 +164,7 @@ def test_not_ready_before_every_region_was_looked_at(emulator: Emulator, tmp_pat
     emulator.faults.latency = {"ListUserPools": 1.0}
     with serving(config(emulator.url, discovery=[rule()]), tmp_path, emulator.url) as running:
         assert not running.is_ready()
-        assert shown(running.is_ready)
+        assert wait_until(running.is_ready)
         assert running.value(UP, rule="0", aws_region=IRELAND) == 1
 
 
@@ -173,14 +173,14 @@ def test_tags_that_cannot_be_read_leave_that_pool_as_it_was(emulator: Emulator, 
     gone = seeded(emulator, "gone", team="identity")
     text = config(emulator.url, discovery=[rule(tags={"team": "identity"})])
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
-        assert shown(lambda: reads(running, known, gone))
+        assert wait_until(lambda: reads(running, known, gone))
         new = seeded(emulator, "new", users=0)
         emulator.faults.rules = tuple(
             Rule(Fault.DENIED, operation="ListTagsForResource", pool_id=pool_id) for pool_id in (known, new)
         )
         emulator.tag(new, team="identity")
         emulator.tag(gone, team="press")
-        assert shown(lambda: reads(running, known)), "one denied pool does not hide what is known of the next"
+        assert wait_until(lambda: reads(running, known)), "one denied pool does not hide what is known of the next"
         page = running.scrape()
         assert (page.value(UP, rule="0", aws_region=IRELAND), page.value(POOLS, rule="0", aws_region=IRELAND)) == (0, 1)
         assert (page.value(FAILURES, rule="0", aws_region=IRELAND, reason="denied") or 0) >= 1
@@ -195,16 +195,16 @@ def test_a_restart_restores_what_a_rule_finds_and_keeps_the_rest_until_its_regio
         emulator.url, discovery=[rule(IRELAND), rule(OREGON)], refresh_interval="1h", state=str(tmp_path / "state.db")
     )
     with serving(text, tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, ours, far))
+        assert wait_until(lambda: reads(running, ours, far))
         before = running.after_first_sweep(ours, far)
     off = text.replace(f"- regions:\n  - {OREGON}", f"- regions:\n  - {OREGON}\n  endpoint_url: http://127.0.0.1:9")
     assert off != text
     with serving(off, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as running:
-        assert shown(lambda: reads(running, ours))
-        assert shown(lambda: bool(running.value(FAILURES, rule="1", aws_region=OREGON, reason="connection")))
+        assert wait_until(lambda: reads(running, ours))
+        assert wait_until(lambda: bool(running.value(FAILURES, rule="1", aws_region=OREGON, reason="connection")))
     emulator.clear_requests()
     with serving(text, tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, ours, far))
+        assert wait_until(lambda: reads(running, ours, far))
         after = running.scrape()
         for pool_id in (ours, far):
             assert_true(after, pool_id, emulator.truth(pool_id))
@@ -220,15 +220,15 @@ def test_what_the_state_file_knows_of_a_pool_that_is_gone_goes_once_all_regions_
     ours, gone = (seeded(emulator, name, users=5) for name in ("shop", "bank"))
     text = config(emulator.url, discovery=[rule()], refresh_interval="1h", state=str(tmp_path / "state.db"))
     with serving(text, tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, ours, gone))
+        assert wait_until(lambda: reads(running, ours, gone))
         running.after_first_sweep(ours, gone)
     emulator.tag(gone)
     with_name = text.replace("- regions", "- name: shop\n  regions")
     with serving(with_name, tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, ours))
+        assert wait_until(lambda: reads(running, ours))
     emulator.clear_requests()
     with serving(text, tmp_path, emulator.url) as running:
-        assert shown(lambda: reads(running, ours, gone))
+        assert wait_until(lambda: reads(running, ours, gone))
         running.after_first_sweep(gone)
     assert set(asked(emulator, "AdminListDevices")) == {gone}
 
@@ -246,11 +246,11 @@ def test_a_reload_that_changes_a_rule_looks_at_once_and_leaves_the_others_alone(
     file = tmp_path / "config.yaml"
     file.write_text(text)
     with serving(text, tmp_path, emulator.url, reload_interval=0.2) as running:
-        assert shown(lambda: reads(running, prod, far))
+        assert wait_until(lambda: reads(running, prod, far))
         running.after_first_sweep(prod, far)
         looks = len(asked(emulator, "ListUserPools"))
         file.write_text(other)
-        assert shown(lambda: reads(running, prod, test, far))
+        assert wait_until(lambda: reads(running, prod, test, far))
         running.after_first_sweep(test)
         assert (running.sweeps(prod), running.sweeps(far)) == (1, 1), "who stays keeps data and schedule"
         assert len(asked(emulator, "ListUserPools")) == looks + 1

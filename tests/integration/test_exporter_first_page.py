@@ -11,7 +11,7 @@ from exporter.emulator import Emulator
 from exporter.errors import Reason
 from exporter.metrics.catalog import CATALOG
 from exporter.metrics.spec import DocSection
-from tests.harness import CLASSIC, OPENMETRICS, Page, config, identity_key, pool, serving, shown
+from tests.harness import CLASSIC, OPENMETRICS, Page, config, identity_key, pool, serving, wait_until
 
 NO_RULES = {spec.name: "no rule is configured" for spec in CATALOG if "_discovery_" in spec.name}
 NOT_DESCRIBED = {
@@ -55,7 +55,7 @@ def test_first_page_has_every_promised_series(
     emulator.faults.latency = {stalled: 60.0}
     text = config(emulator.url, pool(pool_id, detail="device"), identity_key_file=identity_key(tmp_path))
     with serving(text, tmp_path, emulator.url) as exporter:
-        assert shown(lambda: absent(exporter.scrape()) <= set(excused))
+        assert wait_until(lambda: absent(exporter.scrape()) <= set(excused))
         page = exporter.scrape(style)
         assert exporter.is_ready() is (stalled != "DescribeUserPool")
     assert absent(page) == set(excused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.emulator import SEED_PASSWORD, AgeDistribution, DeviceMix, Emulator, Fault, Rule
-from tests.harness import FAST_RETRIES, Exporter, Page, config, serving, shown
+from tests.harness import FAST_RETRIES, Exporter, Page, config, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import DAY, assert_true
 
@@ -50,11 +50,11 @@ def test_changed_users_update_and_deleted_ones_disappear(emulator: Emulator, tmp
         key = sign_in_again(emulator, pool_id, soon_read)
         emulator.call("AdminDeleteUser", {"UserPoolId": pool_id, "Username": deleted})
         device = {"user_pool_id": pool_id, "user": soon_read, "device_key": key}
-        assert shown(lambda: is_younger(exporter, first, device))
+        assert wait_until(lambda: is_younger(exporter, first, device))
         middle = exporter.scrape()
         assert middle.value("cognito_exporter_sweeps_total", user_pool_id=pool_id) == 1
         assert users_shown(middle) == set(names)
-        assert shown(lambda: exporter.sweeps(pool_id) == 2)
+        assert wait_until(lambda: exporter.sweeps(pool_id) == 2)
         last = exporter.scrape()
     assert (first.value(AGE, **device) or 0) >= 100 * DAY
     assert last.value(TIMESTAMP, **device) == (emulator.truth(pool_id).users[soon_read][0].authenticated_ms or 0) / 1000
@@ -74,7 +74,7 @@ def test_pool_denied_later_keeps_its_last_values(emulator: Emulator, tmp_path: P
         exporter.after_first_sweep(pool_id, other)
         truth = emulator.truth(pool_id)
         emulator.faults.rules = (Rule(Fault.DENIED, "AdminListDevices", pool_id),)
-        assert shown(lambda: exporter.state(pool_id) == "denied")
+        assert wait_until(lambda: exporter.state(pool_id) == "denied")
         success = last_success(exporter.scrape(), pool_id)
         emulator.call("AdminDeleteUser", {"UserPoolId": pool_id, "Username": next(iter(truth.users))})
         page = exporter.after_sweep(pool_id, other)
@@ -83,7 +83,7 @@ def test_pool_denied_later_keeps_its_last_values(emulator: Emulator, tmp_path: P
         assert last_success(page, pool_id) == success
         assert (last_success(page, other) or 0) > (success or 0)
         emulator.faults.rules = ()
-        assert shown(lambda: exporter.state(pool_id) == "ok")
+        assert wait_until(lambda: exporter.state(pool_id) == "ok")
         assert_true(exporter.after_sweep(pool_id), pool_id, emulator.truth(pool_id))
 
 
@@ -97,10 +97,10 @@ def test_pool_beyond_max_staleness_has_no_data_until_read_again(emulator: Emulat
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.SERVER_ERROR),)
-        assert shown(lambda: exporter.state(pool_id) == "failing")
+        assert wait_until(lambda: exporter.state(pool_id) == "failing")
         assert_true(exporter.scrape(), pool_id, emulator.truth(pool_id))
-        assert shown(lambda: not exporter.scrape().about(pool_id) & DATA)
+        assert wait_until(lambda: not exporter.scrape().about(pool_id) & DATA)
         assert exporter.state(pool_id) == "failing"
         emulator.faults.rules = ()
-        assert shown(lambda: exporter.state(pool_id) == "ok")
+        assert wait_until(lambda: exporter.state(pool_id) == "ok")
         assert_true(exporter.scrape(), pool_id, emulator.truth(pool_id))

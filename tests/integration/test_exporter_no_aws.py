@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.emulator import Emulator, Fault, Rule
-from tests.harness import FAST_RETRIES, Exporter, Log, Page, config, free_port, pool, serving, shown
+from tests.harness import FAST_RETRIES, Exporter, Log, Page, config, free_port, pool, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import assert_true
 
@@ -14,8 +14,8 @@ POOL = "eu-west-1_AbCdEfGhI"
 
 def settled(exporter: Exporter) -> Page:
     """Return the page after the first sweep and a call to STS; assert that the exporter is ready."""
-    assert shown(exporter.is_ready)
-    assert shown(lambda: bool(request_failures(exporter.scrape(), "GetCallerIdentity")))
+    assert wait_until(exporter.is_ready)
+    assert wait_until(lambda: bool(request_failures(exporter.scrape(), "GetCallerIdentity")))
     return exporter.scrape()
 
 
@@ -49,7 +49,7 @@ def test_missing_credentials_fail_the_sweep(emulator: Emulator, tmp_path: Path, 
     with serving(
         config(emulator.url, POOL), tmp_path, emulator.url, access_key=None, retry_policy=FAST_RETRIES
     ) as exporter:
-        assert shown(exporter.is_ready)
+        assert wait_until(exporter.is_ready)
         page = exporter.scrape()
     assert_withdrawn(page)
     assert page.failures("cognito_exporter_sweep_failures_total", user_pool_id=POOL) == {"credentials": 1}
@@ -93,11 +93,11 @@ def test_renewed_credentials_lose_no_data(emulator: Emulator, tmp_path: Path) ->
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
         exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.EXPIRED_CREDENTIALS),)
-        assert shown(lambda: exporter.state(pool_id) == "failing")
+        assert wait_until(lambda: exporter.state(pool_id) == "failing")
         page = exporter.scrape()
         assert page.value("cognito_user_pool_up", user_pool_id=pool_id) == 0
         assert_true(page, pool_id, emulator.truth(pool_id))
         assert exporter.is_ready()
         emulator.faults.rules = ()
-        assert shown(lambda: exporter.state(pool_id) == "ok")
+        assert wait_until(lambda: exporter.state(pool_id) == "ok")
         assert exporter.value("cognito_user_pool_up", user_pool_id=pool_id) == 1

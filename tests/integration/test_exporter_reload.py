@@ -16,7 +16,7 @@ import pytest
 
 from exporter.emulator import Emulator
 from exporter.shard import UNSHARDED, Shard
-from tests.harness import FAST, Exporter, Log, Page, config, identity_key, pool, serving, shown
+from tests.harness import FAST, Exporter, Log, Page, config, identity_key, pool, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import assert_true
 
@@ -118,7 +118,7 @@ def test_added_pool_is_swept_and_others_are_unchanged(world: World, log: Log) ->
 
 def test_sweep_continues_over_a_small_change_of_its_pool(world: World) -> None:
     with world.serving(world.text(world.one, rate=SLOW)) as exporter:
-        assert shown(lambda: 10 < world.asked(world.one) < 50)
+        assert wait_until(lambda: 10 < world.asked(world.one) < 50)
         done = progress(exporter.scrape(), world.one)
         little = pool(world.one, stale_after=["7d"], max_staleness="2d", refresh_interval="2h")
         page = exporter.reload(world.text(little, world.two, rate=SLOW))
@@ -136,7 +136,7 @@ def progress(page: Page, pool_id: str) -> float | None:
 
 def test_removed_pool_is_absent_from_the_next_scrape(world: World) -> None:
     with world.serving(world.text(world.one, world.two, rate=SLOW)) as exporter:
-        assert shown(lambda: world.asked(world.one) > 5)
+        assert wait_until(lambda: world.asked(world.one) > 5)
         assert exporter.reload(world.text(world.two)).about(world.one) == set()
         page = exporter.after_first_sweep(world.two)
         assert page.about(world.one) == set()
@@ -171,11 +171,11 @@ def test_removed_target_is_absent_despite_calls_in_flight(world: World) -> None:
     far = world.emulator.seed_pool("far", users=30, region="eu-central-1")
     world.emulator.faults.latency = {"AdminListDevices": 0.5}
     with world.serving(world.text(world.one, far)) as exporter:
-        assert shown(lambda: world.asked(far) > 5)
+        assert wait_until(lambda: world.asked(far) > 5)
         assert "eu-central-1" in exporter.get("/metrics").text
         exporter.reload(world.text(world.one))
         exporter.after_first_sweep(world.one)
-        assert shown(lambda: "eu-central-1" not in exporter.get("/metrics").text, within=3)
+        assert wait_until(lambda: "eu-central-1" not in exporter.get("/metrics").text, within=3)
 
 
 @pytest.mark.parametrize("state", [None, "state.db"])
@@ -200,7 +200,7 @@ def test_changed_selection_has_no_data_until_swept(world: World) -> None:
         page = exporter.reload(world.text(pool(world.one, users={"usernames": names})))
         assert page.state(world.one) == "unread"
         assert not page.about(world.one) & DATA
-        assert shown(lambda: exporter.state(world.one) == "ok")
+        assert wait_until(lambda: exporter.state(world.one) == "ok")
         assert exporter.value("cognito_user_pool_users", user_pool_id=world.one) == 5
 
 
@@ -209,7 +209,7 @@ def test_changed_limits_apply_to_a_sweep_in_progress(world: World) -> None:
     settings: dict[str, Any] = {"detail": "user", "identity_key_file": key}
     crawling = {**FAST, "UserResourceRead": 1.0}
     with world.serving(world.text(world.one, rate=crawling, series=10, **settings)) as exporter:
-        assert shown(lambda: world.asked(world.one) > 0)
+        assert wait_until(lambda: world.asked(world.one) > 0)
         exporter.reload(world.text(world.one, rate=FAST, series=10, **settings))
         page = exporter.after_first_sweep(world.one)
         assert len(page.series("cognito_user_devices", "user")) <= 10
@@ -292,9 +292,9 @@ def test_changed_content_is_applied_and_an_error_logged_once(world: World, log: 
     with world.serving(world.text(world.one), reload_interval=0.1) as exporter:
         exporter.after_first_sweep(world.one)
         world.file.write_text("pools: [")
-        assert shown(lambda: exporter.value(SUCCESSFUL) == 0)
+        assert wait_until(lambda: exporter.value(SUCCESSFUL) == 0)
         world.file.write_text(world.text(world.one, world.two))
-        assert shown(lambda: exporter.value(SUCCESSFUL) == 1)
+        assert wait_until(lambda: exporter.value(SUCCESSFUL) == 1)
         exporter.after_first_sweep(world.two)
     assert [len(log.events(line, cause="changed content")) for line in (KEEPS, RELOADED)] == [1, 1]
     assert world.asked(world.one) == 60
@@ -305,13 +305,13 @@ def test_configuration_is_applied_once_its_key_exists(world: World, log: Log) ->
     with world.serving(world.text(world.one), reload_interval=0.1) as exporter:
         exporter.after_first_sweep(world.one)
         world.file.write_text(world.text(world.one, detail="user", identity_key_file=str(key)))
-        assert shown(lambda: exporter.value(SUCCESSFUL) == 0)
+        assert wait_until(lambda: exporter.value(SUCCESSFUL) == 0)
         key.touch(0o644)
         key.write_text("the key that comes with a Secret")
-        assert shown(lambda: len(log.events(KEEPS, cause="changed content")) == 2)
+        assert wait_until(lambda: len(log.events(KEEPS, cause="changed content")) == 2)
         key.chmod(0o600)
-        assert shown(lambda: exporter.value(SUCCESSFUL) == 1)
-        assert shown(lambda: len(exporter.scrape().series("cognito_user_devices", "user")) == 60)
+        assert wait_until(lambda: exporter.value(SUCCESSFUL) == 1)
+        assert wait_until(lambda: len(exporter.scrape().series("cognito_user_devices", "user")) == 60)
     first, second = (entry["error"] for entry in log.events(KEEPS, cause="changed content"))
     assert "No such file" in first
     assert "others could read the key" in second
@@ -322,7 +322,7 @@ def test_replaced_key_file_changes_the_labels(world: World) -> None:
     with world.serving(world.text(world.one, detail="user", identity_key_file=key), reload_interval=0.1) as exporter:
         before = exporter.after_first_sweep(world.one).series("cognito_user_devices", "user")
         identity_key(world.directory, "another key of the same tests")
-        assert shown(lambda: (exporter.sweeps(world.one)) >= 2)
+        assert wait_until(lambda: (exporter.sweeps(world.one)) >= 2)
         after = exporter.scrape().series("cognito_user_devices", "user")
     assert len(before) == len(after) == 60
     assert not set(before) & set(after)

@@ -11,7 +11,7 @@ import pytest
 from exporter.aws.api import Category
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.shard import Shard
-from tests.harness import Exporter, Log, Page, config, serving, shown
+from tests.harness import Exporter, Log, Page, config, serving, wait_until
 from tests.truth import asked_users, counts, device_moments
 
 RATE = "cognito_exporter_rate_limit_configured_requests_per_second"
@@ -60,7 +60,7 @@ def test_share_follows_the_quota_of_aws(emulator: Emulator, tmp_path: Path) -> N
     pool_id = emulator.seed_pool("pool", users=5)
     text = config(emulator.url, pool_id, rate={"UserResourceRead": "25%"})
     with serving(text, tmp_path, emulator.url) as exporter:
-        assert shown(lambda: quota(exporter.scrape(), "quota_provisioned").get("UserResourceRead") == 1)
+        assert wait_until(lambda: quota(exporter.scrape(), "quota_provisioned").get("UserResourceRead") == 1)
         page = exporter.scrape()
     assert quota(page, "quota_requests_per_second")["UserResourceRead"] == 400
     assert quota(page, "rate_limit_configured_requests_per_second")["UserResourceRead"] == 100
@@ -117,7 +117,7 @@ def test_shard_does_not_restore_data_of_another_shard(emulator: Emulator, tmp_pa
     assert restored(log) == []
     slow = config(emulator.url, pool_id, rate={"UserResourceRead": 0.5}, **wanted)
     with serving(slow, tmp_path, emulator.url, shard=Shard(1, 2)) as running:
-        assert shown(lambda: running.value("cognito_user_pool_up", user_pool_id=pool_id) == 1)
+        assert wait_until(lambda: running.value("cognito_user_pool_up", user_pool_id=pool_id) == 1)
         page = running.scrape()
         assert page.state(pool_id) == "unread"
         assert page.value(LAST_SUCCESS, user_pool_id=pool_id) is None

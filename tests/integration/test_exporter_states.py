@@ -12,7 +12,7 @@ import pytest
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.model import PoolState
 from tests.fakes import OffsetClock
-from tests.harness import FAST_RETRIES, Exporter, Page, config, serving, shown
+from tests.harness import FAST_RETRIES, Exporter, Page, config, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
 from tests.truth import assert_true
 
@@ -38,7 +38,7 @@ def state_of(page: Page, pool_id: str) -> str:
 
 
 def reaches(exporter: Exporter, pool_id: str, state: str) -> Page:
-    assert shown(lambda: state_of(exporter.scrape(), pool_id) == state), exporter.state(pool_id)
+    assert wait_until(lambda: state_of(exporter.scrape(), pool_id) == state), exporter.state(pool_id)
     return exporter.scrape()
 
 
@@ -92,7 +92,7 @@ def test_pool_is_unread_until_its_first_sweep_ends(emulator: Emulator, tmp_path:
     text = config(emulator.url, pool_id, rate={"UserResourceRead": 20})
     with serving(text, tmp_path, emulator.url) as exporter:
         assert state_of(exporter.scrape(), pool_id) == "unread"
-        assert shown(lambda: "cognito_user_pool_info" in exporter.scrape().about(pool_id))
+        assert wait_until(lambda: "cognito_user_pool_info" in exporter.scrape().about(pool_id))
         page = exporter.scrape()
         assert (page.state(pool_id), page.value("cognito_user_pool_up", user_pool_id=pool_id)) == ("unread", 1)
         assert not page.about(pool_id) & DATA
@@ -108,7 +108,7 @@ def test_missing_pool_is_replaced_by_a_reload(emulator: Emulator, tmp_path: Path
         page = reaches(exporter, wrong, "missing")
         assert not page.about(wrong) & DATA
         (tmp_path / "config.yaml").write_text(config(emulator.url, right) + "# fixed\n")
-        assert shown(lambda: bool(exporter.scrape().about(right)))
+        assert wait_until(lambda: bool(exporter.scrape().about(right)))
         assert_true(reaches(exporter, right, "ok"), right, emulator.truth(right))
         assert exporter.scrape().about(wrong) == set()
 
@@ -138,7 +138,7 @@ def test_staleness_starts_at_the_first_failure(emulator: Emulator, tmp_path: Pat
         over = failing(emulator, pool_id)
         reaches(exporter, pool_id, "failing")
         began = time.monotonic()
-        assert shown(lambda: not exporter.scrape().about(pool_id) & DATA)
+        assert wait_until(lambda: not exporter.scrape().about(pool_id) & DATA)
         assert 1.5 < time.monotonic() - began < 6
         failures = exporter.scrape().failures("cognito_exporter_sweep_failures_total", user_pool_id=pool_id)
         assert failures["server_error"] >= 2, "a further failure does not restart the time"
@@ -171,6 +171,6 @@ def test_oldest_observation_is_of_the_least_recently_read(emulator: Emulator, tm
         oldest = first.value(OLDEST, user_pool_id=pool_id) or 0
         assert began - 1 <= oldest <= began + 2, "the first user was read at the beginning of a sweep of three seconds"
         assert time.time() - oldest > 2
-        assert shown(lambda: (exporter.value(OLDEST, user_pool_id=pool_id) or 0) > oldest)
+        assert wait_until(lambda: (exporter.value(OLDEST, user_pool_id=pool_id) or 0) > oldest)
         page = exporter.scrape()
         assert (page.value(OLDEST, user_pool_id=pool_id) or 0) < time.time()

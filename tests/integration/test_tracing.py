@@ -25,7 +25,7 @@ from exporter.emulator import Emulator, Fault, Rule
 from exporter.shard import UNSHARDED, Shard
 from exporter.tracing.start import start_tracing
 from tests.fakes import eventually
-from tests.harness import Exporter, Log, config, free_port, identity_key, serving, shown
+from tests.harness import Exporter, Log, config, free_port, identity_key, serving, wait_until
 from tests.truth import asked_users
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
@@ -209,7 +209,7 @@ def test_a_sweep_under_way_at_the_end_is_told_as_abandoned(
     text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 5})
     with traced(text, tmp_path, emulator, collector.url) as running:
         progress = "cognito_exporter_sweep_progress_ratio"
-        assert shown(lambda: bool(running.value(progress, user_pool_id=pool_id)))
+        assert wait_until(lambda: bool(running.value(progress, user_pool_id=pool_id)))
     (sweep,) = collector.sweeps()
     assert sweep["sweep.outcome"] == "abandoned"
     (read,) = collector.named("read")
@@ -239,7 +239,7 @@ def test_a_dead_collector_holds_up_neither_sweeps_nor_the_end_and_is_told_once(
         with traced(text, tmp_path, emulator, url, OTEL_EXPORTER_OTLP_TIMEOUT="1") as running:
             assert eventually(lambda: bool(log.events(lost)), within=20)
             before = running.sweeps(pool_id)
-            assert shown(lambda: running.sweeps(pool_id) >= before + 3)
+            assert wait_until(lambda: running.sweeps(pool_id) >= before + 3)
             assert running.state(pool_id) == "ok"
             began = time.monotonic()
         assert time.monotonic() - began < 5

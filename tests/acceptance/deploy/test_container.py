@@ -19,7 +19,7 @@ import yaml
 from exporter.emulator import Emulator
 from tests.acceptance.deploy.containers import HARDENING, ROOT, Container, image, podman, require_containers, running
 from tests.fakes import eventually
-from tests.harness import ACCOUNT, Exporter, config, free_port, pool, shown
+from tests.harness import ACCOUNT, Exporter, config, free_port, pool, wait_until
 from tests.tools import required_tool
 from tests.truth import assert_true
 
@@ -256,7 +256,7 @@ def test_container_demo_serves_its_pools() -> None:
         assert eventually(lambda: "msg=listening" in container.log or not container.state["Running"], within=60)
         assert container.state["Running"], container.log
         exporter = Exporter(f"http://{address}")
-        assert shown(lambda: any(exporter.scrape().series("cognito_user_pool_users", "user_pool_id")), within=60)
+        assert wait_until(lambda: any(exporter.scrape().series("cognito_user_pool_users", "user_pool_id")), within=60)
         assert container.execute(*HEALTHCHECK).returncode == 0
         container.kill("TERM")
         assert container.wait() == 0

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import yaml
 
-from tests.harness import get, shown
+from tests.harness import get, wait_until
 
 Labels = frozenset[tuple[str, str]]
 
@@ -82,7 +82,7 @@ def prometheus(
         process = subprocess.Popen([program, *arguments, "--log.level=warn"], stdout=log, stderr=log)
     try:
         url = f"http://{address}"
-        assert shown(lambda: process.poll() is not None or _is_ready(url)), "Prometheus does not start"
+        assert wait_until(lambda: process.poll() is not None or _is_ready(url)), "Prometheus does not start"
         assert process.poll() is None, (directory / "prometheus.log").read_text()
         yield Prometheus(url)
     finally:

@@ -13,7 +13,7 @@ import pytest
 from exporter.emulator import Emulator
 from exporter.model import Tracking
 from tests.fakes import eventually
-from tests.harness import config, pool, serving_program, shown
+from tests.harness import config, pool, serving_program, wait_until
 from tests.integration.command_line import CommandLine
 from tests.integration.conftest import run
 from tests.integration.test_plan import calls, planned
@@ -42,7 +42,7 @@ def swept(text: str, directory: Path, emulator: Emulator, pool_ids: list[str], *
     with serving_program(text, directory, emulator.url, *flags) as exporter:
         # No scrapes before the last call: they would delay the emulator, which runs in this process.
         assert quiet(lambda: len(emulator.requests()))
-        assert shown(lambda: all(map(exporter.sweeps, pool_ids)), within=40)
+        assert wait_until(lambda: all(map(exporter.sweeps, pool_ids)), within=40)
     return Swept(
         {pool_id: calls(emulator, pool_id) for pool_id in pool_ids},
         {pool_id: seconds(emulator, pool_id) for pool_id in pool_ids},

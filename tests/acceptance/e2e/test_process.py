@@ -23,7 +23,7 @@ from tests.harness import (
     pool,
     program,
     serving_program,
-    shown,
+    wait_until,
 )
 from tests.hostile_names import HOSTILE
 from tests.integration.test_exporter_hostile_names import is_told
@@ -40,9 +40,9 @@ def test_stop_takes_less_than_5_seconds_despite_hanging_calls(
     pool_id = emulator.seed_pool("pool", users=300)
     emulator.faults.latency = {"AdminListDevices": 10.0}
     with serving_program(config(emulator.url, pool_id), tmp_path, emulator.url) as running:
-        progress = {"user_pool_id": pool_id}
-        assert shown(lambda: running.scrape().value("cognito_exporter_sweep_progress_ratio", **progress) is not None)
-        assert shown(lambda: waited_for_turns(running) > 0)
+        progress = "cognito_exporter_sweep_progress_ratio"
+        assert wait_until(lambda: running.scrape().value(progress, user_pool_id=pool_id) is not None)
+        assert wait_until(lambda: waited_for_turns(running) > 0)
         began = time.monotonic()
         assert running.end(number) == 0
         assert time.monotonic() - began < 5
@@ -103,7 +103,7 @@ def test_demo_prints_its_url_and_serves_correct_samples(tmp_path: Path) -> None:
         with DemoWorld() as same:
             pools, seeded = same.pool_ids, same.emulator.truth(same.pool_ids["workforce"])
         workforce = pools["workforce"]
-        assert shown(lambda: demo.scrape().state(workforce) == "ok", within=40)
+        assert wait_until(lambda: demo.scrape().state(workforce) == "ok", within=40)
         page = demo.scrape()
         assert demo.end(signal.SIGINT) == 0
     info = page.series("cognito_user_pool_info", "user_pool_id", "user_pool_name", "device_tracking")
@@ -145,7 +145,7 @@ def test_logs_omit_names_addresses_arns_and_secrets(emulator: Emulator, tmp_path
         AWS_SECRET_ACCESS_KEY=secret,
         AWS_SESSION_TOKEN=token,
     ) as running:
-        assert shown(lambda: all(running.sweeps(pool_id) >= 1 for pool_id in (raw, named, denied)), within=60)
+        assert wait_until(lambda: all(running.sweeps(pool_id) >= 1 for pool_id in (raw, named, denied)), within=60)
         page = running.scrape()
         assert running.end(signal.SIGTERM) == 0
         log = running.log_text + running.out

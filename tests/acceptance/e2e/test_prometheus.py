@@ -12,7 +12,7 @@ import pytest
 from exporter.emulator import DeviceMix, Emulator, PoolTruth
 from exporter.model import Tracking
 from tests.acceptance.e2e.prometheus import PassThrough, Prometheus, prometheus
-from tests.harness import CLASSIC, config, free_port, identity_key, pool, serving, shown
+from tests.harness import CLASSIC, config, free_port, identity_key, pool, serving, wait_until
 from tests.hostile_names import PUNCTUATION
 from tests.tools import required_tool
 from tests.truth import DAY, active_ms, asked_users, counts, device_moments
@@ -65,7 +65,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             exporter.after_first_sweep(plain, raw, named)
             targets = {"classic": classic.url, "openmetrics": unchanged.url}
             with prometheus(program, directory, free_port(), targets) as asked:
-                assert shown(lambda: last_scrapes(asked, named).keys() == set(JOBS))
+                assert wait_until(lambda: last_scrapes(asked, named).keys() == set(JOBS))
                 assert classic.content_types == {"text/plain"}
                 assert unchanged.content_types == {"application/openmetrics-text"}
                 truths = {pool_id: emulator.truth(pool_id) for pool_id in (plain, raw, named)}

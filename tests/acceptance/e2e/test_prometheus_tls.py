@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.emulator import Emulator
 from tests.acceptance.e2e.prometheus import prometheus
-from tests.harness import config, free_port, pool, program, serving_program, shown
+from tests.harness import config, free_port, pool, program, serving_program, wait_until
 from tests.integration.web_serving import MUTUAL, PASSWORD, USERS, basic, write_certificate, write_web
 from tests.tools import required_tool
 
@@ -34,10 +34,10 @@ def test_prometheus_scrapes_over_mutual_tls_with_password(tmp_path: Path) -> Non
         with serving_program(text, tmp_path, emulator.url, *flags) as running_program:
             target = {"guarded": running_program.url}
             with prometheus(tool, tmp_path, free_port(), target, **scrape) as asked:
-                assert shown(lambda: asked.values('sum(up{job="guarded"})') == {(): 1.0})
-                assert shown(lambda: bool(asked.query('cognito_user_pool_users{job="guarded"} == 20')))
+                assert wait_until(lambda: asked.values('sum(up{job="guarded"})') == {(): 1.0})
+                assert wait_until(lambda: bool(asked.query('cognito_user_pool_users{job="guarded"} == 20')))
                 write_certificate(tmp_path)
-                assert shown(lambda: len(running_program.events("web configuration reloaded")) >= 1)
+                assert wait_until(lambda: len(running_program.events("web configuration reloaded")) >= 1)
                 assert asked.values('min_over_time(up{job="guarded"}[1m])', "job") == {"guarded": 1.0}
             healthy = healthcheck(tmp_path, emulator.url, f"--web.probe-listen-address=127.0.0.1:{probe}")
             assert healthy == (0, "")

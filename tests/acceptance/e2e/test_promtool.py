@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from exporter.emulator import Emulator
-from tests.harness import CLASSIC, config, identity_key, pool, serving, shown
+from tests.harness import CLASSIC, config, identity_key, pool, serving, wait_until
 from tests.integration.test_exporter_first_page import NO_RULES, absent
 from tests.tools import required_tool
 from tests.unit.metrics.test_exposition import full_page
@@ -25,7 +25,7 @@ def test_promtool_accepts_the_live_page(emulator: Emulator, tmp_path: Path) -> N
     text = config(emulator.url, pool(pool_id, detail="device"), identity_key_file=identity_key(tmp_path))
     emulator.faults.latency = {"AdminListDevices": 1.0}
     with serving(text, tmp_path, emulator.url) as exporter:
-        assert shown(lambda: exporter.scrape().state(pool_id) == "unread")
+        assert wait_until(lambda: exporter.scrape().state(pool_id) == "unread")
         pages = [exporter.get("/metrics", {"Accept": CLASSIC}).body]
         page = exporter.after_first_sweep(pool_id)
         pages.append(exporter.get("/metrics", {"Accept": CLASSIC}).body)

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.aws.api import Category
 from exporter.emulator import Emulator, Fault, Request, Rule
-from tests.harness import ACCOUNT, Exporter, Page, config, serving_program, shown
+from tests.harness import ACCOUNT, Exporter, Page, config, serving_program, wait_until
 from tests.truth import assert_true
 from tests.windows import most_in_any_window
 
@@ -98,9 +98,9 @@ def measured(emulator: Emulator, directory: Path) -> Measurement:
     text = config(emulator.url, *pool_ids, refresh_interval="15s", rate={"UserResourceRead": QUOTA})
     with serving_program(text, directory, emulator.url) as exporter, Metronome() as metronome:
         # No scrapes here: they would delay the emulator, which runs in this process.
-        assert shown(lambda: len(device_reads(emulator)) == 180, within=40)
+        assert wait_until(lambda: len(device_reads(emulator)) == 180, within=40)
         worst = metronome.worst
-        assert shown(lambda: swept(exporter, pool_ids))
+        assert wait_until(lambda: swept(exporter, pool_ids))
         return Measurement(pool_ids, emulator.requests(), exporter.scrape(), blurred=worst > LATE)
 
 
@@ -145,11 +145,11 @@ def test_throttled_sweep_completes_and_the_rate_recovers(emulator: Emulator, tmp
     pool_ids = [emulator.seed_pool(name, users=30) for name in POOLS]
     text = config(emulator.url, *pool_ids, refresh_interval="300s", rate={category.value: 200 for category in Category})
     with serving_program(text, tmp_path, emulator.url) as exporter:
-        assert shown(lambda: swept(exporter, pool_ids), within=60)
+        assert wait_until(lambda: swept(exporter, pool_ids), within=60)
         page = exporter.scrape()
         assert (current_rate(page) or 0) < 200
         emulator.faults.rules = ()
-        assert shown(lambda: current_rate(exporter.scrape()) == 200, within=40)
+        assert wait_until(lambda: current_rate(exporter.scrape()) == 200, within=40)
         page = exporter.scrape()
     throttled = Counter(request.operation for request in emulator.requests() if request.code != "OK")
     failures = page.series("cognito_exporter_aws_request_failures_total", "operation", reason="throttled")

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.emulator import Emulator
 from tests.fakes import eventually
-from tests.harness import Program, config, program, serving_program, shown
+from tests.harness import Program, config, program, serving_program, wait_until
 from tests.truth import assert_true
 
 SUCCESSFUL = "cognito_exporter_config_last_reload_successful"
@@ -90,7 +90,7 @@ def test_changed_content_is_detected(emulator: Emulator, tmp_path: Path, swap: s
             (file.parent / "..two" / file.name).rename(file)
         else:
             file.write_text((file.parent / "..two" / file.name).read_text())
-        assert shown(lambda: is_shown(running, two) and not is_shown(running, one))
+        assert wait_until(lambda: is_shown(running, two) and not is_shown(running, one))
         assert_true(running.after_first_sweep(two), two, emulator.truth(two))
         assert [len(running.events(line)) for line in (RELOADED, KEEPS)] == [1, 0]
 
@@ -105,7 +105,7 @@ def test_change_during_startup_is_reloaded(emulator: Emulator, tmp_path: Path) -
         file.write_text(config(emulator.url, two))
         running.process.send_signal(signal.SIGHUP)
         running.wait_until_listening()
-        assert shown(lambda: is_shown(running, two) and not is_shown(running, one))
+        assert wait_until(lambda: is_shown(running, two) and not is_shown(running, one))
 
 
 def test_stop_during_reloads_is_quick_and_keeps_the_state(emulator: Emulator, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from exporter.model import Tracking
 from exporter.status.document import schema
 from tests.acceptance.browser import chromium
 from tests.fakes import ManualClock
-from tests.harness import FAST, FAST_RETRIES, Log, config, serving, shown
+from tests.harness import FAST, FAST_RETRIES, Log, config, serving, wait_until
 from tests.status_scenes import NOW, RULES, every_state, many_pools, pool_view, reporter, served
 from tests.unit.status.strict_schema import strict
 
@@ -128,7 +128,7 @@ def test_refresh_keeps_query_and_scroll_position(browser: Browser) -> None:
         expect(page.locator("header time")).to_have_text("11:06:47 UTC", timeout=12_000)
         assert page.url == f"{url}/?state=ok&refresh=5"
         assert page.locator(".pools tbody tr").count() == rows
-        assert shown(lambda: page.evaluate("scrollY") == 1500, within=2)
+        assert wait_until(lambda: page.evaluate("scrollY") == 1500, within=2)
 
 
 def test_refresh_can_be_turned_off(browser: Browser) -> None:

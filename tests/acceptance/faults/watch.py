@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +11,7 @@ from typing import Self
 
 from exporter.emulator import PoolTruth
 from tests.acceptance.faults.rows import Row
+from tests.fakes import eventually
 from tests.harness import Answer, Exporter, Page
 from tests.truth import assert_true, counts
 
@@ -20,13 +20,7 @@ EVERY_SECONDS = 0.25
 
 def becomes(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
     """Return whether a condition that costs a scrape becomes true in time; polls rarely to save CPU."""
-    deadline = time.monotonic() + within
-    pause = Event()
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        pause.wait(EVERY_SECONDS)
-    return condition()
+    return eventually(condition, within=within, interval=EVERY_SECONDS)
 
 
 def swept_anew(exporter: Exporter, pool_id: str, *, within: float = 20.0) -> None:

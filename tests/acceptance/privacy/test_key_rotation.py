@@ -10,7 +10,7 @@ import pytest
 
 from exporter.emulator import Emulator
 from exporter.identity import HmacIdentity
-from tests.harness import Exporter, Page, config, identity_key, serving, shown
+from tests.harness import Exporter, Page, config, identity_key, serving, wait_until
 
 OLD, NEW = "the key of last year", "the key of this year"
 USERS = 40
@@ -55,7 +55,7 @@ def test_new_key_starts_users_anew_and_removes_old_hashes(emulator: Emulator, tm
             Path(key_file).write_text(NEW)
             assert reload(exporter) == 200
             assert not labels(exporter.scrape(), pool_id) & old
-            assert shown(lambda: labels(exporter.scrape(), pool_id) == new)
+            assert wait_until(lambda: labels(exporter.scrape(), pool_id) == new)
     if how == "restart":
         assert in_files(tmp_path, old) == old
         Path(key_file).write_text(NEW)
