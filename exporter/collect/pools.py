@@ -101,20 +101,16 @@ class PoolManager:
         limit_changed = series_limit != self._shared.series_limit
         self._shared.series_limit = series_limit
         old = self._pools
-        changes = {id_: old[id_].change_to(*target) for id_, target in wanted.items() if id_ in old}
-        kept = {id_: old[id_] for id_, change in changes.items() if change is _Change.ADOPT}
-        handed_over = {id_: old[id_] for id_, change in changes.items() if change is _Change.HAND_OVER}
-        new = self._create_pools({id_: target for id_, target in wanted.items() if id_ not in kept}, handed_over)
-        for id_, pool in kept.items():
-            settings, _ = wanted[id_]
-            if limit_changed or pool.settings != settings:
-                self._adopt(pool, settings)
+        changes = {id_: pool.change_to(*wanted[id_]) for id_, pool in old.items() if id_ in wanted}
+        new = self._create_pools({id_: wanted[id_] for id_ in wanted if changes.get(id_) is not _Change.ADOPT}, changes)
         for id_ in new:
             self._observer.pool_added(id_)
-        self._pools = {id_: kept.get(id_) or new[id_] for id_ in wanted}
+        self._pools = {id_: new.get(id_) or old[id_] for id_ in wanted}
         for id_, pool in old.items():
-            if id_ not in kept:
+            if self._pools.get(id_) is not pool:
                 self._remove(pool, forget=id_ not in wanted)
+            elif limit_changed or pool.settings != wanted[id_][0]:
+                self._adopt(pool, wanted[id_][0])
         self._completeness = completeness
         if completeness is DiscoveryCompleteness.SETTLED:
             self._recovery.retain(wanted)
@@ -166,15 +162,16 @@ class PoolManager:
         return make_identity(settings, self._state_path)
 
     def _create_pools(
-        self, wanted: dict[str, tuple[PoolSettings, Identity]], handed_over: dict[str, _Pool]
+        self, wanted: dict[str, tuple[PoolSettings, Identity]], changes: dict[str, _Change]
     ) -> dict[str, _Pool]:
-        """Create pools with the data of `handed_over`, else with the data of the state file."""
-        restored = self._recovery.restored([target for id_, target in wanted.items() if id_ not in handed_over])
+        """Create pools with the data of the pools that they replace, else with the data of the state file."""
+        handed_over = {id_ for id_, change in changes.items() if change is _Change.HAND_OVER}
+        restored = self._recovery.restored([wanted[id_] for id_ in wanted if id_ not in handed_over])
         pools = {}
         for id_, (settings, identity) in wanted.items():
             pool = pools[id_] = _Pool(settings, identity, self._recovery.journal(settings, identity), self._shared)
             if id_ in handed_over:
-                pool.take_over_from(handed_over[id_])
+                pool.take_over_from(self._pools[id_])
             elif id_ in restored:
                 pool.restore(restored[id_])
         return pools
@@ -216,7 +213,7 @@ class _Change(Enum):
     | target, identity_key_file with the same key, less detail              | HAND_OVER |
     | users, skip_federated_users, identity or its key, more detail         | RESTART   |
 
-    Less detail means fewer device_attributes or a change of `detail`, unless it was `pool`.
+    Less detail means that `detail` is `pool` now, or that it was not `pool` before and no device attribute was added.
     """
 
     ADOPT = "the sweeps stay the same: keep the pool with its data, its schedule and the sweep in progress"
