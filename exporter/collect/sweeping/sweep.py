@@ -6,23 +6,22 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol
 
 import structlog
 
 from exporter.aws.api import Operation, PoolReader
 from exporter.clock import Clock
+from exporter.collect.snapshot import PoolView
 from exporter.collect.sweeping.pagination import MAX_DEVICE_PAGES, deduplicate, iter_pages, selected_users
-from exporter.collect.sweeping.sink import SweepSink
 from exporter.collect.sweeping.workers import ReadTask, WorkerPool
 from exporter.config.settings import PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason, ResourceNotFound, TrackingOff, UserNotFound
 from exporter.identity import Identity
-from exporter.model import ListedUser, Tracking
+from exporter.model import Device, ListedUser, PoolDescription, Tracking
 from exporter.observers import SweepObserver
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
-
-T = TypeVar("T")
+from exporter.shard import Shard
 
 log = structlog.get_logger()
 
@@ -37,12 +36,82 @@ class Outcome:
     """True if every selected user was processed, even if some could not be read."""
 
 
+class SweepSink(Protocol):
+    """Receiver of the results of a sweep, such as `PoolStore`. Users are passed by identity, from many threads."""
+
+    @property
+    def settings(self) -> PoolSettings:
+        """Settings of the pool."""
+        ...
+
+    @property
+    def shard(self) -> Shard:
+        """Shard whose users are read."""
+        ...
+
+    def view(self) -> PoolView:
+        """Return the current view of the pool."""
+        ...
+
+    def sweep_started(self) -> None:
+        """Start a sweep."""
+        ...
+
+    def described(self, description: PoolDescription) -> None:
+        """Record the description of the pool."""
+        ...
+
+    def enumerated(self, users: int) -> None:
+        """Record the number of users that this sweep reads."""
+        ...
+
+    def was_read(self, identity: bytes) -> bool:
+        """Return True if this sweep does not need to read the user again."""
+        ...
+
+    def knows_users(self) -> bool:
+        """Return True if any user is known."""
+        ...
+
+    def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
+        """Record the devices of a user."""
+        ...
+
+    def mark_unreadable(self, identity: bytes) -> None:
+        """Record that a user could not be read."""
+        ...
+
+    def remove(self, identity: bytes) -> None:
+        """Record that a user no longer exists."""
+        ...
+
+    def sweep_completed(self, *, every_user_read: bool) -> int:
+        """Finish a sweep that processed every user. Return the number of known users that no longer exist."""
+        ...
+
+    def tracking_is_off(self) -> None:
+        """Finish a sweep of a pool that does not remember devices. No user was read."""
+        ...
+
+    def sweep_failed(self, reason: Reason) -> None:
+        """Finish a sweep that ended before it had processed every user."""
+        ...
+
+    def pool_missing(self) -> None:
+        """Finish a sweep of a pool that does not exist."""
+        ...
+
+    def sweep_abandoned(self) -> None:
+        """Finish a sweep that was canceled."""
+        ...
+
+
 class Sweep:
     """One sweep of one pool. An instance runs once."""
 
     def __init__(
         self,
-        store: SweepSink,
+        sink: SweepSink,
         reader: PoolReader,
         identity: Identity,
         observer: SweepObserver,
@@ -53,8 +122,8 @@ class Sweep:
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
     ) -> None:
         """Create a sweep. `sleep` returns at once if the sweep is canceled."""
-        self._pool: PoolSettings = store.settings
-        self._store = store
+        self._pool: PoolSettings = sink.settings
+        self._sink = sink
         self._reader = reader
         self._identity = identity
         self._observer = observer
@@ -68,16 +137,16 @@ class Sweep:
         self._retry_first = retry_policy.retrier(retry_policy.first_attempts, sleep)
 
     def run(self) -> Outcome:
-        """Run the sweep and report the result to the store, the observer and the log.
+        """Run the sweep and report the result to the sink, the observer and the log.
 
         Raises `Cancelled`, without reporting a result to the observer, if the sweep is canceled.
         """
         started = self._clock.monotonic()
-        self._store.sweep_started()
+        self._sink.sweep_started()
         try:
             outcome = self._sweep()
         except Cancelled:
-            self._store.sweep_abandoned()
+            self._sink.sweep_abandoned()
             raise
         except AwsError as error:
             outcome = self._handle_error(error)
@@ -86,7 +155,7 @@ class Sweep:
         return outcome
 
     def _report(self, outcome: Outcome, seconds: float) -> None:
-        view = self._store.view()
+        view = self._sink.view()
         requests = self._reader.request_counts()
         fields = {
             "user_pool_id": self._pool.id,
@@ -113,17 +182,17 @@ class Sweep:
 
     def _sweep(self) -> Outcome:
         description = self._retry_first(self._reader.describe)
-        self._store.described(description)
+        self._sink.described(description)
         if description.tracking is Tracking.OFF:
-            self._store.tracking_is_off()
+            self._sink.tracking_is_off()
             return Outcome(None, complete=True)
         failures = self._read_users()
-        if failures and not self._store.knows_users():
+        if failures and not self._sink.knows_users():
             # No user was read in this or any earlier sweep. Publishing zero users would be wrong.
             reason = max(failures, key=failures.__getitem__)
-            self._store.sweep_failed(reason)
+            self._sink.sweep_failed(reason)
             return Outcome(reason, complete=False)
-        self._count_vanished(self._store.sweep_completed(every_user_read=not failures))
+        self._count_vanished(self._sink.sweep_completed(every_user_read=not failures))
         return Outcome(max(failures, key=failures.__getitem__, default=None), complete=True)
 
     def _read_users(self) -> dict[Reason, int]:
@@ -143,17 +212,17 @@ class Sweep:
                     continue
                 users += 1
                 identity = self._identity.of(self._pool.id, user.name)
-                if not self._store.was_read(identity) and not workers.submit(user.name, identity):
+                if not self._sink.was_read(identity) and not workers.submit(user.name, identity):
                     break
             else:
-                self._store.enumerated(users)
+                self._sink.enumerated(users)
             workers.finish()
         finally:
             workers.stop()
         return workers.failures
 
     def _is_skipped(self, user: ListedUser) -> bool:
-        if not self._store.shard.owns(user.name):
+        if not self._sink.shard.owns(user.name):
             return True
         if user.federated and self._pool.skip_federated_users:
             self._observer.user_skipped(self._pool.id, "federated")
@@ -172,18 +241,14 @@ class Sweep:
         except UserNotFound:
             self._drop_user(task)
         except ResourceNotFound:
-            self._settle_not_found(task)
+            self._reader.describe()  # raises an error if it is the pool that is missing, and not the user
+            self._drop_user(task)
         else:
-            self._store.put(task.identity, devices)
+            self._sink.put(task.identity, devices)
             self._count("read")
 
-    def _settle_not_found(self, task: ReadTask) -> None:
-        """Drop the user if the pool still exists, because the error does not say which of the two is missing."""
-        self._reader.describe()
-        self._drop_user(task)
-
     def _drop_user(self, task: ReadTask) -> None:
-        self._store.remove(task.identity)
+        self._sink.remove(task.identity)
         self._count_vanished(1)
 
     def _count_vanished(self, users: int) -> None:
@@ -192,19 +257,19 @@ class Sweep:
             self._counts["vanished"] += users
 
     def _on_give_up(self, task: ReadTask, reason: Reason) -> None:
-        self._store.mark_unreadable(task.identity)
+        self._sink.mark_unreadable(task.identity)
         self._observer.user_read_failed(self._pool.id, reason)
         self._count("failed")
 
     def _handle_error(self, error: AwsError) -> Outcome:
         self._error = str(error)
         if isinstance(error, ResourceNotFound) and self._pool_is_missing(error):
-            self._store.pool_missing()
+            self._sink.pool_missing()
         elif isinstance(error, TrackingOff) and self._tracking_is_off():
-            self._store.tracking_is_off()
+            self._sink.tracking_is_off()
             return Outcome(None, complete=True)
         else:
-            self._store.sweep_failed(error.reason)
+            self._sink.sweep_failed(error.reason)
         return Outcome(error.reason, complete=False)
 
     def _pool_is_missing(self, error: AwsError) -> bool:
@@ -212,7 +277,7 @@ class Sweep:
         if error.operation == Operation.DESCRIBE_USER_POOL:
             return True
         try:
-            self._store.described(self._retry(self._reader.describe))
+            self._sink.described(self._retry(self._reader.describe))
         except ResourceNotFound:
             return True
         except AwsError:
@@ -224,5 +289,5 @@ class Sweep:
             description = self._retry(self._reader.describe)
         except AwsError:
             return False
-        self._store.described(description)
+        self._sink.described(description)
         return description.tracking is Tracking.OFF

@@ -38,7 +38,7 @@ class Connect(Protocol):
 class DeviceStream(NullObserver):
     """Sink and observer of the sweep of one pool; it writes devices as they are read, and keeps counts but no users.
 
-    Implements `exporter.collect.sweeping.sink.SweepSink`. The sweep must identify users by
+    Implements `exporter.collect.sweeping.sweep.SweepSink`. The sweep must identify users by
     `exporter.identity.RawIdentity`: user names and labels are derived from it.
     """
 
