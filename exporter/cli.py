@@ -105,7 +105,10 @@ def cli(ctx: click.Context, /, **_flags: Any) -> int:
 @with_flags(CONFIG_FLAGS, SERVE_FLAGS)
 @click.pass_context
 def _serve_command(ctx: click.Context, /, **_flags: Any) -> int:
-    """Sweep the pools on schedule and serve metrics until SIGTERM or SIGINT."""
+    """Sweep the pools on schedule and serve metrics.
+
+    Runs until SIGTERM or SIGINT.
+    """
     return _serve(ctx, flag_value(ctx, "config_file"))
 
 
@@ -128,7 +131,7 @@ def _serve(ctx: click.Context, config_file: Path) -> int:
 @click.option("--aws", is_flag=True, help="Also check every AWS permission that the configuration needs (read-only).")
 @click.pass_context
 def _check_config(ctx: click.Context, /, file: Path, *, aws: bool) -> int:
-    """Validate the configuration FILE and print every error with its line and key."""
+    """Validate FILE and print every error with its line and key."""
     settings = load_settings(file)
     counts = [counted(len(settings.pools), "pool")] if settings.pools else []
     counts += [counted(len(settings.discovery), "rule")] if settings.discovery else []
@@ -163,7 +166,7 @@ def _log_errors_only(ctx: click.Context) -> None:
 @with_flags(CONFIG_FLAGS)
 @click.pass_context
 def _identify(ctx: click.Context, /, user: str, pool_ids: tuple[str, ...], **_flags: Any) -> int:
-    """Print the value of the label `user` for USER in each configured pool."""
+    """Print the label `user` of USER in each configured pool."""
     require_stdout("the labels")
     settings = load_settings(flag_value(ctx, "config_file"))
     try:
@@ -218,7 +221,9 @@ def _iam_policy(ctx: click.Context, /, role: str | None, trust: str | None, part
 @with_flags(CONFIG_FLAGS, SHARD_FLAGS)
 @click.pass_context
 def _plan(ctx: click.Context, /, *, format_: str, exact: bool, sample: int, **_flags: Any) -> int:
-    """Forecast the requests, duration and series of sweeps from a small sample.
+    """Forecast the requests, duration and series of sweeps.
+
+    The forecast is based on a small sample, which is read from AWS.
 
     Exit code 3: a pool cannot keep its refresh_interval, or the series exceed limits.series.
     """
@@ -309,7 +314,7 @@ def _report(
 @with_flags(SERVE_FLAGS)
 @click.pass_context
 def _healthcheck(ctx: click.Context, /, **_flags: Any) -> int:
-    """Query /-/healthy of the exporter on this machine, for container health checks."""
+    """Query /-/healthy of the exporter on this machine."""
     address = health_address(serve_options(ctx, flag_value(ctx, "config_file")))
     if not address.port:
         raise click.UsageError(f"address {address} has no fixed port; healthcheck needs one", ctx)
@@ -321,7 +326,10 @@ def _healthcheck(ctx: click.Context, /, **_flags: Any) -> int:
 @with_flags(SERVE_FLAGS)
 @click.pass_context
 def _demo(ctx: click.Context, /, **_flags: Any) -> int:
-    """Serve metrics of the bundled Cognito emulator, without an AWS account or network access."""
+    """Serve metrics of the bundled Cognito emulator.
+
+    Needs no AWS account and no network access.
+    """
     options = serve_options(ctx, Path())
     require_addresses(options)
     return run_demo(lambda config_file: _serve(ctx, config_file), options, watch=run_prometheus)

@@ -3,75 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from exporter.commands.plan.forecast import AT_MOST, COUNTED, ESTIMATED, Document
 from exporter.config.settings import Detail
 from exporter.config.values import canonical_duration
 
-_POOL_COLUMNS = (
-    *("USER POOL", "USERS", "CALLS", "SWEEP", "INTERVAL", "ON TIME", "DETAIL", "SERIES"),
-    *("AT POOL", "AT USER", "AT DEVICE"),
-)
-_CATEGORY_COLUMNS = ("ACCOUNT", "REGION", "CATEGORY", "RATE", "QUOTA", "SHARE", "AVERAGE", "NEEDED", "SUFFICIENT")
-_LEFT_ALIGNED = frozenset({"USER POOL", "DETAIL", "ACCOUNT", "REGION", "CATEGORY"})
 _BASIS_MARKS = {COUNTED: "", ESTIMATED: "~", AT_MOST: "<="}
+
+_POOL_COLUMNS: dict[str, Callable[[Document], str]] = {
+    "USER POOL": lambda pool: str(pool["user_pool_id"]),
+    "USERS": lambda pool: f"{_BASIS_MARKS[pool['users_basis']]}{pool['users']:,}",
+    "CALLS": lambda pool: f"{pool['calls_total']:,}",
+    "SWEEP": lambda pool: _duration(pool["sweep_seconds"]),
+    "INTERVAL": lambda pool: _duration(pool["refresh_interval_seconds"]),
+    "ON TIME": lambda pool: "yes" if pool["keeps_interval"] else "NO",
+    "DETAIL": lambda pool: str(pool["detail"]),
+    "SERIES": lambda pool: f"{pool['series'][pool['detail']]:,}",
+    "AT POOL": lambda pool: f"{pool['series'][Detail.POOL]:,}",
+    "AT USER": lambda pool: f"{pool['series'][Detail.USER]:,}",
+    "AT DEVICE": lambda pool: f"{pool['series'][Detail.DEVICE]:,}",
+}
+_CATEGORY_COLUMNS: dict[str, Callable[[Document], str]] = {
+    "ACCOUNT": lambda category: str(category["aws_account_id"]),
+    "REGION": lambda category: str(category["aws_region"]),
+    "CATEGORY": lambda category: str(category["category"]),
+    "RATE": lambda category: f"{category['rate']:g}/s",
+    "QUOTA": lambda category: f"{category['quota']:g}/s",
+    "SHARE": lambda category: f"{category['share_of_quota']:.0%}",
+    "AVERAGE": lambda category: f"{category['average_rate']:.3g}/s",
+    "NEEDED": lambda category: f"{_round_up(category['needed_rate']):g}/s",
+    "SUFFICIENT": lambda category: "yes" if category["suffices"] else "NO",
+}
+_LEFT_ALIGNED = frozenset({"USER POOL", "DETAIL", "ACCOUNT", "REGION", "CATEGORY"})
 
 
 def text(document: Document) -> str:
     """Return the tables, the failed pools, the verdict and the assumptions."""
-    pools = document["pools"]
+    hint = "run check-config --aws for details"
     sections = [
-        _table(_POOL_COLUMNS, [*map(_pool, pools), _total(document)] if pools else []),
-        _table(_CATEGORY_COLUMNS, [*map(_category, document["categories"])]),
-        [
-            f"{failed['user_pool_id']}: could not be read: {failed['error']}; run check-config --aws for details"
-            for failed in document["failed"]
-        ],
+        _table(_POOL_COLUMNS, document["pools"], _total(document)),
+        _table(_CATEGORY_COLUMNS, document["categories"]),
+        [f"{failed['user_pool_id']}: could not be read: {failed['error']}; {hint}" for failed in document["failed"]],
         list(_verdict(document)),
         ["Assumptions:", *(f"* {line}" for line in document["assumptions"])],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
-def _pool(pool: Document) -> list[str]:
-    return [
-        pool["user_pool_id"],
-        f"{_BASIS_MARKS[pool['users_basis']]}{pool['users']:,}",
-        f"{pool['calls_total']:,}",
-        _duration(pool["sweep_seconds"]),
-        _duration(pool["refresh_interval_seconds"]),
-        "yes" if pool["keeps_interval"] else "NO",
-        pool["detail"],
-        f"{pool['series'][pool['detail']]:,}",
-        *(f"{pool['series'][detail]:,}" for detail in Detail),
-    ]
-
-
 def _total(document: Document) -> list[str]:
     total = document["total"]
+    series = [sum(pool["series"][detail] for pool in document["pools"]) for detail in Detail]
     return [
-        "total",
-        f"{total['users']:,}",
-        f"{total['calls']:,}",
-        _duration(total["sweep_seconds"]),
-        *("", "", ""),
-        f"{total['series']:,}",
-        *(f"{sum(pool['series'][detail] for pool in document['pools']):,}" for detail in Detail),
-    ]
-
-
-def _category(category: Document) -> list[str]:
-    return [
-        category["aws_account_id"],
-        category["aws_region"],
-        category["category"],
-        f"{category['rate']:g}/s",
-        f"{category['quota']:g}/s",
-        f"{category['share_of_quota']:.0%}",
-        f"{category['average_rate']:.3g}/s",
-        f"{_round_up(category['needed_rate']):g}/s",
-        "yes" if category["suffices"] else "NO",
+        *("total", f"{total['users']:,}", f"{total['calls']:,}", _duration(total["sweep_seconds"]), "", "", ""),
+        *(f"{count:,}" for count in (total["series"], *series)),
     ]
 
 
@@ -107,15 +92,14 @@ def _duration(seconds: float) -> str:
     return canonical_duration(math.ceil(seconds) * 1000)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def _table(columns: Mapping[str, Callable[[Document], str]], rows: Sequence[Document], *more: list[str]) -> list[str]:
     """Return the lines of a table: words aligned to the left, numbers to the right; no lines without rows."""
-    lines = [columns, *rows]
+    if not rows:
+        return []
+    lines = [list(columns), *([cell(row) for cell in columns.values()] for row in rows), *more]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [
-        [
-            cell.ljust(width) if column in _LEFT_ALIGNED else cell.rjust(width)
-            for column, cell, width in zip(columns, line, widths, strict=True)
-        ]
+    aligns = [str.ljust if heading in _LEFT_ALIGNED else str.rjust for heading in columns]
+    return [
+        "  ".join(align(cell, width) for align, cell, width in zip(aligns, line, widths, strict=True)).rstrip()
         for line in lines
     ]
-    return ["  ".join(cells).rstrip() for cells in aligned] if len(lines) > 1 else []
