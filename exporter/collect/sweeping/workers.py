@@ -29,6 +29,9 @@ MAX_WORKERS = 200
 MAX_WORKERS_PER_TARGET = MAX_WORKERS // 2
 """Maximum number of workers of one account and Region, so that slow responses of one do not stop the others."""
 
+IDLE_SECONDS = 1.0
+"""Seconds after which an idle worker ends, except for the last one, so that other sweeps can have more workers."""
+
 MAX_WAITING_TASKS = 600
 """Maximum number of queued users (ten pages). Enumeration pauses there, so that memory use does not grow with the
 pool."""
@@ -207,17 +210,24 @@ class WorkerPool:
         self._limit.release(self._target)
 
     def _take(self) -> ReadTask | None:
-        """Wait for a due task and a free slot, occupy the slot and return the task; None if no work is left."""
+        """Wait for a due task and a free slot, occupy the slot and return the task.
+
+        Returns None if no work is left, or if the worker is not needed, because it and another one are idle.
+        """
         with self._lock:
             self._idle_workers += 1
+            timed_out = False
             try:
                 while not self._ended() and (self._unfinished or not self._no_more_tasks):
-                    delay = 1.0
+                    delay = IDLE_SECONDS
                     if self._free_slots and self._queue:
                         delay = self._queue[0].not_before - self._clock.monotonic()
                         if delay <= 0:
                             return self._pop()
-                    self._task_ready.wait(min(1.0, max(0.001, delay)))
+                    if timed_out and self._idle_workers > 1:
+                        return None
+                    timeout = min(IDLE_SECONDS, max(0.001, delay))
+                    timed_out = not self._task_ready.wait(timeout) and timeout == IDLE_SECONDS
                 return None
             finally:
                 self._idle_workers -= 1

@@ -220,6 +220,31 @@ def test_worker_limit_is_shared_by_the_sweeps_of_a_target() -> None:
     assert MAX_WORKERS_PER_TARGET == MAX_WORKERS // 2
 
 
+def test_idle_workers_end_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.collect.sweeping.workers.IDLE_SECONDS", 0.05)
+    flight = Gauge()
+    release = threading.Event()
+
+    def read(_task: ReadTask, on_send: Callable[[], None]) -> None:
+        on_send()
+        with flight:
+            release.wait(10)
+
+    def workers() -> int:
+        return sum(thread.name.startswith("idle-") for thread in threading.enumerate())
+
+    pool = worker_pool(read, name="idle")
+    submit(pool, 20)
+    assert eventually(lambda: flight.now == 20)
+    release.set()
+    assert eventually(lambda: workers() == 1)
+    submit(pool, 20)
+    pool.finish()
+    assert flight.most == 20
+    pool.stop()
+    assert eventually(lambda: workers() == 0)
+
+
 def test_submit_waits_while_the_queue_is_full() -> None:
     release = threading.Event()
     taken: Counter[str] = Counter()
