@@ -101,7 +101,7 @@ def test_readme_tables_come_from_comments(text: str, found: list[tuple[str, Any,
 
 
 def test_description_without_a_value_is_rejected() -> None:
-    with pytest.raises(ValueError, match="before no key: Lost"):
+    with pytest.raises(ValueError, match="description without a key: Lost"):
         sections("# @section A\n# -- Lost.\n\na: 1\n")
     with pytest.raises(ValueError, match="markers"):
         insert_values_tables("# no markers\n")
