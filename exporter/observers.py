@@ -95,6 +95,10 @@ class Tracer(Protocol):
         """Start the trace of a sweep."""
         ...
 
+    def stop(self) -> None:
+        """Export the remaining spans, with a short timeout."""
+        ...
+
 
 class DiscoveryObserver(Protocol):
     """Observer of discovery. A rule is identified by its index in the configuration."""
@@ -225,6 +229,9 @@ class NullTracer(NullObserver):
     def start_sweep(self, pool_id: str) -> SweepTrace:  # noqa: ARG002 - not recorded
         """Return a trace that records nothing."""
         return self
+
+    def stop(self) -> None:
+        """Do nothing."""
 
 
 NULL_TRACER = NullTracer()

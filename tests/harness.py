@@ -34,10 +34,10 @@ from exporter.clock import Clock
 from exporter.config.load import parse_settings
 from exporter.daemon.app import App
 from exporter.logging_setup import LogFormat, LogLevel, configure_logging
+from exporter.observers import NULL_TRACER, Tracer
 from exporter.options import ListenAddress, ServeOptions
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.shard import UNSHARDED, Shard
-from exporter.tracing.start import Tracing
 from tests.fakes import eventually
 
 ACCOUNT = "123456789012"
@@ -307,7 +307,7 @@ def serving(
     lifecycle: bool = False,
     reload_interval: float = 0.0,
     clock: Clock | None = None,
-    tracing: Tracing | None = None,
+    tracing: Tracer = NULL_TRACER,
 ) -> Iterator[Exporter]:
     """Run the exporter in this process with the configuration in `text`; paths are relative to `directory`.
 

@@ -29,11 +29,12 @@ from exporter.daemon.malloc import share_one_arena, trim_heap
 from exporter.daemon.reload import Reloader
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
+from exporter.observers import NULL_TRACER, Tracer
 from exporter.options import ListenAddress, ServeOptions
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.status.report import StatusReporter
 from exporter.status.routes import status_routes
-from exporter.tracing.start import NoTracing, Tracing, start_tracing
+from exporter.tracing.start import start_tracing
 from exporter.web.access import Authenticator
 from exporter.web.handler import RequestHandler
 from exporter.web.messages import Routes
@@ -59,7 +60,7 @@ class App:
         make_api: ApiFactory | None = None,
         clock: Clock | None = None,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
-        tracing: Tracing | None = None,
+        tracing: Tracer = NULL_TRACER,
     ) -> None:
         """Build all parts in the order of the pipeline; nothing runs yet.
 
@@ -68,7 +69,7 @@ class App:
         """
         self._options = options
         self._clock = clock or SystemClock()
-        self._tracing = tracing or NoTracing()
+        self._tracing = tracing
         web = WebSettings() if options.web_config_file is None else load_web_settings(options.web_config_file)
         # PoolManager opens the state file, and moves it aside if it is another kind of file.
         require_separate_state_file(settings, options.config_file, web.files)

@@ -6,13 +6,12 @@ Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-v
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import structlog
 
 from exporter.clock import Clock
-from exporter.observers import NullTracer, Tracer
+from exporter.observers import NULL_TRACER, Tracer
 from exporter.shard import Shard
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -22,45 +21,30 @@ _SUPPORTED_PROTOCOL = "http/protobuf"
 log = structlog.get_logger()
 
 
-class Tracing(Tracer, Protocol):
-    """Tracer that can be shut down."""
-
-    def stop(self) -> None:
-        """Export the remaining spans, with a short timeout."""
-        ...
-
-
-class NoTracing(NullTracer):
-    """Tracing that is disabled."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
-def start_tracing(environ: Mapping[str, str], clock: Clock, *, version: str, shard: Shard) -> Tracing:
+def start_tracing(environ: Mapping[str, str], clock: Clock, *, version: str, shard: Shard) -> Tracer:
     """Start tracing if the environment enables it.
 
     Unsupported settings are logged and disable tracing, because a platform may set these variables for all workloads.
     `environ` is the environment of the process, from which OpenTelemetry itself reads further variables.
     """
     if not is_enabled(environ):
-        return NoTracing()
+        return NULL_TRACER
     reason = unsupported_reason(environ)
     if reason is not None:
         log.warning("tracing disabled", error=reason)
-        return NoTracing()
+        return NULL_TRACER
     try:
         from exporter.tracing.otlp import OtlpTracer  # noqa: PLC0415 - it takes memory and may not be installed
     except ImportError as error:
         log.warning(
             "tracing disabled: extra not installed", error=str(error), install="cognito-device-exporter[tracing]"
         )
-        return NoTracing()
+        return NULL_TRACER
     try:
         tracer = OtlpTracer(clock, version=version, shard=shard)
     except ValueError as error:
         log.warning("tracing disabled: invalid OpenTelemetry settings", error=str(error))
-        return NoTracing()
+        return NULL_TRACER
     log.info("tracing enabled")
     return tracer
 

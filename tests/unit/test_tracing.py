@@ -22,7 +22,7 @@ from exporter.retry import RetryPolicy
 from exporter.shard import UNSHARDED
 from exporter.tracing.otlp import LoggingSpanExporter
 from exporter.tracing.spans import MAX_REQUEST_SPANS, SLOW_SECONDS, start_trace
-from exporter.tracing.start import NoTracing, is_enabled, start_tracing, unsupported_reason
+from exporter.tracing.start import is_enabled, start_tracing, unsupported_reason
 from tests.fakes import ACCOUNT, FakeCognito, FakePool, ManualClock, OffsetClock, RecordingObserver, reader_of
 from tests.unit.collect.listed_pools import device, settings
 
@@ -79,7 +79,7 @@ def test_unsupported_reason_names_setting(environ: dict[str, str], expected: str
 def test_unsupported_endpoint_is_logged_without_its_value() -> None:
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://user:s3cret@collector"}
     with capture_logs() as logs:
-        assert isinstance(start_tracing(environ, SystemClock(), version="1", shard=UNSHARDED), NoTracing)
+        assert start_tracing(environ, SystemClock(), version="1", shard=UNSHARDED) is NULL_TRACER
     (line,) = logs
     assert (line["event"], line["log_level"]) == ("tracing disabled", "warning")
     assert "s3cret" not in str(line)
