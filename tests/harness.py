@@ -65,7 +65,7 @@ def wait_until(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     status: int
     content_type: str
     body: bytes = field(repr=False)
@@ -75,7 +75,7 @@ class Answer:
         return self.body.decode()
 
 
-def get(url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 10.0) -> Answer:
+def get(url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 10.0) -> HttpResponse:
     """Make a request over a new connection, ignoring any proxy of the environment."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=timeout)
@@ -83,7 +83,7 @@ def get(url: str, headers: Mapping[str, str] | None = None, *, timeout: float = 
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         connection.request("GET", path, headers=headers or {})
         response = connection.getresponse()
-        return Answer(response.status, response.getheader("Content-Type", ""), response.read())
+        return HttpResponse(response.status, response.getheader("Content-Type", ""), response.read())
     finally:
         connection.close()
 
@@ -105,7 +105,7 @@ class Page:
                 series[key] = sample.value
 
     @classmethod
-    def parse(cls, answer: Answer) -> Self:
+    def parse(cls, answer: HttpResponse) -> Self:
         parse = parse_openmetrics if answer.content_type.startswith("application/openmetrics") else parse_classic
         return cls(list(parse(answer.text)))
 
@@ -247,7 +247,7 @@ class Exporter:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
         return get(self.url + path, headers)
 
     def scrape(self, style: str = CLASSIC) -> Page:

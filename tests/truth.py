@@ -25,12 +25,12 @@ def active_ms(truth: PoolTruth) -> list[int]:
     return sorted(moment for moment in moments if moment is not None)
 
 
-def asked_users(truth: PoolTruth) -> int:
+def native_users(truth: PoolTruth) -> int:
     """Return the users that are not federated."""
     return len(truth.users) - len(truth.federated)
 
 
-def device_moments(truth: PoolTruth, label: Callable[[str], str] = str) -> dict[tuple[str, str], float]:
+def activity_by_device(truth: PoolTruth, label: Callable[[str], str] = str) -> dict[tuple[str, str], float]:
     """Return the time of last activity in seconds, by user label and device key."""
     return {
         (label(name), device.key): moment / 1000
@@ -40,14 +40,14 @@ def device_moments(truth: PoolTruth, label: Callable[[str], str] = str) -> dict[
     }
 
 
-def users_by_size(truth: PoolTruth) -> Mapping[int, int]:
+def users_by_device_count(truth: PoolTruth) -> Mapping[int, int]:
     """Count users by their number of devices."""
     return Counter(len(devices) for name, devices in truth.users.items() if name not in truth.federated)
 
 
-def assert_true(page: Page, pool_id: str, truth: PoolTruth) -> None:
+def assert_correct(page: Page, pool_id: str, truth: PoolTruth) -> None:
     """Assert that the values of a pool match the emulator."""
-    assert page.value("cognito_user_pool_users", user_pool_id=pool_id) == asked_users(truth)
+    assert page.value("cognito_user_pool_users", user_pool_id=pool_id) == native_users(truth)
     assert page.series("cognito_user_pool_devices", "remembered_status", user_pool_id=pool_id) == counts(truth)
     moments = active_ms(truth)
     name = "cognito_user_pool_device_last_authentication_age_seconds"
@@ -60,7 +60,7 @@ def assert_true(page: Page, pool_id: str, truth: PoolTruth) -> None:
         page.value("cognito_user_pool_newest_device_authentication_timestamp_seconds", user_pool_id=pool_id) == edges[1]
     )
     per_user = page.series("cognito_user_pool_devices_per_user_bucket", "le", user_pool_id=pool_id)
-    sizes = users_by_size(truth)
+    sizes = users_by_device_count(truth)
     assert {float(le): count for le, count in per_user.items()} == {
         float(le): sum(users for size, users in sizes.items() if size <= float(le)) for le in per_user
     }

@@ -74,7 +74,7 @@ def post(url: str, operation: str, params: dict[str, Any], *, region: str = REGI
         connection.close()
 
 
-def modelled(url: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+def post_valid(url: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
     """Return the raw body of a successful response; assert that it has the output shape of the operation."""
     status, content = post(url, operation, params)
     assert status == 200, content
@@ -83,22 +83,22 @@ def modelled(url: str, operation: str, params: dict[str, Any]) -> dict[str, Any]
         assert content == {}
     else:
         validate_parameters(content, shape)
-        strays = list(unmodelled(content, shape))
+        strays = list(model_violations(content, shape))
         assert not strays, strays
     return content
 
 
-def unmodelled(content: Any, shape: Shape, path: str = "$") -> Iterator[str]:
+def model_violations(content: Any, shape: Shape, path: str = "$") -> Iterator[str]:
     """Return members that the model does not define, and strings that violate their pattern or length."""
     if isinstance(shape, StructureShape):
         for name, value in content.items():
             if name not in shape.members:
                 yield f"{path}.{name}"
             else:
-                yield from unmodelled(value, shape.members[name], f"{path}.{name}")
+                yield from model_violations(value, shape.members[name], f"{path}.{name}")
     elif isinstance(shape, ListShape):
         for number, item in enumerate(content):
-            yield from unmodelled(item, shape.member, f"{path}[{number}]")
+            yield from model_violations(item, shape.member, f"{path}[{number}]")
     elif isinstance(shape, StringShape) and not fits(content, shape):
         yield f"{path} = {content!r}"
     elif shape.type_name == "timestamp" and not isinstance(content, (int, float)):

@@ -14,7 +14,7 @@ from exporter.daemon.app import App
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.options import ListenAddress, ServeOptions
 from tests.harness import ACCOUNT, FAST, FAST_RETRIES, Exporter, Page, config, pool, serving, session, wait_until
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 OTHERS = ("210987654321", "321098765432")
 RIGHT = {account: f"tenant-{account}" for account in OTHERS}
@@ -42,7 +42,7 @@ def test_two_accounts_by_roles_with_external_ids(emulator: Emulator, tmp_path: P
         page = running.after_first_sweep(own, *pools)
     for pool_id in (own, *pools):
         assert page.state(pool_id) == "ok"
-        assert_true(page, pool_id, emulator.truth(pool_id))
+        assert_correct(page, pool_id, emulator.truth(pool_id))
     accounts = page.series("cognito_user_pool_info", "user_pool_id", "aws_account_id")
     assert set(accounts) == set(zip((own, *pools), (ACCOUNT, *OTHERS), strict=True))
     budgets = page.series("cognito_exporter_rate_limit_configured_requests_per_second", "aws_account_id", "category")
@@ -104,7 +104,7 @@ def test_two_accounts_by_rules(emulator: Emulator, tmp_path: Path) -> None:
         assert wait_until(lambda: set(running.scrape().series("cognito_user_pool_up", "user_pool_id")) == set(pools))
         page = running.after_first_sweep(*pools)
     for pool_id in pools:
-        assert_true(page, pool_id, emulator.truth(pool_id))
+        assert_correct(page, pool_id, emulator.truth(pool_id))
 
 
 def test_wrong_external_id_does_not_affect_the_other_account(emulator: Emulator, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_wrong_external_id_does_not_affect_the_other_account(emulator: Emulator,
         assert page.failures("cognito_exporter_sweep_failures_total", user_pool_id=wrong).keys() == {"denied"}
         failures = "cognito_exporter_discovery_failures_total"
         assert wait_until(lambda: running.scrape().failures(failures, rule="0").keys() == {"denied"})
-        assert_true(running.scrape(), right, emulator.truth(right))
+        assert_correct(running.scrape(), right, emulator.truth(right))
         assert "another-external-id" not in running.get("/metrics").text + running.get("/").text
 
 
@@ -138,7 +138,7 @@ def test_unreachable_account_does_not_affect_the_other(emulator: Emulator, tmp_p
         assert page.failures("cognito_exporter_sweep_failures_total", user_pool_id=alive) == {}
 
 
-class Given:
+class IssuedKeys:
     """Records the access keys in STS responses, as parsed by botocore."""
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class Given:
 
 
 @contextmanager
-def noting(text: str, directory: Path, emulator: Emulator, given: Given) -> Iterator[Exporter]:
+def noting(text: str, directory: Path, emulator: Emulator, given: IssuedKeys) -> Iterator[Exporter]:
     """Run the exporter with the shortest role credentials, which botocore renews at each call."""
 
     def make() -> boto3.Session:
@@ -174,7 +174,7 @@ def noting(text: str, directory: Path, emulator: Emulator, given: Given) -> Iter
 def test_role_credentials_are_renewed_during_a_sweep(emulator: Emulator, tmp_path: Path) -> None:
     (pool_id, _) = seeded(emulator, users=120)
     entry = pool(pool_id, role_arn=role(OTHERS[0]), external_id=RIGHT[OTHERS[0]])
-    given = Given()
+    given = IssuedKeys()
     text = config(emulator.url, entry, rate={**FAST, "UserResourceRead": 60}, refresh_interval="1h")
     with noting(text, tmp_path, emulator, given) as running:
 
@@ -189,5 +189,5 @@ def test_role_credentials_are_renewed_during_a_sweep(emulator: Emulator, tmp_pat
         page = running.after_first_sweep(pool_id, within=40)
         assert len(given.keys) > first
         assert page.state(pool_id) == "ok"
-        assert_true(page, pool_id, emulator.truth(pool_id))
+        assert_correct(page, pool_id, emulator.truth(pool_id))
         assert page.failures("cognito_exporter_user_read_failures_total", user_pool_id=pool_id) == {}

@@ -9,7 +9,7 @@ from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
 
 from exporter.emulator import Emulator
 from exporter.model import Device, RememberedStatus
-from tests.integration.emulator_client import cognito, modelled
+from tests.integration.emulator_client import cognito, post_valid
 
 PASSWORD = "Tr0ub4dor&3"
 
@@ -130,11 +130,11 @@ def test_user_and_administrator_see_the_same_device(emulator: Emulator) -> None:
     shop = Shop(emulator)
     token, key = shop.confirmed()
     as_admin = {"UserPoolId": shop.pool_id, "Username": "ada"}
-    listed = modelled(emulator.url, "AdminListDevices", as_admin)["Devices"]
-    assert modelled(emulator.url, "ListDevices", {"AccessToken": token})["Devices"] == listed
-    one = modelled(emulator.url, "GetDevice", {"AccessToken": token, "DeviceKey": key})
+    listed = post_valid(emulator.url, "AdminListDevices", as_admin)["Devices"]
+    assert post_valid(emulator.url, "ListDevices", {"AccessToken": token})["Devices"] == listed
+    one = post_valid(emulator.url, "GetDevice", {"AccessToken": token, "DeviceKey": key})
     assert one == {"Device": listed[0]}
-    assert modelled(emulator.url, "AdminGetDevice", {**as_admin, "DeviceKey": key}) == one
+    assert post_valid(emulator.url, "AdminGetDevice", {**as_admin, "DeviceKey": key}) == one
 
 
 @pytest.mark.parametrize("admin", [False, True])

@@ -8,7 +8,7 @@ import pytest
 from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
 
 from exporter.emulator import SEED_PASSWORD, DeviceMix, Emulator
-from tests.integration.emulator_client import ACCOUNT_ID, cognito, modelled, sts
+from tests.integration.emulator_client import ACCOUNT_ID, cognito, post_valid, sts
 
 OTHER_ACCOUNT = "210987654321"
 
@@ -76,8 +76,8 @@ def test_groups_have_members(emulator: Emulator, client: CognitoIdentityProvider
     for name in names:
         client.admin_add_user_to_group(UserPoolId=pool_id, GroupName="staff", Username=name)
     params = {"UserPoolId": pool_id, "GroupName": "staff", "Limit": 60}
-    first = modelled(emulator.url, "ListUsersInGroup", params)
-    second = modelled(emulator.url, "ListUsersInGroup", {**params, "NextToken": first["NextToken"]})
+    first = post_valid(emulator.url, "ListUsersInGroup", params)
+    second = post_valid(emulator.url, "ListUsersInGroup", {**params, "NextToken": first["NextToken"]})
     assert [user["Username"] for user in first["Users"] + second["Users"]] == names
     assert "NextToken" not in second
     client.admin_remove_user_from_group(UserPoolId=pool_id, GroupName="staff", Username=names[0])

@@ -10,7 +10,7 @@ import pytest
 from exporter.emulator import Chain, DeviceMix, Emulator, Fault, Paging, PoolTruth, Rule
 from tests.harness import FAST_RETRIES, STUBBORN, Log, Page, config, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 REASONS = {Fault.MALFORMED: "malformed", Fault.DROPPED: "connection", Fault.SERVER_ERROR: "server_error"}
 
@@ -35,7 +35,7 @@ def test_sweep_with_every_fifth_response_bad_is_correct(
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url, retry_policy=STUBBORN) as exporter:
         page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "ok"
-    assert_true(page, pool_id, emulator.truth(pool_id))
+    assert_correct(page, pool_id, emulator.truth(pool_id))
     assert failures(page, "sweep", pool_id) == failures(page, "user_read", pool_id) == {}
     assert last_success(page, pool_id) is not None
     struck = sum(request.code != "OK" for request in emulator.requests())
@@ -71,7 +71,7 @@ def test_short_and_empty_pages_change_nothing(emulator: Emulator, tmp_path: Path
     with serving(config(emulator.url, pool_id), tmp_path, emulator.url) as exporter:
         page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "ok"
-    assert_true(page, pool_id, emulator.truth(pool_id))
+    assert_correct(page, pool_id, emulator.truth(pool_id))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_endless_devices_fail_only_their_users(emulator: Emulator, tmp_path: Pat
         page = exporter.scrape()
     assert failures(page, "sweep", pool_id) == {}
     assert page.state(pool_id) == "ok"
-    assert_true(page, pool_id, before)
+    assert_correct(page, pool_id, before)
     assert success is not None
     (line, *_) = log.events("sweep finished", reason="malformed")
     assert (line["level"], line["users_failed"], line["complete"]) == ("warn", 3, True)
@@ -127,7 +127,7 @@ def test_user_deleted_during_a_sweep_is_not_a_failure(emulator: Emulator, tmp_pa
         page = exporter.after_first_sweep(pool_id)
     assert page.state(pool_id) == "ok"
     assert page.value("cognito_exporter_users_vanished_total", user_pool_id=pool_id) == 7
-    assert_true(page, pool_id, emulator.truth(pool_id))
+    assert_correct(page, pool_id, emulator.truth(pool_id))
     assert failures(page, "sweep", pool_id) == failures(page, "user_read", pool_id) == {}
     assert last_success(page, pool_id) is not None
     (line,) = log.events("sweep finished")
@@ -168,7 +168,7 @@ def test_optional_fields_may_be_absent(
         total = len(truth.devices)
         assert page.series("cognito_user_pool_devices", "remembered_status", user_pool_id=pool_id)["unknown"] == total
     else:
-        assert_true(page, pool_id, without(truth, **fields))
+        assert_correct(page, pool_id, without(truth, **fields))
     found = page.series("cognito_user_pool_devices_by_date_source", "date_source", user_pool_id=pool_id)
     assert {source for source, count in found.items() if count} == sources
     assert sum(found.values()) == len(truth.devices)

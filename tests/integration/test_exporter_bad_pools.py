@@ -9,7 +9,7 @@ import pytest
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.model import Tracking
 from tests.harness import ACCOUNT, FAST_RETRIES, Log, Page, config, serving, wait_until
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 UNKNOWN = "eu-west-1_NoSuchOne"
 
@@ -52,7 +52,7 @@ def test_unknown_pool_is_missing_and_others_are_unaffected(emulator: Emulator, t
     (line,) = log.events("sweep finished", user_pool_id=UNKNOWN)
     assert (line["level"], line["state"], line["reason"]) == ("warn", "missing", "not_found")
     assert line["error"] == "DescribeUserPool: ResourceNotFoundException"
-    assert_true(page, known, emulator.truth(known))
+    assert_correct(page, known, emulator.truth(known))
 
 
 @pytest.mark.parametrize("operation", ["DescribeUserPool", "ListUsers", "AdminListDevices"])
@@ -74,7 +74,7 @@ def test_denied_pool_does_not_affect_others(emulator: Emulator, tmp_path: Path, 
     for pool_id in others:
         assert page.state(pool_id) == "ok"
         assert sweep_failures(page, pool_id) == {}
-        assert_true(page, pool_id, emulator.truth(pool_id))
+        assert_correct(page, pool_id, emulator.truth(pool_id))
 
 
 def test_pool_without_tracking_differs_from_one_without_devices(emulator: Emulator, tmp_path: Path, log: Log) -> None:
@@ -104,7 +104,7 @@ def test_deleted_pool_loses_its_data(emulator: Emulator, tmp_path: Path, log: Lo
     doomed, other = seeded(emulator, "doomed", "other")
     text = config(emulator.url, doomed, other, refresh_interval="1s")
     with serving(text, tmp_path, emulator.url, retry_policy=FAST_RETRIES) as exporter:
-        assert_true(exporter.after_first_sweep(doomed), doomed, emulator.truth(doomed))
+        assert_correct(exporter.after_first_sweep(doomed), doomed, emulator.truth(doomed))
         emulator.call("DeleteUserPool", {"UserPoolId": doomed})
         assert wait_until(lambda: exporter.state(doomed) == "missing")
         page = exporter.after_sweep(other)
@@ -113,7 +113,7 @@ def test_deleted_pool_loses_its_data(emulator: Emulator, tmp_path: Path, log: Lo
     assert set(sweep_failures(page, doomed)) == {"not_found"}
     assert log.events("sweep finished", user_pool_id=doomed, state="missing", reason="not_found")
     assert page.state(other) == "ok"
-    assert_true(page, other, emulator.truth(other))
+    assert_correct(page, other, emulator.truth(other))
 
 
 def test_tracking_turned_off_removes_the_data(emulator: Emulator, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.emulator import Emulator, Fault, Paging, Rule
 from tests.harness import ACCOUNT, FAST, FAST_RETRIES, Exporter, Log, Page, config, pool, serving, wait_until
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 IRELAND, OREGON = "eu-west-1", "us-west-2"
 UP, POOLS = "cognito_exporter_discovery_up", "cognito_exporter_discovery_pools"
@@ -58,7 +58,7 @@ def test_pools_of_the_name_and_the_tags_in_the_regions_are_read(emulator: Emulat
         page = running.after_first_sweep(ours, far)
         assert wait_until(running.is_ready)
         for pool_id in (ours, far):
-            assert_true(page, pool_id, emulator.truth(pool_id))
+            assert_correct(page, pool_id, emulator.truth(pool_id))
         page = running.scrape()
         told = json.loads(running.get("/api/v1/status").body)["discovery"]
     assert [(place["index"], place["aws_region"], place["pools"]) for place in told] == [
@@ -89,7 +89,7 @@ def test_new_pools_join_and_vanished_ones_leave_without_a_trace(emulator: Emulat
         assert wait_until(lambda: reads(running, first, second))
         page = running.after_first_sweep(second)
         assert running.sweeps(first) == 1, "who stays is not swept anew"
-        assert_true(page, second, emulator.truth(second))
+        assert_correct(page, second, emulator.truth(second))
         forget(emulator, first)
         assert wait_until(lambda: reads(running, second))
         assert running.scrape().about(first) == set()
@@ -207,7 +207,7 @@ def test_a_restart_restores_what_a_rule_finds_and_keeps_the_rest_until_its_regio
         assert wait_until(lambda: reads(running, ours, far))
         after = running.scrape()
         for pool_id in (ours, far):
-            assert_true(after, pool_id, emulator.truth(pool_id))
+            assert_correct(after, pool_id, emulator.truth(pool_id))
         assert after.value("cognito_exporter_sweeps_total", user_pool_id=far) == 0
         oldest = "cognito_exporter_oldest_observation_timestamp_seconds"
         assert after.value(oldest, user_pool_id=far) == before.value(oldest, user_pool_id=far)

@@ -14,7 +14,7 @@ from exporter.emulator import DeviceMix, Emulator
 from exporter.logging_setup import LogLevel
 from tests.harness import CLASSIC, OPENMETRICS, captured_log, config, identity_key, serving
 from tests.hostile_names import HOSTILE, PUNCTUATION, one_of_every_script
-from tests.truth import assert_true, device_moments
+from tests.truth import activity_by_device, assert_correct
 
 ONE_EACH = DeviceMix(per_user={1: 1, 2: 1})
 
@@ -47,9 +47,9 @@ def test_name_is_exact_and_not_logged(emulator: Emulator, tmp_path: Path, identi
     truth = emulator.truth(pool_id)
     label = str if identity == "raw" else fingerprint(pool_id)
     for page in pages:
-        assert_true(page, pool_id, truth)
+        assert_correct(page, pool_id, truth)
         shown = page.series("cognito_device_last_authentication_timestamp_seconds", "user", "device_key")
-        assert shown == device_moments(truth, label)
+        assert shown == activity_by_device(truth, label)
         sizes = {label(name): len(devices) for name, devices in truth.users.items()}
         assert page.series("cognito_user_devices", "user") == sizes
         assert set(page.series("cognito_device_info", "user")) == set(sizes)

@@ -7,7 +7,7 @@ from pathlib import Path
 from exporter.emulator import SEED_PASSWORD, AgeDistribution, DeviceMix, Emulator, Fault, Rule
 from tests.harness import FAST_RETRIES, Exporter, Page, config, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
-from tests.truth import DAY, assert_true
+from tests.truth import DAY, assert_correct
 
 TIMESTAMP = "cognito_device_last_authentication_timestamp_seconds"
 AGE = "cognito_device_last_authentication_age_seconds"
@@ -60,7 +60,7 @@ def test_changed_users_update_and_deleted_ones_disappear(emulator: Emulator, tmp
     assert last.value(TIMESTAMP, **device) == (emulator.truth(pool_id).users[soon_read][0].authenticated_ms or 0) / 1000
     assert 0 <= (last.value(AGE, **device) or 0) < 60
     assert users_shown(last) == set(names) - {deleted}
-    assert_true(last, pool_id, emulator.truth(pool_id))
+    assert_correct(last, pool_id, emulator.truth(pool_id))
 
 
 def is_younger(exporter: Exporter, before: Page, device: dict[str, str]) -> bool:
@@ -78,13 +78,13 @@ def test_pool_denied_later_keeps_its_last_values(emulator: Emulator, tmp_path: P
         success = last_success(exporter.scrape(), pool_id)
         emulator.call("AdminDeleteUser", {"UserPoolId": pool_id, "Username": next(iter(truth.users))})
         page = exporter.after_sweep(pool_id, other)
-        assert_true(page, pool_id, truth)
+        assert_correct(page, pool_id, truth)
         assert page.state(pool_id) == "denied"
         assert last_success(page, pool_id) == success
         assert (last_success(page, other) or 0) > (success or 0)
         emulator.faults.rules = ()
         assert wait_until(lambda: exporter.state(pool_id) == "ok")
-        assert_true(exporter.after_sweep(pool_id), pool_id, emulator.truth(pool_id))
+        assert_correct(exporter.after_sweep(pool_id), pool_id, emulator.truth(pool_id))
 
 
 def last_success(page: Page, pool_id: str) -> float | None:
@@ -98,9 +98,9 @@ def test_pool_beyond_max_staleness_has_no_data_until_read_again(emulator: Emulat
         exporter.after_first_sweep(pool_id)
         emulator.faults.rules = (Rule(Fault.SERVER_ERROR),)
         assert wait_until(lambda: exporter.state(pool_id) == "failing")
-        assert_true(exporter.scrape(), pool_id, emulator.truth(pool_id))
+        assert_correct(exporter.scrape(), pool_id, emulator.truth(pool_id))
         assert wait_until(lambda: not exporter.scrape().about(pool_id) & DATA)
         assert exporter.state(pool_id) == "failing"
         emulator.faults.rules = ()
         assert wait_until(lambda: exporter.state(pool_id) == "ok")
-        assert_true(exporter.scrape(), pool_id, emulator.truth(pool_id))
+        assert_correct(exporter.scrape(), pool_id, emulator.truth(pool_id))

@@ -7,7 +7,7 @@ from pathlib import Path
 from exporter.emulator import Emulator, Fault, Rule
 from tests.harness import FAST_RETRIES, Exporter, Log, Page, config, free_port, pool, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 POOL = "eu-west-1_AbCdEfGhI"
 
@@ -84,7 +84,7 @@ def test_dead_endpoint_does_not_affect_other_pools(emulator: Emulator, tmp_path:
         assert exporter.is_ready()
     assert page.state(POOL) == "failing"
     assert page.state(alive) == "ok"
-    assert_true(page, alive, emulator.truth(alive))
+    assert_correct(page, alive, emulator.truth(alive))
 
 
 def test_renewed_credentials_lose_no_data(emulator: Emulator, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_renewed_credentials_lose_no_data(emulator: Emulator, tmp_path: Path) ->
         assert wait_until(lambda: exporter.state(pool_id) == "failing")
         page = exporter.scrape()
         assert page.value("cognito_user_pool_up", user_pool_id=pool_id) == 0
-        assert_true(page, pool_id, emulator.truth(pool_id))
+        assert_correct(page, pool_id, emulator.truth(pool_id))
         assert exporter.is_ready()
         emulator.faults.rules = ()
         assert wait_until(lambda: exporter.state(pool_id) == "ok")

@@ -18,7 +18,7 @@ from exporter.emulator import Emulator
 from exporter.shard import UNSHARDED, Shard
 from tests.harness import FAST, Exporter, Log, Page, config, identity_key, pool, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 SLOW = {**FAST, "UserResourceRead": 40.0}
 SUCCESSFUL = "cognito_exporter_config_last_reload_successful"
@@ -107,7 +107,7 @@ def test_added_pool_is_swept_and_others_are_unchanged(world: World, log: Log) ->
         assert exporter.is_ready()
         page = exporter.after_first_sweep(world.two)
         for pool_id in (world.one, world.two):
-            assert_true(page, pool_id, world.emulator.truth(pool_id))
+            assert_correct(page, pool_id, world.emulator.truth(pool_id))
         for of_sweep in (OLDEST, LAST_SUCCESS, "cognito_exporter_sweeps_total"):
             value = before.value(of_sweep, user_pool_id=world.one)
             assert page.value(of_sweep, user_pool_id=world.one) == value is not None
@@ -140,7 +140,7 @@ def test_removed_pool_is_absent_from_the_next_scrape(world: World) -> None:
         assert exporter.reload(world.text(world.two)).about(world.one) == set()
         page = exporter.after_first_sweep(world.two)
         assert page.about(world.one) == set()
-        assert_true(page, world.two, world.emulator.truth(world.two))
+        assert_correct(page, world.two, world.emulator.truth(world.two))
     assert world.asked(world.one) < 60
 
 
@@ -186,7 +186,7 @@ def test_changed_detail_applies_to_known_data(world: World, state: str | None) -
         for detail in ("user", "pool"):
             page = exporter.reload(world.text(world.one, detail=detail, identity_key_file=key, state=state))
             assert page.state(world.one) == "ok"
-            assert_true(page, world.one, world.emulator.truth(world.one))
+            assert_correct(page, world.one, world.emulator.truth(world.one))
             assert ("cognito_user_devices" in page.names) is (detail == "user")
             assert "cognito_device_info" not in page.names
     assert world.asked(world.one) == 60
@@ -231,7 +231,7 @@ def test_invalid_configuration_is_rejected_as_a_whole(world: World, log: Log, ch
     with world.serving(world.text(world.one)) as exporter:
         exporter.after_first_sweep(world.one)
         assert reason in exporter.refused(change)
-        assert_true(exporter.scrape(), world.one, world.emulator.truth(world.one))
+        assert_correct(exporter.scrape(), world.one, world.emulator.truth(world.one))
         assert len(log.events(KEEPS, level="error")) == 1
         assert exporter.reload(world.text(world.one)).value(SUCCESSFUL) == 1
     assert world.asked(world.one) == 60
@@ -335,6 +335,6 @@ def test_scrapes_during_many_reloads_are_correct(world: World) -> None:
         truth = world.emulator.truth(world.one)
         for turn in range(12):
             page = exporter.reload(both if turn % 2 == 0 else one)
-            assert_true(page, world.one, truth)
+            assert_correct(page, world.one, truth)
             assert bool(page.about(world.two)) is (turn % 2 == 0)
     assert world.asked(world.one) == 60

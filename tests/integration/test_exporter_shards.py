@@ -12,7 +12,7 @@ from exporter.aws.api import Category
 from exporter.emulator import Emulator, Fault, Rule
 from exporter.shard import Shard
 from tests.harness import Exporter, Log, Page, config, serving, wait_until
-from tests.truth import asked_users, counts, device_moments
+from tests.truth import activity_by_device, counts, native_users
 
 RATE = "cognito_exporter_rate_limit_configured_requests_per_second"
 
@@ -33,9 +33,11 @@ def test_shards_together_have_each_user_exactly_once(emulator: Emulator, tmp_pat
     truth = emulator.truth(pool_id)
     parts = [labels(page) for page in pages]
     assert sum(map(len, parts)) == len(set.union(*parts))
-    assert set.union(*parts) == set(device_moments(truth))
+    assert set.union(*parts) == set(activity_by_device(truth))
     assert all(parts)
-    assert sum(page.value("cognito_user_pool_users", user_pool_id=pool_id) or 0 for page in pages) == asked_users(truth)
+    assert sum(page.value("cognito_user_pool_users", user_pool_id=pool_id) or 0 for page in pages) == native_users(
+        truth
+    )
     by_status = [page.series("cognito_user_pool_devices", "remembered_status", user_pool_id=pool_id) for page in pages]
     assert {status: sum(one[status] for one in by_status) for status in by_status[0]} == counts(truth)
     assert [page.value("cognito_exporter_shards") for page in pages] == [3, 3, 3]

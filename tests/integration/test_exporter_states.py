@@ -14,7 +14,7 @@ from exporter.model import PoolState
 from tests.fakes import OffsetClock
 from tests.harness import FAST_RETRIES, Exporter, Page, config, serving, wait_until
 from tests.integration.test_exporter_bad_pools import DATA
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 TRACKED = {"DeviceConfiguration": {"ChallengeRequiredOnNewDevice": True, "DeviceOnlyRememberedOnUserPrompt": False}}
 OLDEST = "cognito_exporter_oldest_observation_timestamp_seconds"
@@ -81,10 +81,10 @@ def test_pool_state_reports_a_problem_and_recovers(
         page = reaches(exporter, pool_id, state)
         assert bool(page.about(pool_id) & DATA) is keeps
         if keeps:
-            assert_true(page, pool_id, emulator.truth(pool_id))
+            assert_correct(page, pool_id, emulator.truth(pool_id))
         over()
         page = reaches(exporter, pool_id, "ok")
-        assert_true(exporter.after_sweep(pool_id), pool_id, emulator.truth(pool_id))
+        assert_correct(exporter.after_sweep(pool_id), pool_id, emulator.truth(pool_id))
 
 
 def test_pool_is_unread_until_its_first_sweep_ends(emulator: Emulator, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_pool_is_unread_until_its_first_sweep_ends(emulator: Emulator, tmp_path:
         assert (page.state(pool_id), page.value("cognito_user_pool_up", user_pool_id=pool_id)) == ("unread", 1)
         assert not page.about(pool_id) & DATA
         page = reaches(exporter, pool_id, "ok")
-        assert_true(page, pool_id, emulator.truth(pool_id))
+        assert_correct(page, pool_id, emulator.truth(pool_id))
 
 
 def test_missing_pool_is_replaced_by_a_reload(emulator: Emulator, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_missing_pool_is_replaced_by_a_reload(emulator: Emulator, tmp_path: Path
         assert not page.about(wrong) & DATA
         (tmp_path / "config.yaml").write_text(config(emulator.url, right) + "# fixed\n")
         assert wait_until(lambda: bool(exporter.scrape().about(right)))
-        assert_true(reaches(exporter, right, "ok"), right, emulator.truth(right))
+        assert_correct(reaches(exporter, right, "ok"), right, emulator.truth(right))
         assert exporter.scrape().about(wrong) == set()
 
 

@@ -26,7 +26,7 @@ from exporter.shard import UNSHARDED, Shard
 from exporter.tracing.start import start_tracing
 from tests.fakes import eventually
 from tests.harness import Exporter, Log, config, free_port, identity_key, serving, wait_until
-from tests.truth import asked_users
+from tests.truth import native_users
 
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 """Milliseconds until a batch leaves."""
@@ -136,7 +136,7 @@ def test_a_sweep_is_a_trace_that_agrees_with_what_was_there(
     requests = {name: values(list(span.attributes))["requests"] for name, span in phases.items()}
     assert requests["describe"] == 1
     assert requests["enumerate"] == 3
-    assert requests["read"] >= asked_users(truth)
+    assert requests["read"] >= native_users(truth)
     assert told == {
         "cognito.user_pool.id": pool_id,
         "cloud.provider": "aws",

@@ -21,7 +21,7 @@ from tests.acceptance.deploy.containers import HARDENING, ROOT, Container, image
 from tests.fakes import eventually
 from tests.harness import ACCOUNT, Exporter, config, free_port, pool, wait_until
 from tests.tools import required_tool
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -35,7 +35,7 @@ HEALTHCHECK = (PROGRAM, "healthcheck")
 
 
 @dataclass(frozen=True, slots=True)
-class Contained:
+class ContainerExporter:
     """Exporter in a container, and the pool it reads."""
 
     container: Container
@@ -44,7 +44,9 @@ class Contained:
 
 
 @contextmanager
-def contained(emulator: Emulator, directory: Path, *options: str, users: int = 300) -> Iterator[Contained]:
+def container_exporter(
+    emulator: Emulator, directory: Path, *options: str, users: int = 300
+) -> Iterator[ContainerExporter]:
     """Run the production image against the emulator with a new state volume, and wait until it listens."""
     pool_id = emulator.seed_pool("pool", users=users)
     text = config(emulator.url, pool(pool_id, detail="device"), state=f"{STATE}/state.db")
@@ -66,20 +68,23 @@ def contained(emulator: Emulator, directory: Path, *options: str, users: int = 3
         container = stack.enter_context(running(name, options=[*options, *mounts, *variables]))
         assert eventually(lambda: "msg=listening" in container.log or not container.state["Running"], within=30)
         assert container.state["Running"], container.log
-        yield Contained(container, Exporter(f"http://{address}"), pool_id)
+        yield ContainerExporter(container, Exporter(f"http://{address}"), pool_id)
 
 
 @pytest.fixture(scope="module")
-def hardened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Contained, Emulator]]:
+def hardened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ContainerExporter, Emulator]]:
     """Hardened container for tests that do not change it."""
-    with Emulator() as emulator, contained(emulator, tmp_path_factory.mktemp("container"), *HARDENING) as found:
+    with (
+        Emulator() as emulator,
+        container_exporter(emulator, tmp_path_factory.mktemp("container"), *HARDENING) as found,
+    ):
         yield found, emulator
 
 
-def test_container_serves_correct_values_in_its_limits(hardened: tuple[Contained, Emulator]) -> None:
+def test_container_serves_correct_values_in_its_limits(hardened: tuple[ContainerExporter, Emulator]) -> None:
     (found, emulator) = hardened
     page = found.exporter.after_first_sweep(found.pool_id)
-    assert_true(page, found.pool_id, emulator.truth(found.pool_id))
+    assert_correct(page, found.pool_id, emulator.truth(found.pool_id))
     assert page.series("cognito_exporter_build_info", "revision") == {"0123456789abcdef0123456789abcdef01234567": 1}
     assert page.value("cognito_exporter_state_errors_total") == 0
     assert memory_of(found.container, "limit") == LIMIT
@@ -102,7 +107,7 @@ def memory_of(container: Container, what: str) -> int:
     )
 
 
-def test_container_runs_unprivileged(hardened: tuple[Contained, Emulator]) -> None:
+def test_container_runs_unprivileged(hardened: tuple[ContainerExporter, Emulator]) -> None:
     container = hardened[0].container
     status = dict(
         line.split(":\t", 1)
@@ -115,7 +120,7 @@ def test_container_runs_unprivileged(hardened: tuple[Contained, Emulator]) -> No
     assert status["NoNewPrivs"] == "1"
 
 
-def test_healthcheck_detects_healthy_and_unhealthy(hardened: tuple[Contained, Emulator]) -> None:
+def test_healthcheck_detects_healthy_and_unhealthy(hardened: tuple[ContainerExporter, Emulator]) -> None:
     container = hardened[0].container
     assert container.execute(*HEALTHCHECK).returncode == 0
     container.kill("STOP")
@@ -136,7 +141,7 @@ def seconds(nanoseconds: int) -> float:
     return nanoseconds / 1e9
 
 
-def test_state_is_in_the_volume_and_private(hardened: tuple[Contained, Emulator]) -> None:
+def test_state_is_in_the_volume_and_private(hardened: tuple[ContainerExporter, Emulator]) -> None:
     found = hardened[0]
     found.exporter.after_first_sweep(found.pool_id)
     container = found.container
@@ -149,7 +154,7 @@ def test_state_is_in_the_volume_and_private(hardened: tuple[Contained, Emulator]
 
 @pytest.mark.parametrize("options", [HARDENING, ()], ids=["hardened", "as Docker runs it by default"])
 def test_container_stops_and_writes_only_state_and_tmp(tmp_path: Path, options: tuple[str, ...]) -> None:
-    with Emulator() as emulator, contained(emulator, tmp_path, *options, users=50) as found:
+    with Emulator() as emulator, container_exporter(emulator, tmp_path, *options, users=50) as found:
         found.exporter.after_first_sweep(found.pool_id)
         before = time.monotonic()
         found.container.kill("TERM")

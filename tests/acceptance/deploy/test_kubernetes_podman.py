@@ -19,9 +19,9 @@ from exporter.emulator import Emulator
 from tests.acceptance.deploy.containers import image, podman, require_containers
 from tests.acceptance.deploy.manifests import Object, Objects, kustomize, parse
 from tests.fakes import eventually
-from tests.harness import ACCOUNT, CLASSIC, FAST, Answer, Page
+from tests.harness import ACCOUNT, CLASSIC, FAST, HttpResponse, Page
 from tests.tools import required_tool
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -55,7 +55,7 @@ with urlopen(Request("http://127.0.0.1:10617/metrics", headers={{"Accept": "{CLA
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class RunningPod:
     """Running pod, and the time at which its devices were seeded."""
 
     pod: str
@@ -78,7 +78,7 @@ class Played:
     @property
     def page(self) -> Page:
         """Scrape from the application's container, over the loopback of the pod."""
-        return Page.parse(Answer(200, CLASSIC, self.execute("application", SCRAPE).encode()))
+        return Page.parse(HttpResponse(200, CLASSIC, self.execute("application", SCRAPE).encode()))
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def adapted(name: str, seeded_at: float) -> Objects:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def running_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPod]:
     require_containers()
     directory = tmp_path_factory.mktemp("play")
     name, seeded_at = f"application-{uuid4().hex[:12]}", time.time()
@@ -140,7 +140,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
-        pod = Played(f"{name}-pod-0", seeded_at)
+        pod = RunningPod(f"{name}-pod-0", seeded_at)
         assert eventually(lambda: "msg=listening" in pod.log, within=30), pod.log
         yield pod
     finally:
@@ -148,30 +148,32 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         podman("volume", "rm", "--force", f"{name}-config")
 
 
-def test_scrape_of_the_pod_is_correct(played: Played) -> None:
+def test_scrape_of_the_pod_is_correct(running_pod: RunningPod) -> None:
     name = "cognito_exporter_last_sweep_success_timestamp_seconds"
-    with cognito(played.seeded_at) as (twin, pool_id):
-        assert eventually(lambda: played.page.value(name, user_pool_id=pool_id) is not None, within=60), played.log
-        page = played.page
-        assert_true(page, pool_id, twin.truth(pool_id))
+    with cognito(running_pod.seeded_at) as (twin, pool_id):
+        assert eventually(lambda: running_pod.page.value(name, user_pool_id=pool_id) is not None, within=60), (
+            running_pod.log
+        )
+        page = running_pod.page
+        assert_correct(page, pool_id, twin.truth(pool_id))
     assert page.value("cognito_exporter_state_errors_total") == 0
 
 
-def test_sidecar_is_isolated_from_the_application(played: Played) -> None:
+def test_sidecar_is_isolated_from_the_application(running_pod: RunningPod) -> None:
     who = "import os; print(os.getuid(), sorted(int(name) for name in os.listdir('/proc') if name.isdigit())[0])"
-    assert played.execute("cognito-device-exporter", who).split() == ["65532", "1"]
-    assert played.execute("application", who).split() == ["10001", "1"]
-    mounts = {mount["Destination"] for mount in played.state("cognito-device-exporter")["Mounts"]}
+    assert running_pod.execute("cognito-device-exporter", who).split() == ["65532", "1"]
+    assert running_pod.execute("application", who).split() == ["10001", "1"]
+    mounts = {mount["Destination"] for mount in running_pod.state("cognito-device-exporter")["Mounts"]}
     assert mounts == {"/etc/cognito-device-exporter", "/var/lib/cognito-device-exporter", "/tmp"}  # noqa: S108 - in the container
-    assert played.state("application")["Mounts"] == []
+    assert running_pod.state("application")["Mounts"] == []
 
 
-def test_exporter_writes_only_to_state_and_tmp(played: Played) -> None:
+def test_exporter_writes_only_to_state_and_tmp(running_pod: RunningPod) -> None:
     directories = ("/", "/etc/cognito-device-exporter", "/tmp", "/opt", "/var/lib/cognito-device-exporter")  # noqa: S108 - in the container
-    written = played.execute("cognito-device-exporter", PROBE_WRITES, *directories).split()
+    written = running_pod.execute("cognito-device-exporter", PROBE_WRITES, *directories).split()
     assert written == ["/tmp", "/var/lib/cognito-device-exporter"]  # noqa: S108 - in the container
-    security = played.state("cognito-device-exporter")["HostConfig"]
+    security = running_pod.state("cognito-device-exporter")["HostConfig"]
     assert security["ReadonlyRootfs"] is True
-    capabilities = played.execute("cognito-device-exporter", "print(open('/proc/1/status').read())")
+    capabilities = running_pod.execute("cognito-device-exporter", "print(open('/proc/1/status').read())")
     assert "CapEff:\t0000000000000000" in capabilities
     assert "NoNewPrivs:\t1" in capabilities

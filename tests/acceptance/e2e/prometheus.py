@@ -97,7 +97,7 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-class PassThrough:
+class RecordingProxy:
     """Proxy of an exporter that can replace the Accept header, and records the responses.
 
     Prometheus 2.42 always prefers OpenMetrics; it has no setting for the classic format.

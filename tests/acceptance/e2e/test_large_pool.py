@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from exporter.emulator import Emulator
-from tests.harness import FAST, OPENMETRICS, Answer, Page, config, serving_program
-from tests.truth import DAY, active_ms, assert_true
+from tests.harness import FAST, OPENMETRICS, HttpResponse, Page, config, serving_program
+from tests.truth import DAY, active_ms, assert_correct
 
 USERS = 10_000
 
@@ -17,7 +17,7 @@ def test_pool_of_10000_users_is_swept_during_scrapes(emulator: Emulator, tmp_pat
     pool_id = emulator.seed_pool("large", users=USERS)
     text = config(emulator.url, pool_id, refresh_interval="300s", rate={**FAST, "UserResourceRead": 2000})
     # A refresh interval this long starts the first sweep within five seconds.
-    answers: list[tuple[float, Answer]] = []
+    answers: list[tuple[float, HttpResponse]] = []
     with serving_program(text, tmp_path, emulator.url) as running:
         every_second = threading.Event()
         deadline = time.monotonic() + 50
@@ -40,7 +40,7 @@ def test_pool_of_10000_users_is_swept_during_scrapes(emulator: Emulator, tmp_pat
     )
     assert (line["users"], line["users_read"], line["throttled"]) == (USERS, USERS, 0)
     truth = emulator.truth(pool_id)
-    assert_true(page, pool_id, truth)
+    assert_correct(page, pool_id, truth)
     total = page.value("cognito_user_pool_device_last_authentication_age_seconds_gsum", user_pool_id=pool_id)
     moments = active_ms(truth)
     assert total is not None

@@ -30,20 +30,20 @@ def seconds(emulator: Emulator, pool_id: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepTiming:
     """One sweep of each pool, as seen by the server."""
 
     calls: dict[str, dict[str, int]]
     seconds: dict[str, float]
 
 
-def swept(text: str, directory: Path, emulator: Emulator, pool_ids: list[str], *flags: str) -> Swept:
+def sweep_timings(text: str, directory: Path, emulator: Emulator, pool_ids: list[str], *flags: str) -> SweepTiming:
     emulator.clear_requests()
     with serving_program(text, directory, emulator.url, *flags) as exporter:
         # No scrapes before the last call: they would delay the emulator, which runs in this process.
         assert quiet(lambda: len(emulator.requests()))
         assert wait_until(lambda: all(map(exporter.sweeps, pool_ids)), within=40)
-    return Swept(
+    return SweepTiming(
         {pool_id: calls(emulator, pool_id) for pool_id in pool_ids},
         {pool_id: seconds(emulator, pool_id) for pool_id in pool_ids},
     )
@@ -62,7 +62,7 @@ def quiet(requests: Callable[[], int]) -> bool:
     return eventually(has_ended, within=60)
 
 
-def assert_forecast(found: Any, sweep: Callable[[], Swept], timed: list[str]) -> None:
+def assert_forecast(found: Any, sweep: Callable[[], SweepTiming], timed: list[str]) -> None:
     """Assert the forecast of a sweep, in up to three attempts, because threads may wake up late.
 
     All pools must begin together: their descriptions must not wait for each other, and the second
@@ -89,11 +89,11 @@ def test_plan_matches_the_sweep_in_calls_and_duration(emulator: Emulator, run: C
     rate = {"UserPoolRead": 100, "UserResourceRead": 20, "UserList": 5}
     text = config(emulator.url, *entries, refresh_interval="1h", rate=rate)
     found = planned(text, run)
-    assert_forecast(found, lambda: swept(text, tmp_path, emulator, [large, small, off, named]), [large, small])
+    assert_forecast(found, lambda: sweep_timings(text, tmp_path, emulator, [large, small, off, named]), [large, small])
 
 
 def test_plan_matches_one_of_several_shards(emulator: Emulator, run: CommandLine, tmp_path: Path) -> None:
     pool_id = emulator.seed_pool("shared", users=200)
     text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 30, "UserList": 15})
     found = planned(text, run, "--shard=1/3")
-    assert_forecast(found, lambda: swept(text, tmp_path, emulator, [pool_id], "--shard=1/3"), [pool_id])
+    assert_forecast(found, lambda: sweep_timings(text, tmp_path, emulator, [pool_id], "--shard=1/3"), [pool_id])

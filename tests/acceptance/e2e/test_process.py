@@ -27,7 +27,7 @@ from tests.harness import (
 )
 from tests.hostile_names import HOSTILE
 from tests.integration.test_exporter_hostile_names import is_told
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 GONE = ("someone who left", "left-in-april@example.com")
 """Names in the configuration that no longer exist."""
@@ -149,7 +149,7 @@ def test_logs_omit_names_addresses_arns_and_secrets(emulator: Emulator, tmp_path
         page = running.scrape()
         assert running.end(signal.SIGTERM) == 0
         log = running.log_text + running.out
-    assert_true(page, raw, emulator.truth(raw))
+    assert_correct(page, raw, emulator.truth(raw))
     assert page.value("cognito_exporter_users_vanished_total", user_pool_id=named) == len(GONE)
     told = [name for name in (*HOSTILE, *GONE, *emulator.truth(named).users) if is_told(name, log)]
     assert not told

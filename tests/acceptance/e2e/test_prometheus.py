@@ -11,11 +11,11 @@ import pytest
 
 from exporter.emulator import DeviceMix, Emulator, PoolTruth
 from exporter.model import Tracking
-from tests.acceptance.e2e.prometheus import PassThrough, Prometheus, prometheus
+from tests.acceptance.e2e.prometheus import Prometheus, RecordingProxy, prometheus
 from tests.harness import CLASSIC, config, free_port, identity_key, pool, serving, wait_until
 from tests.hostile_names import PUNCTUATION
 from tests.tools import required_tool
-from tests.truth import DAY, active_ms, asked_users, counts, device_moments
+from tests.truth import DAY, active_ms, activity_by_device, counts, native_users
 
 JOBS = ("classic", "openmetrics")
 AGES = "cognito_user_pool_device_last_authentication_age_seconds"
@@ -59,8 +59,8 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         )
         with (
             serving(text, directory, emulator.url) as exporter,
-            PassThrough(exporter.url) as unchanged,
-            PassThrough(exporter.url, accept=CLASSIC) as classic,
+            RecordingProxy(exporter.url) as unchanged,
+            RecordingProxy(exporter.url, accept=CLASSIC) as classic,
         ):
             exporter.after_first_sweep(plain, raw, named)
             targets = {"classic": classic.url, "openmetrics": unchanged.url}
@@ -107,7 +107,7 @@ class TestAnswers:
         query = f'sum by (user_pool_id) (cognito_user_pool_devices{{job="{job}"}})'
         devices = {pool_id: len(truth.devices) for pool_id, truth in scene.truths.items()}
         assert scene.asked.values(query, "user_pool_id", at=at) == devices
-        users = {pool_id: asked_users(truth) for pool_id, truth in scene.truths.items()}
+        users = {pool_id: native_users(truth) for pool_id, truth in scene.truths.items()}
         assert scene.asked.values(f'cognito_user_pool_users{{job="{job}"}}', "user_pool_id", at=at) == users
         for pool_id, truth in scene.truths.items():
             query = f"cognito_user_pool_devices{selector(job, pool_id)}"
@@ -142,7 +142,7 @@ class TestAnswers:
     def test_the_age_of_every_device(self, scene: Scene, job: str) -> None:
         at = scene.moments[job]
         labels = selector(job, scene.raw)
-        moments = device_moments(scene.truths[scene.raw])
+        moments = activity_by_device(scene.truths[scene.raw])
         name = "cognito_device_last_authentication"
         by = ("user", "device_key")
         assert scene.asked.values(f"{name}_timestamp_seconds{labels}", *by, at=at) == moments
@@ -157,7 +157,7 @@ class TestAnswers:
         at = scene.moments[job]
         for pool_id in (scene.raw, scene.named):
             newest: dict[str, float] = {}
-            for (name, _), moment in device_moments(scene.truths[pool_id]).items():
+            for (name, _), moment in activity_by_device(scene.truths[pool_id]).items():
                 user = name if pool_id == scene.raw else fingerprint(pool_id, name)
                 newest[user] = max(moment, newest.get(user, 0))
             metric = f"cognito_user_newest_device_authentication_timestamp_seconds{selector(job, pool_id)}"

@@ -14,7 +14,7 @@ import pytest
 from exporter.aws.api import Category
 from exporter.emulator import Emulator, Fault, Request, Rule
 from tests.harness import ACCOUNT, Exporter, Page, config, serving_program, wait_until
-from tests.truth import assert_true
+from tests.truth import assert_correct
 from tests.windows import most_in_any_window
 
 pytestmark = pytest.mark.alone
@@ -58,7 +58,7 @@ def current_rate(page: Page) -> float | None:
     )
 
 
-class Metronome:
+class WakeupDelay:
     """Measures how late this machine wakes up threads: the server may record requests as late."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Measurement:
 def measured(emulator: Emulator, directory: Path) -> Measurement:
     pool_ids = [emulator.seed_pool(name, users=60) for name in POOLS]
     text = config(emulator.url, *pool_ids, refresh_interval="15s", rate={"UserResourceRead": QUOTA})
-    with serving_program(text, directory, emulator.url) as exporter, Metronome() as metronome:
+    with serving_program(text, directory, emulator.url) as exporter, WakeupDelay() as metronome:
         # No scrapes here: they would delay the emulator, which runs in this process.
         assert wait_until(lambda: len(device_reads(emulator)) == 180, within=40)
         worst = metronome.worst
@@ -118,7 +118,7 @@ def test_quota_is_used_fully_and_fairly_and_not_exceeded(emulator: Emulator, tmp
     assert max(shares.values()) <= 1.1 * min(shares.values())
     assert counted(found.page) == operations(found.requests)
     for pool_id in found.pool_ids:
-        assert_true(found.page, pool_id, emulator.truth(pool_id))
+        assert_correct(found.page, pool_id, emulator.truth(pool_id))
 
 
 def kept_quota(found: Measurement) -> bool:
@@ -159,4 +159,4 @@ def test_throttled_sweep_completes_and_the_rate_recovers(emulator: Emulator, tmp
     for pool_id in pool_ids:
         assert page.state(pool_id) == "ok"
         assert page.failures("cognito_exporter_user_read_failures_total", user_pool_id=pool_id) == {}
-        assert_true(page, pool_id, emulator.truth(pool_id))
+        assert_correct(page, pool_id, emulator.truth(pool_id))

@@ -10,7 +10,7 @@ import pytest
 from exporter.emulator import Emulator
 from tests.fakes import eventually
 from tests.harness import Program, config, program, serving_program, wait_until
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 SUCCESSFUL = "cognito_exporter_config_last_reload_successful"
 KEEPS, RELOADED = "configuration reload failed; keeping current configuration", "configuration reloaded"
@@ -37,7 +37,7 @@ def test_sighup_reloads_and_a_rejected_file_changes_nothing(emulator: Emulator, 
         assert page.value(SUCCESSFUL) == 1
         assert page.value("cognito_exporter_sweeps_total", user_pool_id=one) == 1
         for pool_id in (one, two):
-            assert_true(page, pool_id, emulator.truth(pool_id))
+            assert_correct(page, pool_id, emulator.truth(pool_id))
         assert running.end(signal.SIGTERM) == 0
         assert "Traceback" not in running.log_text
 
@@ -57,7 +57,7 @@ def test_many_hangups_during_startup_are_survived(emulator: Emulator, tmp_path: 
         for _ in range(300):
             running.process.send_signal(signal.SIGHUP)
         page = running.after_first_sweep(pool_id)
-        assert_true(page, pool_id, emulator.truth(pool_id))
+        assert_correct(page, pool_id, emulator.truth(pool_id))
         assert eventually(lambda: bool(running.events(RELOADED, cause="signal")))
         assert running.end(signal.SIGTERM) == 0
         assert "Traceback" not in running.log_text
@@ -91,7 +91,7 @@ def test_changed_content_is_detected(emulator: Emulator, tmp_path: Path, swap: s
         else:
             file.write_text((file.parent / "..two" / file.name).read_text())
         assert wait_until(lambda: is_shown(running, two) and not is_shown(running, one))
-        assert_true(running.after_first_sweep(two), two, emulator.truth(two))
+        assert_correct(running.after_first_sweep(two), two, emulator.truth(two))
         assert [len(running.events(line)) for line in (RELOADED, KEEPS)] == [1, 0]
 
 
@@ -122,4 +122,4 @@ def test_stop_during_reloads_is_quick_and_keeps_the_state(emulator: Emulator, tm
     assert not list(tmp_path.glob("*set-aside*"))
     emulator.clear_requests()
     with serving_program(texts[0], tmp_path, emulator.url) as running:
-        assert_true(running.scrape(), one, emulator.truth(one))
+        assert_correct(running.scrape(), one, emulator.truth(one))

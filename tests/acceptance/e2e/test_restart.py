@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exporter.emulator import Emulator
 from tests.harness import config, serving
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 
 def test_restart_serves_correct_values_before_any_call(emulator: Emulator, tmp_path: Path) -> None:
@@ -18,6 +18,6 @@ def test_restart_serves_correct_values_before_any_call(emulator: Emulator, tmp_p
     with serving(text, tmp_path, emulator.url) as exporter:
         assert exporter.is_ready()
         page = exporter.scrape()
-    assert_true(page, pool_id, emulator.truth(pool_id))
+    assert_correct(page, pool_id, emulator.truth(pool_id))
     assert page.state(pool_id) == "ok"
     assert not emulator.requests()

@@ -18,7 +18,7 @@ _CHUNK = 1 << 18
 _ABORTIVE = struct.pack("ii", 1, 0)
 
 
-class Mischief(Enum):
+class NetworkFault(Enum):
     """Fault at a random position of a response."""
 
     RESET = "the connection is reset"
@@ -27,17 +27,17 @@ class Mischief(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class Network:
     """Current state of the network."""
 
     share: float = 0.0
     """Share of responses with a fault."""
-    mischief: Mischief = Mischief.RESET
+    mischief: NetworkFault = NetworkFault.RESET
     latency: float = 0.0
     """Seconds by which every response is delayed."""
 
 
-FAIR = Weather()
+FAIR = Network()
 
 
 class Proxy:
@@ -121,10 +121,10 @@ class Proxy:
             writer.close()
 
     @staticmethod
-    async def _strike(mischief: Mischief, writer: asyncio.StreamWriter) -> None:
-        if mischief is Mischief.STALL:
+    async def _strike(mischief: NetworkFault, writer: asyncio.StreamWriter) -> None:
+        if mischief is NetworkFault.STALL:
             await asyncio.Event().wait()  # until the client leaves, or the proxy is closed
-        elif mischief is Mischief.RESET:
+        elif mischief is NetworkFault.RESET:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORTIVE)
             writer.transport.abort()
 

@@ -43,7 +43,7 @@ class Row:
     wrong: list[str] = field(default_factory=list)
     """Descriptions of errors, for the output of a failed test."""
 
-    def is_about(self, fault: str, promised: str) -> None:
+    def describe(self, fault: str, promised: str) -> None:
         """Set the fault and the promise."""
         self.fault, self.promised = fault, promised
 

@@ -15,11 +15,11 @@ import pytest
 from exporter.emulator import Emulator, Fault, PoolTruth, Rule
 from exporter.emulator.demo import PoolActivity
 from exporter.model import Tracking
-from tests.acceptance.faults.proxy import FAIR, Mischief, Proxy, Weather, proxied
+from tests.acceptance.faults.proxy import FAIR, Network, NetworkFault, Proxy, proxied
 from tests.acceptance.faults.rows import LONG, Row
-from tests.acceptance.faults.watch import Watch, becomes, swept_anew, watching
+from tests.acceptance.faults.watch import Watch, becomes, wait_for_new_sweep, watching
 from tests.harness import FAST_RETRIES, Exporter, Page, config, serving
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 USERS = 40
 CHANGES = 12
@@ -27,12 +27,12 @@ RETRIES = FAST_RETRIES
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class FaultCase:
     """Temporary fault."""
 
     what: str
     rules: tuple[Rule, ...] = ()
-    weather: Weather = FAIR
+    weather: Network = FAIR
     total: bool = False
     """True if every call fails, and therefore the pool."""
     most_seconds: float = 10.0
@@ -42,25 +42,25 @@ class Trouble:
 PARTIAL = "Sweeps take longer and are correct. No data is lost."
 TOTAL = "The last values are kept and the pool is failing; once calls succeed, its sweep continues."
 
-TROUBLES = {
-    "throttled-30": Trouble("throttling, 30 % of calls", (Rule(Fault.THROTTLED, share=0.3),)),
-    "throttled-100": Trouble("throttling, all calls", (Rule(Fault.THROTTLED),), total=True),
-    "server-error-30": Trouble("HTTP 500, 30 % of calls", (Rule(Fault.SERVER_ERROR, share=0.3),)),
-    "server-error-100": Trouble("HTTP 500, all calls", (Rule(Fault.SERVER_ERROR),), total=True),
-    "malformed-30": Trouble("truncated body, 30 % of calls", (Rule(Fault.MALFORMED, share=0.3),)),
-    "reset-30": Trouble(
-        "connection reset at a random position, 30 % of responses", weather=Weather(0.3, Mischief.RESET)
+FAULT_CASES = {
+    "throttled-30": FaultCase("throttling, 30 % of calls", (Rule(Fault.THROTTLED, share=0.3),)),
+    "throttled-100": FaultCase("throttling, all calls", (Rule(Fault.THROTTLED),), total=True),
+    "server-error-30": FaultCase("HTTP 500, 30 % of calls", (Rule(Fault.SERVER_ERROR, share=0.3),)),
+    "server-error-100": FaultCase("HTTP 500, all calls", (Rule(Fault.SERVER_ERROR),), total=True),
+    "malformed-30": FaultCase("truncated body, 30 % of calls", (Rule(Fault.MALFORMED, share=0.3),)),
+    "reset-30": FaultCase(
+        "connection reset at a random position, 30 % of responses", weather=Network(0.3, NetworkFault.RESET)
     ),
-    "reset-100": Trouble("connection reset, all responses", weather=Weather(1.0, Mischief.RESET), total=True),
-    "truncation-30": Trouble(
-        "response truncated at a random position, 30 % of responses", weather=Weather(0.3, Mischief.TRUNCATION)
+    "reset-100": FaultCase("connection reset, all responses", weather=Network(1.0, NetworkFault.RESET), total=True),
+    "truncation-30": FaultCase(
+        "response truncated at a random position, 30 % of responses", weather=Network(0.3, NetworkFault.TRUNCATION)
     ),
-    "stall-5": Trouble(
+    "stall-5": FaultCase(
         "response stalls at a random position, 5 % of responses",
-        weather=Weather(0.05, Mischief.STALL),
+        weather=Network(0.05, NetworkFault.STALL),
         most_seconds=40.0,
     ),
-    "latency": Trouble("every response delayed by 0.5 s", weather=Weather(latency=0.5)),
+    "latency": FaultCase("every response delayed by 0.5 s", weather=Network(latency=0.5)),
 }
 
 
@@ -86,7 +86,7 @@ class Lab:
     def is_true(self) -> bool:
         page = self.exporter.scrape()
         try:
-            assert_true(page, self.pool_id, self.truth())
+            assert_correct(page, self.pool_id, self.truth())
         except AssertionError:
             return False
         return page.state(self.pool_id) == "ok" and page.value("cognito_user_pool_up", user_pool_id=self.pool_id) == 1
@@ -121,10 +121,10 @@ def live(emulator: Emulator, pool_id: str, watch: Watch, random: Random) -> None
             activity.run_random_event()
 
 
-@pytest.mark.parametrize("name", TROUBLES if LONG else SHORT)
+@pytest.mark.parametrize("name", FAULT_CASES if LONG else SHORT)
 def test_failing_calls_lose_no_scrape_and_no_data(emulator: Emulator, tmp_path: Path, row: Row, name: str) -> None:
-    trouble = TROUBLES[name]
-    row.is_about(trouble.what, TOTAL if trouble.total else PARTIAL)
+    trouble = FAULT_CASES[name]
+    row.describe(trouble.what, TOTAL if trouble.total else PARTIAL)
     for number, random in enumerate(row.each_round()):
         with (
             lab(emulator, tmp_path, f"{name}-{number}", random.randrange(1 << 30)) as here,
@@ -141,21 +141,21 @@ def test_failing_calls_lose_no_scrape_and_no_data(emulator: Emulator, tmp_path: 
             ended = time.monotonic()
             assert becomes(here.is_true, within=trouble.most_seconds)
             row.recovered(time.monotonic() - ended)
-            swept_anew(here.exporter, here.pool_id)
+            wait_for_new_sweep(here.exporter, here.pool_id)
             watch.settled(here.pool_id)
-            swept_anew(here.exporter, here.pool_id)
+            wait_for_new_sweep(here.exporter, here.pool_id)
             for reason, count in here.failures().items():
                 row.calls_failed[reason] += int(count - before.get(reason, 0))
     row.assert_kept()
 
 
-def struck(trouble: Trouble, here: Lab, before: dict[str, float]) -> bool:
+def struck(trouble: FaultCase, here: Lab, before: dict[str, float]) -> bool:
     """Return whether the fault has occurred."""
     if trouble.total:
         return here.exporter.scrape().state(here.pool_id) == "failing"
     if trouble.weather.latency:
         return here.is_true()
     wanted = 60 if LONG else 15
-    if trouble.weather.mischief is Mischief.STALL:
+    if trouble.weather.mischief is NetworkFault.STALL:
         return here.proxy.struck >= (3 if LONG else 1)
     return sum(here.failures().values()) - sum(before.values()) >= wanted

@@ -20,7 +20,7 @@ from exporter.options import ListenAddress, ServeOptions
 from tests.acceptance.faults.rows import Row
 from tests.acceptance.faults.watch import becomes, watching
 from tests.harness import FAST_RETRIES, Exporter, config, session
-from tests.truth import DAY, active_ms, assert_true
+from tests.truth import DAY, active_ms, assert_correct
 
 JUMPS = (DAY, -2 * DAY, 40 * 365 * DAY, -40 * 365 * DAY, DAY)
 """Seconds by which the clock is set; at the end it is correct again."""
@@ -46,7 +46,7 @@ def set_clock_of_scheduler(clock: JumpingClock, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_wall_clock_jumps(emulator: Emulator, tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    row.is_about(
+    row.describe(
         "wall clock set forward and back, by a day and by 40 years",
         "Sweeps keep their intervals and counts are correct; ages follow the clock.",
     )
@@ -83,7 +83,7 @@ def test_wall_clock_jumps(emulator: Emulator, tmp_path: Path, row: Row, monkeypa
                     assert sum(stale.values()) == sum(moment < before for moment in active_ms(truth))
                     assert exporter.get("/-/healthy").status == 200
             assert clock.wrong_by == 0
-            assert_true(exporter.scrape(), pool_id, truth)
+            assert_correct(exporter.scrape(), pool_id, truth)
         finally:
             app.stop()
     row.assert_kept()

@@ -21,10 +21,10 @@ from exporter.emulator import Emulator
 from exporter.observers import NullObserver
 from tests.acceptance.faults.isolation import isolated_program, require_namespaces, within
 from tests.acceptance.faults.rows import LONG, Row
-from tests.acceptance.faults.watch import becomes, swept_anew, watching
+from tests.acceptance.faults.watch import becomes, wait_for_new_sweep, watching
 from tests.harness import Page, Program, config, serving, serving_program
 from tests.statefile import expected, in_file
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 USERS = 1500
 SMALL, LARGE = "160k", "32m"
@@ -39,7 +39,7 @@ def state_errors(page: Page) -> float:
 
 def test_disk_full_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     require_namespaces()
-    row.is_about(
+    row.describe(
         "disk full under the state file",
         "Sweeps and pages continue and the failure is counted; once there is space, all data is written.",
     )
@@ -55,7 +55,7 @@ def test_disk_full_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> 
             running.after_first_sweep(pool_id, within=40)
             with watching(running, row, {pool_id: truth}):
                 assert becomes(lambda: state_errors(running.scrape()) > 0)
-                swept_anew(running, pool_id)
+                wait_for_new_sweep(running, pool_id)
                 within(running, f"mount -o remount,size={LARGE} '{disk}'")
                 if LONG:  # the next attempt comes 30 seconds after the last
                     ended = time.monotonic()
@@ -82,7 +82,7 @@ def kept(running: Program, directory: Path) -> Iterator[Path]:
 
 
 def test_state_file_damaged_at_random(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "state file damaged at random: bytes changed, cut short, replaced",
         "The exporter starts and restores all data of a pool or none; the next sweep is correct.",
     )
@@ -111,7 +111,7 @@ def test_state_file_damaged_at_random(emulator: Emulator, tmp_path: Path, row: R
             began = time.monotonic()
             page = exporter.after_first_sweep(good)
             row.recovered(time.monotonic() - began)
-            assert_true(page, good, truth)
+            assert_correct(page, good, truth)
             assert page.state(good) == "ok"
     row.assert_kept()
 
@@ -152,7 +152,7 @@ def _replaced(content: bytes, random: Random) -> bytes:
 
 
 def test_state_file_locked_by_another_process(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "state file locked by another process",
         "The exporter starts without the file, logs it, and is correct after a sweep; the file is unchanged.",
     )
@@ -172,7 +172,7 @@ def test_state_file_locked_by_another_process(emulator: Emulator, tmp_path: Path
             ):
                 page = running.after_first_sweep(pool_id)
                 row.recovered(time.monotonic() - began)
-                assert_true(page, pool_id, truth)
+                assert_correct(page, pool_id, truth)
                 assert state_errors(page) == 1
                 assert "locked" in running.log_text
         wanted = expected(emulator, pool_id, directory / "state.db.key")

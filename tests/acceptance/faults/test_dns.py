@@ -11,9 +11,9 @@ from tests.acceptance.faults.isolation import isolated_program, require_namespac
 from tests.acceptance.faults.proxy import proxied
 from tests.acceptance.faults.rows import Row
 from tests.acceptance.faults.test_calls import failed_calls
-from tests.acceptance.faults.watch import becomes, swept_anew, watching
+from tests.acceptance.faults.watch import becomes, wait_for_new_sweep, watching
 from tests.harness import config
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 NAME = "cognito.of.the.tests"
 
@@ -23,7 +23,7 @@ FAILURES = 5
 
 def test_dns_fails_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> None:
     require_namespaces()
-    row.is_about(
+    row.describe(
         "DNS failure: the endpoint's name does not resolve",
         "The last values are kept; calls are retried with back-off, and sweeps continue once the name resolves.",
     )
@@ -46,10 +46,10 @@ def test_dns_fails_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> 
                     assert becomes(lambda: failed_calls(running.scrape()).get("connection", 0) >= FAILURES, within=60)
                     hosts.write_text(known)
                     ended = time.monotonic()
-                    swept_anew(running, pool_id, within=60)
+                    wait_for_new_sweep(running, pool_id, within=60)
                     assert becomes(lambda: running.scrape().state(pool_id) == "ok")  # noqa: B023 - called at once
                     row.recovered(time.monotonic() - ended)
                 page = running.scrape()
                 row.calls_failed.update({name: int(n) for name, n in failed_calls(page).items()})
-                assert_true(page, pool_id, emulator.truth(pool_id))
+                assert_correct(page, pool_id, emulator.truth(pool_id))
     row.assert_kept()

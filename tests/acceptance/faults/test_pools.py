@@ -17,9 +17,9 @@ from exporter.emulator import Emulator, Fault, Rule
 from tests.acceptance.faults.proxy import proxied
 from tests.acceptance.faults.rows import Row
 from tests.acceptance.faults.test_calls import failed_calls
-from tests.acceptance.faults.watch import becomes, swept_anew, watching
+from tests.acceptance.faults.watch import becomes, wait_for_new_sweep, watching
 from tests.harness import FAST_RETRIES, Exporter, config, free_port, pool, serving, serving_program
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 DATA = "cognito_user_pool_users"
 
@@ -33,7 +33,7 @@ def state(exporter: Exporter, pool_id: str) -> str:
 
 
 def test_permission_removed_from_one_pool_of_three(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "permission denied on one pool of three",
         "That pool is denied and keeps its last values; the others are unaffected. Once allowed, it is read again.",
     )
@@ -48,7 +48,7 @@ def test_permission_removed_from_one_pool_of_three(emulator: Emulator, tmp_path:
                 emulator.faults.rules = (Rule(Fault.DENIED, operation, denied),)
                 assert becomes(lambda: state(exporter, denied) == "denied")  # noqa: B023 - called at once
                 for other in set(ids) - {denied}:
-                    swept_anew(exporter, other)
+                    wait_for_new_sweep(exporter, other)
                     assert state(exporter, other) == "ok"
                 emulator.faults.rules = ()
                 ended = time.monotonic()
@@ -59,7 +59,7 @@ def test_permission_removed_from_one_pool_of_three(emulator: Emulator, tmp_path:
 
 
 def test_pool_deleted_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "pool deleted during a sweep",
         "The next sweep removes its data and its state is missing; the other pools are unaffected.",
     )
@@ -87,12 +87,12 @@ def test_pool_deleted_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Ro
                 assert becomes(lambda: state(exporter, doomed) == "missing")  # noqa: B023 - called at once
                 row.recovered(time.monotonic() - ended)
                 assert DATA not in exporter.scrape().about(doomed)
-                swept_anew(exporter, other)
+                wait_for_new_sweep(exporter, other)
     row.assert_kept()
 
 
 def test_region_unreachable(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "one Region unreachable: connections are refused, then reset",
         "Its pools are failing; those of the other Region are unaffected. Once reachable, it is read again.",
     )
@@ -119,7 +119,7 @@ def test_region_unreachable(emulator: Emulator, tmp_path: Path, row: Row) -> Non
                     ended = time.monotonic()
                     assert becomes(lambda: state(exporter, dead) == "ok")  # noqa: B023 - called at once
                     row.recovered(time.monotonic() - ended)
-                    assert_true(exporter.scrape(), dead, emulator.truth(dead))
+                    assert_correct(exporter.scrape(), dead, emulator.truth(dead))
                 row.calls_failed.update({name: int(n) for name, n in failed_calls(exporter.scrape()).items()})
     row.assert_kept()
 
@@ -130,7 +130,7 @@ MARGIN = 600.0
 
 
 @dataclass
-class Vendor:
+class CredentialsEndpoint:
     """Container credentials endpoint that returns other keys each time."""
 
     refusing: bool = False
@@ -148,7 +148,7 @@ class Vendor:
 
 
 @contextmanager
-def vending(vendor: Vendor) -> Iterator[str]:
+def credentials_endpoint(vendor: CredentialsEndpoint) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, body = vendor.answer()
@@ -172,17 +172,17 @@ def vending(vendor: Vendor) -> Iterator[str]:
 
 
 def test_credentials_expire_and_are_renewed_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "credentials expire during a sweep, and their renewal fails for a while",
         "The sweep waits, continues with the new ones, and is correct: no user is skipped.",
     )
     for number, _ in enumerate(row.each_round()):
         pool_id = emulator.seed_pool(f"expiring-{number}", users=200)
-        vendor = Vendor()
+        vendor = CredentialsEndpoint()
         emulator.faults.expired = frozenset()  # a new endpoint returns the same keys again
         text = config(emulator.url, pool_id, rate={"UserResourceRead": 40}, refresh_interval="1h")
         with (
-            vending(vendor) as url,
+            credentials_endpoint(vendor) as url,
             serving_program(
                 text,
                 tmp_path,
@@ -203,7 +203,7 @@ def test_credentials_expire_and_are_renewed_during_a_sweep(emulator: Emulator, t
             page = running.after_first_sweep(pool_id, within=40)
             row.recovered(time.monotonic() - ended)
             row.calls_failed.update({name: int(n) for name, n in failed_calls(page).items()})
-            assert_true(page, pool_id, emulator.truth(pool_id))
+            assert_correct(page, pool_id, emulator.truth(pool_id))
             assert page.state(pool_id) == "ok"
             assert page.failures("cognito_exporter_user_read_failures_total", user_pool_id=pool_id) == {}
         assert len(vendor.given) > 1

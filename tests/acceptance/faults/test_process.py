@@ -16,11 +16,11 @@ from exporter.emulator import Emulator, PoolTruth
 from exporter.emulator.demo import PoolActivity
 from exporter.model import Device
 from tests.acceptance.faults.rows import LONG, Row
-from tests.acceptance.faults.watch import Watch, becomes, swept_anew, watching
+from tests.acceptance.faults.watch import Watch, becomes, wait_for_new_sweep, watching
 from tests.fakes import eventually
 from tests.harness import Page, Program, config, serving_program
 from tests.statefile import expected, in_file
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 USERS = 300
 KILLS = 20 if LONG else 5
@@ -67,7 +67,7 @@ class Lab:
 
     def is_true(self, page: Page) -> bool:
         try:
-            assert_true(page, self.pool_id, self.truth())
+            assert_correct(page, self.pool_id, self.truth())
         except AssertionError:
             return False
         return page.state(self.pool_id) == "ok"
@@ -112,7 +112,7 @@ def pause(running: Program, seconds: float) -> None:
 
 @pytest.mark.timeout(900 if LONG else 240)
 def test_kill_9_at_random_times(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         f"kill -9 at random times, {KILLS} during a first sweep and {KILLS} during later ones",
         "Only the last seconds are lost, and nothing wrong is restored; pages of a pool that was read are correct from"
         " the first one.",
@@ -154,7 +154,7 @@ def killed_in_later_sweeps(here: Lab, random: Random) -> None:
 
 @pytest.mark.timeout(900 if LONG else 240)
 def test_sigterm_during_a_sweep(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "SIGTERM during a sweep",
         f"Exit 0 within 5 s. Only calls in flight (at most {IN_FLIGHT}) are repeated; pages of a pool that was read"
         " are correct from the first one.",
@@ -180,5 +180,5 @@ def stopped_in_later_sweep(here: Lab, random: Random) -> None:
     """Pages are correct until the stop."""
     with here.running("1s") as running:
         with watching(running, here.row, {here.pool_id: here.truth()}):
-            swept_anew(running, here.pool_id)
+            wait_for_new_sweep(running, here.pool_id)
         here.stop_after(random.randrange(20, USERS - 50), running)

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from exporter.emulator import Emulator
 from tests.acceptance.faults.rows import LONG, Row
-from tests.acceptance.faults.watch import becomes, swept_anew, watching
+from tests.acceptance.faults.watch import becomes, wait_for_new_sweep, watching
 from tests.harness import Exporter, Page, config, get, serving_program
-from tests.truth import assert_true
+from tests.truth import assert_correct
 
 SCRAPERS = 200
 EACH = 5
@@ -58,7 +58,7 @@ def connected(exporter: Exporter, count: int, receive_bytes: int | None = None) 
 
 
 def test_200_concurrent_scrapers(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "200 concurrent scrapers",
         "Each gets a correct page, or 503 with Retry-After; sweeps continue, and a later scrape gets a response.",
     )
@@ -77,8 +77,8 @@ def test_200_concurrent_scrapers(emulator: Emulator, tmp_path: Path, row: Row) -
             began = time.monotonic()
             assert becomes(lambda: running.get("/metrics").status == 200, within=5)
             row.recovered(time.monotonic() - began)
-            swept_anew(running, pool_id)
-        assert_true(running.scrape(), pool_id, truth)
+            wait_for_new_sweep(running, pool_id)
+        assert_correct(running.scrape(), pool_id, truth)
     row.assert_kept()
 
 
@@ -114,7 +114,7 @@ def crowd(running: Exporter, pool_id: str, wanted: dict[str, float]) -> list[str
 
 
 def test_slow_loris(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         "slow loris: 60 and then 150 connections that send single bytes",
         "Below the limit of 100 connections, scrapes are unaffected; above it, they succeed again within 10 s.",
     )
@@ -134,7 +134,7 @@ def test_slow_loris(emulator: Emulator, tmp_path: Path, row: Row) -> None:
                 row.recovered(time.monotonic() - began)
                 dripping.join()
             assert becomes(lambda: threads(running.process.pid) <= before + 2)
-        assert_true(running.scrape(), pool_id, emulator.truth(pool_id))
+        assert_correct(running.scrape(), pool_id, emulator.truth(pool_id))
     row.assert_kept()
 
 
@@ -174,7 +174,7 @@ def memory(pid: int) -> int:
 
 
 def test_scrapers_that_never_read(emulator: Emulator, tmp_path: Path, row: Row) -> None:
-    row.is_about(
+    row.describe(
         f"{UNREAD} scrapers that never read the response",
         "Memory grows by no more than 64 MiB. Other scrapes get a response, for a second possibly 503 with Retry-After;"
         " the connections are closed within 150 s.",

@@ -12,8 +12,8 @@ from typing import Self
 from exporter.emulator import PoolTruth
 from tests.acceptance.faults.rows import Row
 from tests.fakes import eventually
-from tests.harness import Answer, Exporter, Page
-from tests.truth import assert_true, counts
+from tests.harness import Exporter, HttpResponse, Page
+from tests.truth import assert_correct, counts
 
 EVERY_SECONDS = 0.25
 
@@ -23,7 +23,7 @@ def becomes(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
     return eventually(condition, within=within, interval=EVERY_SECONDS)
 
 
-def swept_anew(exporter: Exporter, pool_id: str, *, within: float = 20.0) -> None:
+def wait_for_new_sweep(exporter: Exporter, pool_id: str, *, within: float = 20.0) -> None:
     """Wait for a sweep that starts now or later."""
     wanted = exporter.sweeps(pool_id) + 2
     assert becomes(lambda: exporter.sweeps(pool_id) >= wanted, within=within), "no sweep ended in time"
@@ -82,7 +82,7 @@ class Watch:
                 self._row.scrapes_failed += 1
                 self._row.wrong.append(f"a scrape failed: {error!r}")
 
-    def _judge(self, answer: Answer) -> None:
+    def _judge(self, answer: HttpResponse) -> None:
         if answer.status != http.client.OK:
             raise ValueError(f"status {answer.status}")
         page = Page.parse(answer)
@@ -95,7 +95,7 @@ class Watch:
             try:
                 assert_sound(page, pool_id)
                 if len(truths) == 1:
-                    assert_true(page, pool_id, truths[0])
+                    assert_correct(page, pool_id, truths[0])
                 else:
                     assert_between(page, pool_id, truths)
             except AssertionError as error:

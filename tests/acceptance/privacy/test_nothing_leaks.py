@@ -91,7 +91,7 @@ def configuration(endpoint: str, directory: Path, **defaults: object) -> dict[st
 
 
 @contextmanager
-def protected(document: dict[str, object], directory: Path, sts: str) -> Iterator[Guarded]:
+def protected(document: dict[str, object], directory: Path, sts: str) -> Iterator[ProtectedProgram]:
     """Run the program with passwords, reload and all credentials in its environment."""
     web = directory / "web.yaml"
     web.write_text(yaml.safe_dump({"basic_auth_users": {c.WEB_USER: HASHED}}))
@@ -104,10 +104,10 @@ def protected(document: dict[str, object], directory: Path, sts: str) -> Iterato
         "--log.level=debug",
         **CREDENTIALS,
     ) as running:
-        yield Guarded(running, directory)
+        yield ProtectedProgram(running, directory)
 
 
-class Guarded:
+class ProtectedProgram:
     """Program with a password, and all of its output."""
 
     def __init__(self, program: Program, directory: Path) -> None:
@@ -272,7 +272,7 @@ def test_failing_sweeps_leak_nothing(hostile: HostileAws, tmp_path: Path, log_fo
     real = AwsApis(lambda: session(tmp_path, hostile.url))
 
     def make_api(target: TargetSettings) -> CognitoApi:
-        return cast("CognitoApi", Astray()) if target.endpoint_url == NOWHERE else real(target)
+        return cast("CognitoApi", FailingApi()) if target.endpoint_url == NOWHERE else real(target)
 
     with captured_log() as log:
         configure_logging(LogLevel.DEBUG, log_format, log.stream)
@@ -297,7 +297,7 @@ FAILURES = "cognito_exporter_sweep_failures_total"
 NOWHERE = "http://127.0.0.1:1"
 
 
-class Astray:
+class FailingApi:
     """API whose unexpected errors have names in the message, the cause and the frames."""
 
     def __getattr__(self, operation: str) -> Callable[..., object]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporter.config.values import parse_duration
-from tests.acceptance.soak.findings import Findings, markdown
+from tests.acceptance.soak.findings import SoakResults, markdown
 from tests.acceptance.soak.run import Plan, soak
 
 INTERRUPTED = 130
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     plan = Plan(options.duration, options.sweep_every, options.reload_every, options.seed)
-    found = Findings(plan.warm_up, plan.sweep_every, plan.duration)
+    found = SoakResults(plan.warm_up, plan.sweep_every, plan.duration)
     interrupted = False
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # otherwise the program would keep running
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:

@@ -29,7 +29,7 @@ class Scrapes:
 
 
 @dataclass
-class Findings:
+class SoakResults:
     """Measurements of a run."""
 
     warm_up: float
@@ -116,7 +116,7 @@ class Findings:
         }
 
 
-def markdown(found: Findings) -> str:
+def markdown(found: SoakResults) -> str:
     """Return the results as Markdown."""
     memory = found.memory()
     slope = "too short to tell"

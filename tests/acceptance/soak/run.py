@@ -13,11 +13,11 @@ from threading import Event
 from urllib.parse import urlsplit
 
 from tests.acceptance.faults.watch import assert_sound
-from tests.acceptance.soak.findings import Findings
+from tests.acceptance.soak.findings import SoakResults
 from tests.acceptance.soak.process import read
 from tests.acceptance.soak.world import World, world
-from tests.harness import CLASSIC, Answer, Page, Program, config, pool, serving_program
-from tests.truth import assert_true, counts
+from tests.harness import CLASSIC, HttpResponse, Page, Program, config, pool, serving_program
+from tests.truth import assert_correct, counts
 
 SCRAPE_SECONDS, READ_SECONDS, COMPARE_SECONDS = 1.0, 5.0, 10.0
 
@@ -42,7 +42,7 @@ class Plan:
         return min(max(5 * self.sweep_every, self.duration / 10), self.duration / 2)
 
 
-def soak(plan: Plan, directory: Path, found: Findings, say: Callable[[str], None]) -> None:
+def soak(plan: Plan, directory: Path, found: SoakResults, say: Callable[[str], None]) -> None:
     """Run; results are added to `found` immediately, so that an interrupted run has results."""
     with world(plan.seed, plan.users) as here:
         text = config(
@@ -65,7 +65,9 @@ def soak(plan: Plan, directory: Path, found: Findings, say: Callable[[str], None
 class _Run:
     """A soak in progress."""
 
-    def __init__(self, plan: Plan, here: World, running: Program, found: Findings, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, plan: Plan, here: World, running: Program, found: SoakResults, say: Callable[[str], None]
+    ) -> None:
         self._plan = plan
         self._world = here
         self._program = running
@@ -109,21 +111,21 @@ class _Run:
         self._found.drift = []
         for pool_id in self._world.pool_ids:
             try:
-                assert_true(page, pool_id, self._world.truth(pool_id))
+                assert_correct(page, pool_id, self._world.truth(pool_id))
             except AssertionError as error:
                 self._found.drift.append(f"{pool_id}: {error}")
 
     def _now(self) -> float:
         return time.monotonic() - self._began
 
-    def _scrape(self) -> Answer | None:
+    def _scrape(self) -> HttpResponse | None:
         scrapes = self._found.scrapes
         scrapes.asked += 1
         began = time.monotonic()
         try:
             self._connection.request("GET", "/metrics", headers={"Accept": CLASSIC})
             response = self._connection.getresponse()
-            answer = Answer(response.status, response.getheader("Content-Type", ""), response.read())
+            answer = HttpResponse(response.status, response.getheader("Content-Type", ""), response.read())
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             scrapes.failures.append(f"{self._now():.0f} s: {error!r}")

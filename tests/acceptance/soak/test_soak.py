@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.acceptance.soak.findings import MIB, Findings, Scrapes, markdown
+from tests.acceptance.soak.findings import MIB, Scrapes, SoakResults, markdown
 from tests.acceptance.soak.process import Reading
 from tests.acceptance.soak.run import Plan, soak
 
 
 def test_soak_of_seconds_serves_correct_values(tmp_path: Path) -> None:
     plan = Plan(duration=12, sweep_every=5, users=30)
-    found = Findings(plan.warm_up, plan.sweep_every, plan.duration)
+    found = SoakResults(plan.warm_up, plan.sweep_every, plan.duration)
     told: list[str] = []
     soak(plan, tmp_path, found, told.append)
     assert found.drift == []
@@ -22,9 +22,9 @@ def test_soak_of_seconds_serves_correct_values(tmp_path: Path) -> None:
     assert "| truth at the end | equal |" in markdown(found)
 
 
-def run(growth: int = 0, descriptors: int = 0, threads: int = 0) -> Findings:
+def run(growth: int = 0, descriptors: int = 0, threads: int = 0) -> SoakResults:
     """Return the measurements of an hour with this growth per minute."""
-    found = Findings(warm_up=300, sweep_seconds=60, wanted_seconds=3600)
+    found = SoakResults(warm_up=300, sweep_seconds=60, wanted_seconds=3600)
     found.scrapes = Scrapes(asked=3600, answered=3600)
     found.drift = []
     found.readings = [

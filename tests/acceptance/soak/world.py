@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 from exporter.emulator import Emulator, Fault, PoolTruth, Rule
 from exporter.emulator.demo import PoolActivity
-from tests.acceptance.faults.proxy import FAIR, Mischief, Weather, proxied
+from tests.acceptance.faults.proxy import FAIR, Network, NetworkFault, proxied
 from tests.truth import counts
 
 EVENT_SECONDS = 1.0
 THIRD = 0.034
 FAULTS = (Rule(Fault.THROTTLED, share=THIRD), Rule(Fault.SERVER_ERROR, share=THIRD))
-RESETS = Weather(THIRD, Mischief.RESET)
+RESETS = Network(THIRD, NetworkFault.RESET)
 """Together with the two faults, one call in ten fails."""
 
 
