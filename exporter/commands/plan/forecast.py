@@ -9,6 +9,7 @@ are in seconds, rates in requests per second. The daemon serves waiting pools ro
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -75,8 +76,9 @@ class PoolSurvey:
         """Return the calls of one sweep, by operation; only DescribeUserPool if tracking is off."""
         if self.tracking is Tracking.OFF:
             return {Operation.DESCRIBE_USER_POOL: 1}
-        reads = math.ceil(self.users * self.sample_calls / self.sample.users) if self.sample.users else self.users
-        reads = max(self.users, reads)
+        reads = self.users
+        if self.sample.users:
+            reads = max(reads, math.ceil(self.users * self.sample_calls / self.sample.users))
         return {Operation.DESCRIBE_USER_POOL: 1, **self.listing_calls, Operation.ADMIN_LIST_DEVICES: reads}
 
     def loads(self) -> dict[Category, Load]:
@@ -232,9 +234,7 @@ def _assumptions(result: Document, settings: Settings, shard: Shard) -> Iterator
         yield f"Users, calls, durations and series are those of shard {shard}, rates those of all {shard.count} shards."
     searches = [search for rule in settings.discovery for search in rule.searches]
     if searches:
-        intervals: dict[float, int] = {}
-        for rule in settings.discovery:
-            intervals[rule.interval] = intervals.get(rule.interval, 0) + len(rule.searches)
+        intervals = Counter(rule.interval for rule in settings.discovery for _ in rule.searches)
         queries = ", ".join(
             f"{count} every {canonical_duration(round(interval * 1000))}"
             for interval, count in sorted(intervals.items())
