@@ -63,10 +63,10 @@ class World:
 
     def run_query(self, target: TargetSettings = IRELAND) -> float | None:
         """Run the query of a target once."""
-        watch: _Query = next(
+        query: _Query = next(
             planned.query for planned in self.discovery.current.queries if planned.query.search.target == target
         )
-        return self.discovery._run_query(watch)
+        return self.discovery._run_query(query)
 
     def completeness(self) -> DiscoveryCompleteness:
         return self.discovery.current.completeness
@@ -78,7 +78,8 @@ def world() -> World:
 
 
 @pytest.fixture
-def running(world: World) -> Iterator[World]:
+def running(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr("exporter.collect.scheduler.START_JITTER_MAX", 0.01)
     world.discovery.start(world.changed)
     yield world
     world.discovery.stop()

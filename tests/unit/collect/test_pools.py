@@ -81,8 +81,10 @@ def world() -> World:
 
 
 @pytest.fixture
-def running(world: World) -> Iterator[World]:
+def running(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Pools that are swept on schedule."""
+    monkeypatch.setattr("exporter.collect.scheduler.CLOCK_CHECK_SECONDS", 0.02)
+    monkeypatch.setattr("exporter.collect.scheduler.START_JITTER_MAX", 0.01)
     world.pools.start()
     yield world
     world.pools.stop()
@@ -171,19 +173,17 @@ SHOWN_ONLY: list[dict[str, Any]] = [
 def test_change_of_display_keeps_data_and_running_sweep(running: World, changes: dict[str, Any]) -> None:
     running.apply(pool(FIRST, refresh_interval=50.0))
     assert eventually(lambda: running.is_idle(FIRST))
-    sweeping = running.pools._pools[FIRST]
     running.api.fault = gate = Gate(FIRST)
     running.clock.advance(50)
-    running.pools._scheduler.check_clock()
     assert gate.reached.wait(10)
     running.apply(pool(FIRST, **{"refresh_interval": 50.0, **changes}))
-    assert running.pools._pools[FIRST] is sweeping
     view = running.view()
     assert (view.state, view.data is not None, view.progress is not None) == (PoolState.OK, True, True)
     assert {name: getattr(view.settings, name) for name in changes} == changes
     gate.opened.set()
     assert eventually(lambda: running.observer.heard["finished", FIRST, "None"] == 2)
     assert running.observer.heard["overran", FIRST] == 0
+    assert running.api.calls[Operation.DESCRIBE_USER_POOL] == 2, "the sweep continued"
 
 
 def test_new_interval_counts_from_the_last_start(running: World) -> None:
@@ -191,7 +191,6 @@ def test_new_interval_counts_from_the_last_start(running: World) -> None:
     assert eventually(lambda: running.is_idle(FIRST))
     running.apply(pool(FIRST, refresh_interval=50.0))
     running.clock.advance(51)
-    running.pools._scheduler.check_clock()
     assert eventually(lambda: running.observer.heard["finished", FIRST, "None"] == 2)
 
 
@@ -246,7 +245,7 @@ def test_change_during_a_sweep_resumes_the_sweep(running: World) -> None:
     running.api.fault = hold
     running.apply(pool(FIRST, refresh_interval=50.0))
     assert eventually(lambda: running.api.calls[Operation.ADMIN_LIST_DEVICES] >= 31)
-    assert eventually(lambda: len(running.pools._pools[FIRST].store._users) >= 30)
+    assert eventually(lambda: (progress := running.view().progress) is not None and progress.users_done >= 30)
     running.api.fault = None
     running.apply(pool(FIRST, refresh_interval=50.0, detail=Detail.DEVICE))
     held.set()
