@@ -86,8 +86,8 @@ def _numbers() -> list[model.Panel]:
             Frame(
                 2,
                 "Stale and listed",
-                "Devices idle for longer than $threshold that have their own series. If the number is lower than in "
-                "all, some pools have detail: pool or user, or limits.series drops users.",
+                "Devices idle for longer than $threshold that have their own series. If fewer than Stale in all, "
+                "some pools have detail: pool or user, or limits.series drops users.",
                 4,
                 4,
             ),
