@@ -37,14 +37,14 @@ class Network:
     """Seconds by which every response is delayed."""
 
 
-FAIR = Network()
+NO_FAULT = Network()
 
 
 class Proxy:
-    """Forwards connections to one port of loopback; `weather` may be set at any time."""
+    """Forwards connections to one port of loopback; `network` may be set at any time."""
 
     def __init__(self, target: int, seed: int, port: int = 0) -> None:
-        self.weather = FAIR
+        self.network = NO_FAULT
         self.struck = 0
         """Responses that were not forwarded completely."""
         self._target = target
@@ -106,12 +106,12 @@ class Proxy:
         requests.add_done_callback(lambda _: serving.cancel())  # the client has left
         try:
             while answer := await onward.read(_CHUNK):
-                weather = self.weather
-                await asyncio.sleep(weather.latency)
-                if self._random.random() < weather.share:
+                network = self.network
+                await asyncio.sleep(network.latency)
+                if self._random.random() < network.share:
                     self.struck += 1
                     writer.write(answer[: self._random.randrange(len(answer))])
-                    await self._strike(weather.mischief, writer)
+                    await self._strike(network.mischief, writer)
                     return
                 writer.write(answer)
                 await writer.drain()

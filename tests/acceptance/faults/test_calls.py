@@ -15,7 +15,7 @@ import pytest
 from exporter.emulator import Emulator, Fault, PoolTruth, Rule
 from exporter.emulator.demo import PoolActivity
 from exporter.model import Tracking
-from tests.acceptance.faults.proxy import FAIR, Network, NetworkFault, Proxy, proxied
+from tests.acceptance.faults.proxy import NO_FAULT, Network, NetworkFault, Proxy, proxied
 from tests.acceptance.faults.rows import LONG, Row
 from tests.acceptance.faults.watch import Watch, becomes, wait_for_new_sweep, watching
 from tests.harness import FAST_RETRIES, Exporter, Page, config, serving
@@ -32,7 +32,7 @@ class FaultCase:
 
     what: str
     rules: tuple[Rule, ...] = ()
-    weather: Network = FAIR
+    network: Network = NO_FAULT
     total: bool = False
     """True if every call fails, and therefore the pool."""
     most_seconds: float = 10.0
@@ -49,18 +49,18 @@ FAULT_CASES = {
     "server-error-100": FaultCase("HTTP 500, all calls", (Rule(Fault.SERVER_ERROR),), total=True),
     "malformed-30": FaultCase("truncated body, 30 % of calls", (Rule(Fault.MALFORMED, share=0.3),)),
     "reset-30": FaultCase(
-        "connection reset at a random position, 30 % of responses", weather=Network(0.3, NetworkFault.RESET)
+        "connection reset at a random position, 30 % of responses", network=Network(0.3, NetworkFault.RESET)
     ),
-    "reset-100": FaultCase("connection reset, all responses", weather=Network(1.0, NetworkFault.RESET), total=True),
+    "reset-100": FaultCase("connection reset, all responses", network=Network(1.0, NetworkFault.RESET), total=True),
     "truncation-30": FaultCase(
-        "response truncated at a random position, 30 % of responses", weather=Network(0.3, NetworkFault.TRUNCATION)
+        "response truncated at a random position, 30 % of responses", network=Network(0.3, NetworkFault.TRUNCATION)
     ),
     "stall-5": FaultCase(
         "response stalls at a random position, 5 % of responses",
-        weather=Network(0.05, NetworkFault.STALL),
+        network=Network(0.05, NetworkFault.STALL),
         most_seconds=40.0,
     ),
-    "latency": FaultCase("every response delayed by 0.5 s", weather=Network(latency=0.5)),
+    "latency": FaultCase("every response delayed by 0.5 s", network=Network(latency=0.5)),
 }
 
 
@@ -131,13 +131,13 @@ def test_failing_calls_lose_no_scrape_and_no_data(emulator: Emulator, tmp_path: 
             watching(here.exporter, row, {here.pool_id: here.truth()}) as watch,
         ):
             before = here.failures()
-            emulator.faults.rules, here.proxy.weather = trouble.rules, trouble.weather
+            emulator.faults.rules, here.proxy.network = trouble.rules, trouble.network
             live(emulator, here.pool_id, watch, random)
             assert becomes(
                 lambda here=here, before=before: struck(trouble, here, before),  # type: ignore[misc]
                 within=2 * trouble.most_seconds,
             )
-            emulator.faults.rules, here.proxy.weather = (), FAIR
+            emulator.faults.rules, here.proxy.network = (), NO_FAULT
             ended = time.monotonic()
             assert becomes(here.is_true, within=trouble.most_seconds)
             row.recovered(time.monotonic() - ended)
@@ -153,9 +153,9 @@ def struck(trouble: FaultCase, here: Lab, before: dict[str, float]) -> bool:
     """Return whether the fault has occurred."""
     if trouble.total:
         return here.exporter.scrape().state(here.pool_id) == "failing"
-    if trouble.weather.latency:
+    if trouble.network.latency:
         return here.is_true()
     wanted = 60 if LONG else 15
-    if trouble.weather.mischief is NetworkFault.STALL:
+    if trouble.network.mischief is NetworkFault.STALL:
         return here.proxy.struck >= (3 if LONG else 1)
     return sum(here.failures().values()) - sum(before.values()) >= wanted

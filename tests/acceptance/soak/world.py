@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from exporter.emulator import Emulator, Fault, PoolTruth, Rule
 from exporter.emulator.demo import PoolActivity
-from tests.acceptance.faults.proxy import FAIR, Network, NetworkFault, proxied
+from tests.acceptance.faults.proxy import NO_FAULT, Network, NetworkFault, proxied
 from tests.truth import counts
 
 EVENT_SECONDS = 1.0
@@ -72,14 +72,14 @@ class World:
 
     def start(self) -> None:
         """Start changes and faults."""
-        self._emulator.faults.rules, self._proxy.weather = FAULTS, RESETS
+        self._emulator.faults.rules, self._proxy.network = FAULTS, RESETS
         self._thread.start()
 
     def calm(self) -> None:
         """Stop changes and faults."""
         self._ended.set()
         self._thread.join()
-        self._emulator.faults.rules, self._proxy.weather = (), FAIR
+        self._emulator.faults.rules, self._proxy.network = (), NO_FAULT
 
     def close(self) -> None:
         self._ended.set()
