@@ -404,6 +404,6 @@ def test_healthcheck_works_with_tls_and_password(directory: Path) -> None:
 def test_healthcheck_reports_required_client_certificate(directory: Path, newest: str) -> None:
     with (
         serving_site(directory, tls_server_config={**MUTUAL, "max_version": newest}) as site,
-        pytest.raises(Unhealthy, match=r"wants a client certificate.*--web\.probe-listen-address"),
+        pytest.raises(Unhealthy, match=r"requires a client certificate.*--web\.probe-listen-address"),
     ):
         check_health(site.server.bound[0])
