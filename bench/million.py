@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.fake_cognito import FakeCognito, fake_devices
 from exporter.clock import SystemClock
-from exporter.collect.persistence.recovery import recover
+from exporter.collect.persistence.recovery import Persistence
 from exporter.collect.persistence.writer import FLUSH_SECONDS
 from exporter.collect.pools import make_identity
 from exporter.collect.snapshot import PoolView
@@ -49,9 +49,9 @@ def main() -> None:
     pool = settings.pools[0]
     clock = SystemClock()
     identity = make_identity(pool, settings.state_path)
-    recovery = recover(settings.state_path, _NoFailures(), clock)
-    store = PoolStore(pool, identity, clock, recovery.journal(pool, identity))
-    recovery.start()
+    persistence = Persistence(settings.state_path, _NoFailures(), clock)
+    store = PoolStore(pool, identity, clock, persistence.writer(pool, identity))
+    persistence.start()
     store.put(identity.of(pool.id, "first"), fake_devices(0))  # creates everything that is created once
     before = _resident_bytes()
     store.sweep_started()
@@ -61,7 +61,7 @@ def main() -> None:
     store.sweep_completed(every_user_read=True)
     if settings.state_path is not None:
         wait_until_written(settings.state_path)
-    recovery.stop()
+    persistence.stop()
     kept = (_resident_bytes() - before) / (2 * users)
     result = {
         "bytes_per_device": [kept],

@@ -14,7 +14,7 @@ import structlog
 
 from exporter.aws.api import PoolReader
 from exporter.clock import Clock
-from exporter.collect.persistence.recovery import Recovery, key_of, recover, stored_identity_key
+from exporter.collect.persistence.recovery import Persistence, key_of, stored_identity_key
 from exporter.collect.persistence.sqlite import Restored
 from exporter.collect.persistence.writer import PoolWriter
 from exporter.collect.pool_search import DiscoveryCompleteness
@@ -64,15 +64,15 @@ class PoolManager:
         self._shared = _Shared(connect, observer, clock, shard, retry_policy, tracer, after_sweep)
         self._observer = observer
         self._state_path = state_path
-        self._recovery: Recovery = recover(state_path, observer, clock, shard)
-        self._scheduler = SweepScheduler(observer, clock)
         self._pools: dict[str, _Pool] = {}
+        self._persistence = Persistence(state_path, observer, clock, shard, on_new_file=self._write_all)
+        self._scheduler = SweepScheduler(observer, clock)
         self._completeness = DiscoveryCompleteness.PENDING
         self._was_ready = False
 
     def start(self) -> None:
         """Start the state file writer and the scheduled sweeps."""
-        self._recovery.start()
+        self._persistence.start()
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -80,7 +80,7 @@ class PoolManager:
         self._scheduler.stop()
         for pool in self._pools.values():
             pool.cancel()
-        self._recovery.stop()
+        self._persistence.stop()
 
     def apply(
         self,
@@ -113,9 +113,13 @@ class PoolManager:
                 self._adopt(pool, wanted[id_][0])
         self._completeness = completeness
         if completeness is DiscoveryCompleteness.SETTLED:
-            self._recovery.retain(wanted)
+            self._persistence.retain(wanted)
         for id_, pool in new.items():
             self._scheduler.add(id_, pool.settings.refresh_interval, pool.sweep, delay=pool.first_delay)
+
+    def reopen_state(self) -> None:
+        """Enable persistence again if the state file could not be used, or was removed."""
+        self._persistence.reopen()
 
     def sweep_now(self, pool_id: str) -> float | None:
         """Run one sweep of a pool in the calling thread. Return the retry delay in seconds if it failed, else None."""
@@ -166,15 +170,20 @@ class PoolManager:
     ) -> dict[str, _Pool]:
         """Create pools with the data of the pools that they replace, else with the data of the state file."""
         handed_over = {id_ for id_, change in changes.items() if change is _Change.HAND_OVER}
-        restored = self._recovery.restored([wanted[id_] for id_ in wanted if id_ not in handed_over])
+        restored = self._persistence.restored([wanted[id_] for id_ in wanted if id_ not in handed_over])
         pools = {}
         for id_, (settings, identity) in wanted.items():
-            pool = pools[id_] = _Pool(settings, identity, self._recovery.journal(settings, identity), self._shared)
+            pool = pools[id_] = _Pool(settings, identity, self._persistence.writer(settings, identity), self._shared)
             if id_ in handed_over:
                 pool.take_over_from(self._pools[id_])
             elif id_ in restored:
                 pool.restore(restored[id_])
         return pools
+
+    def _write_all(self) -> None:
+        """Write all data of the active pools to the state file."""
+        for pool in self._pools.values():
+            pool.store.write_all()
 
     def _adopt(self, pool: _Pool, settings: PoolSettings) -> None:
         before = pool.settings
@@ -224,10 +233,10 @@ class _Change(Enum):
 class _Pool:
     """One pool with its store and its sweeps."""
 
-    def __init__(self, settings: PoolSettings, identity: Identity, journal: PoolWriter, shared: _Shared) -> None:
+    def __init__(self, settings: PoolSettings, identity: Identity, writer: PoolWriter, shared: _Shared) -> None:
         self.settings = settings
         self.store = PoolStore(
-            settings, identity, shared.clock, journal, series_limit=lambda: shared.series_limit, shard=shared.shard
+            settings, identity, shared.clock, writer, series_limit=lambda: shared.series_limit, shard=shared.shard
         )
         self.identity = identity
         self.first_delay = 0.0

@@ -106,6 +106,7 @@ class ActiveConfig:
                 raise ConfigError(["the exporter is stopping"])
             self.check(settings)
             self._activate(settings)
+            self._pool_manager.reopen_state()
 
     def apply_web(self, web: WebSettings) -> None:
         """Replace the active web configuration."""

@@ -14,7 +14,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.collect.persistence.recovery import key_of, recover
+from exporter.collect.persistence.recovery import Persistence, key_of
 from exporter.collect.persistence.sqlite import APPLICATION_ID, SCHEMA_VERSION, Restored, SqliteState
 from exporter.collect.persistence.writer import Batch, PoolHeader
 from exporter.collect.records import encode_devices, make_record
@@ -94,24 +94,26 @@ def batch(pool_id: str, users: range) -> Batch:
     records: dict[bytes, bytes | None] = {
         IDENTITY.of(pool_id, str(user)): make_record(payload, 1_700_000_000, 1) for user in users
     }
-    return Batch(header, forget=False, records=records)
+    return Batch(header, clear=False, records=records)
 
 
 def restart(path: Path) -> dict[str, Restored]:
     """Return what the next process restores; assert that it can show the data and write."""
-    recovery = recover(path, NullObserver(), ManualClock())
+    persistence = Persistence(path, NullObserver(), ManualClock())
     try:
-        found = recovery.restored([(pool, IDENTITY) for pool in POOLS])
+        found = persistence.restored([(pool, IDENTITY) for pool in POOLS])
         for pool in POOLS:
             if pool.id in found:
-                store = PoolStore(pool, IDENTITY, ManualClock(), recovery.journal(pool, IDENTITY))
+                store = PoolStore(pool, IDENTITY, ManualClock(), persistence.writer(pool, IDENTITY))
                 store.restore(found[pool.id])
                 assert store.view().data is not None
-        recovery.journal(POOLS[0], IDENTITY).put(b"somebody", make_record(encode_devices([], with_details=True), 1, 1))
+        persistence.writer(POOLS[0], IDENTITY).put(
+            b"somebody", make_record(encode_devices([], with_details=True), 1, 1)
+        )
         return found
     finally:
-        recovery.start()
-        recovery.stop()
+        persistence.start()
+        persistence.stop()
 
 
 def put(directory: Path, file: bytes, log: bytes = b"") -> Path:

@@ -1,4 +1,4 @@
-"""Recovery from the state file after a restart, including a corrupt or unavailable file."""
+"""Persistence of the collected data, including recovery from a corrupt or unavailable file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import json
 import os
 import secrets
 import tempfile
-import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from exporter.clock import Clock
-from exporter.collect.persistence.sqlite import Restored, SqliteState, StateDamaged, StateUnusable, set_aside
+from exporter.collect.persistence.sqlite import Restored, SqliteState, StateDamaged, StateError, move_aside
 from exporter.collect.persistence.writer import NULL_WRITER, Batch, Failures, PoolKey, PoolWriter, StateWriter
 from exporter.collect.records import verify
 from exporter.config.settings import Detail, PoolSettings
@@ -25,216 +23,185 @@ from exporter.shard import UNSHARDED, Shard
 
 KEY_BYTES = 32
 
-REWRITE_SHARE = 0.01
-"""Maximum share of time spent on rewriting the file."""
+VACUUM_SHARE = 0.01
+"""Maximum share of time spent on vacuuming the file."""
 
-REWRITE_SECONDS = 600.0
-"""Minimum number of seconds between two rewrites of the file."""
+VACUUM_SECONDS = 600.0
+"""Minimum number of seconds between two runs of `VACUUM`."""
 
 log = structlog.get_logger()
 
 
-class Recovery(Protocol):
-    """Source of the data of an earlier process, and destination of new data."""
+class Persistence:
+    """State file of all pools: returns the data of an earlier process and writes new data.
 
-    def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:
-        """Return the stored data of these pools by pool ID. Data of another shape (see `PoolKey`) is left out."""
-        ...
+    It is disabled, and all changes are discarded, if there is no path, if the file cannot be used, and after the file
+    was removed or replaced while the daemon runs.
+    """
 
-    def journal(self, pool: PoolSettings, identity: Identity) -> PoolWriter:
-        """Return the journal of a pool."""
-        ...
-
-    def retain(self, pool_ids: Collection[str]) -> None:
-        """Delete the data of all other pools."""
-        ...
-
-    def start(self) -> None:
-        """Start writing."""
-        ...
-
-    def stop(self) -> None:
-        """Write all pending changes."""
-        ...
-
-
-class NoRecovery:
-    """Recovery without a state file. Every start is empty."""
-
-    def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:  # noqa: ARG002 - nothing to restore
-        """Return no data."""
-        return {}
-
-    def journal(self, pool: PoolSettings, identity: Identity) -> PoolWriter:  # noqa: ARG002 - nothing to write
-        """Return a journal that discards all changes."""
-        return NULL_WRITER
-
-    def retain(self, pool_ids: Collection[str]) -> None:
-        """Do nothing."""
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
-NO_RECOVERY = NoRecovery()
-
-
-class FileRecovery:
-    """Recovery from a state file. Implements `writer.StateFile` for its own journal."""
-
-    def __init__(self, path: Path, failures: Failures, clock: Clock, shard: Shard = UNSHARDED) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        failures: Failures,
+        clock: Clock,
+        shard: Shard = UNSHARDED,
+        on_new_file: Callable[[], None] = lambda: None,
+    ) -> None:
         """Open the file for the data of `shard`. A corrupt file is moved aside and a new one is created.
 
-        Raises `StateUnusable` if no file can be opened or created.
+        `on_new_file` is called when another file takes the place of the one that has been written to. It must write
+        all data again.
         """
         self._path = path
         self._failures = failures
         self._clock = clock
         self._shard = shard
-        self._lock = threading.Lock()  # a reload may read while the journal writes
-        self._state = self._opened()
+        self._on_new_file = on_new_file
         self._retained: frozenset[str] | None = None
         """Pools to keep in a pending deletion of all other pools; None if no deletion is pending."""
-        self._next_rewrite = clock.monotonic()
-        self._journal = StateWriter(self, failures)
+        self._next_vacuum = clock.monotonic()
+        self._writer = StateWriter(self, failures)
+        self._file: SqliteState | None = None
+        if path is not None:
+            self._file = self._open(path)
 
     def restored(self, pools: Sequence[tuple[PoolSettings, Identity]]) -> dict[str, Restored]:
-        """Return the stored data of these pools by pool ID.
+        """Return the stored data of these pools by pool ID. Data of another shape (see `PoolKey`) is left out.
 
         If any of the data is corrupt, the file is moved aside and nothing is restored: a part of the data, continued
         in a new file, could not be distinguished from all of it.
         """
         for pool, identity in pools:
-            self.journal(pool, identity)  # first: drops pending changes in another shape, which could delete this data
-        with self._lock:
+            self.writer(pool, identity)  # drops pending changes in another shape, which could delete this data
+        with self._writer.paused():
+            if self._file is None:
+                return {}
             if self._retained is not None:
                 self._retained = self._retained.union(pool.id for pool, _ in pools)
             try:
-                return {pool.id: found for pool, identity in pools if (found := self._loaded(pool, identity))}
-            except StateDamaged as error:
-                self._start_empty(str(error))
-            except StateUnusable as error:
-                self._disable(error)
+                return {pool.id: data for pool, identity in pools if (data := self._load(self._file, pool, identity))}
+            except StateError as error:
+                self._replace(error)
         return {}
 
-    def journal(self, pool: PoolSettings, identity: Identity) -> PoolWriter:
-        """Return the journal of a pool. Pending changes of the pool in another shape are dropped."""
-        return self._journal.of(key_of(pool, identity, self._shard))
+    def writer(self, pool: PoolSettings, identity: Identity) -> PoolWriter:
+        """Return the writer of a pool. Pending changes of the pool in another shape are dropped."""
+        if self._path is None:
+            return NULL_WRITER
+        return self._writer.for_pool(key_of(pool, identity, self._shard))
 
     def retain(self, pool_ids: Collection[str]) -> None:
         """Delete all other pools from the file and drop their pending changes."""
-        self._journal.retain(pool_ids)
-        with self._lock, contextlib.suppress(OSError):  # retried with the next batch, which reports errors
+        self._writer.retain(pool_ids)
+        with self._writer.paused(), contextlib.suppress(OSError):  # retried with the next batch, which reports errors
             self._retained = frozenset(pool_ids)
-            self._let_go()
+            if self._file is not None:
+                self._delete_others(self._file)
+
+    def reopen(self) -> None:
+        """Enable persistence again if the file could not be used, or was removed."""
+        with self._writer.paused():
+            if self._path is not None and self._file is None:
+                self._file = self._open(self._path)
+                if self._file is not None:
+                    log.info("opened state file; writing all data", file=self._path.name)
+                    self._on_new_file()
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
-        """Write batches as `SqliteState.write` does. A file that was removed is first created again with its data."""
-        with self._lock:
-            if not self._state.is_in_place():
-                self._recreate_file()
-            self._let_go()
-            self._state.write(batches)
+        """Write batches as `SqliteState.write` does. Disable persistence if the file was removed or replaced."""
+        if self._file is None:
+            return
+        if not self._file.is_in_place():
+            self._disable("state file was removed; continuing without persistence until restart or reload")
+            return
+        self._delete_others(self._file)
+        self._file.write(batches)
 
     def vacuum(self) -> bool:
-        """Rewrite the file if users were deleted and the last rewrite is long enough ago. Return True if rewritten.
+        """Vacuum the file if users were deleted and the last vacuum is long enough ago. Return True if it ran.
 
         Raises `OSError` if the file cannot be rewritten.
         """
-        with self._lock:
-            began = self._clock.monotonic()
-            if not self._state.has_erased or began < self._next_rewrite:
-                return False
-            try:
-                self._state.rewrite()
-            finally:
-                took = self._clock.monotonic() - began
-                self._next_rewrite = began + max(REWRITE_SECONDS, took / REWRITE_SHARE)
-            return True
+        began = self._clock.monotonic()
+        if self._file is None or not self._file.needs_vacuum or began < self._next_vacuum:
+            return False
+        try:
+            self._file.vacuum()
+        finally:
+            took = self._clock.monotonic() - began
+            self._next_vacuum = began + max(VACUUM_SECONDS, took / VACUUM_SHARE)
+        return True
 
     def interrupt(self) -> None:
-        """Interrupt a rewrite in progress."""
-        self._state.interrupt()
+        """Interrupt a vacuum in progress."""
+        file = self._file
+        if file is not None:
+            file.interrupt()
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._state.close()
+        if self._file is not None:
+            self._file.close()
 
     def start(self) -> None:
         """Start writing."""
-        self._journal.start()
+        if self._path is not None:
+            self._writer.start()
 
     def stop(self) -> None:
         """Write all pending changes and close the file."""
-        self._journal.stop()
+        if self._path is not None:
+            self._writer.stop()
 
-    def _opened(self) -> SqliteState:
+    def _open(self, path: Path) -> SqliteState | None:
+        """Open the file, or a new one after a corrupt file was moved aside. Return None if that fails."""
         try:
-            return SqliteState(self._path)
-        except StateDamaged as error:
-            self._set_aside(str(error))
-        try:
-            return SqliteState(self._path)
-        except StateDamaged as error:
-            raise StateUnusable(str(error)) from error
+            try:
+                return SqliteState(path)
+            except StateDamaged as error:
+                self._failures.state_failed()
+                move_aside(path, str(error), self._clock.wall())
+            return SqliteState(path)
+        except StateError as error:
+            self._disable("cannot open state file; continuing without persistence", error)
+            return None
 
-    def _let_go(self) -> None:
+    def _replace(self, error: StateError) -> None:
+        """Start a new file after an error that was found in the open one, or disable persistence."""
+        if self._path is None or self._file is None or not isinstance(error, StateDamaged):
+            self._disable("cannot read state file; continuing without persistence", error)
+            return
+        self._file.close()
+        self._failures.state_failed()
+        try:
+            move_aside(self._path, str(error), self._clock.wall())
+        except StateError as unmovable:
+            self._disable("cannot read state file; continuing without persistence", unmovable)
+            return
+        self._file = self._open(self._path)
+        if self._file is not None:
+            self._on_new_file()
+
+    def _disable(self, event: str, error: StateError | None = None) -> None:
+        self.close()
+        self._file = None
+        self._failures.state_failed()
+        details = {} if error is None else {"error": str(error)}
+        log.error(event, file=self._path and self._path.name, **details)
+
+    def _delete_others(self, file: SqliteState) -> None:
         if self._retained is not None:
-            self._state.retain(self._retained)
+            file.retain(self._retained)
             self._retained = None
 
-    def _recreate_file(self) -> None:
-        self._state.begin_again()
-        self._state.close()
-        try:
-            self._state = SqliteState(self._path)
-        except (StateUnusable, StateDamaged) as error:
-            raise OSError(str(error)) from error
-        self._failures.state_failed()
-        log.error("the state file was removed; a new one is begun with all that was known", file=self._path.name)
-
-    def _start_empty(self, reason: str) -> None:
-        self._state.close()
-        try:
-            self._set_aside(reason)
-            self._state = SqliteState(self._path)
-        except (StateUnusable, StateDamaged) as error:
-            self._disable(error)
-
-    def _disable(self, error: Exception) -> None:
-        """Close the file and continue without persistence. Every later write fails and is counted and logged."""
-        self._state.close()
-        self._failures.state_failed()
-        log.error("the state file cannot be used; going on without", file=self._path.name, error=str(error))
-
-    def _set_aside(self, reason: str) -> None:
-        self._failures.state_failed()
-        set_aside(self._path, reason, self._clock.wall())
-
-    def _loaded(self, pool: PoolSettings, identity: Identity) -> Restored | None:
-        restored = self._state.load(key_of(pool, identity, self._shard))
+    def _load(self, file: SqliteState, pool: PoolSettings, identity: Identity) -> Restored | None:
+        restored = file.load(key_of(pool, identity, self._shard))
         if restored is not None:
             try:
                 verify([record for _, record in restored.records], with_details=pool.detail is not Detail.POOL)
             except ValueError as error:
                 raise StateDamaged(str(error)) from error
         return restored
-
-
-def recover(path: Path | None, failures: Failures, clock: Clock, shard: Shard = UNSHARDED) -> Recovery:
-    """Open the state file. Return `NoRecovery` if `path` is None or the file cannot be opened."""
-    if path is None:
-        return NoRecovery()
-    try:
-        return FileRecovery(path, failures, clock, shard)
-    except StateUnusable as error:
-        failures.state_failed()
-        log.error("the state file cannot be had; going on without", file=path.name, error=str(error))
-        return NoRecovery()
 
 
 def key_of(pool: PoolSettings, identity: Identity, shard: Shard = UNSHARDED) -> PoolKey:

@@ -1,8 +1,8 @@
 """SQLite-backed state file in WAL mode, one row per user.
 
 A bad file never prevents a start: a corrupt file, or one of another program, is renamed and a new one is created.
-SQLite does not detect changed bytes in row data. Each row therefore has a checksum, its seal, which is verified when
-the row is loaded.
+SQLite does not detect changed bytes in row data. Each row therefore has a checksum (column `seal`), which is verified
+when the row is loaded.
 
 Rows contain personal data. Deleted rows are overwritten in the file, and the write-ahead log, which still contains
 them, is truncated immediately.
@@ -14,6 +14,7 @@ import contextlib
 import heapq
 import os
 import sqlite3
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from exporter.collect.persistence.placement import COMPANIONS, OWNERS_ALONE, close_to_others, place_of
 from exporter.collect.persistence.writer import Batch, PoolHeader, PoolKey
 from exporter.errors import ExporterError
 from exporter.model import PoolState
@@ -36,6 +36,12 @@ SCHEMA_VERSION = 2
 
 BUSY_SECONDS = 5.0
 """Timeout in seconds at start for another process, such as the previous instance, to release the file."""
+
+OWNER_ONLY = 0o600
+_GROUP_AND_OTHERS = 0o077
+
+COMPANIONS = ("", "-wal", "-shm")
+"""Suffixes of the state file and of the files that SQLite keeps next to it."""
 
 _SCHEMA = (
     """
@@ -61,10 +67,10 @@ _SCHEMA = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
-DELETED_AT_ONCE = 5_000
+DELETE_CHUNK = 5_000
 """Number of users deleted per statement. For larger statements SQLite would write a temporary file elsewhere."""
 
-RUN = 50_000
+SORT_CHUNK = 50_000
 """Number of identities sorted in one call, which blocks all other threads for some hundredths of a second."""
 
 _WITHOUT_USERS = frozenset({PoolState.MISSING, PoolState.TRACKING_OFF})
@@ -73,11 +79,15 @@ _WITHOUT_USERS = frozenset({PoolState.MISSING, PoolState.TRACKING_OFF})
 log = structlog.get_logger()
 
 
-class StateUnusable(ExporterError):
+class StateError(ExporterError):
+    """State file that cannot be used."""
+
+
+class StateUnusable(StateError):
     """State file that cannot be opened or read at the moment. The file is left unchanged."""
 
 
-class StateDamaged(ExporterError):
+class StateDamaged(StateError):
     """State file with content that this program does not write."""
 
 
@@ -100,7 +110,8 @@ class SqliteState:
         if it is corrupt or belongs to another program.
         """
         try:
-            path.touch(mode=OWNERS_ALONE)
+            path.touch(mode=OWNER_ONLY)
+            opened = path.stat()
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise StateUnusable(str(error)) from error
@@ -116,20 +127,25 @@ class SqliteState:
             self._db.close()
             raise
         self._path = Path(os.path.realpath(path))  # SQLite keeps its log next to it
-        self._place = place_of(path)
-        self._erased = True  # an earlier process may have been killed before it rewrote the file
-        self._log_is_full = True
-        self._rewriting = False
-        close_to_others(self._path)
-
-    @property
-    def has_erased(self) -> bool:
-        """True if users were deleted after the file was last rewritten."""
-        return self._erased
+        self._file_id = (opened.st_dev, opened.st_ino)
+        self.needs_vacuum = True
+        """True if users were deleted after the last `vacuum`, also by an earlier process that was killed."""
+        self._wal_has_old_rows = True
+        self._vacuuming = False
+        for companion in COMPANIONS:
+            with contextlib.suppress(FileNotFoundError):
+                _restrict_to_owner(self._path.with_name(self._path.name + companion))
 
     def is_in_place(self) -> bool:
-        """Return True if the path still refers to the file that was opened."""
-        return self._place is not None and self._place == place_of(self._path)
+        """Return True if the path still refers to the file that was opened.
+
+        Raises `OSError` if that cannot be determined at the moment.
+        """
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return self._file_id == (found.st_dev, found.st_ino)
 
     def load(self, key: PoolKey) -> Restored | None:
         """Return the data of a pool, or None if there is none.
@@ -156,8 +172,8 @@ class SqliteState:
             with self._transaction():
                 for key, batch in batches.items():
                     self._write(key, batch)
-        if self._log_is_full:
-            self._empty_log()
+        if self._wal_has_old_rows:
+            self._truncate_wal()
 
     def retain(self, pool_ids: Iterable[str]) -> None:
         """Delete all other pools.
@@ -168,10 +184,10 @@ class SqliteState:
             kept = frozenset(pool_ids)
             known = self._db.execute("SELECT number, pool_id FROM pools").fetchall()
             self._delete_pools(number for number, pool_id in known if pool_id not in kept)
-        if self._log_is_full:
-            self._empty_log()
+        if self._wal_has_old_rows:
+            self._truncate_wal()
 
-    def rewrite(self) -> None:
+    def vacuum(self) -> None:
         """Vacuum the file, which takes half a second for 300,000 users.
 
         Secure deletion overwrites a row, but not the copies that SQLite leaves in the free space of a page when it
@@ -179,40 +195,23 @@ class SqliteState:
 
         Raises `OSError` under the same conditions as `write`. The file is then unchanged.
         """
-        self._log_is_full = self._rewriting = True
-        beside = str(self._path.parent.absolute()).replace("'", "''")
+        self._wal_has_old_rows = self._vacuuming = True
+        directory = str(self._path.parent.absolute()).replace("'", "''")
         try:
             # SQLite's temporary files contain user data: write them next to the file, not to a shared directory.
-            self._db.execute(f"PRAGMA temp_store_directory = '{beside}'")
+            self._db.execute(f"PRAGMA temp_store_directory = '{directory}'")
             self._db.execute("VACUUM")
         except (sqlite3.Error, UnicodeError) as error:
             raise OSError(f"SQLite: {error}") from error
         finally:
-            self._rewriting = False
-        self._empty_log()
-        self._erased = False
+            self._vacuuming = False
+        self._truncate_wal()
+        self.needs_vacuum = False
 
     def interrupt(self) -> None:
-        """Interrupt a `rewrite` in progress in another thread. It raises `OSError`, and the file is unchanged."""
-        if self._rewriting:
+        """Interrupt a `vacuum` in progress in another thread. It raises `OSError`, and the file is unchanged."""
+        if self._vacuuming:
             self._db.interrupt()
-
-    def begin_again(self) -> None:
-        """Write the content of this file, which was removed from its path, to a new file at the path.
-
-        Raises `OSError` if that is not possible. An existing file at the path is an error and is left unchanged.
-        """
-        try:
-            self._path.touch(mode=OWNERS_ALONE, exist_ok=False)
-        except OSError as error:
-            raise OSError(f"the file was removed, and no new one can be begun: {error}") from error
-        try:
-            for companion in COMPANIONS[1:]:
-                self._path.with_name(self._path.name + companion).unlink(missing_ok=True)
-            self._db.execute("VACUUM INTO ?", (str(self._path),))
-        except (OSError, sqlite3.Error, UnicodeError) as error:
-            self._path.unlink(missing_ok=True)
-            raise OSError(f"the file was removed, and its content cannot be written again: {error}") from error
 
     def close(self) -> None:
         """Checkpoint the write-ahead log and close the file."""
@@ -232,15 +231,15 @@ class SqliteState:
         except (sqlite3.Error, UnicodeError) as error:
             raise OSError(f"SQLite: {error}") from error
 
-    def _empty_log(self) -> None:
+    def _truncate_wal(self) -> None:
         """Checkpoint and truncate the write-ahead log, which contains earlier versions of rows."""
         try:
             (busy, *_), *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             raise OSError(f"SQLite: {error}") from error
         if busy:
-            raise OSError("SQLite: the write-ahead log cannot be emptied: it is being read")
-        self._log_is_full = False
+            raise OSError("SQLite: cannot truncate the write-ahead log while it is being read")
+        self._wal_has_old_rows = False
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -250,13 +249,13 @@ class SqliteState:
         self._db.execute("PRAGMA secure_delete = ON")  # overwrites deleted rows
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._check_or_begin()
+            self._check_or_create()
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
-    def _check_or_begin(self) -> None:
+    def _check_or_create(self) -> None:
         application, version, tables = (
             self._db.execute(query).fetchone()[0]
             for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
@@ -265,19 +264,19 @@ class SqliteState:
             for statement in _SCHEMA:
                 self._db.execute(statement)
         elif application != APPLICATION_ID:
-            raise StateDamaged("it is a database of another program")
+            raise StateDamaged("database of another program")
         elif version != SCHEMA_VERSION:
-            raise StateDamaged(f"it has schema {version}, this version reads schema {SCHEMA_VERSION}")
-        elif (found := self._first_fault()) != "ok":
-            raise StateDamaged(found)
+            raise StateDamaged(f"schema version {version}, expected {SCHEMA_VERSION}")
+        elif (problem := self._first_problem()) != "ok":
+            raise StateDamaged(problem)
         elif self._db.execute("PRAGMA foreign_key_check").fetchone() is not None:
-            raise StateDamaged("a user belongs to no pool")
+            raise StateDamaged("user row without a pool")
 
-    def _first_fault(self) -> str:
+    def _first_problem(self) -> str:
         """Return the first error that SQLite finds, else "ok". Indexes are checked for the small table `pools` only."""
         checks = ("PRAGMA quick_check(1)", "PRAGMA integrity_check(pools)")
         found = (str(self._db.execute(check).fetchone()[0]) for check in checks)
-        return next((fault for fault in found if fault != "ok"), "ok")
+        return next((problem for problem in found if problem != "ok"), "ok")
 
     def _load(self, key: PoolKey) -> Restored | None:
         row = self._db.execute(
@@ -286,13 +285,14 @@ class SqliteState:
         if row is None:
             return None
         number, header, seal = row
-        if type(header) is not bytes or seal != _seal(_sealed_with(key), header):
-            raise StateDamaged("a pool is not as it was written")
+        if type(header) is not bytes or seal != _checksum(_key_bytes(key), header):
+            raise StateDamaged("checksum mismatch in a pool")
         rows = self._db.execute("SELECT identity, record, seal FROM users WHERE pool = ?", (number,)).fetchall()
-        if not all(type(identity) is bytes and type(record) is bytes for identity, record, _ in rows):
-            raise StateDamaged("a user has an identity or a record that is no blob")
-        if not all(seal == _seal(identity, record) for identity, record, seal in rows):
-            raise StateDamaged("a user is not as it was written")
+        if not all(
+            type(identity) is bytes and type(record) is bytes and seal == _checksum(identity, record)
+            for identity, record, seal in rows
+        ):
+            raise StateDamaged("checksum mismatch in a user")
         return Restored(
             msgspec.json.decode(header, type=PoolHeader), [(identity, record) for identity, record, _ in rows]
         )
@@ -306,27 +306,31 @@ class SqliteState:
         if row is None:  # the pool was deleted after the batch was collected
             return
         (number,) = row
-        if batch.forget:
+        if batch.clear:
             self._delete_users(number)
         known = {identity: record for identity, record in batch.records.items() if record is not None}
         gone = [(number, identity) for identity, record in batch.records.items() if record is None]
         self._db.executemany(
             "INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)",
-            ((number, identity, known[identity], _seal(identity, known[identity])) for identity in _in_order([*known])),
+            (
+                (number, identity, record, _checksum(identity, record))
+                for identity in _sorted([*known])
+                for record in (known[identity],)
+            ),
         )
         if gone:
             self._db.executemany("DELETE FROM users WHERE pool = ? AND identity = ?", gone)
-            self._erased = self._log_is_full = True
+            self.needs_vacuum = self._wal_has_old_rows = True
 
     def _write_header(self, key: PoolKey, header: PoolHeader) -> None:
         encoded = msgspec.json.encode(header)
         self._db.execute(
             "INSERT INTO pools (pool_id, shape, header, seal) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (pool_id, shape) DO UPDATE SET header = excluded.header, seal = excluded.seal",
-            (key.pool_id, key.shape, encoded, _seal(_sealed_with(key), encoded)),
+            (key.pool_id, key.shape, encoded, _checksum(_key_bytes(key), encoded)),
         )
         if not header.sweeping:
-            self._log_is_full = True
+            self._wal_has_old_rows = True
         if header.complete_once or header.state in _WITHOUT_USERS:
             # Data of another shape is kept until a complete sweep replaces it.
             others = self._db.execute(
@@ -338,51 +342,60 @@ class SqliteState:
         for number in numbers:
             self._delete_users(number)
             self._db.execute("DELETE FROM pools WHERE number = ?", (number,))
-            self._log_is_full = True
+            self._wal_has_old_rows = True
 
     def _delete_users(self, number: int) -> None:
         some = "SELECT identity FROM users WHERE pool = ? LIMIT ?"
         while self._db.execute(
             f"DELETE FROM users WHERE pool = ? AND identity IN ({some})",  # noqa: S608 - constants only
-            (number, number, DELETED_AT_ONCE),
+            (number, number, DELETE_CHUNK),
         ).rowcount:
-            self._erased = self._log_is_full = True
+            self.needs_vacuum = self._wal_has_old_rows = True
 
 
-def _in_order(identities: Sequence[bytes]) -> Iterator[bytes]:
-    """Return identities in the order of the file. Neighbors share a page, which halves the time of a large batch."""
-    runs = range(0, len(identities), RUN)
-    return heapq.merge(*(sorted(identities[first : first + RUN]) for first in runs))
+def _sorted(identities: Sequence[bytes]) -> Iterator[bytes]:
+    """Sort identities by their order in the file. Neighbors share a page, which halves the time of a large batch."""
+    starts = range(0, len(identities), SORT_CHUNK)
+    return heapq.merge(*(sorted(identities[start : start + SORT_CHUNK]) for start in starts))
 
 
-def _sealed_with(key: PoolKey) -> bytes:
+def _key_bytes(key: PoolKey) -> bytes:
     return f"{key.pool_id} {key.shape}".encode()
 
 
-def _seal(name: bytes, content: bytes) -> int:
+def _checksum(name: bytes, content: bytes) -> int:
     """Return a CRC-32 checksum. It detects corruption, not manipulation."""
     return zlib.crc32(content, zlib.crc32(name))
 
 
-def set_aside(path: Path, reason: str, now: float) -> None:
+def _restrict_to_owner(file: Path) -> None:
+    """Remove all permissions of other users. Log a warning if that fails."""
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if not mode & _GROUP_AND_OTHERS:
+        return
+    with contextlib.suppress(OSError):
+        # By name, not by descriptor: closing any descriptor of the file would release SQLite's POSIX locks.
+        file.chmod(OWNER_ONLY)
+    if file.stat().st_mode & _GROUP_AND_OTHERS:
+        log.warning("state file is accessible to others; cannot change its mode", file=file.name, mode=f"{mode:04o}")
+    else:
+        log.info("tightened state file permissions to owner-only", file=file.name, mode=f"{mode:04o}")
+
+
+def move_aside(path: Path, reason: str, now: float) -> None:
     """Rename the file and its companions to a name that contains the time `now` (seconds of wall time).
 
     An existing file is never replaced. Raises `StateUnusable` if the files cannot be renamed.
     """
     try:
-        moved_to = _free_name(path, datetime.fromtimestamp(now, UTC).strftime(".set-aside-%Y%m%dT%H%M%SZ"))
+        moved_to = _free_name(path, datetime.fromtimestamp(now, UTC).strftime(".corrupt-%Y%m%dT%H%M%SZ"))
         for companion in COMPANIONS:
             file = path.with_name(path.name + companion)
             if file.exists():
                 file.rename(path.with_name(moved_to + companion))
     except OSError as error:
-        raise StateUnusable(f"{reason}, and it cannot be set aside: {error}") from error
-    log.error(
-        "the state file cannot be used; it is set aside and a new one begun",
-        file=path.name,
-        moved_to=moved_to,
-        reason=reason,
-    )
+        raise StateUnusable(f"{reason}, and the file cannot be moved aside: {error}") from error
+    log.error("state file is corrupt; moved aside, starting empty", file=path.name, moved_to=moved_to, reason=reason)
 
 
 def _free_name(path: Path, suffix: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,7 +66,7 @@ class Batch:
 
     header: PoolHeader | None
     """New header; None if unchanged."""
-    forget: bool
+    clear: bool
     """True if all users stored before this batch are deleted first."""
     records: Mapping[bytes, bytes | None]
     """Records by identity; None deletes the user."""
@@ -120,13 +121,13 @@ class PoolWriter(Protocol):
         """Record the deletion of a user."""
         ...
 
-    def forget(self, header: PoolHeader) -> None:
+    def clear(self, header: PoolHeader) -> None:
         """Record the deletion of all users, and a new header."""
         ...
 
 
 class NullWriter:
-    """Journal that discards all changes. Used without `state.path`."""
+    """Discards all changes. Used without `state.path`."""
 
     def header(self, header: PoolHeader) -> None:
         """Do nothing."""
@@ -137,7 +138,7 @@ class NullWriter:
     def drop(self, identity: bytes) -> None:
         """Do nothing."""
 
-    def forget(self, header: PoolHeader) -> None:
+    def clear(self, header: PoolHeader) -> None:
         """Do nothing."""
 
 
@@ -150,17 +151,21 @@ class StateWriter:
     def __init__(self, file: StateFile, failures: Failures) -> None:
         self._file = file
         self._failures = failures
-        self._writing = threading.Lock()
-        """Held while a batch is written, so that a dropped pool is not written after `of` or `retain` returns."""
+        self._writing = threading.RLock()
+        """Held while the file is used, so that a dropped pool is not written after `for_pool` or `retain` returns."""
         self._lock = threading.Lock()
         self._pools: dict[PoolKey, _Pending] = {}
         self._stopping = threading.Event()
-        self._failing = False
-        self._untidy = False
+        self._write_failing = False
+        self._vacuum_failing = False
         self._thread = threading.Thread(target=self._write_until_stopped, name="state", daemon=True)
 
-    def of(self, key: PoolKey) -> PoolWriter:
-        """Return the journal of one pool. Pending changes of the pool in other shapes are dropped."""
+    def paused(self) -> AbstractContextManager[object]:
+        """Return a context in which the writer thread does not use the file."""
+        return self._writing
+
+    def for_pool(self, key: PoolKey) -> PoolWriter:
+        """Return the writer of one pool. Pending changes of the pool in other shapes are dropped."""
         with self._writing, self._lock:
             others = [other for other in self._pools if other.pool_id == key.pool_id and other != key]
             for other in others:
@@ -168,7 +173,7 @@ class StateWriter:
             return self._pools.setdefault(key, _Pending(self._lock))
 
     def retain(self, pool_ids: Collection[str]) -> None:
-        """Drop the journals of all other pools. Later changes to those journals are not written."""
+        """Drop the writers of all other pools. Later changes passed to those are not written."""
         with self._writing, self._lock:
             self._pools = {key: pending for key, pending in self._pools.items() if key.pool_id in pool_ids}
 
@@ -182,63 +187,57 @@ class StateWriter:
         self._file.interrupt()
         self._thread.join(STOP_SECONDS)
 
-    def _write_until_stopped(self) -> None:
-        while not self._stopping.wait(RETRY_SECONDS if self._failing else FLUSH_SECONDS):
-            self._flush()
-        self._flush()
-        self._file.close()
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write the pending changes, then run maintenance. Errors are reported; failed changes stay pending."""
         with self._writing:
-            self._write_batches()
+            if self._write() and not self._stopping.is_set():
+                self._vacuum()
 
-    def _write_batches(self) -> None:
+    def _write_until_stopped(self) -> None:
+        while not self._stopping.wait(RETRY_SECONDS if self._write_failing else FLUSH_SECONDS):
+            self.flush()
+        self.flush()
+        with self._writing:
+            self._file.close()
+
+    def _write(self) -> bool:
         with self._lock:
             batches = {key: batch for key, pool in self._pools.items() if (batch := pool.take()) is not None}
         try:
             self._file.write(batches)
-        except OSError as error:
-            self._failed(batches, str(error))
-        except Exception as error:
-            # An error here must not end the thread: nothing would be written from then on, without any notice.
-            if not self._failing:
-                log.exception("state failed unexpectedly")
-            self._failed(batches, type(error).__name__)
-        else:
-            if self._failing:
-                log.info("state is written again")
-            self._failing = False
-            if not self._stopping.is_set():
-                self._vacuum()
+        except Exception as error:  # noqa: BLE001 - the thread must not end: nothing would be written from then on
+            with self._lock:
+                for key, batch in batches.items():
+                    self._pools[key].give_back(batch)
+            if not self._write_failing:
+                _log_failure("cannot write state file; changes stay in memory until a retry succeeds", error)
+            self._failures.state_failed()
+            self._write_failing = True
+            return False
+        if self._write_failing:
+            log.info("state file is written again")
+        self._write_failing = False
+        return True
 
     def _vacuum(self) -> None:
-        """Run maintenance after a successful write. Errors are reported and do not affect the data."""
         try:
             if self._file.vacuum():
-                self._untidy = False
-        except OSError as error:
-            self._stays_untidy(str(error))
-        except Exception as error:
-            if not self._untidy:
-                log.exception("state failed unexpectedly")
-            self._stays_untidy(type(error).__name__)
+                self._vacuum_failing = False
+        except Exception as error:  # noqa: BLE001 - as above
+            if self._stopping.is_set():
+                return  # `stop` has interrupted it; the next start repeats it
+            if not self._vacuum_failing:
+                _log_failure("cannot vacuum state file; deleted users may remain in free pages", error)
+            self._failures.state_failed()
+            self._vacuum_failing = True
 
-    def _stays_untidy(self, error: str) -> None:
-        if self._stopping.is_set():
-            return  # `stop` has interrupted it; the next start repeats it
-        self._failures.state_failed()
-        if not self._untidy:
-            log.error("state cannot be rewritten; traces of who was erased stay until it can", error=error)
-        self._untidy = True
 
-    def _failed(self, batches: Mapping[PoolKey, Batch], error: str) -> None:
-        with self._lock:
-            for key, batch in batches.items():
-                self._pools[key].give_back(batch)
-        self._failures.state_failed()
-        if not self._failing:
-            log.error("state cannot be written; going on without, and trying again", error=error)
-        self._failing = True
+def _log_failure(event: str, error: Exception) -> None:
+    """Log an error, with its traceback if it is unexpected."""
+    if isinstance(error, OSError):
+        log.error(event, error=str(error))
+    else:
+        log.error(event, error=type(error).__name__, exc_info=error)
 
 
 class _Pending:
@@ -249,7 +248,7 @@ class _Pending:
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
         self._header: PoolHeader | None = None
-        self._forget = False
+        self._clear = False
         self._records: dict[bytes, bytes | None] = {}
 
     def header(self, header: PoolHeader) -> None:
@@ -264,23 +263,23 @@ class _Pending:
         with self._lock:
             self._records[identity] = None
 
-    def forget(self, header: PoolHeader) -> None:
+    def clear(self, header: PoolHeader) -> None:
         with self._lock:
             self._header = header
-            self._forget = True
+            self._clear = True
             self._records = {}
 
     def take(self) -> Batch | None:
         """Return and clear the pending changes. The caller holds the lock."""
-        if self._header is None and not self._forget and not self._records:
+        if self._header is None and not self._clear and not self._records:
             return None
-        batch = Batch(self._header, self._forget, self._records)
-        self._header, self._forget, self._records = None, False, {}
+        batch = Batch(self._header, self._clear, self._records)
+        self._header, self._clear, self._records = None, False, {}
         return batch
 
     def give_back(self, batch: Batch) -> None:
         """Restore changes that could not be written. Newer changes take precedence. The caller holds the lock."""
         self._header = self._header or batch.header
-        if not self._forget:
-            self._forget = batch.forget
+        if not self._clear:
+            self._clear = batch.clear
             self._records = {**batch.records, **self._records}

@@ -38,16 +38,16 @@ class PoolStore:
         settings: PoolSettings,
         identity: Identity,
         clock: Clock,
-        journal: PoolWriter = NULL_WRITER,
+        writer: PoolWriter = NULL_WRITER,
         *,
         series_limit: Callable[[], int] = lambda: sys.maxsize,
         shard: Shard = UNSHARDED,
     ) -> None:
-        """Create an empty store. All changes are also passed to `journal`."""
+        """Create an empty store. All changes are also passed to `writer`."""
         self.settings = settings
         self._identity = identity
         self._clock = clock
-        self._journal = journal
+        self._writer = writer
         self._series_limit = series_limit
         self.shard = shard
         self._lock = threading.Lock()
@@ -103,7 +103,7 @@ class PoolStore:
             self._explain()
 
     def retire(self) -> None:
-        """Detach the store from its journal. Later results of the sweep in progress are dropped."""
+        """Detach the store from its writer. Later results of the sweep in progress are dropped."""
         with self._lock:
             self._retire()
 
@@ -115,12 +115,16 @@ class PoolStore:
         return handed
 
     def take_over(self, handed: Restored) -> None:
-        """Load the data of another store and write all of it to the journal."""
+        """Load the data of another store and write all of it."""
         self.restore(handed)
+        self.write_all()
+
+    def write_all(self) -> None:
+        """Pass all data to the writer, for a state file that does not contain it."""
         with self._lock:
-            self._journal.forget(self._header())
-            for identity, record in handed.records:
-                self._journal.put(identity, record)
+            self._writer.clear(self._header())
+            for identity, record in self._users.records():
+                self._writer.put(identity, record)
 
     def adopt(self, settings: PoolSettings) -> None:
         """Apply settings that do not change the sweeps. The sweep in progress continues.
@@ -219,7 +223,7 @@ class PoolStore:
         with self._lock:
             if not self._sweeping:
                 return
-            self._journal.put(identity, self._users.put(identity, devices, int(self._clock.wall()), self._sweep))
+            self._writer.put(identity, self._users.put(identity, devices, int(self._clock.wall()), self._sweep))
             self._done += 1
             self._failing_since = None
             self._publish_if_due()
@@ -287,7 +291,7 @@ class PoolStore:
 
     def _retire(self) -> None:
         self._sweeping = False
-        self._journal = NULL_WRITER
+        self._writer = NULL_WRITER
 
     def _empty_users(self) -> Users:
         return Users(self.settings.detail, self._identity, self._series_limit)
@@ -295,12 +299,12 @@ class PoolStore:
     def _mark_seen(self, identity: bytes) -> None:
         record = self._users.mark_seen(identity, self._sweep)
         if record is not None:
-            self._journal.put(identity, record)
+            self._writer.put(identity, record)
         self._done += 1
 
     def _drop(self, identity: bytes) -> None:
         self._users.remove(identity)
-        self._journal.drop(identity)
+        self._writer.drop(identity)
 
     def _note_failure(self, reason: Reason) -> None:
         self._view = replace(self._view, last_failure=SweepFailure(reason, self._clock.wall()))
@@ -340,7 +344,7 @@ class PoolStore:
         self._complete_once = False
         self._can_resume = False
         self._failing_since = None
-        self._journal.forget(self._header())
+        self._writer.clear(self._header())
 
     def _publish_if_due(self) -> None:
         if self._complete_once and self._clock.monotonic() >= self._next_publication:
@@ -381,7 +385,7 @@ class PoolStore:
         return None if wall is None else self._clock.monotonic() - max(0.0, self._clock.wall() - wall)
 
     def _tell_header(self) -> None:
-        self._journal.header(self._header())
+        self._writer.header(self._header())
 
     def _header(self) -> PoolHeader:
         since = self._failing_since

@@ -119,7 +119,7 @@ def test_stop_during_reloads_is_quick_and_keeps_the_state(emulator: Emulator, tm
             running.process.send_signal(signal.SIGHUP)
         assert running.end(signal.SIGTERM) == 0
         assert "Traceback" not in running.log_text
-    assert not list(tmp_path.glob("*set-aside*"))
+    assert not list(tmp_path.glob("*.corrupt-*"))
     emulator.clear_requests()
     with serving_program(texts[0], tmp_path, emulator.url) as running:
         assert_correct(running.scrape(), one, emulator.truth(one))

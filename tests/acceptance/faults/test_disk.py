@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from exporter.clock import SystemClock
-from exporter.collect.persistence.recovery import recover
+from exporter.collect.persistence.recovery import Persistence
 from exporter.collect.persistence.sqlite import Restored
 from exporter.collect.pools import make_identity
 from exporter.config.load import parse_settings
@@ -59,7 +59,7 @@ def test_disk_full_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> 
                 within(running, f"mount -o remount,size={LARGE} '{disk}'")
                 if LONG:  # the next attempt comes 30 seconds after the last
                     ended = time.monotonic()
-                    assert becomes(lambda: bool(running.events("state is written again")), within=60)
+                    assert becomes(lambda: bool(running.events("state file is written again")), within=60)
                     row.recovered(time.monotonic() - ended)
             with kept(running, disk) as still_there:
                 assert running.end(signal.SIGTERM) == 0
@@ -119,7 +119,7 @@ def test_state_file_damaged_at_random(emulator: Emulator, tmp_path: Path, row: R
 def _put(state: Path, content: bytes) -> None:
     for companion in state.parent.glob("state.db-*"):
         companion.unlink()
-    for aside in state.parent.glob("state.db.set-aside-*"):
+    for aside in state.parent.glob("state.db.corrupt-*"):
         aside.unlink()
     state.write_bytes(content)
 
@@ -128,12 +128,12 @@ def restored(text: str, directory: Path) -> dict[str, Restored]:
     """Return what a start restores of the configured pools."""
     settings = parse_settings(text, str(directory / "config.yaml"))
     assert settings.state_path is not None
-    recovery = recover(settings.state_path, NullObserver(), SystemClock())
+    persistence = Persistence(settings.state_path, NullObserver(), SystemClock())
     try:
-        return recovery.restored([(pool, make_identity(pool, settings.state_path)) for pool in settings.pools])
+        return persistence.restored([(pool, make_identity(pool, settings.state_path)) for pool in settings.pools])
     finally:
-        recovery.start()
-        recovery.stop()
+        persistence.start()
+        persistence.stop()
 
 
 def _bytes_changed(content: bytes, random: Random) -> bytes:

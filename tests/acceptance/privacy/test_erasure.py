@@ -104,4 +104,4 @@ def test_state_file_becomes_private_before_names_are_written(emulator: Emulator,
         running.after_first_sweep(lab.stays, lab.goes)
         assert eventually(lab.has_read_all, within=10)
         assert {file.stat().st_mode & 0o777 for file in tmp_path.glob("state.db*")} == {0o600}
-        assert running.events("others could reach the state file; now its owner alone can", mode="0644")
+        assert running.events("tightened state file permissions to owner-only", mode="0644")

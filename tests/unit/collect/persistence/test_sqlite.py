@@ -15,13 +15,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.collect.persistence.sqlite import (
-    DELETED_AT_ONCE,
-    RUN,
+    DELETE_CHUNK,
     SCHEMA_VERSION,
+    SORT_CHUNK,
     SqliteState,
     StateDamaged,
     StateUnusable,
-    set_aside,
+    move_aside,
 )
 from exporter.collect.persistence.writer import Batch, PoolHeader, PoolKey
 from exporter.model import Mfa, PoolDescription, PoolState, Tracking
@@ -47,8 +47,8 @@ def header(*, complete: bool = True, sweeping: bool = True) -> PoolHeader:
     )
 
 
-def batch(records: dict[bytes, bytes | None], *, forget: bool = False, complete: bool = True) -> Batch:
-    return Batch(header(complete=complete), forget, records)
+def batch(records: dict[bytes, bytes | None], *, clear: bool = False, complete: bool = True) -> Batch:
+    return Batch(header(complete=complete), clear, records)
 
 
 @pytest.fixture
@@ -77,12 +77,12 @@ def known(path: Path, key: PoolKey = KEY) -> dict[bytes, bytes] | None:
     return None if restored is None else dict(restored.records)
 
 
-def test_a_new_file_is_readable_by_its_owner_alone(path: Path) -> None:
+def test_new_file_has_mode_0600(path: Path) -> None:
     SqliteState(path).close()
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_was_written_is_there_after_reopening(path: Path) -> None:
+def test_load_after_reopening_returns_what_was_written(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1", b"bob": b"2"})})
     state.close()
@@ -94,37 +94,37 @@ def test_what_was_written_is_there_after_reopening(path: Path) -> None:
     assert dict(restored.records) == {b"ann": b"1", b"bob": b"2"}
 
 
-def test_what_was_written_survives_a_process_that_never_closed(path: Path) -> None:
+def test_load_after_kill_returns_what_was_written(path: Path) -> None:
     in_a_process_that_is_killed(path, lambda state: state.write({KEY: batch({b"ann": b"1"})}))
     assert (path.parent / "state.db-wal").stat().st_size
     assert known(path) == {b"ann": b"1"}
 
 
-def test_users_are_replaced_and_deleted(path: Path) -> None:
+def test_write_replaces_and_deletes_users(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1", b"bob": b"2"})})
-    state.write({KEY: Batch(None, forget=False, records={b"ann": b"3", b"bob": None, b"nobody": None})})
+    state.write({KEY: Batch(None, clear=False, records={b"ann": b"3", b"bob": None, b"nobody": None})})
     state.close()
     assert known(path) == {b"ann": b"3"}
 
 
-def test_a_batch_of_more_users_than_are_sorted_at_once_is_written_whole(path: Path) -> None:
-    users = {sha256(str(number).encode()).digest()[:16]: b"%d" % number for number in range(RUN * 2 + 1)}
+def test_write_of_several_sort_chunks_writes_every_user(path: Path) -> None:
+    users = {sha256(str(number).encode()).digest()[:16]: b"%d" % number for number in range(SORT_CHUNK * 2 + 1)}
     state = SqliteState(path)
     state.write({KEY: batch({**users})})
     state.close()
     assert known(path) == users
 
 
-def test_a_pool_can_be_forgotten_and_begun_anew_in_one_batch(path: Path) -> None:
+def test_clear_deletes_earlier_users_of_the_pool(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1"})})
-    state.write({KEY: batch({b"bob": b"2"}, forget=True)})
+    state.write({KEY: batch({b"bob": b"2"}, clear=True)})
     state.close()
     assert known(path) == {b"bob": b"2"}
 
 
-def test_who_is_deleted_is_not_left_in_the_free_space_of_the_file(path: Path) -> None:
+def test_deleted_users_are_overwritten_in_the_file(path: Path) -> None:
     state = SqliteState(path)
     everybody = {b"somebody-%03d" % user: b"x" * 50 for user in range(500)}
     state.write({KEY: batch(dict(everybody))})
@@ -138,8 +138,8 @@ def test_who_is_deleted_is_not_left_in_the_free_space_of_the_file(path: Path) ->
 ANN = b"canary-ann-5f1c"
 OTHER_SHAPE = PoolKey(KEY.pool_id, "under other names")
 ERASURES: dict[str, Callable[[SqliteState], None]] = {
-    "deleted": lambda state: state.write({KEY: Batch(None, forget=False, records={ANN: None})}),
-    "forgotten": lambda state: state.write({KEY: Batch(None, forget=True, records={})}),
+    "deleted": lambda state: state.write({KEY: Batch(None, clear=False, records={ANN: None})}),
+    "forgotten": lambda state: state.write({KEY: Batch(None, clear=True, records={})}),
     "pool removed": lambda state: state.retain(()),
     "shape replaced": lambda state: state.write({OTHER_SHAPE: batch({})}),
 }
@@ -151,9 +151,7 @@ def in_files(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("erase", ERASURES.values(), ids=list(ERASURES))
-def test_who_is_erased_is_at_once_in_no_file_while_the_program_runs(
-    path: Path, erase: Callable[[SqliteState], None]
-) -> None:
+def test_deleted_user_is_at_once_in_no_file(path: Path, erase: Callable[[SqliteState], None]) -> None:
     state = SqliteState(path)
     state.write({})
     state.write({KEY: batch({ANN: b"1", b"bob": b"2"})})
@@ -161,56 +159,54 @@ def test_who_is_erased_is_at_once_in_no_file_while_the_program_runs(
     assert ANN in in_files(path)
     erase(state)
     assert ANN not in in_files(path)
-    assert state.has_erased
+    assert state.needs_vacuum
     state.close()
 
 
 @pytest.mark.parametrize("erase", ERASURES.values(), ids=list(ERASURES))
-def test_that_somebody_was_erased_is_noted_until_the_file_is_rewritten(
-    path: Path, erase: Callable[[SqliteState], None]
-) -> None:
+def test_needs_vacuum_from_deletion_until_vacuum(path: Path, erase: Callable[[SqliteState], None]) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({ANN: b"1"})})
-    state.rewrite()
+    state.vacuum()
     state.write({KEY: batch({b"bob": b"2"})})
-    state.write({KEY: Batch(header(sweeping=False), forget=False, records={})})
-    assert not state.has_erased
+    state.write({KEY: Batch(header(sweeping=False), clear=False, records={})})
+    assert not state.needs_vacuum
     erase(state)
-    assert state.has_erased
-    state.rewrite()
-    assert not state.has_erased
+    assert state.needs_vacuum
+    state.vacuum()
+    assert not state.needs_vacuum
     state.close()
 
 
-def test_what_was_erased_by_a_process_that_was_killed_before_it_emptied_its_log_goes_with_the_next_start(
+def test_start_truncates_the_wal_of_a_killed_process(
     path: Path,
 ) -> None:
     def erase(state: SqliteState) -> None:
         state.write({KEY: batch({ANN: b"1"})})
         with state._transaction():
-            state._write(KEY, Batch(None, forget=False, records={ANN: None}))
+            state._write(KEY, Batch(None, clear=False, records={ANN: None}))
 
     in_a_process_that_is_killed(path, erase)
     assert ANN in in_files(path)
     state = SqliteState(path)
-    assert state.has_erased
+    assert state.needs_vacuum
     state.write({})
     assert ANN not in in_files(path)
     state.close()
 
 
-def test_a_record_that_was_replaced_is_in_no_file_once_a_sweep_has_ended(path: Path) -> None:
+def test_replaced_record_is_in_no_file_after_the_sweep(path: Path) -> None:
     state = SqliteState(path)
     state.write({})
     state.write({KEY: batch({b"bob": b"seen from 203.0.113.77"})})
     state.write({KEY: batch({b"bob": b"seen from elsewhere"})})
     assert b"203.0.113.77" in in_files(path)
-    state.write({KEY: Batch(header(sweeping=False), forget=False, records={})})
+    state.write({KEY: Batch(header(sweeping=False), clear=False, records={})})
     assert b"203.0.113.77" not in in_files(path)
     state.close()
 
 
-def test_a_log_that_is_being_read_is_told_and_emptied_when_it_can_be(path: Path) -> None:
+def test_wal_that_is_being_read_is_truncated_later(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({ANN: b"1", b"bob": b"2"})})
     reading = state._db.execute("SELECT identity FROM users")
@@ -224,7 +220,7 @@ def test_a_log_that_is_being_read_is_told_and_emptied_when_it_can_be(path: Path)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_rewriting_takes_away_the_copies_that_lie_between_the_rows(path: Path, seed: int) -> None:
+def test_vacuum_removes_copies_in_free_space(path: Path, seed: int) -> None:
     random, alive = Random(seed), dict[bytes, bytes]()
     state = SqliteState(path)
     for _ in range(40):
@@ -235,14 +231,14 @@ def test_rewriting_takes_away_the_copies_that_lie_between_the_rows(path: Path, s
         state.write({KEY: batch(dict.fromkeys(gone))})
         for name in gone:
             del alive[name]
-    state.rewrite()
+    state.vacuum()
     assert set(re.findall(rb"canary-[0-9a-f]{8}@", in_files(path))) == alive.keys()
     state.close()
     assert known(path) == alive
 
 
-def test_who_is_erased_leaves_nothing_in_a_directory_for_all(path: Path) -> None:
-    users = {b"%06d" % number + b"@example.com" * 9: b"x" for number in range(DELETED_AT_ONCE * 10)}
+def test_temporary_files_stay_in_the_state_directory(path: Path) -> None:
+    users = {b"%06d" % number + b"@example.com" * 9: b"x" for number in range(DELETE_CHUNK * 10)}
     state = SqliteState(path)
     state.write({KEY: batch({**users}), PoolKey("eu-west-1_Other", ""): batch({**users})})
     seen: set[str] = set()
@@ -254,17 +250,17 @@ def test_who_is_erased_leaves_nothing_in_a_directory_for_all(path: Path) -> None
         return 0
 
     state._db.set_progress_handler(look, 10_000)
-    state.write({KEY: batch({}, forget=True)})
+    state.write({KEY: batch({}, clear=True)})
     state.retain(())
     assert not seen
     state.write({KEY: batch({**users})})
-    state.rewrite()
+    state.vacuum()
     assert seen <= {str(path.parent)}
     state.close()
 
 
 @pytest.mark.parametrize("companion", ["", "-wal"])
-def test_a_file_that_others_can_reach_becomes_its_owners_alone(path: Path, companion: str) -> None:
+def test_open_restricts_permissions_to_the_owner(path: Path, companion: str) -> None:
     in_a_process_that_is_killed(path, lambda state: state.write({KEY: batch({ANN: b"1"})}))
     path.with_name(path.name + companion).chmod(0o644)
     with capture_logs() as logs:
@@ -280,7 +276,7 @@ def test_a_file_that_others_can_reach_becomes_its_owners_alone(path: Path, compa
     ]
 
 
-def test_a_mode_that_cannot_be_changed_is_warned_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mode_that_cannot_be_changed_logs_a_warning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.touch(mode=0o640)
 
     def not_ours(*_: object) -> None:
@@ -295,7 +291,7 @@ def test_a_mode_that_cannot_be_changed_is_warned_of(path: Path, monkeypatch: pyt
     assert known(path) == {b"ann": b"1"}
 
 
-def test_a_file_of_another_program_keeps_its_mode(path: Path) -> None:
+def test_foreign_file_keeps_its_mode(path: Path) -> None:
     path.write_bytes(b"no database at all, but quite some text" * 50)
     path.chmod(0o644)
     with pytest.raises(StateDamaged):
@@ -303,49 +299,7 @@ def test_a_file_of_another_program_keeps_its_mode(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("gone", [[""], ["", "-wal"]])
-def test_a_file_that_was_removed_can_be_begun_again_with_all_it_held(path: Path, gone: list[str]) -> None:
-    state = SqliteState(path)
-    state.write({KEY: batch({b"ann": b"1"})})
-    assert state.is_in_place()
-    for companion in gone:
-        path.with_name(path.name + companion).unlink()
-    assert not state.is_in_place()
-    state.write({KEY: batch({b"bob": b"2"})})
-    state.begin_again()
-    state.close()
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert known(path) == {b"ann": b"1", b"bob": b"2"}
-    assert [file.name for file in path.parent.iterdir()] == ["state.db"]
-
-
-def test_a_file_that_somebody_put_in_place_of_the_one_removed_is_left_as_it_is(path: Path) -> None:
-    state = SqliteState(path)
-    path.unlink()
-    path.write_text("somebody else's")
-    assert not state.is_in_place()
-    with pytest.raises(OSError, match=r"removed, and no new one can be begun: .*exists"):
-        state.begin_again()
-    assert path.read_text() == "somebody else's"
-    state.close()
-
-
-def test_a_file_that_cannot_be_begun_again_whole_is_not_begun(path: Path) -> None:
-    state = SqliteState(path)
-    state.write({KEY: batch({b"ann": b"1"})})
-    path.unlink()
-    state._db.execute("BEGIN")  # in the middle of which SQLite copies no file
-    state._db.execute("DELETE FROM users")
-    with pytest.raises(OSError, match="cannot be written again"):
-        state.begin_again()
-    assert not path.exists()
-    state._db.execute("ROLLBACK")
-    state.begin_again()
-    state.close()
-    assert known(path) == {b"ann": b"1"}
-
-
-def test_another_shape_is_kept_until_this_one_is_complete(path: Path) -> None:
+def test_other_shape_is_kept_until_this_one_is_complete(path: Path) -> None:
     other = PoolKey(KEY.pool_id, "another key")
     state = SqliteState(path)
     state.write({other: batch({b"ann": b"1"})})
@@ -357,16 +311,16 @@ def test_another_shape_is_kept_until_this_one_is_complete(path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", [PoolState.MISSING, PoolState.TRACKING_OFF])
-def test_no_shape_is_kept_of_a_pool_of_which_nothing_is_true_any_more(path: Path, state: PoolState) -> None:
+def test_other_shapes_of_a_pool_without_data_are_deleted(path: Path, state: PoolState) -> None:
     other = PoolKey(KEY.pool_id, "another shard")
     file = SqliteState(path)
     file.write({other: batch({b"ann": b"1"})})
-    file.write({KEY: Batch(replace(header(complete=False), state=state), forget=True, records={})})
+    file.write({KEY: Batch(replace(header(complete=False), state=state), clear=True, records={})})
     assert file.load(other) is None
     file.close()
 
 
-def test_only_retained_pools_stay(path: Path) -> None:
+def test_retain_deletes_other_pools(path: Path) -> None:
     other = PoolKey("us-east-1_Other", "shape")
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1"}), other: batch({b"bob": b"2"})})
@@ -376,7 +330,7 @@ def test_only_retained_pools_stay(path: Path) -> None:
     assert known(path, other) is None
 
 
-def test_all_batches_are_written_or_none(path: Path) -> None:
+def test_write_is_atomic_over_all_batches(path: Path) -> None:
     state = SqliteState(path)
     no_text = PoolKey("\ud800", "")  # a fault in the middle: SQLite takes no lone surrogate
     with pytest.raises(OSError, match="SQLite"):
@@ -392,14 +346,14 @@ def test_all_batches_are_written_or_none(path: Path) -> None:
         (b"SQLite format 3\x00" + b"\xff" * 5000, "."),
     ],
 )
-def test_a_damaged_file_is_told_from_one_that_cannot_be_had(path: Path, content: bytes, reason: str) -> None:
+def test_open_corrupt_file_raises_damaged(path: Path, content: bytes, reason: str) -> None:
     path.write_bytes(content)
     with pytest.raises(StateDamaged, match=reason):
         SqliteState(path)
     assert path.read_bytes() == content
 
 
-def test_a_database_of_another_program_is_not_touched(path: Path) -> None:
+def test_open_foreign_database_raises_damaged(path: Path) -> None:
     foreign = sqlite3.connect(path)
     foreign.execute("CREATE TABLE users (name TEXT)")
     foreign.commit()
@@ -408,16 +362,16 @@ def test_a_database_of_another_program_is_not_touched(path: Path) -> None:
         SqliteState(path)
 
 
-def test_a_newer_schema_is_refused_with_both_versions(path: Path) -> None:
+def test_open_newer_schema_raises_with_both_versions(path: Path) -> None:
     SqliteState(path).close()
     newer = sqlite3.connect(path)
     newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     newer.close()
-    with pytest.raises(StateDamaged, match=f"schema {SCHEMA_VERSION + 1}, this version reads schema {SCHEMA_VERSION}"):
+    with pytest.raises(StateDamaged, match=f"schema version {SCHEMA_VERSION + 1}, expected {SCHEMA_VERSION}"):
         SqliteState(path)
 
 
-def test_pages_damaged_in_the_middle_are_noticed(path: Path) -> None:
+def test_open_with_corrupt_pages_raises_damaged(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"%06d" % i: b"x" * 200 for i in range(2000)})})
     state.close()
@@ -437,7 +391,7 @@ def test_pages_damaged_in_the_middle_are_noticed(path: Path) -> None:
         "UPDATE pools SET pool_id = 'eu-west-1_Other', shape = shape",
     ],
 )
-def test_a_row_that_is_not_as_it_was_written_is_noticed(path: Path, damage: str) -> None:
+def test_load_changed_row_raises_damaged(path: Path, damage: str) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1"})})
     state.close()
@@ -445,22 +399,22 @@ def test_a_row_that_is_not_as_it_was_written_is_noticed(path: Path, damage: str)
         db.execute(damage)
         ((pool_id, shape),) = db.execute("SELECT pool_id, shape FROM pools").fetchall()
     state = SqliteState(path)
-    with pytest.raises(StateDamaged, match="as it was written"):
+    with pytest.raises(StateDamaged, match="checksum mismatch"):
         state.load(PoolKey(pool_id, shape))
     state.close()
 
 
-def test_users_whose_pool_is_gone_are_noticed(path: Path) -> None:
+def test_open_with_users_without_pool_raises_damaged(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1"})})
     state.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("UPDATE users SET pool = 9")
-    with pytest.raises(StateDamaged, match="no pool"):
+    with pytest.raises(StateDamaged, match="without a pool"):
         SqliteState(path)
 
 
-def test_a_pool_that_its_index_does_not_find_is_noticed(path: Path) -> None:
+def test_open_with_corrupt_index_raises_damaged(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1"})})
     state.close()
@@ -472,7 +426,7 @@ def test_a_pool_that_its_index_does_not_find_is_noticed(path: Path) -> None:
         SqliteState(path)
 
 
-def test_a_fault_that_sqlite_cannot_put_into_words_is_damage_too(path: Path) -> None:
+def test_open_with_error_in_invalid_utf8_raises_damaged(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1"})})
     state.close()
@@ -481,7 +435,7 @@ def test_a_fault_that_sqlite_cannot_put_into_words_is_damage_too(path: Path) -> 
         SqliteState(path)
 
 
-def test_a_second_process_is_kept_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_locked_file_raises_unusable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.collect.persistence.sqlite.BUSY_SECONDS", 0.05)
     first = SqliteState(path)
     with pytest.raises(StateUnusable, match="locked"):
@@ -490,12 +444,12 @@ def test_a_second_process_is_kept_out(path: Path, monkeypatch: pytest.MonkeyPatc
     SqliteState(path).close()
 
 
-def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_open_in_missing_directory_raises_unusable(tmp_path: Path) -> None:
     with pytest.raises(StateUnusable):
         SqliteState(tmp_path / "nowhere" / "state.db")
 
 
-def test_a_full_disk_is_an_error_that_leaves_the_file_whole(path: Path) -> None:
+def test_write_to_full_disk_raises_and_keeps_the_file(path: Path) -> None:
     state = SqliteState(path)
     state.write({KEY: batch({b"ann": b"1"})})
     pages = state._db.execute("PRAGMA page_count").fetchone()[0]
@@ -508,48 +462,48 @@ def test_a_full_disk_is_an_error_that_leaves_the_file_whole(path: Path) -> None:
     assert known(path) == {b"ann": b"1", b"bob": b"2"}
 
 
-def test_setting_aside_moves_the_file_with_its_companions(path: Path) -> None:
+def test_move_aside_moves_companions(path: Path) -> None:
     for companion in ("", "-wal", "-shm"):
         path.with_name(path.name + companion).write_text(companion)
-    set_aside(path, "because", 1_700_000_000)
+    move_aside(path, "because", 1_700_000_000)
     assert not path.exists()
     assert sorted(p.read_text() for p in path.parent.iterdir()) == ["", "-shm", "-wal"]
-    assert all(".set-aside-20231114T221320Z" in p.name for p in path.parent.iterdir())
+    assert all(".corrupt-20231114T221320Z" in p.name for p in path.parent.iterdir())
 
 
-def test_what_is_set_aside_in_the_same_second_is_kept_as_well(path: Path) -> None:
+def test_move_aside_in_the_same_second_appends_a_number(path: Path) -> None:
     with capture_logs() as logs:
         for content in ("first", "second", "third"):
             path.write_text(content)
-            set_aside(path, "because", 1_700_000_000)
-    names = [f"{path.name}.set-aside-20231114T221320Z{ending}" for ending in ("", "-2", "-3")]
+            move_aside(path, "because", 1_700_000_000)
+    names = [f"{path.name}.corrupt-20231114T221320Z{ending}" for ending in ("", "-2", "-3")]
     assert [path.with_name(name).read_text() for name in names] == ["first", "second", "third"]
     assert [entry["moved_to"] for entry in logs] == names
 
 
 @pytest.mark.parametrize("companion", ["-wal", "-shm"])
-def test_a_companion_that_was_set_aside_alone_is_not_replaced(path: Path, companion: str) -> None:
-    alone = path.with_name(f"{path.name}.set-aside-20231114T221320Z{companion}")
+def test_move_aside_never_replaces_a_companion(path: Path, companion: str) -> None:
+    alone = path.with_name(f"{path.name}.corrupt-20231114T221320Z{companion}")
     alone.write_text("alone")
     for end in ("", companion):
         path.with_name(path.name + end).write_text("new")
-    set_aside(path, "because", 1_700_000_000)
+    move_aside(path, "because", 1_700_000_000)
     assert alone.read_text() == "alone"
-    assert path.with_name(f"{path.name}.set-aside-20231114T221320Z-2{companion}").read_text() == "new"
+    assert path.with_name(f"{path.name}.corrupt-20231114T221320Z-2{companion}").read_text() == "new"
 
 
-def test_a_rewriting_that_is_told_to_hurry_ends_and_leaves_the_file_as_it_was(path: Path) -> None:
+def test_interrupted_vacuum_leaves_the_file_unchanged(path: Path) -> None:
     state = SqliteState(path)
     records: dict[bytes, bytes | None] = {b"%d" % number: b"1" * 100 for number in range(100_000)}
     state.write({KEY: batch(records)})
     with ThreadPoolExecutor(1) as pool:
-        rewriting = pool.submit(state.rewrite)
+        rewriting = pool.submit(state.vacuum)
         while not rewriting.done():
             state.interrupt()
         # SQLite reports an interrupt while it opens its temporary database as a failure to open it.
         with pytest.raises(OSError, match=r"interrupted|unable to open database"):
             rewriting.result()
-    assert state.has_erased
+    assert state.needs_vacuum
     state.interrupt()
     state.write({KEY: batch({ANN: b"2"})})
     restored = state.load(KEY)
@@ -558,15 +512,27 @@ def test_a_rewriting_that_is_told_to_hurry_ends_and_leaves_the_file_as_it_was(pa
     state.close()
 
 
-def test_a_file_behind_a_link_is_begun_again_where_the_link_leads(path: Path, tmp_path: Path) -> None:
+def test_is_in_place_after_removal_or_replacement_is_false(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to(path)
     state = SqliteState(link)
-    state.write({KEY: batch({ANN: b"1"})})
+    assert state.is_in_place()
     path.unlink()
     assert not state.is_in_place()
-    state.begin_again()
+    path.write_text("other")
+    assert not state.is_in_place()
     state.close()
-    assert link.is_symlink()
-    with closing(sqlite3.connect(path)) as db:
-        assert db.execute("SELECT identity FROM users").fetchall() == [(ANN,)]
+    assert path.read_text() == "other"
+
+
+def test_is_in_place_of_an_inaccessible_path_raises(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = SqliteState(path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", fail)
+    with pytest.raises(PermissionError):
+        state.is_in_place()
+    monkeypatch.undo()
+    state.close()

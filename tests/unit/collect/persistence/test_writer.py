@@ -32,22 +32,22 @@ class File:
     def __init__(self) -> None:
         self.users: dict[PoolKey, dict[bytes, bytes]] = {}
         self.full = False
-        self.crowded = False
+        self.vacuum_fails = False
         """There is room to write, and none to rewrite."""
         self.writes = 0
-        self.tidied = 0
-        self.hurried = 0
-        self.looked = 0
+        self.vacuums = 0
+        self.interrupts = 0
+        self.calls = 0
         self.closed = threading.Event()
 
     def write(self, batches: Mapping[PoolKey, Batch]) -> None:
         if self.full:
             raise OSError("disk full")
-        self.looked += 1
+        self.calls += 1
         self.writes += bool(batches)
         for key, batch in batches.items():
             users = self.users.setdefault(key, {})
-            if batch.forget:
+            if batch.clear:
                 users.clear()
             for identity, record in batch.records.items():
                 if record is None:
@@ -56,19 +56,19 @@ class File:
                     users[identity] = record
 
     def vacuum(self) -> bool:
-        if self.full or self.crowded:
+        if self.full or self.vacuum_fails:
             raise OSError("disk full")
-        self.tidied += 1
+        self.vacuums += 1
         return True
 
     def interrupt(self) -> None:
-        self.hurried += 1
+        self.interrupts += 1
 
     def close(self) -> None:
         self.closed.set()
 
 
-class Counting:
+class FailureCounter:
     def __init__(self) -> None:
         self.failures = 0
 
@@ -82,166 +82,169 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
 
 
-def test_what_is_told_is_written_a_little_later() -> None:
+def test_changes_are_written_by_the_thread() -> None:
     file = File()
-    journal = StateWriter(file, Counting())
-    journal.start()
-    journal.of(ONE).put(b"ann", b"1")
-    journal.of(OTHER).put(b"bob", b"2")
+    writer = StateWriter(file, FailureCounter())
+    writer.start()
+    writer.for_pool(ONE).put(b"ann", b"1")
+    writer.for_pool(OTHER).put(b"bob", b"2")
     assert eventually(lambda: file.users == {ONE: {b"ann": b"1"}, OTHER: {b"bob": b"2"}})
-    journal.of(ONE).drop(b"ann")
+    writer.for_pool(ONE).drop(b"ann")
     assert eventually(lambda: file.users[ONE] == {})
-    journal.stop()
+    writer.stop()
 
 
-def test_many_changes_are_one_write() -> None:
+def test_many_changes_are_written_at_once() -> None:
     file = File()
-    journal = StateWriter(file, Counting())
+    writer = StateWriter(file, FailureCounter())
     for number in range(1000):
-        journal.of(ONE).put(b"%d" % number, b"")
-    journal.start()
-    journal.stop()
+        writer.for_pool(ONE).put(b"%d" % number, b"")
+    writer.start()
+    writer.stop()
     assert len(file.users[ONE]) == 1000
     assert file.writes == 1
     assert file.closed.is_set()
 
 
-def test_a_file_is_looked_after_while_there_is_nothing_to_write_and_not_while_the_program_stops() -> None:
-    file, failures = File(), Counting()
-    journal = StateWriter(file, failures)
-    journal.start()
-    assert eventually(lambda: file.tidied >= 2)
+def test_vacuum_runs_without_changes_and_not_during_stop() -> None:
+    file, failures = File(), FailureCounter()
+    writer = StateWriter(file, failures)
+    writer.start()
+    assert eventually(lambda: file.vacuums >= 2)
     assert file.writes == 0
-    assert file.hurried == 0
-    journal.stop()
-    assert (file.looked, failures.failures) == (file.tidied + 1, 0)
-    assert file.hurried == 1
+    assert file.interrupts == 0
+    writer.stop()
+    assert (file.calls, failures.failures) == (file.vacuums + 1, 0)
+    assert file.interrupts == 1
 
 
-def test_a_failure_that_only_looking_after_the_file_shows_is_counted_and_its_end_told() -> None:
-    file, failures = File(), Counting()
-    journal = StateWriter(file, failures)
+def test_write_failure_without_changes_is_logged() -> None:
+    file, failures = File(), FailureCounter()
+    writer = StateWriter(file, failures)
     file.full = True
     with capture_logs() as logs:
-        journal.start()
+        writer.start()
         assert eventually(lambda: failures.failures >= 2)
         file.full = False
-        assert eventually(lambda: file.tidied >= 1)
-        journal.stop()
-    assert [entry["event"].partition(";")[0] for entry in logs] == ["state cannot be written", "state is written again"]
+        assert eventually(lambda: file.vacuums >= 1)
+        writer.stop()
+    assert [entry["event"].partition(";")[0] for entry in logs] == [
+        "cannot write state file",
+        "state file is written again",
+    ]
 
 
-def test_what_is_written_stays_written_when_the_file_cannot_be_rewritten() -> None:
-    file, failures = File(), Counting()
-    file.crowded = True
-    journal = StateWriter(file, failures)
-    pool = journal.of(ONE)
+def test_vacuum_failure_does_not_affect_the_data() -> None:
+    file, failures = File(), FailureCounter()
+    file.vacuum_fails = True
+    writer = StateWriter(file, failures)
+    pool = writer.for_pool(ONE)
     with capture_logs() as lines:
         for number in range(5):
             pool.put(b"ann", b"%d" % number)
-            journal._flush()
+            writer.flush()
         assert (file.writes, failures.failures) == (5, 5)
-        journal._flush()
+        writer.flush()
         assert file.writes == 5, "nothing was given back"
-        file.crowded = False
-        journal._flush()
-        file.crowded = True
-        journal._flush()
+        file.vacuum_fails = False
+        writer.flush()
+        file.vacuum_fails = True
+        writer.flush()
     told = [line["event"] for line in lines]
-    assert told == ["state cannot be rewritten; traces of who was erased stay until it can"] * 2, "once each time"
+    assert told == ["cannot vacuum state file; deleted users may remain in free pages"] * 2, "once each time"
 
 
-def test_forgetting_wins_over_what_came_before_and_not_over_what_comes_after() -> None:
+def test_clear_drops_earlier_changes_only() -> None:
     file = File()
-    journal = StateWriter(file, Counting())
-    one = journal.of(ONE)
+    writer = StateWriter(file, FailureCounter())
+    one = writer.for_pool(ONE)
     one.put(b"ann", b"1")
-    one.forget(HEADER)
+    one.clear(HEADER)
     one.put(b"bob", b"2")
-    journal.start()
-    journal.stop()
+    writer.start()
+    writer.stop()
     assert file.users == {ONE: {b"bob": b"2"}}
 
 
-def test_a_full_disk_loses_nothing_and_is_counted() -> None:
-    file, failures = File(), Counting()
-    journal = StateWriter(file, failures)
-    one = journal.of(ONE)
+def test_full_disk_keeps_changes_pending() -> None:
+    file, failures = File(), FailureCounter()
+    writer = StateWriter(file, failures)
+    one = writer.for_pool(ONE)
     file.full = True
     one.put(b"ann", b"1")
     one.put(b"bob", b"1")
-    journal.start()
+    writer.start()
     assert eventually(lambda: failures.failures >= 2)
     one.put(b"ann", b"2")
     one.drop(b"bob")
     file.full = False
     assert eventually(lambda: file.users == {ONE: {b"ann": b"2"}})
-    journal.stop()
+    writer.stop()
 
 
-def test_forgetting_while_the_disk_is_full_is_not_undone_by_what_waits() -> None:
-    file, failures = File(), Counting()
+def test_clear_while_the_disk_is_full_is_not_undone() -> None:
+    file, failures = File(), FailureCounter()
     file.users[ONE] = {b"old": b"0"}
-    journal = StateWriter(file, failures)
+    writer = StateWriter(file, failures)
     file.full = True
-    journal.of(ONE).put(b"ann", b"1")
-    journal.start()
+    writer.for_pool(ONE).put(b"ann", b"1")
+    writer.start()
     assert eventually(lambda: failures.failures >= 1)
-    journal.of(ONE).forget(HEADER)
-    journal.of(ONE).put(b"bob", b"2")
+    writer.for_pool(ONE).clear(HEADER)
+    writer.for_pool(ONE).put(b"bob", b"2")
     file.full = False
     assert eventually(lambda: file.users == {ONE: {b"bob": b"2"}})
-    journal.stop()
+    writer.stop()
 
 
-def test_of_a_pool_that_was_let_go_nothing_is_written_whoever_tells() -> None:
+def test_retain_drops_changes_of_other_pools() -> None:
     file = File()
-    journal = StateWriter(file, Counting())
-    one, other = journal.of(ONE), journal.of(OTHER)
+    writer = StateWriter(file, FailureCounter())
+    one, other = writer.for_pool(ONE), writer.for_pool(OTHER)
     one.put(b"ann", b"1")
     other.put(b"bob", b"2")
-    journal.retain({OTHER.pool_id})
+    writer.retain({OTHER.pool_id})
     one.header(HEADER)
     one.put(b"ann", b"3")
-    journal.start()
-    journal.stop()
+    writer.start()
+    writer.stop()
     assert file.users == {OTHER: {b"bob": b"2"}}
-    assert journal.of(ONE) is not one
+    assert writer.for_pool(ONE) is not one
 
 
-def test_a_pool_has_one_shape_at_a_time() -> None:
+def test_for_pool_drops_changes_of_other_shapes() -> None:
     file = File()
-    journal = StateWriter(file, Counting())
-    old, new = journal.of(PoolKey("one", "old")), journal.of(PoolKey("one", "new"))
+    writer = StateWriter(file, FailureCounter())
+    old, new = writer.for_pool(PoolKey("one", "old")), writer.for_pool(PoolKey("one", "new"))
     old.put(b"ann", b"1")
     new.put(b"ann", b"2")
-    assert journal.of(PoolKey("one", "new")) is new
-    journal.start()
-    journal.stop()
+    assert writer.for_pool(PoolKey("one", "new")) is new
+    writer.start()
+    writer.stop()
     assert file.users == {PoolKey("one", "new"): {b"ann": b"2"}}
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_who_lets_a_pool_go_waits_for_the_batch_under_way(full: bool) -> None:
-    file, writes_before = Slow(full=full), []
-    journal = StateWriter(file, Counting())
-    journal.of(ONE).put(b"ann", b"1")
-    journal.start()
+def test_retain_waits_for_the_batch_in_progress(full: bool) -> None:
+    file, writes_before = BlockingFile(full=full), []
+    writer = StateWriter(file, FailureCounter())
+    writer.for_pool(ONE).put(b"ann", b"1")
+    writer.start()
     assert file.begun.wait(10)
 
-    def let_go() -> None:
-        journal.retain(())
+    def retain_none() -> None:
+        writer.retain(())
         writes_before.append(file.ended)
 
-    thread = threading.Thread(target=let_go)
+    thread = threading.Thread(target=retain_none)
     thread.start()
     file.go_on.set()
     thread.join(10)
-    journal.stop()
+    writer.stop()
     assert writes_before == [file.ended] == [1]
 
 
-class Slow:
+class BlockingFile:
     """A state file whose write ends when a test says so, well or not."""
 
     def __init__(self, *, full: bool) -> None:

@@ -261,12 +261,12 @@ def test_users_asked_in_vain_are_counted_in_the_last_finished_sweep(store: PoolS
     assert store.view().users_not_read == 0
 
 
-class Journal(PoolWriter):
-    """Remembers what a state file would be told."""
+class RecordingWriter(PoolWriter):
+    """Records what is written to a state file."""
 
     def __init__(self) -> None:
         self.headers: list[PoolHeader] = []
-        self.forgotten: list[PoolHeader] = []
+        self.cleared: list[PoolHeader] = []
         self.records: dict[bytes, bytes] = {}
 
     def header(self, header: PoolHeader) -> None:
@@ -278,20 +278,20 @@ class Journal(PoolWriter):
     def drop(self, identity: bytes) -> None:
         self.records.pop(identity, None)
 
-    def forget(self, header: PoolHeader) -> None:
-        self.forgotten.append(header)
+    def clear(self, header: PoolHeader) -> None:
+        self.cleared.append(header)
         self.records.clear()
 
 
 @pytest.fixture
-def journal() -> Journal:
-    return Journal()
+def writer() -> RecordingWriter:
+    return RecordingWriter()
 
 
 @pytest.fixture
-def kept(clock: ManualClock, journal: Journal) -> PoolStore:
-    """A store with a journal."""
-    return PoolStore(settings(detail=Detail.DEVICE), RawIdentity(), clock, journal)
+def kept(clock: ManualClock, writer: RecordingWriter) -> PoolStore:
+    """A store with a writer."""
+    return PoolStore(settings(detail=Detail.DEVICE), RawIdentity(), clock, writer)
 
 
 def test_every_user_asked_in_vain_is_counted(store: PoolStore) -> None:
@@ -325,21 +325,21 @@ def test_a_pool_that_remembers_no_devices_is_a_success(store: PoolStore, clock: 
 
 
 def test_a_missing_pool_has_no_observation_and_leaves_nothing_in_the_journal(
-    kept: PoolStore, journal: Journal, clock: ManualClock
+    kept: PoolStore, writer: RecordingWriter, clock: ManualClock
 ) -> None:
     sweep(kept, ann=1)
-    assert set(journal.records) == {b"ann"}
+    assert set(writer.records) == {b"ann"}
     clock.advance(60)
     kept.sweep_started()
     kept.sweep_failed(Reason.TIMEOUT)
     kept.sweep_started()
     kept.pool_missing()
     assert kept.view().oldest_observation is None
-    assert journal.records == {}
-    (forgotten,) = journal.forgotten
-    last = journal.headers[-1]
-    assert (forgotten.complete_once, last.complete_once) == (False, False)
-    assert (forgotten.failing_since, last.failing_since) == (None, None)
+    assert writer.records == {}
+    (cleared,) = writer.cleared
+    last = writer.headers[-1]
+    assert (cleared.complete_once, last.complete_once) == (False, False)
+    assert (cleared.failing_since, last.failing_since) == (None, None)
     assert (last.state, last.sweeping) == (PoolState.MISSING, False)
 
 
@@ -357,12 +357,12 @@ def test_a_sweep_is_gone_on_with_when_its_last_user_was_read_within_the_interval
 
 
 def test_a_sweep_that_read_nobody_is_gone_on_with_for_an_interval_from_its_start(clock: ManualClock) -> None:
-    journal = Journal()
-    store = PoolStore(settings(refresh_interval=3600.0), RawIdentity(), clock, journal)
+    writer = RecordingWriter()
+    store = PoolStore(settings(refresh_interval=3600.0), RawIdentity(), clock, writer)
     for pause, number in ((0.0, 1), (3600.0, 1), (3601.0, 3)):
         clock.advance(pause)
         store.sweep_started()
-        assert journal.headers[-1].first_sweep == number
+        assert writer.headers[-1].first_sweep == number
         store.sweep_failed(Reason.TIMEOUT)
 
 
@@ -393,16 +393,16 @@ def test_other_settings_show_at_once_what_is_known_and_the_sweep_under_way_goes_
 
 
 def test_the_journal_is_told_of_who_was_met_and_not_read_if_anything_is_known(
-    kept: PoolStore, journal: Journal
+    kept: PoolStore, writer: RecordingWriter
 ) -> None:
     sweep(kept, ann=1)
-    before = journal.records[b"ann"]
+    before = writer.records[b"ann"]
     kept.sweep_started()
     kept.mark_unreadable(b"ann")
     kept.mark_unreadable(b"bob")
-    assert set(journal.records) == {b"ann"}
-    assert journal.records[b"ann"] != before
-    assert journal.records == dict(kept._users.records())
+    assert set(writer.records) == {b"ann"}
+    assert writer.records[b"ann"] != before
+    assert writer.records == dict(kept._users.records())
 
 
 def test_what_a_sweep_reads_is_published_no_more_than_once_a_second(store: PoolStore, clock: ManualClock) -> None:
@@ -447,28 +447,30 @@ def test_a_sweep_that_ends_after_its_pool_was_handed_over_takes_nobody_away(stor
     assert shown(store) == {"ann": 1, "bob": 1}
 
 
-def test_a_store_that_was_handed_over_takes_nothing_in_and_tells_nothing(kept: PoolStore, journal: Journal) -> None:
+def test_a_store_that_was_handed_over_takes_nothing_in_and_tells_nothing(
+    kept: PoolStore, writer: RecordingWriter
+) -> None:
     sweep(kept, ann=1, bob=1)
     kept.sweep_started()
     kept.put(b"ann", ())
     kept.hand_over()
-    headers, records = list(journal.headers), dict(journal.records)
+    headers, records = list(writer.headers), dict(writer.records)
     assert kept.view().progress is None
     kept.put(b"carl", ())
     kept.described(description())
     assert kept.sweep_completed(every_user_read=True) == 0
-    assert (journal.headers, journal.records) == (headers, records)
+    assert (writer.headers, writer.records) == (headers, records)
 
 
 def test_a_store_that_takes_over_tells_its_journal_all_of_it(
-    store: PoolStore, kept: PoolStore, journal: Journal
+    store: PoolStore, kept: PoolStore, writer: RecordingWriter
 ) -> None:
     sweep(store, ann=1, bob=2)
     handed = store.hand_over()
     kept.take_over(handed)
-    assert journal.forgotten == [handed.header]
-    assert journal.records == dict(handed.records)
-    assert set(journal.records) == {b"ann", b"bob"}
+    assert writer.cleared == [handed.header]
+    assert writer.records == dict(handed.records)
+    assert set(writer.records) == {b"ann", b"bob"}
     assert shown(kept) == {"ann": 1, "bob": 2}
 
 
