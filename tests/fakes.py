@@ -263,7 +263,7 @@ class RecordingObserver:
         self._hear("target removed", target.account_id, target.region)
 
     def target_resolved(self, unknown: Target, known: Target) -> None:
-        self._hear("target named", unknown.account_id, known.account_id)
+        self._hear("target resolved", unknown.account_id, known.account_id)
 
     def rate_limit_waited(self, target: Target, category: str, seconds: float) -> None:
         assert seconds >= 0
@@ -273,7 +273,7 @@ class RecordingObserver:
         self._hear("rules", *(f"{rule} in {region}" for rule, region in sorted(rule_regions)))
 
     def discovery_finished(self, rule: str, region: str, reason: Reason | None) -> None:
-        self._hear("looked", rule, region, str(reason))
+        self._hear("discovered", rule, region, str(reason))
 
     def pool_added(self, pool_id: str) -> None:
         self._hear("added", pool_id)

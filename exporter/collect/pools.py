@@ -8,11 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
-from exporter.aws.api import PoolReader
 from exporter.clock import Clock
 from exporter.collect.persistence.recovery import Persistence, key_of, stored_identity_key
 from exporter.collect.persistence.sqlite import Restored
@@ -22,7 +20,7 @@ from exporter.collect.records import reduce_details
 from exporter.collect.scheduler import STALLED_AFTER_SECONDS, SweepScheduler, retry_delay
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
-from exporter.collect.sweeping.sweep import Outcome, Sweep
+from exporter.collect.sweeping.sweep import Connect, Outcome, Sweep
 from exporter.config.settings import Detail, IdentityMode, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
 from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
@@ -32,17 +30,6 @@ from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.shard import UNSHARDED, Shard
 
 log = structlog.get_logger()
-
-
-class Connect(Protocol):
-    """Factory of pool readers, one per sweep."""
-
-    def __call__(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
-        """Return a reader, which polls `cancelled` while it waits.
-
-        Raises `AwsError` if the pool's account cannot be accessed.
-        """
-        ...
 
 
 class PoolManager:

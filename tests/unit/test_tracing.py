@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from exporter.aws.api import Category, Operation, PoolReader
 from exporter.clock import SystemClock
-from exporter.collect.pools import Connect, PoolManager
+from exporter.collect.pools import PoolManager
+from exporter.collect.sweeping.sweep import Connect
 from exporter.config.settings import PoolSettings
 from exporter.errors import Cancelled, CredentialsError, Reason, UserNotFound
 from exporter.observers import NULL_TRACER, UNKNOWN_ACCOUNT, NullTracer, RequestCounts, SweepResult, SweepTrace, Target

@@ -26,6 +26,17 @@ from exporter.shard import Shard
 log = structlog.get_logger()
 
 
+class Connect(Protocol):
+    """Factory of pool readers, one per sweep."""
+
+    def __call__(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
+        """Return a reader, which polls `cancelled` while it waits.
+
+        Raises `AwsError` if the pool's account cannot be accessed.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Result of a sweep."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
-from exporter.aws.api import PoolReader
 from exporter.clock import Clock
 from exporter.collect.snapshot import PoolView
-from exporter.collect.sweeping.sweep import Sweep
+from exporter.collect.sweeping.sweep import Connect, Sweep
 from exporter.commands.report.formats import DeviceFilter, Row, age_seconds
 from exporter.commands.report.output import Output
 from exporter.config.settings import PoolSettings
@@ -25,14 +23,6 @@ from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from exporter.shard import UNSHARDED
 
 log = structlog.get_logger()
-
-
-class Connect(Protocol):
-    """Factory of readers, each for one sweep of a pool; raises `AwsError` if it cannot connect."""
-
-    def __call__(self, pool: PoolSettings, cancelled: Callable[[], bool]) -> PoolReader:
-        """Return the reader; it polls `cancelled` while it waits."""
-        ...
 
 
 class DeviceStream(NullObserver):

@@ -55,7 +55,7 @@ class Clients:
         return len(set(threading.enumerate()) - self._threads)
 
     def resolved(self, account: str = ACCOUNT) -> int:
-        return self.observer.heard["target named", UNKNOWN_ACCOUNT, account]
+        return self.observer.heard["target resolved", UNKNOWN_ACCOUNT, account]
 
     def targets(self) -> set[Target]:
         return {state.target for state in self.rate_limiters.states()}

@@ -89,7 +89,7 @@ def test_every_region_is_queried_and_reported(running: World) -> None:
     running.apply(rule(IRELAND, OHIO))
     assert eventually(lambda: running.pool_ids() == {SHOP, BANK, FAR})
     assert eventually(lambda: running.changes == 2)
-    assert eventually(lambda: running.heard.heard["looked", "0", "us-east-2", "None"] == 1)
+    assert eventually(lambda: running.heard.heard["discovered", "0", "us-east-2", "None"] == 1)
     assert running.heard.heard["rules", "0 in eu-west-1", "0 in us-east-2"] == 1
 
 
@@ -142,14 +142,14 @@ def test_unexpected_error_is_counted_and_keeps_the_pools(world: World) -> None:
     world.unreachable, world.error = {IRELAND}, RuntimeError("bug")
     assert world.run_query() == FIRST_RETRY_SECONDS
     assert world.heard.heard["unexpected", "discovery"] == 1
-    assert world.heard.heard["looked", "0", "eu-west-1", "other"] == 1
+    assert world.heard.heard["discovered", "0", "eu-west-1", "other"] == 1
     assert world.pool_ids() == {SHOP, BANK}
 
 
 def test_pools_that_cannot_be_applied_fail_the_run(running: World) -> None:
     running.refused = ConfigError(["the key cannot be used"])
     running.apply(rule())
-    assert eventually(lambda: running.heard.heard["looked", "0", "eu-west-1", "other"] == 1)
+    assert eventually(lambda: running.heard.heard["discovered", "0", "eu-west-1", "other"] == 1)
     assert not running.discovery.states()[0].up
 
 
@@ -219,5 +219,5 @@ def test_run_of_a_removed_rule_is_not_reported(world: World) -> None:
     (planned,) = world.discovery.current.queries
     world.apply()
     world.discovery._run_query(planned.query)
-    assert not any(key[0] == "looked" for key in world.heard.heard)
+    assert not any(key[0] == "discovered" for key in world.heard.heard)
     assert world.pool_ids() == set()
