@@ -46,7 +46,7 @@ def asked(emulator: Emulator, operation: str) -> list[str | None]:
     return [request.pool_id for request in emulator.requests() if request.operation == operation]
 
 
-def test_pools_of_the_name_and_the_tags_in_the_regions_are_read(emulator: Emulator, tmp_path: Path) -> None:
+def test_rule_reads_pools_with_matching_name_and_tags(emulator: Emulator, tmp_path: Path) -> None:
     ours = seeded(emulator, "prod-shop", team="identity", stage="prod")
     far = seeded(emulator, "prod-bank", OREGON, team="identity")
     others = seeded(emulator, "prod-news", team="press")
@@ -72,14 +72,14 @@ def test_pools_of_the_name_and_the_tags_in_the_regions_are_read(emulator: Emulat
     assert set(asked(emulator, "ListTagsForResource")) == {ours, far, others}, "only pools whose name fits"
 
 
-def test_many_pages_and_blank_ones(emulator: Emulator, tmp_path: Path) -> None:
+def test_listing_with_many_and_empty_pages_finds_all_pools(emulator: Emulator, tmp_path: Path) -> None:
     emulator.faults.paging = {"ListUserPools": Paging(longest=2, blank_pages=True)}
     found = {seeded(emulator, f"pool-{number}", users=0) for number in range(7)}
     with serving(config(emulator.url, discovery=[rule()]), tmp_path, emulator.url) as running:
         assert wait_until(lambda: reads(running, *found))
 
 
-def test_new_pools_join_and_vanished_ones_leave_without_a_trace(emulator: Emulator, tmp_path: Path) -> None:
+def test_new_pools_are_added_and_deleted_pools_removed(emulator: Emulator, tmp_path: Path) -> None:
     first = seeded(emulator, "first")
     text = config(emulator.url, discovery=[rule()], refresh_interval="1h")
     with serving(text, tmp_path, emulator.url) as running:
@@ -96,7 +96,7 @@ def test_new_pools_join_and_vanished_ones_leave_without_a_trace(emulator: Emulat
         assert running.value(POOLS, rule="0", aws_region=IRELAND) == 1
 
 
-def test_a_pool_that_loses_its_tag_leaves(emulator: Emulator, tmp_path: Path) -> None:
+def test_pool_that_loses_its_tag_is_removed(emulator: Emulator, tmp_path: Path) -> None:
     ours = seeded(emulator, "shop", team="identity")
     other = seeded(emulator, "bank", team="identity")
     with serving(config(emulator.url, discovery=[rule(tags={"team": "identity"})]), tmp_path, emulator.url) as running:
@@ -105,7 +105,7 @@ def test_a_pool_that_loses_its_tag_leaves(emulator: Emulator, tmp_path: Path) ->
         assert wait_until(lambda: reads(running, ours))
 
 
-def test_an_explicit_pool_wins_over_a_rule_and_a_rule_over_those_after_it(emulator: Emulator, tmp_path: Path) -> None:
+def test_explicit_pool_precedes_rules_and_first_rule_applies(emulator: Emulator, tmp_path: Path) -> None:
     explicit, early, late = (seeded(emulator, name) for name in ("prod-explicit", "prod-early", "test-late"))
     (tmp_path / "identity.key").touch(mode=0o600)
     (tmp_path / "identity.key").write_text("the identity key of the tests")
@@ -127,7 +127,7 @@ def test_an_explicit_pool_wins_over_a_rule_and_a_rule_over_those_after_it(emulat
     ("fault", "reason"),
     [(Fault.DENIED, "denied"), (Fault.THROTTLED, "throttled"), (Fault.SERVER_ERROR, "server_error")],
 )
-def test_a_listing_that_fails_removes_no_pool_and_shows(
+def test_failed_listing_is_exported_and_removes_no_pool(
     emulator: Emulator, tmp_path: Path, log: Log, fault: Fault, reason: str
 ) -> None:
     first = seeded(emulator, "first")
@@ -144,9 +144,7 @@ def test_a_listing_that_fails_removes_no_pool_and_shows(
         assert log.events("pool discovery incomplete; keeping previously discovered pools", reason=reason)
 
 
-def test_a_region_that_is_off_costs_the_other_nothing_and_readiness_does_not_wait(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_unavailable_region_affects_neither_others_nor_readiness(emulator: Emulator, tmp_path: Path) -> None:
     ours = seeded(emulator, "shop")
     off = {"regions": [OREGON], "interval": "1s", "endpoint_url": "http://127.0.0.1:9"}
     text = config(emulator.url, discovery=[rule(), off])
@@ -159,7 +157,7 @@ def test_a_region_that_is_off_costs_the_other_nothing_and_readiness_does_not_wai
     assert page.value(LAST_SUCCESS, rule="1", aws_region=OREGON) is None
 
 
-def test_not_ready_before_every_region_was_looked_at(emulator: Emulator, tmp_path: Path) -> None:
+def test_not_ready_before_every_region_was_listed(emulator: Emulator, tmp_path: Path) -> None:
     seeded(emulator, "shop")
     emulator.faults.latency = {"ListUserPools": 1.0}
     with serving(config(emulator.url, discovery=[rule()]), tmp_path, emulator.url) as running:
@@ -168,7 +166,7 @@ def test_not_ready_before_every_region_was_looked_at(emulator: Emulator, tmp_pat
         assert running.value(UP, rule="0", aws_region=IRELAND) == 1
 
 
-def test_tags_that_cannot_be_read_leave_that_pool_as_it_was(emulator: Emulator, tmp_path: Path) -> None:
+def test_pool_with_unreadable_tags_stays_as_it_was(emulator: Emulator, tmp_path: Path) -> None:
     known = seeded(emulator, "known", team="identity")
     gone = seeded(emulator, "gone", team="identity")
     text = config(emulator.url, discovery=[rule(tags={"team": "identity"})])
@@ -186,9 +184,7 @@ def test_tags_that_cannot_be_read_leave_that_pool_as_it_was(emulator: Emulator, 
         assert (page.value(FAILURES, rule="0", aws_region=IRELAND, reason="denied") or 0) >= 1
 
 
-def test_a_restart_restores_what_a_rule_finds_and_keeps_the_rest_until_its_region_answers(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_restart_restores_found_pools_and_keeps_unlisted_ones(emulator: Emulator, tmp_path: Path) -> None:
     ours = seeded(emulator, "shop", users=20)
     far = seeded(emulator, "bank", OREGON, users=20)
     text = config(
@@ -214,9 +210,7 @@ def test_a_restart_restores_what_a_rule_finds_and_keeps_the_rest_until_its_regio
     assert not asked(emulator, "AdminListDevices"), "nobody was asked again"
 
 
-def test_what_the_state_file_knows_of_a_pool_that_is_gone_goes_once_all_regions_were_seen(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_state_of_deleted_pool_is_erased_after_all_regions(emulator: Emulator, tmp_path: Path) -> None:
     ours, gone = (seeded(emulator, name, users=5) for name in ("shop", "bank"))
     text = config(emulator.url, discovery=[rule()], refresh_interval="1h", state=str(tmp_path / "state.db"))
     with serving(text, tmp_path, emulator.url) as running:
@@ -233,9 +227,7 @@ def test_what_the_state_file_knows_of_a_pool_that_is_gone_goes_once_all_regions_
     assert set(asked(emulator, "AdminListDevices")) == {gone}
 
 
-def test_a_reload_that_changes_a_rule_looks_at_once_and_leaves_the_others_alone(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_reload_of_a_rule_runs_it_at_once_and_only_it(emulator: Emulator, tmp_path: Path) -> None:
     prod, test = (seeded(emulator, name) for name in ("prod-shop", "test-shop"))
     far = seeded(emulator, "far", OREGON)
     rules = [rule(name="^prod-", interval="1h"), rule(OREGON, interval="1h")]

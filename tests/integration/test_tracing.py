@@ -121,9 +121,7 @@ def traced(
         yield running
 
 
-def test_a_sweep_is_a_trace_that_agrees_with_what_was_there(
-    emulator: Emulator, tmp_path: Path, collector: Collector
-) -> None:
+def test_sweep_trace_matches_the_pool(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
     pool_id = emulator.seed_pool("pool", users=130)
     truth = emulator.truth(pool_id)
     text = config(emulator.url, pool_id, refresh_interval="1h", identity="raw", detail="device")
@@ -159,7 +157,7 @@ def test_a_sweep_is_a_trace_that_agrees_with_what_was_there(
     assert json.loads(resource)["service.version"] == exporter.__version__
 
 
-def test_failed_requests_stand_out_and_nothing_in_a_trace_is_about_a_person(
+def test_failed_requests_have_spans_without_personal_data(
     emulator: Emulator, tmp_path: Path, collector: Collector
 ) -> None:
     names = [f"person-{number}" for number in range(25)]
@@ -182,7 +180,7 @@ def test_failed_requests_stand_out_and_nothing_in_a_trace_is_about_a_person(
         assert secret.encode() not in collector.bytes
 
 
-def test_a_sweep_that_fails_says_why(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
+def test_failed_sweep_trace_has_the_reason(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
     pool_id = emulator.seed_pool("pool", users=5)
     emulator.faults.rules = (Rule(Fault.DENIED, pool_id=pool_id),)
     with traced(config(emulator.url, pool_id), tmp_path, emulator, collector.url):
@@ -193,7 +191,9 @@ def test_a_sweep_that_fails_says_why(emulator: Emulator, tmp_path: Path, collect
     assert "users" not in sweep
 
 
-def test_what_is_left_goes_out_with_the_end(emulator: Emulator, tmp_path: Path, collector: Collector, log: Log) -> None:
+def test_shutdown_exports_the_remaining_spans(
+    emulator: Emulator, tmp_path: Path, collector: Collector, log: Log
+) -> None:
     pool_id = emulator.seed_pool("pool", users=5)
     text = config(emulator.url, pool_id, refresh_interval="1h")
     with traced(text, tmp_path, emulator, collector.url, OTEL_BSP_SCHEDULE_DELAY="3600000"):
@@ -202,9 +202,7 @@ def test_what_is_left_goes_out_with_the_end(emulator: Emulator, tmp_path: Path, 
     assert collector.sweeps()
 
 
-def test_a_sweep_under_way_at_the_end_is_told_as_abandoned(
-    emulator: Emulator, tmp_path: Path, collector: Collector
-) -> None:
+def test_sweep_running_at_shutdown_is_abandoned(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
     pool_id = emulator.seed_pool("pool", users=60)
     text = config(emulator.url, pool_id, refresh_interval="1h", rate={"UserResourceRead": 5})
     with traced(text, tmp_path, emulator, collector.url) as running:
@@ -229,7 +227,7 @@ def absent() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("dead", [absent, silent])
-def test_a_dead_collector_holds_up_neither_sweeps_nor_the_end_and_is_told_once(
+def test_dead_collector_delays_nothing_and_is_logged_once(
     dead: Any, emulator: Emulator, tmp_path: Path, log: Log
 ) -> None:
     pool_id = emulator.seed_pool("pool", users=10)
@@ -250,9 +248,7 @@ def test_a_dead_collector_holds_up_neither_sweeps_nor_the_end_and_is_told_once(
 
 
 @pytest.mark.parametrize("dead", [absent, silent])
-def test_the_end_does_not_wait_for_a_batch_that_is_on_its_way_to_a_dead_collector(
-    dead: Any, emulator: Emulator, tmp_path: Path, log: Log
-) -> None:
+def test_shutdown_does_not_wait_for_a_dead_collector(dead: Any, emulator: Emulator, tmp_path: Path, log: Log) -> None:
     """With OpenTelemetry's own patience: ten seconds for a batch, thirty for the end."""
     pool_id = emulator.seed_pool("pool", users=3)
     with dead() as url:
@@ -262,7 +258,7 @@ def test_the_end_does_not_wait_for_a_batch_that_is_on_its_way_to_a_dead_collecto
         assert time.monotonic() - began < 5
 
 
-def test_a_collector_that_refuses_and_comes_to_itself_is_told_both_times(
+def test_collector_failure_and_recovery_are_logged(
     emulator: Emulator, tmp_path: Path, collector: Collector, log: Log
 ) -> None:
     collector.status = 401
@@ -276,9 +272,7 @@ def test_a_collector_that_refuses_and_comes_to_itself_is_told_both_times(
         assert eventually(lambda: bool(log.events("trace export recovered")) and bool(collector.sweeps()), within=20)
 
 
-def test_what_the_operator_says_of_the_service_goes_before_what_we_say(
-    emulator: Emulator, tmp_path: Path, collector: Collector
-) -> None:
+def test_operator_resource_attributes_take_precedence(emulator: Emulator, tmp_path: Path, collector: Collector) -> None:
     pool_id = emulator.seed_pool("pool", users=3)
     text = config(emulator.url, pool_id, refresh_interval="1s", identity_key_file=identity_key(tmp_path))
     said = {"OTEL_SERVICE_NAME": "devices", "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=prod"}
