@@ -367,7 +367,7 @@ def test_raw_names_without_authentication_are_reported(
     assert [entry["event"] for entry in logs] == ([EXPOSURE] if exposed else [])
 
 
-def test_exposure_is_logged_when_it_starts_and_not_at_each_reload() -> None:
+def test_exposure_is_logged_once_and_not_at_each_reload() -> None:
     raw, keyed = configured(RAW), configured(KEYED)
     with capture_logs() as logs:
         world = World(raw, addresses=(EVERYWHERE,))

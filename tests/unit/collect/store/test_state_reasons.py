@@ -114,7 +114,7 @@ def test_a_missing_pool_is_forgotten(told: Told) -> None:
     assert "forgotten" in str(line["because"])
 
 
-def test_tracking_that_is_turned_off_is_told_as_soon_as_it_is_seen(told: Told) -> None:
+def test_tracking_turned_off_is_reported_immediately(told: Told) -> None:
     sweep(told.store, ann=1)
     told.store.sweep_started()
     line = told.ends_with("described", description=description(Tracking.OFF))
