@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum
 
 from exporter.clock import Clock
 from exporter.collect.persistence.sqlite import Restored
@@ -28,6 +29,42 @@ PUBLISH_SECONDS = 1.0
 
 PUBLISH_SHARE = 0.02
 """Maximum share of time spent on publishing. Large pools are therefore published less often."""
+
+
+class _Phase(Enum):
+    """Phase of a sweep.
+
+    | Event                                              | IDLE      | RUNNING   | RESUMABLE |
+    |----------------------------------------------------|-----------|-----------|-----------|
+    | `sweep_started`                                    | RUNNING   | RUNNING   | RUNNING   |
+    | `put`, `mark_unreadable`, `remove`                 | ignored   | RUNNING   | ignored   |
+    | `sweep_completed`                                  | ignored   | IDLE      | ignored   |
+    | `tracking_is_off`, `pool_missing`                  | IDLE      | IDLE      | IDLE      |
+    | `sweep_failed`, `sweep_abandoned`                  | RESUMABLE | RESUMABLE | RESUMABLE |
+    | `described` without device tracking                | IDLE      | RUNNING   | IDLE      |
+    | `retire`, `hand_over`                              | IDLE      | IDLE      | IDLE      |
+    """
+
+    IDLE = "no sweep has started, or the last one has finished"
+    RUNNING = "a sweep is in progress"
+    RESUMABLE = "the last sweep has not processed every user; the next one resumes it"
+
+
+@dataclass(slots=True)
+class _SweepState:
+    """Last sweep: the one in progress, or the last one that ended."""
+
+    started: float
+    """Start in seconds of monotonic time."""
+    number: int = 0
+    resumed_from: int = 0
+    """Number of the sweep that this one resumes. Equal to `number` if it resumes none."""
+    first_started: float | None = None
+    """Start of sweep `resumed_from`, in seconds of wall time."""
+    phase: _Phase = _Phase.IDLE
+    users_expected: int | None = None
+    users_done: int = 0
+    users_not_read: int = 0
 
 
 class PoolStore:
@@ -52,17 +89,11 @@ class PoolStore:
         self.shard = shard
         self._lock = threading.Lock()
         self._users = self._empty_users()
-        self._sweep = 0
-        self._resumed_from = 0
-        self._sweep_started = clock.monotonic()
-        self._sweep_started_wall: float | None = None
-        self._sweeping = False
-        self._can_resume = False
-        self._expected: int | None = None
-        self._done = 0
-        self._not_read = 0
+        self._sweep = _SweepState(clock.monotonic())
         self._complete_once = False
+        """True if a sweep has completed, so that the data covers every user."""
         self._failing_since: float | None = None
+        """Monotonic time of the first failure after the last response; None while the pool responds."""
         self._next_publication = clock.monotonic()
         self._view = PoolView(
             settings=settings,
@@ -81,11 +112,14 @@ class PoolStore:
         with self._lock:
             header = restored.header
             self._users.load(restored.records)
-            self._sweep = header.sweep
-            self._resumed_from = header.first_sweep
-            self._sweep_started_wall = header.sweep_started
+            self._sweep = _SweepState(
+                self._clock.monotonic(),
+                number=header.sweep,
+                resumed_from=header.first_sweep,
+                first_started=header.sweep_started,
+                phase=_Phase.RESUMABLE if header.sweeping else _Phase.IDLE,
+            )
             self._complete_once = header.complete_once
-            self._can_resume = header.sweeping
             self._failing_since = self._monotonic_of(header.failing_since)
             down = header.state.is_down
             self._view = replace(
@@ -152,8 +186,12 @@ class PoolStore:
 
         Returns 0 if the last sweep can be resumed or no sweep has completed.
         """
-        started = self._sweep_started_wall
-        if started is None or self._can_resume or not (self._complete_once or self._tracking_off()):
+        started = self._sweep.first_started
+        if (
+            started is None
+            or self._sweep.phase is _Phase.RESUMABLE
+            or not (self._complete_once or self._tracking_off())
+        ):
             return 0.0
         due = started + self.settings.refresh_interval - self._clock.wall()
         return min(max(0.0, due), self.settings.refresh_interval)
@@ -166,16 +204,15 @@ class PoolStore:
         with self._lock:
             before, off = self._view.state, description.tracking is Tracking.OFF
             if off:
-                self._forget_everything()
-                self._view = replace(self._view, data=None, oldest_observation=None)
+                self._delete_data()
             self._view = replace(self._view, description=description)
-            if self._expected is None:
-                self._expected = self._expected_users()
+            if self._sweep.users_expected is None:
+                self._sweep.users_expected = self._expected_users()
             if self._view.state not in {PoolState.DENIED, PoolState.FAILING}:
                 self._set_healthy()
             if self._view.state is not before:
                 self._explain()
-            self._tell_header()
+            self._write_header()
 
     def sweep_started(self) -> None:
         """Start a sweep, or resume the last one if it was interrupted.
@@ -184,23 +221,24 @@ class PoolStore:
         read again.
         """
         with self._lock:
-            now = self._clock.wall()
-            self._sweep += 1
-            if not (self._can_resume and self._is_recent(now)):
-                self._resumed_from = self._sweep
-                self._sweep_started_wall = now
-            self._can_resume = False
-            self._sweep_started = self._clock.monotonic()
-            self._done = 0
-            self._not_read = 0
-            self._expected = self._expected_users()
-            self._sweeping = True
+            last, now = self._sweep, self._clock.wall()
+            number = last.number + 1
+            resumes = last.phase is _Phase.RESUMABLE and self._is_recent(now)
+            self._sweep = _SweepState(
+                self._clock.monotonic(),
+                number=number,
+                resumed_from=last.resumed_from if resumes else number,
+                first_started=last.first_started if resumes else now,
+                phase=_Phase.RUNNING,
+                users_expected=self._expected_users(),
+            )
             self._explain()
-            self._tell_header()
+            self._write_header()
 
     def enumerated(self, users: int) -> None:
         """Record the number of users that this sweep reads."""
-        self._expected = users
+        with self._lock:
+            self._sweep.users_expected = users
 
     def was_read(self, identity: bytes) -> bool:
         """Return True, and mark the user as seen, if this sweep has already read it.
@@ -208,7 +246,8 @@ class PoolStore:
         This happens in a resumed sweep, and if AWS lists a user twice.
         """
         with self._lock:
-            read = self._users.was_read(identity, self._resumed_from, int(self._sweep_started_wall or 0))
+            sweep = self._sweep
+            read = self._users.was_read(identity, sweep.resumed_from, int(sweep.first_started or 0))
             if read:
                 self._mark_seen(identity)
             return read
@@ -221,27 +260,28 @@ class PoolStore:
     def put(self, identity: bytes, devices: tuple[Device, ...]) -> None:
         """Record the devices of a user. Ignored if no sweep is in progress."""
         with self._lock:
-            if not self._sweeping:
+            if self._sweep.phase is not _Phase.RUNNING:
                 return
-            self._writer.put(identity, self._users.put(identity, devices, int(self._clock.wall()), self._sweep))
-            self._done += 1
+            self._writer.put(identity, self._users.put(identity, devices, int(self._clock.wall()), self._sweep.number))
+            self._sweep.users_done += 1
             self._failing_since = None
-            self._publish_if_due()
+            if self._complete_once and self._clock.monotonic() >= self._next_publication:
+                self._publish()
 
     def mark_unreadable(self, identity: bytes) -> None:
         """Record that a user could not be read. It keeps its last values."""
         with self._lock:
-            if self._sweeping:
-                self._not_read += 1
+            if self._sweep.phase is _Phase.RUNNING:
+                self._sweep.users_not_read += 1
                 self._mark_seen(identity)
 
     def remove(self, identity: bytes) -> None:
         """Remove a user that no longer exists."""
         with self._lock:
-            if not self._sweeping:
+            if self._sweep.phase is not _Phase.RUNNING:
                 return
             self._drop(identity)
-            self._done += 1
+            self._sweep.users_done += 1
 
     def sweep_completed(self, *, every_user_read: bool) -> int:
         """Finish a sweep that processed every selected user: remove the unseen users and publish.
@@ -249,78 +289,82 @@ class PoolStore:
         Returns the number of removed users.
         """
         with self._lock:
-            if not self._sweeping:
+            if self._sweep.phase is not _Phase.RUNNING:
                 return 0  # retired: reads since then were dropped, so their users would be removed as unseen
-            gone = self._users.unseen(self._sweep)
+            gone = self._users.unseen(self._sweep.number)
             for identity in gone:
                 self._drop(identity)
             self._complete_once = True
             self._failing_since = None
             self._publish()
             success = self._clock.wall() if every_user_read else None
-            self._ended(state=self._healthy_state(), up=True, last_success=success)
+            self._finish_sweep(self._healthy_state(), last_success=success)
             return len(gone)
 
     def tracking_is_off(self) -> None:
         """Finish the sweep of a pool that does not remember devices. Counts as a success."""
         with self._lock:
-            self._ended(state=PoolState.TRACKING_OFF, up=True, last_success=self._clock.wall())
+            self._finish_sweep(PoolState.TRACKING_OFF, last_success=self._clock.wall())
 
     def sweep_failed(self, reason: Reason) -> None:
         """Finish a sweep that ended before it had processed every user. The data is kept."""
         with self._lock:
             if self._failing_since is None:
                 self._failing_since = self._clock.monotonic()
-            self._can_resume = True
             if self._complete_once:
                 self._publish()
-            self._note_failure(reason)
-            self._ended(state=PoolState.DENIED if reason is Reason.DENIED else PoolState.FAILING, up=False)
+            state = PoolState.DENIED if reason is Reason.DENIED else PoolState.FAILING
+            self._finish_sweep(state, failure=reason, phase=_Phase.RESUMABLE)
 
     def pool_missing(self) -> None:
         """Finish the sweep of a pool that does not exist, and delete its data."""
         with self._lock:
-            self._forget_everything()
-            self._view = replace(self._view, data=None, oldest_observation=None)
-            self._note_failure(Reason.NOT_FOUND)
-            self._ended(state=PoolState.MISSING, up=False)
+            self._delete_data()
+            self._finish_sweep(PoolState.MISSING, failure=Reason.NOT_FOUND)
 
     def sweep_abandoned(self) -> None:
         """Finish a canceled sweep without changing the pool's state. After a restart the sweep is resumed."""
-        self._sweeping = False
+        with self._lock:
+            self._sweep.phase = _Phase.RESUMABLE
 
     def _retire(self) -> None:
-        self._sweeping = False
+        self._sweep.phase = _Phase.IDLE
         self._writer = NULL_WRITER
 
     def _empty_users(self) -> Users:
         return Users(self.settings.detail, self._identity, self._series_limit)
 
     def _mark_seen(self, identity: bytes) -> None:
-        record = self._users.mark_seen(identity, self._sweep)
+        record = self._users.mark_seen(identity, self._sweep.number)
         if record is not None:
             self._writer.put(identity, record)
-        self._done += 1
+        self._sweep.users_done += 1
 
     def _drop(self, identity: bytes) -> None:
         self._users.remove(identity)
         self._writer.drop(identity)
 
-    def _note_failure(self, reason: Reason) -> None:
-        self._view = replace(self._view, last_failure=SweepFailure(reason, self._clock.wall()))
-
-    def _ended(self, *, state: PoolState, up: bool, last_success: float | None = None) -> None:
-        self._sweeping = False
+    def _finish_sweep(
+        self,
+        state: PoolState,
+        *,
+        phase: _Phase = _Phase.IDLE,
+        failure: Reason | None = None,
+        last_success: float | None = None,
+    ) -> None:
+        view = self._view
+        self._sweep.phase = phase
         self._view = replace(
-            self._view,
+            view,
             state=state,
-            up=up,
-            last_sweep_seconds=self._clock.monotonic() - self._sweep_started,
-            last_success=last_success if last_success is not None else self._view.last_success,
-            users_not_read=self._not_read,
+            up=not state.is_down,
+            last_sweep_seconds=self._clock.monotonic() - self._sweep.started,
+            last_success=view.last_success if last_success is None else last_success,
+            last_failure=view.last_failure if failure is None else SweepFailure(failure, self._clock.wall()),
+            users_not_read=self._sweep.users_not_read,
         )
         self._explain()
-        self._tell_header()
+        self._write_header()
 
     def _explain(self) -> None:
         since = self._failing_since
@@ -339,16 +383,14 @@ class PoolStore:
         description = self._view.description
         return description is not None and description.tracking is Tracking.OFF
 
-    def _forget_everything(self) -> None:
+    def _delete_data(self) -> None:
         self._users = self._empty_users()
         self._complete_once = False
-        self._can_resume = False
         self._failing_since = None
+        if self._sweep.phase is _Phase.RESUMABLE:
+            self._sweep.phase = _Phase.IDLE
+        self._view = replace(self._view, data=None, oldest_observation=None)
         self._writer.clear(self._header())
-
-    def _publish_if_due(self) -> None:
-        if self._complete_once and self._clock.monotonic() >= self._next_publication:
-            self._publish()
 
     def _publish(self) -> None:
         if self._tracking_off():
@@ -367,24 +409,25 @@ class PoolStore:
         return description.estimated_users // self.shard.count
 
     def _progress(self) -> SweepProgress | None:
-        if not self._sweeping:
+        sweep = self._sweep  # read once: this runs without the lock, and a new sweep has a new object
+        if sweep.phase is not _Phase.RUNNING:
             return None
-        done, expected = self._done, self._expected
+        done, expected = sweep.users_done, sweep.users_expected
         remaining = None
         if expected is not None and done:
-            elapsed = self._clock.monotonic() - self._sweep_started
+            elapsed = self._clock.monotonic() - sweep.started
             remaining = max(0, expected - done) * elapsed / done
         return SweepProgress(done, expected, remaining)
 
     def _is_recent(self, now: float) -> bool:
-        newest = self._users.newest_observation() or self._sweep_started_wall
+        newest = self._users.newest_observation() or self._sweep.first_started
         return newest is not None and abs(now - newest) <= self.settings.refresh_interval
 
     def _monotonic_of(self, wall: float | None) -> float | None:
         """Convert wall time to monotonic time of this process. A time in the future becomes now."""
         return None if wall is None else self._clock.monotonic() - max(0.0, self._clock.wall() - wall)
 
-    def _tell_header(self) -> None:
+    def _write_header(self) -> None:
         self._writer.header(self._header())
 
     def _header(self) -> PoolHeader:
@@ -393,10 +436,10 @@ class PoolStore:
         return PoolHeader(
             state=self._view.state,
             description=self._view.description,
-            sweep=self._sweep,
-            first_sweep=self._resumed_from,
-            sweep_started=self._sweep_started_wall,
-            sweeping=self._sweeping or self._can_resume,
+            sweep=self._sweep.number,
+            first_sweep=self._sweep.resumed_from,
+            sweep_started=self._sweep.first_started,
+            sweeping=self._sweep.phase is not _Phase.IDLE,
             complete_once=self._complete_once,
             last_sweep_seconds=self._view.last_sweep_seconds,
             last_success=self._view.last_success,

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from exporter.collect.persistence.writer import PoolHeader, PoolWriter
@@ -44,14 +48,14 @@ def shown(store: PoolStore) -> dict[str, int] | None:
     return None if data is None else {row.label: len(row.devices) for row in data.rows}
 
 
-def test_nothing_is_known_at_first(store: PoolStore) -> None:
+def test_new_store_has_no_data(store: PoolStore) -> None:
     view = store.view()
     assert (view.state, view.up, view.data, view.progress, view.last_success) == (
         PoolState.UNREAD, False, None, None, None,
     )  # fmt: skip
 
 
-def test_a_described_pool_is_up_before_its_first_sweep_ends(store: PoolStore) -> None:
+def test_described_pool_is_up_before_its_first_sweep_completes(store: PoolStore) -> None:
     store.sweep_started()
     store.described(description())
     store.put(b"ann", (device(),))
@@ -59,7 +63,7 @@ def test_a_described_pool_is_up_before_its_first_sweep_ends(store: PoolStore) ->
     assert (view.state, view.up, view.data) == (PoolState.UNREAD, True, None)
 
 
-def test_a_finished_sweep_is_published_whole(store: PoolStore, clock: ManualClock) -> None:
+def test_completed_sweep_is_published(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
     view = store.view()
     assert (view.state, view.up, view.last_success) == (PoolState.OK, True, clock.wall())
@@ -68,7 +72,7 @@ def test_a_finished_sweep_is_published_whole(store: PoolStore, clock: ManualCloc
     assert shown(store) == {"ann": 1, "bob": 2}
 
 
-def test_a_later_sweep_replaces_users_as_it_reads_them(store: PoolStore, clock: ManualClock) -> None:
+def test_later_sweep_replaces_users_one_by_one(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
     clock.advance(60)
     store.sweep_started()
@@ -78,13 +82,13 @@ def test_a_later_sweep_replaces_users_as_it_reads_them(store: PoolStore, clock: 
     assert shown(store) == {"ann": 3, "bob": 2, "carl": 0}
 
 
-def test_who_is_absent_from_a_complete_enumeration_is_gone(store: PoolStore) -> None:
+def test_completed_sweep_removes_absent_users(store: PoolStore) -> None:
     sweep(store, ann=1, bob=2)
     sweep(store, bob=2)
     assert shown(store) == {"bob": 2}
 
 
-def test_a_user_who_cannot_be_read_keeps_its_values_and_its_observation(store: PoolStore, clock: ManualClock) -> None:
+def test_unreadable_user_keeps_values_and_observation(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
     first = clock.wall()
     clock.advance(60)
@@ -97,14 +101,14 @@ def test_a_user_who_cannot_be_read_keeps_its_values_and_its_observation(store: P
     assert store.view().last_success == first
 
 
-def test_the_oldest_observation_moves_on_as_users_are_read_again(store: PoolStore, clock: ManualClock) -> None:
+def test_oldest_observation_advances_as_users_are_read(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
     clock.advance(60)
     sweep(store, ann=1, bob=2)
     assert store.view().oldest_observation == clock.wall()
 
 
-def test_a_failed_sweep_keeps_the_last_good_values(store: PoolStore) -> None:
+def test_failed_sweep_keeps_the_last_values(store: PoolStore) -> None:
     sweep(store, ann=1)
     store.sweep_started()
     store.sweep_failed(Reason.TIMEOUT)
@@ -113,7 +117,7 @@ def test_a_failed_sweep_keeps_the_last_good_values(store: PoolStore) -> None:
     assert shown(store) == {"ann": 1}
 
 
-def test_values_are_withdrawn_when_the_pool_has_not_answered_for_too_long(store: PoolStore, clock: ManualClock) -> None:
+def test_values_are_withdrawn_after_max_staleness(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1)
     clock.advance(50_000)
     store.sweep_failed(Reason.TIMEOUT)
@@ -126,7 +130,7 @@ def test_values_are_withdrawn_when_the_pool_has_not_answered_for_too_long(store:
     assert store.view().state is PoolState.FAILING
 
 
-def test_withdrawn_values_come_back_with_the_next_good_sweep(store: PoolStore, clock: ManualClock) -> None:
+def test_withdrawn_values_return_with_the_next_sweep(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1)
     store.sweep_failed(Reason.TIMEOUT)
     clock.advance(90_000)
@@ -136,7 +140,7 @@ def test_withdrawn_values_come_back_with_the_next_good_sweep(store: PoolStore, c
     assert store.view().state is PoolState.OK
 
 
-def test_a_failing_pool_is_failing_until_a_sweep_has_come_to_its_end(store: PoolStore, clock: ManualClock) -> None:
+def test_failing_pool_stays_failing_until_a_sweep_completes(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1)
     store.sweep_failed(Reason.TIMEOUT)
     store.sweep_started()
@@ -149,13 +153,13 @@ def test_a_failing_pool_is_failing_until_a_sweep_has_come_to_its_end(store: Pool
     assert (store.view().state, store.view().up) == (PoolState.OK, True)
 
 
-def test_denied_has_a_state_of_its_own(store: PoolStore) -> None:
+def test_denied_sweep_sets_state_denied(store: PoolStore) -> None:
     store.sweep_started()
     store.sweep_failed(Reason.DENIED)
     assert (store.view().state, store.view().up) == (PoolState.DENIED, False)
 
 
-def test_a_missing_pool_shows_nothing_at_once_and_forgets(store: PoolStore) -> None:
+def test_missing_pool_deletes_its_data_at_once(store: PoolStore) -> None:
     sweep(store, ann=1)
     store.sweep_started()
     store.pool_missing()
@@ -165,7 +169,7 @@ def test_a_missing_pool_shows_nothing_at_once_and_forgets(store: PoolStore) -> N
     assert (store.view().state, store.view().up, store.view().data) == (PoolState.UNREAD, True, None)
 
 
-def test_tracking_switched_off_and_on_again_starts_from_nothing(store: PoolStore) -> None:
+def test_tracking_off_deletes_data_and_on_starts_empty(store: PoolStore) -> None:
     sweep(store, ann=1)
     store.sweep_started()
     store.described(description(Tracking.OFF))
@@ -178,7 +182,7 @@ def test_tracking_switched_off_and_on_again_starts_from_nothing(store: PoolStore
     assert shown(store) == {"bob": 1}
 
 
-def test_a_user_gone_in_mid_sweep_leaves_with_the_next_publication(store: PoolStore, clock: ManualClock) -> None:
+def test_removed_user_leaves_with_the_next_publication(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=2)
     clock.advance(60)
     store.sweep_started()
@@ -187,7 +191,7 @@ def test_a_user_gone_in_mid_sweep_leaves_with_the_next_publication(store: PoolSt
     assert shown(store) == {"bob": 0}
 
 
-def test_progress_and_remaining_time(store: PoolStore, clock: ManualClock) -> None:
+def test_progress_has_remaining_time(store: PoolStore, clock: ManualClock) -> None:
     store.sweep_started()
     store.described(description(estimated=None))
     progress = store.view().progress
@@ -204,7 +208,7 @@ def test_progress_and_remaining_time(store: PoolStore, clock: ManualClock) -> No
     assert store.view().last_sweep_seconds == 10
 
 
-def test_rows_stand_in_the_order_of_a_stable_hash() -> None:
+def test_rows_are_in_hash_order() -> None:
     identity = HmacIdentity(b"0123456789abcdef")
     store = PoolStore(settings(detail=Detail.USER), identity, ManualClock())
     store.sweep_started()
@@ -217,25 +221,26 @@ def test_rows_stand_in_the_order_of_a_stable_hash() -> None:
     assert [row.label for row in data.rows] == sorted(identity.of(POOL_ID, n).hex() for n in ("ann", "bob", "dora"))
 
 
-def test_in_detail_pool_keys_and_attributes_are_not_kept() -> None:
-    store = PoolStore(settings(detail=Detail.POOL), RawIdentity(), ManualClock())
+def test_detail_pool_stores_no_keys_or_attributes() -> None:
+    writer = RecordingWriter()
+    store = PoolStore(settings(detail=Detail.POOL), RawIdentity(), ManualClock(), writer)
     store.sweep_started()
     store.put(b"ann", (device("secret-key", attributes=(("device_name", "Firefox"),)),))
     store.sweep_completed(every_user_read=True)
-    assert "secret-key" not in repr(store._users._records)
+    assert b"secret-key" not in b"".join(writer.records.values())
     data = store.view().data
     assert data is not None
     assert (data.rows, data.users, sum(data.devices.values())) == ((), 1, 1)
 
 
-def test_an_abandoned_sweep_says_nothing_about_the_pool(store: PoolStore) -> None:
+def test_abandoned_sweep_keeps_the_state(store: PoolStore) -> None:
     sweep(store, ann=1)
     store.sweep_started()
     store.sweep_abandoned()
     assert (store.view().state, store.view().progress) == (PoolState.OK, None)
 
 
-def test_the_last_failure_says_why_and_when_and_stays(store: PoolStore, clock: ManualClock) -> None:
+def test_last_failure_is_kept_after_a_success(store: PoolStore, clock: ManualClock) -> None:
     assert store.view().last_failure is None
     store.sweep_started()
     store.sweep_failed(Reason.TIMEOUT)
@@ -249,7 +254,7 @@ def test_the_last_failure_says_why_and_when_and_stays(store: PoolStore, clock: M
     assert store.view().last_failure == SweepFailure(Reason.NOT_FOUND, clock.wall())
 
 
-def test_users_asked_in_vain_are_counted_in_the_last_finished_sweep(store: PoolStore) -> None:
+def test_users_not_read_is_of_the_last_finished_sweep(store: PoolStore) -> None:
     sweep(store, ann=1, bob=1)
     store.sweep_started()
     store.put(b"ann", (device(),))
@@ -294,7 +299,7 @@ def kept(clock: ManualClock, writer: RecordingWriter) -> PoolStore:
     return PoolStore(settings(detail=Detail.DEVICE), RawIdentity(), clock, writer)
 
 
-def test_every_user_asked_in_vain_is_counted(store: PoolStore) -> None:
+def test_users_not_read_counts_every_unreadable_user(store: PoolStore) -> None:
     sweep(store, ann=1, bob=1)
     store.sweep_started()
     store.mark_unreadable(b"ann")
@@ -303,7 +308,7 @@ def test_every_user_asked_in_vain_is_counted(store: PoolStore) -> None:
     assert store.view().users_not_read == 2
 
 
-def test_whoever_is_read_kept_or_gone_counts_as_done(store: PoolStore) -> None:
+def test_progress_counts_read_unreadable_and_removed_users(store: PoolStore) -> None:
     sweep(store, ann=1, bob=1, carl=1)
     store.sweep_started()
     for number, done in enumerate((store.remove, store.remove, store.mark_unreadable), start=1):
@@ -317,14 +322,14 @@ def test_whoever_is_read_kept_or_gone_counts_as_done(store: PoolStore) -> None:
     assert progress.users_done == 4
 
 
-def test_a_pool_that_remembers_no_devices_is_a_success(store: PoolStore, clock: ManualClock) -> None:
+def test_tracking_off_counts_as_success(store: PoolStore, clock: ManualClock) -> None:
     store.sweep_started()
     store.described(description(Tracking.OFF))
     store.tracking_is_off()
     assert store.view().last_success == clock.wall()
 
 
-def test_a_missing_pool_has_no_observation_and_leaves_nothing_in_the_journal(
+def test_missing_pool_clears_observation_and_writer(
     kept: PoolStore, writer: RecordingWriter, clock: ManualClock
 ) -> None:
     sweep(kept, ann=1)
@@ -343,7 +348,7 @@ def test_a_missing_pool_has_no_observation_and_leaves_nothing_in_the_journal(
     assert (last.state, last.sweeping) == (PoolState.MISSING, False)
 
 
-def test_a_sweep_is_gone_on_with_when_its_last_user_was_read_within_the_interval(clock: ManualClock) -> None:
+def test_sweep_resumes_if_last_read_is_within_the_interval(clock: ManualClock) -> None:
     interval = 3600.0
     for since, goes_on in ((interval - 1, True), (interval, True), (interval + 1, False)):
         store = PoolStore(settings(refresh_interval=interval), RawIdentity(), clock)
@@ -356,7 +361,7 @@ def test_a_sweep_is_gone_on_with_when_its_last_user_was_read_within_the_interval
         assert store.was_read(b"ann") is goes_on
 
 
-def test_a_sweep_that_read_nobody_is_gone_on_with_for_an_interval_from_its_start(clock: ManualClock) -> None:
+def test_sweep_without_reads_resumes_within_the_interval(clock: ManualClock) -> None:
     writer = RecordingWriter()
     store = PoolStore(settings(refresh_interval=3600.0), RawIdentity(), clock, writer)
     for pause, number in ((0.0, 1), (3600.0, 1), (3601.0, 3)):
@@ -366,7 +371,7 @@ def test_a_sweep_that_read_nobody_is_gone_on_with_for_an_interval_from_its_start
         store.sweep_failed(Reason.TIMEOUT)
 
 
-def test_what_was_never_read_is_not_known(store: PoolStore) -> None:
+def test_unreadable_unknown_user_is_not_known(store: PoolStore) -> None:
     store.sweep_started()
     store.mark_unreadable(b"ann")
     assert not store.knows_users()
@@ -374,7 +379,7 @@ def test_what_was_never_read_is_not_known(store: PoolStore) -> None:
     assert store.knows_users()
 
 
-def test_other_settings_show_at_once_what_is_known_and_the_sweep_under_way_goes_on(clock: ManualClock) -> None:
+def test_adopt_publishes_and_keeps_the_sweep_in_progress(clock: ManualClock) -> None:
     limits = [1]
     store = PoolStore(settings(detail=Detail.USER), RawIdentity(), clock, series_limit=lambda: limits[0])
     other = settings(detail=Detail.USER, refresh_interval=60.0)
@@ -392,9 +397,7 @@ def test_other_settings_show_at_once_what_is_known_and_the_sweep_under_way_goes_
     assert progress.users_done == 1
 
 
-def test_the_journal_is_told_of_who_was_met_and_not_read_if_anything_is_known(
-    kept: PoolStore, writer: RecordingWriter
-) -> None:
+def test_mark_unreadable_writes_known_users_only(kept: PoolStore, writer: RecordingWriter) -> None:
     sweep(kept, ann=1)
     before = writer.records[b"ann"]
     kept.sweep_started()
@@ -402,10 +405,10 @@ def test_the_journal_is_told_of_who_was_met_and_not_read_if_anything_is_known(
     kept.mark_unreadable(b"bob")
     assert set(writer.records) == {b"ann"}
     assert writer.records[b"ann"] != before
-    assert writer.records == dict(kept._users.records())
+    assert writer.records == dict(kept.hand_over().records)
 
 
-def test_what_a_sweep_reads_is_published_no_more_than_once_a_second(store: PoolStore, clock: ManualClock) -> None:
+def test_publication_is_limited_to_once_a_second(store: PoolStore, clock: ManualClock) -> None:
     sweep(store, ann=1, bob=1)
     clock.advance(60)
     store.sweep_started()
@@ -426,7 +429,7 @@ def test_what_a_sweep_reads_is_published_no_more_than_once_a_second(store: PoolS
         (UserSelection(filter="x"), None),
     ],
 )
-def test_what_aws_estimates_is_expected_only_where_everybody_is_read(
+def test_estimated_users_are_expected_only_for_everyone(
     clock: ManualClock, selection: UserSelection, expected: int | None
 ) -> None:
     store = PoolStore(settings(users=selection), RawIdentity(), clock)
@@ -437,7 +440,7 @@ def test_what_aws_estimates_is_expected_only_where_everybody_is_read(
     assert progress.users_expected == expected
 
 
-def test_a_sweep_that_ends_after_its_pool_was_handed_over_takes_nobody_away(store: PoolStore) -> None:
+def test_sweep_completed_after_hand_over_removes_nobody(store: PoolStore) -> None:
     sweep(store, ann=1, bob=1)
     store.sweep_started()
     store.put(b"ann", (device(),))
@@ -447,9 +450,7 @@ def test_a_sweep_that_ends_after_its_pool_was_handed_over_takes_nobody_away(stor
     assert shown(store) == {"ann": 1, "bob": 1}
 
 
-def test_a_store_that_was_handed_over_takes_nothing_in_and_tells_nothing(
-    kept: PoolStore, writer: RecordingWriter
-) -> None:
+def test_store_after_hand_over_ignores_changes(kept: PoolStore, writer: RecordingWriter) -> None:
     sweep(kept, ann=1, bob=1)
     kept.sweep_started()
     kept.put(b"ann", ())
@@ -462,9 +463,7 @@ def test_a_store_that_was_handed_over_takes_nothing_in_and_tells_nothing(
     assert (writer.headers, writer.records) == (headers, records)
 
 
-def test_a_store_that_takes_over_tells_its_journal_all_of_it(
-    store: PoolStore, kept: PoolStore, writer: RecordingWriter
-) -> None:
+def test_take_over_writes_all_data(store: PoolStore, kept: PoolStore, writer: RecordingWriter) -> None:
     sweep(store, ann=1, bob=2)
     handed = store.hand_over()
     kept.take_over(handed)
@@ -474,7 +473,7 @@ def test_a_store_that_takes_over_tells_its_journal_all_of_it(
     assert shown(kept) == {"ann": 1, "bob": 2}
 
 
-def test_how_long_the_last_sweep_took_is_handed_over(store: PoolStore, kept: PoolStore, clock: ManualClock) -> None:
+def test_hand_over_keeps_the_last_sweep_duration(store: PoolStore, kept: PoolStore, clock: ManualClock) -> None:
     store.sweep_started()
     clock.advance(10)
     store.sweep_completed(every_user_read=True)
@@ -482,7 +481,7 @@ def test_how_long_the_last_sweep_took_is_handed_over(store: PoolStore, kept: Poo
     assert kept.view().last_sweep_seconds == 10
 
 
-def test_a_store_handed_over_before_its_first_sweep_knows_of_none(store: PoolStore) -> None:
+def test_hand_over_before_the_first_sweep_is_empty(store: PoolStore) -> None:
     handed = store.hand_over()
     assert handed.header == PoolHeader(
         state=PoolState.UNREAD,
@@ -499,7 +498,7 @@ def test_a_store_handed_over_before_its_first_sweep_knows_of_none(store: PoolSto
     assert handed.records == []
 
 
-def test_a_later_sweep_that_was_interrupted_is_gone_on_with_at_once(store: PoolStore, kept: PoolStore) -> None:
+def test_hand_over_of_an_interrupted_sweep_has_no_delay(store: PoolStore, kept: PoolStore) -> None:
     sweep(store, ann=1)
     store.sweep_started()
     kept.take_over(store.hand_over())
@@ -507,7 +506,7 @@ def test_a_later_sweep_that_was_interrupted_is_gone_on_with_at_once(store: PoolS
 
 
 @pytest.mark.parametrize("before", [0, 100])
-def test_silence_goes_on_to_the_second_where_another_store_takes_over(
+def test_hand_over_keeps_the_time_of_the_first_failure(
     store: PoolStore, kept: PoolStore, clock: ManualClock, before: float
 ) -> None:
     sweep(store, ann=1)
@@ -520,7 +519,7 @@ def test_silence_goes_on_to_the_second_where_another_store_takes_over(
     assert shown(kept) is None
 
 
-def test_publishing_that_is_costly_is_done_more_rarely(clock: ManualClock) -> None:
+def test_costly_publication_is_less_frequent(clock: ManualClock) -> None:
     cost = 1.0
 
     def counted_slowly() -> int:
@@ -538,7 +537,7 @@ def test_publishing_that_is_costly_is_done_more_rarely(clock: ManualClock) -> No
     assert shown(store) == {"ann": 0, "bob": 0}
 
 
-def test_of_what_aws_estimates_a_shard_expects_its_part_in_whole_users(clock: ManualClock) -> None:
+def test_shard_expects_its_share_of_the_estimated_users(clock: ManualClock) -> None:
     store = PoolStore(settings(), RawIdentity(), clock, shard=Shard(0, 2))
     store.sweep_started()
     store.described(description(estimated=3))
@@ -547,7 +546,7 @@ def test_of_what_aws_estimates_a_shard_expects_its_part_in_whole_users(clock: Ma
     assert repr(progress.users_expected) == "1"
 
 
-def test_a_later_sweep_expects_whom_the_last_one_has_met(store: PoolStore) -> None:
+def test_later_sweep_expects_the_known_users(store: PoolStore) -> None:
     sweep(store, ann=1, bob=1)
     store.sweep_started()
     progress = store.view().progress
@@ -556,7 +555,7 @@ def test_a_later_sweep_expects_whom_the_last_one_has_met(store: PoolStore) -> No
 
 
 @pytest.mark.parametrize(("users", "remaining"), [(6, 20.0), (2, 0.0), (1, 0.0)])
-def test_what_remains_is_told_by_the_pace_so_far_and_is_never_less_than_nothing(
+def test_remaining_time_is_extrapolated_and_never_negative(
     store: PoolStore, clock: ManualClock, users: int, remaining: float
 ) -> None:
     store.sweep_started()
@@ -567,3 +566,53 @@ def test_what_remains_is_told_by_the_pace_so_far_and_is_never_less_than_nothing(
     progress = store.view().progress
     assert progress is not None
     assert progress.remaining_seconds == remaining
+
+
+class BlockingWriter(RecordingWriter):
+    """Writer whose `put` blocks until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.release = threading.Event(), threading.Event()
+
+    def put(self, identity: bytes, record: bytes) -> None:
+        self.entered.set()
+        assert self.release.wait(10)
+        super().put(identity, record)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda store: store.sweep_abandoned(), id="sweep_abandoned"),
+        pytest.param(lambda store: store.enumerated(5), id="enumerated"),
+    ],
+)
+def test_update_waits_for_a_put_in_progress(clock: ManualClock, call: Callable[[PoolStore], None]) -> None:
+    writer = BlockingWriter()
+    store = PoolStore(settings(), RawIdentity(), clock, writer)
+    store.sweep_started()
+    with ThreadPoolExecutor(2) as threads:
+        put = threads.submit(store.put, b"ann", ())
+        assert writer.entered.wait(10)
+        update = threads.submit(call, store)
+        with pytest.raises(TimeoutError):
+            update.result(0.05)
+        writer.release.set()
+        put.result(10)
+        update.result(10)
+    assert set(writer.records) == {b"ann"}
+
+
+def test_abandoned_sweep_is_handed_over_as_resumable(store: PoolStore) -> None:
+    store.sweep_started()
+    store.sweep_abandoned()
+    assert store.hand_over().header.sweeping
+
+
+def test_write_all_passes_every_user_to_the_writer(kept: PoolStore, writer: RecordingWriter) -> None:
+    sweep(kept, ann=1, bob=2)
+    records = dict(writer.records)
+    writer.records.clear()
+    kept.write_all()
+    assert writer.records == records

@@ -1,4 +1,4 @@
-"""The store against a naive model: whatever is told to both, what is published is what the model adds up."""
+"""Model test: after any sequence of calls the store publishes what a naive model adds up."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ IDENTITIES = st.sampled_from((b"ann", b"bob", b"carl", b"dora", b"emil"))
 
 @dataclass(frozen=True)
 class Known:
-    """What the model knows of one user."""
+    """One user in the model."""
 
     devices: tuple[Device, ...]
     observed: float
@@ -55,7 +55,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Published:
-    """What the model has published."""
+    """Data published by the model."""
 
     users: dict[bytes, Known]
 
@@ -67,7 +67,7 @@ def description(tracking: Tracking) -> PoolDescription:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """One pool that is swept in every way."""
+    """One pool with any sequence of calls."""
 
     @initialize(detail=st.sampled_from(Detail))
     def begin(self, detail: Detail) -> None:
@@ -163,7 +163,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.published = Published(dict(self.users))
 
     @invariant()
-    def what_is_published_is_what_the_model_adds_up(self) -> None:
+    def published_data_equals_the_model(self) -> None:
         view = self.store.view()
         assert view.state is self.state
         assert (view.progress is not None) == self.sweeping
@@ -194,13 +194,13 @@ def check_sums(data: PoolData, users: list[tuple[Device, ...]]) -> None:
         assert index.age_sum_ms(now) == sum(max(0, now - moment) for moment in moments)
         for threshold in range(1_700_000_000_000, 1_700_000_000_022):
             assert index.count_before(threshold) == bisect_left(moments, threshold)
-    # The sums that always hold.
+    # Invariants of the sums.
     assert sum(data.devices.values()) == sum(data.date_sources.values())
     assert sum(data.devices.values()) == sum(map(len, data.activity.values())) + data.date_sources[DateSource.NONE]
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
-def test_whatever_happens_what_is_published_adds_up() -> None:
+def test_published_data_always_equals_the_model() -> None:
     run_state_machine_as_test(
         StoreMachine,
         settings=checking(stateful_step_count=25, suppress_health_check=list(HealthCheck)),
