@@ -15,9 +15,9 @@ from pathlib import Path
 
 from bench.fake_cognito import FakeCognito, fake_devices
 from exporter.clock import SystemClock
+from exporter.collect.identities import make_identity
 from exporter.collect.persistence.recovery import Persistence
 from exporter.collect.persistence.writer import FLUSH_SECONDS
-from exporter.collect.pools import make_identity
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
 from exporter.config.load import load_settings

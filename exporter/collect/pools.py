@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +11,8 @@ from pathlib import Path
 import structlog
 
 from exporter.clock import Clock
-from exporter.collect.persistence.recovery import Persistence, key_of, stored_identity_key
+from exporter.collect.identities import make_identity
+from exporter.collect.persistence.recovery import Persistence, key_of
 from exporter.collect.persistence.sqlite import Restored
 from exporter.collect.persistence.writer import PoolWriter
 from exporter.collect.pool_search import DiscoveryCompleteness
@@ -21,9 +21,9 @@ from exporter.collect.scheduler import STALLED_AFTER_SECONDS, SweepScheduler, re
 from exporter.collect.snapshot import PoolView
 from exporter.collect.store.pool_store import PoolStore
 from exporter.collect.sweeping.sweep import Connect, Outcome, Sweep
-from exporter.config.settings import Detail, IdentityMode, PoolSettings
+from exporter.config.settings import Detail, PoolSettings
 from exporter.errors import AwsError, Cancelled, Reason
-from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
+from exporter.identity import Identity
 from exporter.model import PoolState
 from exporter.observers import NULL_TRACER, RequestCounts, SweepObserver, SweepResult, SweepTrace, Tracer
 from exporter.retry import DEFAULT_RETRY_POLICY, RetryPolicy
@@ -341,30 +341,6 @@ class _Pool:
         """Record a heartbeat. Return True if the pool was canceled."""
         self._last_heartbeat = self._clock.monotonic()
         return self._cancelled.is_set()
-
-
-def make_identity(settings: PoolSettings, state_path: Path | None) -> Identity:
-    """Return the identity for a pool's settings.
-
-    Without a key file, the key is stored next to the state file. Without a state file, the key is random and kept in
-    memory only.
-
-    Raises `OSError` or `ValueError` if the key file cannot be read, or if the key next to the state file cannot be
-    read or stored and `detail` is not `pool`. At detail level `pool` a random key is used instead.
-    """
-    if settings.identity is IdentityMode.RAW:
-        return RawIdentity()
-    if settings.identity_key_file is not None:
-        return HmacIdentity(read_key(settings.identity_key_file))
-    if state_path is None:
-        return HmacIdentity(secrets.token_bytes(32))
-    try:
-        return HmacIdentity(stored_identity_key(state_path))
-    except (OSError, ValueError) as error:
-        if settings.detail is not Detail.POOL:
-            raise
-        log.error("cannot store identity key; the next start cannot restore the state of these users", error=str(error))
-        return HmacIdentity(secrets.token_bytes(32))
 
 
 def _reduced(data: Restored, old: PoolSettings, new: PoolSettings) -> Restored:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
-from exporter.config.settings import IdentityMode, PoolSettings, Settings
+from exporter.collect.identities import make_identity
+from exporter.config.settings import PoolSettings, Settings
 from exporter.errors import ConfigError
-from exporter.identity import HmacIdentity, Identity, RawIdentity, read_key
 from exporter.model import region_of
 
 
@@ -24,7 +23,7 @@ def labels(settings: Settings, username: str, pool_ids: Collection[str] = ()) ->
     faults: list[str] = []
     for pool in _pools(settings, pool_ids):
         try:
-            identity = label_identity(pool, settings.state_path)
+            identity = make_identity(pool, settings.state_path, create_key=False)
         except (OSError, ValueError) as error:
             faults.append(f"{pool.id}: no key for identity hmac: {error}")
         else:
@@ -55,21 +54,3 @@ def _by_rules(settings: Settings, pool_id: str) -> list[PoolSettings]:
         for search in rule.searches
         if search.target.region == region_of(pool_id)
     ]
-
-
-def label_identity(pool: PoolSettings, state_path: Path | None) -> Identity:
-    """Return the identity that labels the users of a pool.
-
-    Raises `OSError` or `ValueError`, whose text says what was expected, if identity hmac has no usable key.
-    """
-    if pool.identity is IdentityMode.RAW:
-        return RawIdentity()
-    if pool.identity_key_file is not None:
-        return HmacIdentity(read_key(pool.identity_key_file))
-    if state_path is None:
-        raise ValueError("expected identity_key_file or state.path in the configuration")
-    # A new key would make labels that match none of the daemon's.
-    path = state_path.with_name(f"{state_path.name}.key")
-    if not path.exists():
-        raise ValueError(f"{path} does not exist; the exporter creates it next to its state file at its first start")
-    return HmacIdentity(read_key(path))

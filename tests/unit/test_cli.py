@@ -22,7 +22,7 @@ import pytest
 
 from exporter import __version__
 from exporter.cli import main
-from exporter.collect.persistence.recovery import stored_identity_key
+from exporter.collect.identities import stored_identity_key
 from exporter.commands.healthcheck import Unhealthy, check_health
 from exporter.config.settings import Settings
 from exporter.errors import ExporterError

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import secrets
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -18,10 +15,8 @@ from exporter.collect.persistence.sqlite import Restored, SqliteState, StateDama
 from exporter.collect.persistence.writer import NULL_WRITER, Batch, Failures, PoolKey, PoolWriter, StateWriter
 from exporter.collect.records import verify
 from exporter.config.settings import Detail, PoolSettings
-from exporter.identity import Identity, read_key
+from exporter.identity import Identity
 from exporter.shard import UNSHARDED, Shard
-
-KEY_BYTES = 32
 
 VACUUM_SHARE = 0.01
 """Maximum share of time spent on vacuuming the file."""
@@ -223,29 +218,3 @@ def _selection(pool: PoolSettings, identity: Identity) -> str:
     users = pool.users
     chosen = [sorted(users.usernames or ()), sorted(users.groups or ()), users.filter, pool.skip_federated_users]
     return identity.of(pool.id, json.dumps(chosen)).hex()
-
-
-def stored_identity_key(state_path: Path) -> bytes:
-    """Return the identity key that is stored next to the state file. Create it if it does not exist.
-
-    Raises `OSError` or `ValueError` if it cannot be created or read.
-    """
-    path = state_path.with_name(state_path.name + ".key")
-    if not path.exists():
-        _make_key(path)
-    return read_key(path)
-
-
-def _make_key(path: Path) -> None:
-    """Create the key file atomically. A key that another process has just created is kept."""
-    # An unpredictable name prevents others from placing a file or link there in advance.
-    number, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    try:
-        with open(number, "wb") as file:  # noqa: PTH123 - opens a descriptor
-            file.write(secrets.token_hex(KEY_BYTES).encode())
-            file.flush()
-            os.fsync(number)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        Path(draft).unlink()

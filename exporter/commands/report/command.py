@@ -10,9 +10,9 @@ from typing import BinaryIO
 import click
 
 from exporter.clock import Clock
+from exporter.collect.identities import make_identity
 from exporter.commands.aws_access import AwsAccess
 from exporter.commands.discovery import resolve_discovery
-from exporter.commands.identify import label_identity
 from exporter.commands.report.formats import Change, Commands, Csv, DeviceFilter, Format, JsonLines, Table
 from exporter.commands.report.output import Ordered, Output, Streamed
 from exporter.commands.report.run import DeviceStream, ReportRun
@@ -122,7 +122,9 @@ def _labels(pools: Sequence[PoolSettings], settings: Settings, options: ReportOp
     faults = []
     for pool in pools:
         try:
-            labels[pool.id] = label_identity(replace(pool, identity=mode or pool.identity), settings.state_path)
+            labels[pool.id] = make_identity(
+                replace(pool, identity=mode or pool.identity), settings.state_path, create_key=False
+            )
         except (OSError, ValueError) as error:
             faults.append(f"{pool.id}: no key for identity hmac: {error}; or use --identity raw")
     if faults:

@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 
 from exporter.clock import SystemClock
+from exporter.collect.identities import make_identity
 from exporter.collect.persistence.recovery import Persistence
 from exporter.collect.persistence.sqlite import Restored
-from exporter.collect.pools import make_identity
 from exporter.config.load import parse_settings
 from exporter.emulator import Emulator
 from exporter.observers import NullObserver

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +15,6 @@ from exporter.collect.persistence.recovery import (
     VACUUM_SECONDS,
     Persistence,
     _selection,
-    stored_identity_key,
 )
 from exporter.collect.persistence.sqlite import SqliteState
 from exporter.collect.persistence.writer import Batch, PoolKey
@@ -668,60 +665,3 @@ def test_persistence_without_path_does_nothing(clock: ManualClock) -> None:
     persistence.reopen()
     assert persistence.restored([(settings(), IDENTITY)]) == {}
     persistence.stop()
-
-
-def test_identity_key_is_created_once_with_mode_0600(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    before = os.umask(0)
-    try:
-        key = stored_identity_key(path)
-    finally:
-        os.umask(before)
-    assert len(key) == 64
-    assert stored_identity_key(path) == key
-    assert (tmp_path / "state.db.key").stat().st_mode & 0o777 == 0o600
-    assert [file.name for file in tmp_path.iterdir()] == ["state.db.key"]
-
-
-def test_concurrent_starts_share_one_identity_key(tmp_path: Path) -> None:
-    path, keys = tmp_path / "state.db", set()
-    barrier = threading.Barrier(8)
-
-    def begin() -> None:
-        barrier.wait(10)
-        keys.add(stored_identity_key(path))
-
-    threads = [threading.Thread(target=begin) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert keys == {stored_identity_key(path)}
-    assert [file.name for file in tmp_path.iterdir()] == ["state.db.key"]
-
-
-def test_identity_key_is_not_written_through_links(tmp_path: Path) -> None:
-    theirs = tmp_path / "theirs"
-    theirs.touch(mode=0o644)
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / f"state.db.key.{os.getpid()}").symlink_to(theirs)  # a name that could be known
-    (kept / "state.db.key").symlink_to(theirs)
-    with pytest.raises(ValueError, match=r"expected mode 0600|expected mode 0640|expected a key of"):
-        stored_identity_key(kept / "state.db")
-    assert theirs.read_bytes() == b""
-
-
-def test_identity_key_accessible_to_others_raises(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    key = stored_identity_key(path)
-    (tmp_path / "state.db.key").chmod(0o644)
-    with pytest.raises(ValueError, match=r"found 0644: others could read the key$"):
-        stored_identity_key(path)
-    (tmp_path / "state.db.key").chmod(0o600)
-    assert stored_identity_key(path) == key
-
-
-def test_identity_key_in_missing_directory_raises(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        stored_identity_key(tmp_path / "nowhere" / "state.db")
