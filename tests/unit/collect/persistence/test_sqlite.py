@@ -146,7 +146,7 @@ ERASURES: dict[str, Callable[[SqliteState], None]] = {
 
 
 def in_files(path: Path) -> bytes:
-    """All that stands in the file and what SQLite keeps beside it."""
+    """Return the content of the file and of the files that SQLite keeps next to it."""
     return b"".join(file.read_bytes() for file in path.parent.iterdir())
 
 
@@ -243,13 +243,13 @@ def test_temporary_files_stay_in_the_state_directory(path: Path) -> None:
     state.write({KEY: batch({**users}), PoolKey("eu-west-1_Other", ""): batch({**users})})
     seen: set[str] = set()
 
-    def look() -> int:
-        """What SQLite opens for itself is never seen by name: it has none."""
+    def record_files() -> int:
+        """Record open temporary files. SQLite unlinks them at once, so that a listing would not show them."""
         opened = [file.readlink() for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
         seen.update(str(file.parent) for file in opened if "etilqs" in file.name)
         return 0
 
-    state._db.set_progress_handler(look, 10_000)
+    state._db.set_progress_handler(record_files, 10_000)
     state.write({KEY: batch({}, clear=True)})
     state.retain(())
     assert not seen
@@ -420,7 +420,7 @@ def test_open_with_corrupt_index_raises_damaged(path: Path) -> None:
     state.close()
     content = path.read_bytes()
     place = content.rindex(KEY.pool_id.encode())  # the pages of the index come last
-    assert content.count(KEY.pool_id.encode()) == 3  # one is in the header of the pool, where the description stands
+    assert content.count(KEY.pool_id.encode()) == 3  # one is in the description in the pool's header
     path.write_bytes(content[:place] + b"E" + content[place + 1 :])
     with pytest.raises(StateDamaged, match="missing from index"):
         SqliteState(path)
@@ -465,7 +465,7 @@ def test_write_to_full_disk_raises_and_keeps_the_file(path: Path) -> None:
 def test_move_aside_moves_companions(path: Path) -> None:
     for companion in ("", "-wal", "-shm"):
         path.with_name(path.name + companion).write_text(companion)
-    move_aside(path, "because", 1_700_000_000)
+    move_aside(path, "reason", 1_700_000_000)
     assert not path.exists()
     assert sorted(p.read_text() for p in path.parent.iterdir()) == ["", "-shm", "-wal"]
     assert all(".corrupt-20231114T221320Z" in p.name for p in path.parent.iterdir())
@@ -475,7 +475,7 @@ def test_move_aside_in_the_same_second_appends_a_number(path: Path) -> None:
     with capture_logs() as logs:
         for content in ("first", "second", "third"):
             path.write_text(content)
-            move_aside(path, "because", 1_700_000_000)
+            move_aside(path, "reason", 1_700_000_000)
     names = [f"{path.name}.corrupt-20231114T221320Z{ending}" for ending in ("", "-2", "-3")]
     assert [path.with_name(name).read_text() for name in names] == ["first", "second", "third"]
     assert [entry["moved_to"] for entry in logs] == names
@@ -487,7 +487,7 @@ def test_move_aside_never_replaces_a_companion(path: Path, companion: str) -> No
     alone.write_text("alone")
     for end in ("", companion):
         path.with_name(path.name + end).write_text("new")
-    move_aside(path, "because", 1_700_000_000)
+    move_aside(path, "reason", 1_700_000_000)
     assert alone.read_text() == "alone"
     assert path.with_name(f"{path.name}.corrupt-20231114T221320Z-2{companion}").read_text() == "new"
 

@@ -35,7 +35,7 @@ def store(clock: ManualClock) -> PoolStore:
 
 
 def sweep(store: PoolStore, **users: int) -> None:
-    """A sweep that finds users with so many devices each."""
+    """Run a sweep that finds users with the given numbers of devices."""
     store.sweep_started()
     store.described(description())
     for name, size in users.items():
@@ -295,7 +295,7 @@ def writer() -> RecordingWriter:
 
 @pytest.fixture
 def kept(clock: ManualClock, writer: RecordingWriter) -> PoolStore:
-    """A store with a writer."""
+    """Store with a writer."""
     return PoolStore(settings(detail=Detail.DEVICE), RawIdentity(), clock, writer)
 
 
@@ -445,7 +445,7 @@ def test_sweep_completed_after_hand_over_removes_nobody(store: PoolStore) -> Non
     store.sweep_started()
     store.put(b"ann", (device(),))
     store.hand_over()
-    store.put(b"bob", (device(),))  # tells nothing any more, so bob is no less there
+    store.put(b"bob", (device(),))  # ignored: the store is retired, and bob stays
     assert store.sweep_completed(every_user_read=True) == 0
     assert shown(store) == {"ann": 1, "bob": 1}
 
