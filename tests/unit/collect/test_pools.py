@@ -340,6 +340,33 @@ def test_sweep_of_a_removed_pool_ends_without_a_report(running: World) -> None:
     assert not [what for what in running.observer.heard if what[0] == "finished"]
 
 
+def test_reopen_state_after_removal_writes_all_pools(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.collect.persistence.writer.FLUSH_SECONDS", 0.01)
+    path, wanted = tmp_path / "state.db", (pool(FIRST, refresh_interval=3600.0),)
+
+    def manager() -> PoolManager:
+        return PoolManager(world._connect, world.observer, world.clock, state_path=path, retry_policy=FAST_RETRIES)
+
+    first = manager()
+    first.start()
+    first.apply(wanted, 1000)
+    assert eventually(lambda: first.views()[0].state is PoolState.OK)
+    path.unlink()
+    with capture_logs() as logs:
+        assert eventually(lambda: any("removed" in entry["event"] for entry in logs))
+    first.reopen_state()
+    first.stop()
+    second = manager()
+    second.apply(wanted, 1000)
+    data = second.views()[0].data
+    second.start()
+    second.stop()
+    assert data is not None
+    assert data.users == 2
+
+
 def test_unreadable_identity_key_changes_nothing(running: World, tmp_path: Path) -> None:
     running.apply(pool(FIRST))
     assert eventually(lambda: running.is_ok(FIRST))

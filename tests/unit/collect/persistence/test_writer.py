@@ -26,14 +26,13 @@ HEADER = PoolHeader(
 ONE, OTHER = PoolKey("one", ""), PoolKey("other", "")
 
 
-class File:
-    """A state file in memory, whose disk can be full."""
+class FakeFile:
+    """State file in memory. Its writes and its vacuum can be made to fail."""
 
     def __init__(self) -> None:
         self.users: dict[PoolKey, dict[bytes, bytes]] = {}
         self.full = False
         self.vacuum_fails = False
-        """There is room to write, and none to rewrite."""
         self.writes = 0
         self.vacuums = 0
         self.interrupts = 0
@@ -83,7 +82,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_changes_are_written_by_the_thread() -> None:
-    file = File()
+    file = FakeFile()
     writer = StateWriter(file, FailureCounter())
     writer.start()
     writer.for_pool(ONE).put(b"ann", b"1")
@@ -95,7 +94,7 @@ def test_changes_are_written_by_the_thread() -> None:
 
 
 def test_many_changes_are_written_at_once() -> None:
-    file = File()
+    file = FakeFile()
     writer = StateWriter(file, FailureCounter())
     for number in range(1000):
         writer.for_pool(ONE).put(b"%d" % number, b"")
@@ -107,7 +106,7 @@ def test_many_changes_are_written_at_once() -> None:
 
 
 def test_vacuum_runs_without_changes_and_not_during_stop() -> None:
-    file, failures = File(), FailureCounter()
+    file, failures = FakeFile(), FailureCounter()
     writer = StateWriter(file, failures)
     writer.start()
     assert eventually(lambda: file.vacuums >= 2)
@@ -119,7 +118,7 @@ def test_vacuum_runs_without_changes_and_not_during_stop() -> None:
 
 
 def test_write_failure_without_changes_is_logged() -> None:
-    file, failures = File(), FailureCounter()
+    file, failures = FakeFile(), FailureCounter()
     writer = StateWriter(file, failures)
     file.full = True
     with capture_logs() as logs:
@@ -135,7 +134,7 @@ def test_write_failure_without_changes_is_logged() -> None:
 
 
 def test_vacuum_failure_does_not_affect_the_data() -> None:
-    file, failures = File(), FailureCounter()
+    file, failures = FakeFile(), FailureCounter()
     file.vacuum_fails = True
     writer = StateWriter(file, failures)
     pool = writer.for_pool(ONE)
@@ -150,12 +149,12 @@ def test_vacuum_failure_does_not_affect_the_data() -> None:
         writer.flush()
         file.vacuum_fails = True
         writer.flush()
-    told = [line["event"] for line in lines]
-    assert told == ["cannot vacuum state file; deleted users may remain in free pages"] * 2, "once each time"
+    events = [line["event"] for line in lines]
+    assert events == ["cannot vacuum state file; deleted users may remain in free pages"] * 2, "once each time"
 
 
 def test_clear_drops_earlier_changes_only() -> None:
-    file = File()
+    file = FakeFile()
     writer = StateWriter(file, FailureCounter())
     one = writer.for_pool(ONE)
     one.put(b"ann", b"1")
@@ -167,7 +166,7 @@ def test_clear_drops_earlier_changes_only() -> None:
 
 
 def test_full_disk_keeps_changes_pending() -> None:
-    file, failures = File(), FailureCounter()
+    file, failures = FakeFile(), FailureCounter()
     writer = StateWriter(file, failures)
     one = writer.for_pool(ONE)
     file.full = True
@@ -183,7 +182,7 @@ def test_full_disk_keeps_changes_pending() -> None:
 
 
 def test_clear_while_the_disk_is_full_is_not_undone() -> None:
-    file, failures = File(), FailureCounter()
+    file, failures = FakeFile(), FailureCounter()
     file.users[ONE] = {b"old": b"0"}
     writer = StateWriter(file, failures)
     file.full = True
@@ -198,7 +197,7 @@ def test_clear_while_the_disk_is_full_is_not_undone() -> None:
 
 
 def test_retain_drops_changes_of_other_pools() -> None:
-    file = File()
+    file = FakeFile()
     writer = StateWriter(file, FailureCounter())
     one, other = writer.for_pool(ONE), writer.for_pool(OTHER)
     one.put(b"ann", b"1")
@@ -213,7 +212,7 @@ def test_retain_drops_changes_of_other_pools() -> None:
 
 
 def test_for_pool_drops_changes_of_other_shapes() -> None:
-    file = File()
+    file = FakeFile()
     writer = StateWriter(file, FailureCounter())
     old, new = writer.for_pool(PoolKey("one", "old")), writer.for_pool(PoolKey("one", "new"))
     old.put(b"ann", b"1")
@@ -245,7 +244,7 @@ def test_retain_waits_for_the_batch_in_progress(full: bool) -> None:
 
 
 class BlockingFile:
-    """A state file whose write ends when a test says so, well or not."""
+    """State file whose writes block until `go_on` is set, then succeed or fail."""
 
     def __init__(self, *, full: bool) -> None:
         self.full = full
