@@ -79,7 +79,7 @@ soak: $(SETUP) ## Run the exporter for an hour, or DURATION=8h, while pools chan
 	@mkdir -p build
 	@$(BIN)/python -m tests.acceptance.soak --duration $(or $(DURATION),1h) --reload-every 5m --output build/soak.md
 
-mutants: $(SETUP) ## Mutate a module, MODULE=exporter.web.rate_limit, for LIMIT=10m, and show the mutants that no unit test detects
+mutants: $(SETUP) ## Mutate a module, MODULE=exporter.web.response_memory, for LIMIT=10m, and show the mutants that no unit test detects
 	@timeout --foreground --signal=INT $(or $(LIMIT),10m) $(BIN)/mutmut run --max-children 1 $(if $(MODULE),'$(MODULE).*') || true
 	@$(BIN)/mutmut results | awk -v module='$(MODULE).' '/: (survived|no tests)$$/ && index($$1, module == "." ? "" : module) == 1 { sub(/:$$/, "", $$1); print $$1 }' \
 		| while read -r mutant; do $(BIN)/mutmut show "$$mutant"; done

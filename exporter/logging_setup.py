@@ -31,7 +31,7 @@ from exporter.errors import ExporterError
 ROOT_LOGGER = "exporter"
 """Parent of all loggers of the exporter."""
 
-_LIBRARIES = ("apscheduler", "boto3", "botocore", "s3transfer", "urllib3", "werkzeug")
+_LIBRARIES = ("apscheduler", "boto3", "botocore", "s3transfer", "urllib3")
 
 _MAX_LIBRARY_MESSAGE = 500
 """Maximum length of a library's message in characters."""

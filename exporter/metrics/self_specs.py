@@ -49,7 +49,6 @@ class Component(StrEnum):
     SWEEP = "sweep"
     DISCOVERY = "discovery"
     SCHEDULE = "schedule"
-    SCRAPE = "scrape"
     WEB = "web"
     RELOAD = "reload"
 
