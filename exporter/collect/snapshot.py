@@ -30,11 +30,11 @@ class ActivityIndex:
     def __len__(self) -> int:
         return len(self.base) + len(self.added) - len(self.removed)
 
-    def count_before(self, moment_ms: int) -> int:
-        """Return the number of devices that were last active strictly before `moment_ms`."""
-        count = bisect_left(self.base, moment_ms)
+    def count_before(self, time_ms: int) -> int:
+        """Return the number of devices that were last active strictly before `time_ms`."""
+        count = bisect_left(self.base, time_ms)
         if self.added or self.removed:
-            count += bisect_left(self.added, moment_ms) - bisect_left(self.removed, moment_ms)
+            count += bisect_left(self.added, time_ms) - bisect_left(self.removed, time_ms)
         return count
 
     def oldest_ms(self) -> int | None:
@@ -56,9 +56,9 @@ class ActivityIndex:
         return now_ms * len(self) - self.total_ms + ahead
 
     @staticmethod
-    def _sum_after(moments: Sequence[int], now_ms: int) -> int:
-        start = bisect_left(moments, now_ms)
-        return sum(moments[start:]) - now_ms * (len(moments) - start)
+    def _sum_after(times: Sequence[int], now_ms: int) -> int:
+        start = bisect_left(times, now_ms)
+        return sum(times[start:]) - now_ms * (len(times) - start)
 
 
 def _first_present(candidates: Iterable[int], removed: Iterator[int]) -> int | None:
@@ -127,7 +127,7 @@ class SweepFailure:
     """Sweep that ended before it had processed every user."""
 
     reason: Reason
-    moment: float
+    failed_at: float
     """Wall time in seconds."""
 
 

@@ -156,7 +156,7 @@ def _pool(view: PoolView, next_sweep: float | None, failures: document.Failures,
 
 
 def _failure(failure: SweepFailure) -> document.Failure:
-    return document.Failure(reason=failure.reason, time=_timestamp(failure.moment))
+    return document.Failure(reason=failure.reason, time=_timestamp(failure.failed_at))
 
 
 def _is_overdue(view: PoolView, now: float) -> bool:
