@@ -63,7 +63,7 @@ class ActiveConfig:
         self._stopped = False
         self._settings = settings
         self._web = web
-        self._swept: tuple[tuple[PoolSettings, ...], DiscoveryCompleteness] | None = None
+        self._applied: tuple[tuple[PoolSettings, ...], DiscoveryCompleteness] | None = None
         self._generation = 0
         self._exposed = False
         with self._lock:
@@ -81,7 +81,7 @@ class ActiveConfig:
 
     @property
     def generation(self) -> int:
-        """Number that increases with each change of pools or settings, before the call that makes it returns."""
+        """Counter that is incremented by each change of pools or settings before the change returns."""
         return self._generation
 
     def check(self, settings: Settings) -> None:
@@ -115,20 +115,20 @@ class ActiveConfig:
             self._report_exposure()
 
     def apply_discovery(self) -> None:
-        """Sweep the pools that discovery selects now.
+        """Apply the pools that discovery currently selects.
 
         Raises `ConfigError`, before anything has changed, if an identity key is no longer usable.
         """
         with self._lock:
             current = self._discovery.current
-            if not self._stopped and self._swept != (current.pools, current.completeness):
-                self._sweep(current, self._settings)
+            if not self._stopped and self._applied != (current.pools, current.completeness):
+                self._apply_pools(current, self._settings)
                 self._generation += 1
 
     def stop(self) -> None:
         """Stop sweeps and discovery, and apply no further configuration."""
         if not self._lock.acquire(timeout=STOP_TIMEOUT_SECONDS):
-            log.warning("stopping in the middle of a reload")
+            log.warning("stopping without waiting for a reload in progress")
             return
         try:
             self._stopped = True
@@ -143,7 +143,7 @@ class ActiveConfig:
         self._clients.retain(before | wanted)
         plan = self._discovery.plan(settings)
         try:
-            self._sweep(plan, settings)
+            self._apply_pools(plan, settings)
         except ConfigError:
             self._clients.retain(before)
             raise
@@ -154,16 +154,16 @@ class ActiveConfig:
         self._generation += 1
         self._report_exposure()
 
-    def _sweep(self, plan: DiscoveryPlan, settings: Settings) -> None:
-        # Discovery runs change both at any time. Read each once, so that a later result is applied, too. Read the pools
-        # last, so that the state of a pool is not dropped while a complete result has yet to be read.
+    def _apply_pools(self, plan: DiscoveryPlan, settings: Settings) -> None:
+        # Discovery may change both concurrently. Read completeness first: state must not be deleted based on a listing
+        # that became complete after the pools were read.
         completeness = plan.completeness
         pools = plan.pools
         try:
             self._pool_manager.apply(pools, settings.limits.series, completeness)
         except (OSError, ValueError) as error:
             raise ConfigError([f"cannot use identity key: {error}"]) from error
-        self._swept = pools, completeness
+        self._applied = pools, completeness
 
     def _report_exposure(self) -> None:
         exposed = (
@@ -173,7 +173,7 @@ class ActiveConfig:
         )
         self._metrics.identity_exposed(exposed=exposed)
         if exposed and not self._exposed:
-            log.warning("raw user names are served without authentication beyond loopback")
+            log.warning("raw user names are exposed without authentication on a non-loopback address")
         self._exposed = exposed
 
 
@@ -186,7 +186,7 @@ class ConfigFile:
         self._needed: Collection[Path] = ()
 
     def is_active(self) -> bool:
-        """Return whether the file has the active settings."""
+        """Return True if the file has the active settings."""
         try:
             return load_settings(self._file) == self._active.settings
         except ConfigError:
@@ -227,7 +227,7 @@ class WebConfigFile:
         self._log("web configuration loaded")
 
     def is_active(self) -> bool:
-        """Return whether the file, with the files that it names, is the active web configuration."""
+        """Return True if the file, with the files that it names, is the active web configuration."""
         try:
             return load_web_settings(self._file) == self._active
         except ConfigError:

@@ -1,6 +1,7 @@
 """Configuration reload: on a signal, on request, and when a watched file changes.
 
-A file has changed if its content, mode or owner has: the mode and owner of a key decide whether it is accepted.
+A file has changed if its content, mode or owner differs. Mode and owner matter because they determine whether a key
+file is accepted.
 
 A reload reads and checks every source before it applies the first. If one is invalid, none is applied. A changed web
 configuration is also applied alone, so that a certificate is rotated while the configuration is invalid.
@@ -31,7 +32,7 @@ SETTLE_SECONDS = 0.5
 MAX_BYTES = 1 << 20
 """Number of bytes of a file that are compared."""
 
-WATCHED = "changed content"
+WATCHED = "file change"
 """Cause of a reload by the file watcher. The same error is not logged again for this cause."""
 
 
@@ -108,7 +109,7 @@ class Reloader:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
         self._seen = _file_states(self._sources)
-        self._is_rejected = False  # whether the last reload of all sources was
+        self._is_rejected = False  # True if the last reload of all sources was rejected
         self._error: str | None = None
 
     def start(self) -> None:
@@ -181,8 +182,8 @@ class Reloader:
         """Reload `sources`, whose files had these states just before; return the error, if any."""
         error = self._try_reload(sources, cause)
         if error is None:
-            # Files that are named for the first time were read just now. After an error they count as changed instead:
-            # a missing file may have appeared before it was checked for the first time.
+            # Files referenced for the first time have just been read. After an error they count as changed, because a
+            # missing file may have appeared since.
             states = {**_file_states(sources), **states}
         self._seen = {**self._seen, **states}
         if sources is self._sources:

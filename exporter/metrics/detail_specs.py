@@ -16,8 +16,6 @@ USER, DEVICE_KEY = "user", "device_key"
 
 AGE_NAME = "cognito_device_last_authentication_age_seconds"
 
-_DATE_SOURCES = "cognito_user_pool_devices_by_date_source counts the devices by the date used."
-
 
 def _newest(row: UserRow) -> int | None:
     return max((active_ms for device in row.devices if (active_ms := device.active_ms) is not None), default=None)
@@ -71,7 +69,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
         _device(
             "last_authentication_timestamp_seconds",
             "Unix time of the last authentication of the device, or of its creation if Cognito reports no last "
-            f"authentication. The age of the device is computed from it. {_DATE_SOURCES} "
+            "authentication. The age of the device is computed from it. "
             "Absent if Cognito reports neither date.",
         ),
         ValueFormat.TIMESTAMP,
@@ -82,7 +80,7 @@ DEVICE_METRICS: tuple[DetailMetric[Device], ...] = (
         _device(
             "last_authentication_age_seconds",
             "Time in seconds since the last authentication of the device, or since its creation if Cognito reports no "
-            f"last authentication, computed at scrape time. {_DATE_SOURCES} Absent if Cognito reports neither date.",
+            "last authentication, computed at scrape time. Absent if Cognito reports neither date.",
         ),
         ValueFormat.AGE,
         attrgetter("active_ms"),

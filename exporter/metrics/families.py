@@ -92,7 +92,7 @@ class FailureIsolator:
                 self._failing.add(metric)
             self._count_failure(metric)
             if is_first:
-                log.error("metric omitted", metric=metric, exc_info=error)
+                log.error("cannot compute metric; omitting it from the page", metric=metric, exc_info=error)
             return None
         with self._lock:
             self._failing.discard(metric)

@@ -154,8 +154,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "state",
-            "State of the pool: 1 for the first that applies of missing, denied, failing, tracking_off (users are not "
-            "read), unread (no sweep completed yet) and ok, 0 for all others.",
+            "State of the pool: 1 for the current state, 0 for all others. If several apply, the first of missing, "
+            "denied, failing, tracking_off, unread and ok is current.",
             ShardAggregation.MAX,
             "state",
         ),
@@ -204,8 +204,7 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
         _pool(
             "device_last_authentication_age_seconds",
             "Time in seconds since the last authentication of each device, or since its creation if Cognito reports no "
-            "last authentication, computed at scrape time. cognito_user_pool_devices_by_date_source counts the devices "
-            "by the date used. Apply histogram_quantile to the buckets without rate.",
+            "last authentication, computed at scrape time.",
             ShardAggregation.SUM,
             metric_type=MetricType.GAUGE_HISTOGRAM,
         ),
@@ -223,8 +222,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _pool(
             "oldest_device_authentication_timestamp_seconds",
-            "Unix time of the last authentication of the device idle for longest, or of its creation if it has no last "
-            "authentication. Absent if no device has a date.",
+            "Unix time of the last authentication of the device that has been idle longest, or of its creation if it "
+            "has no last authentication. Absent if no device has a date.",
             ShardAggregation.MIN,
         ),
         _gauge(lambda view: None if view.data is None else _in_seconds(view.data.oldest_ms)),
@@ -262,7 +261,8 @@ POOL_METRICS: tuple[PoolMetric, ...] = (
     PoolMetric(
         _sweep(
             "oldest_observation_timestamp_seconds",
-            "Unix time at which the least recently read user of the pool was read. Absent if no user data is exposed.",
+            "Unix time of the least recent read of any user of the pool: all exposed data is at least as recent. "
+            "Absent if no user data is exposed.",
             ShardAggregation.MIN,
         ),
         _gauge(attrgetter("oldest_observation")),

@@ -84,8 +84,7 @@ def _histogram(
 SWEEPS = _counter("sweeps_total", "Total number of finished sweeps, successful or not.", DocSection.SWEEP, POOL)
 SWEEP_FAILURES = _counter(
     "sweep_failures_total",
-    "Total number of sweeps that ended before every user was processed, by reason. The last values of the pool are "
-    "kept for at most max_staleness, or removed at once if the pool is missing.",
+    "Total number of sweeps that ended before every user was processed, by reason.",
     DocSection.SWEEP,
     POOL,
     "reason",
@@ -202,9 +201,7 @@ SCRAPE_DURATION = _histogram(
 )
 HTTP_REQUESTS = _counter(
     "http_requests_total",
-    "Total number of HTTP responses by status code, including scrapes and probes. 401: no valid user name and "
-    "password. 403: the lifecycle API is not enabled. 429: the configured rate is exceeded. 503: too many concurrent "
-    "connections or requests, or a failed probe.",
+    "Total number of HTTP responses by status code, including scrapes and probes.",
     DocSection.SELF,
     "code",
 )
@@ -272,28 +269,26 @@ def _rate_limit(
 RATE_LIMIT_METRICS: tuple[StateMetric[RateLimiterState], ...] = (
     _rate_limit(
         "rate_limit_configured_requests_per_second",
-        "Maximum number of requests per second of this process, by AWS quota category.",
+        "Configured rate limit of this process in requests per second, by AWS quota category.",
         ShardAggregation.SUM,
         attrgetter("configured"),
     ),
     _rate_limit(
         "rate_limit_current_requests_per_second",
-        "Number of requests per second that this process currently allows itself, by AWS quota category. Lowered while "
-        "AWS throttles, then restored gradually.",
+        "Current rate limit of this process in requests per second, by AWS quota category. Lowered while AWS "
+        "throttles, then restored gradually.",
         ShardAggregation.SUM,
         attrgetter("current"),
     ),
     _rate_limit(
         "quota_requests_per_second",
-        "Number of requests per second that AWS allows all callers of the account and Region together, by AWS quota "
-        "category.",
+        "Quota of the account and Region in requests per second, shared by all callers, by AWS quota category.",
         ShardAggregation.MAX,
         attrgetter("quota"),
     ),
     _rate_limit(
         "quota_provisioned",
-        "1 if AWS reported the quota, 0 if cognito_exporter_quota_requests_per_second is the default that AWS "
-        "documents. GetProvisionedLimit is called only if the rate is configured as a share of the quota.",
+        "1 if the quota was read from AWS, 0 if it is the documented default.",
         ShardAggregation.MAX,
         attrgetter("provisioned"),
     ),

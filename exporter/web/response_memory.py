@@ -25,7 +25,7 @@ class ResponseLimits:
     min_seconds: float = 1.0
     """Time for which a body in flight cannot be evicted."""
     evict_seconds: float = 0.5
-    """Timeout for evicted responses to end."""
+    """Timeout in seconds for aborted responses to release their memory."""
 
 
 @dataclass(slots=True)
@@ -41,8 +41,8 @@ class _InFlight:
 class ResponseMemoryLimit:
     """Reserves memory for response bodies. Thread-safe.
 
-    If a body does not fit, the oldest bodies in flight are evicted: the responses that send them are aborted. At most
-    one body at a time waits for evicted responses to end. The memory they free is kept for it.
+    If a body does not fit, the oldest bodies in flight are evicted: their responses are aborted. Only one body at a
+    time waits for the freed memory, which is reserved for it.
     """
 
     def __init__(self, clock: Clock, limits: ResponseLimits) -> None:
@@ -56,7 +56,7 @@ class ResponseMemoryLimit:
     def reserve(self, body: bytes, abort: Abort) -> Iterator[bool]:
         """Reserve memory for a body until the context ends, and yield whether that was possible.
 
-        `abort` is called by another thread. It must not block, and must make the context end soon.
+        `abort` is called by another thread. It must not block, and must cause the context to exit promptly.
         """
         if len(body) <= self._limits.uncounted_bytes:
             yield True
@@ -70,7 +70,7 @@ class ResponseMemoryLimit:
 
     def _try_reserve(self, body: bytes, abort: Abort) -> bool:
         with self._changed:
-            if self._waiting is body:  # another client of the same rendering waits: both get the memory, or none
+            if self._waiting is body:  # another client of the same rendering is waiting: share its result
                 self._changed.wait_for(lambda: self._waiting is not body, self._limits.evict_seconds)
             if id(body) not in self._in_flight:
                 if self._waiting is not None:
@@ -91,12 +91,12 @@ class ResponseMemoryLimit:
                 self._changed.notify_all()
 
     def _fits(self, body: bytes, others: Collection[_InFlight]) -> bool:
-        """Return whether a body is within the limits in addition to `others`."""
+        """Return True if a body is within the limits in addition to `others`."""
         size = len(body) + sum(len(other.body) for other in others)
         return len(others) < self._limits.min_bodies or size <= self._limits.total_bytes
 
     def _evict_for(self, body: bytes) -> bool:
-        """Abort the responses whose memory the body needs; return whether they have ended in time."""
+        """Abort the responses whose memory the body needs. Return True if they ended in time."""
         victims = self._victims_for(body)
         if not victims:
             return False
@@ -112,7 +112,7 @@ class ResponseMemoryLimit:
             self._changed.notify_all()
 
     def _victims_for(self, body: bytes) -> list[_InFlight]:
-        """Return the oldest bodies in flight, as many as must go; none if that takes one younger than `min_seconds`."""
+        """Return the oldest bodies to evict, or none if one of them is younger than `min_seconds`."""
         evictable_before = self._clock.monotonic() - self._limits.min_seconds
         remaining = sorted(self._in_flight.values(), key=lambda entry: entry.last_joined)
         victims: list[_InFlight] = []

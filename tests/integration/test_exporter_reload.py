@@ -296,7 +296,7 @@ def test_changed_content_is_applied_and_an_error_logged_once(world: World, log: 
         world.file.write_text(world.text(world.one, world.two))
         assert wait_until(lambda: exporter.value(SUCCESSFUL) == 1)
         exporter.after_first_sweep(world.two)
-    assert [len(log.events(line, cause="changed content")) for line in (KEEPS, RELOADED)] == [1, 1]
+    assert [len(log.events(line, cause="file change")) for line in (KEEPS, RELOADED)] == [1, 1]
     assert world.asked(world.one) == 60
 
 
@@ -308,11 +308,11 @@ def test_configuration_is_applied_once_its_key_exists(world: World, log: Log) ->
         assert wait_until(lambda: exporter.value(SUCCESSFUL) == 0)
         key.touch(0o644)
         key.write_text("the key that comes with a Secret")
-        assert wait_until(lambda: len(log.events(KEEPS, cause="changed content")) == 2)
+        assert wait_until(lambda: len(log.events(KEEPS, cause="file change")) == 2)
         key.chmod(0o600)
         assert wait_until(lambda: exporter.value(SUCCESSFUL) == 1)
         assert wait_until(lambda: len(exporter.scrape().series("cognito_user_devices", "user")) == 60)
-    first, second = (entry["error"] for entry in log.events(KEEPS, cause="changed content"))
+    first, second = (entry["error"] for entry in log.events(KEEPS, cause="file change"))
     assert "No such file" in first
     assert "others could read the key" in second
 

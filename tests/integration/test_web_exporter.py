@@ -40,7 +40,7 @@ from tests.integration.web_serving import (
 from tests.unit.collect.listed_pools import POOL_ID, settings
 
 EVERYWHERE = ListenAddress("", 0)
-EXPOSURE = "raw user names are served without authentication beyond loopback"
+EXPOSURE = "raw user names are exposed without authentication on a non-loopback address"
 RATES = dict.fromkeys(("UserResourceRead", "UserList", "UserPoolRead", "UserPoolResourceRead"), 1000.0)
 RAW = Settings((settings(detail=Detail.USER),), Limits(dict(RATES), series=1000))
 

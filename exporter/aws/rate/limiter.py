@@ -1,8 +1,9 @@
 """Rate limiter for one account, Region and quota category.
 
 AWS shares a quota between all callers of an account, so each request of the exporter leaves less for production
-sign-ins. Guarantees: never more than the configured rate in any one-second window; waiting pools get equal shares; a
-throttled request lowers the rate at once, and it recovers gradually.
+sign-ins. The limiter admits at most the configured rate in any one-second window (requests that open a connection may
+arrive later than their slot), serves waiting pools round-robin, and lowers the rate after throttling, then raises it
+gradually.
 """
 
 from __future__ import annotations
@@ -15,16 +16,15 @@ from exporter.clock import Clock
 from exporter.errors import Cancelled
 
 MAX_LATE_SECONDS = 0.005
-"""Delay with which a slot can be used without moving the following slots.
+"""Maximum lateness in seconds at which a slot is used without moving later slots.
 
-A longer delay moves them: missed slots are lost instead of used in a burst.
+A later use moves them: missed slots are skipped, not sent in a burst.
 """
 
 SPACING_MARGIN = 0.013
-"""Fraction of the rate that is not used, so that late slots and network jitter still fit one second.
+"""Spacing added between slots, as a fraction of 1 / rate.
 
-Slots are (1 + SPACING_MARGIN) / rate seconds apart, so rate + 1 slots span 1 + SPACING_MARGIN seconds. The first slot
-can be late by MAX_LATE_SECONDS of that; the rest covers different network latencies of two requests.
+rate + 1 slots span 1 + SPACING_MARGIN seconds, which absorbs MAX_LATE_SECONDS and network jitter.
 """
 
 BACKOFF_FACTOR = 0.7

@@ -214,7 +214,7 @@ def test_stop_waits_a_limited_time_for_a_reload() -> None:
         world.active.stop()
     world.exposure.held.set()
     applying.join(10)
-    assert [entry["event"] for entry in logs] == ["stopping in the middle of a reload"]
+    assert [entry["event"] for entry in logs] == ["stopping without waiting for a reload in progress"]
 
 
 def test_discovered_pools_are_swept_until_stop() -> None:
@@ -342,7 +342,7 @@ def test_files_are_the_configuration_and_its_keys(tmp_path: Path) -> None:
     assert file.files() == (tmp_path / "config.yaml",)
 
 
-EXPOSURE = "raw user names are served without authentication beyond loopback"
+EXPOSURE = "raw user names are exposed without authentication on a non-loopback address"
 RAW, KEYED = pool(FIRST), pool(FIRST, identity=IdentityMode.HMAC)
 
 

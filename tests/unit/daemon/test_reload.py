@@ -227,7 +227,7 @@ def test_watcher_applies_changed_content_and_logs_it(
         file.path.write_text("second")
         assert eventually(lambda: listener.attempts == [True])
     assert file.applied == ["second"]
-    assert [entry["cause"] for entry in logs] == ["changed content"]
+    assert [entry["cause"] for entry in logs] == ["file change"]
 
 
 def test_reload_thread_is_a_named_daemon(reloader: Reloader, file: File) -> None:

@@ -110,7 +110,9 @@ def test_failing_metric_is_omitted_and_logged_once() -> None:
     assert sample_lines(second, "cognito_device_info")
     failures = sample_lines(second, "cognito_exporter_metric_failures_total")
     assert 'cognito_exporter_metric_failures_total{metric="cognito_user_pool_users"} 2.0' in failures
-    assert [(entry["event"], entry["metric"]) for entry in logs] == [("metric omitted", "cognito_user_pool_users")]
+    assert [(entry["event"], entry["metric"]) for entry in logs] == [
+        ("cannot compute metric; omitting it from the page", "cognito_user_pool_users")
+    ]
 
 
 def _device_boom(_device: Device) -> int:
