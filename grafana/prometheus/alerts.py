@@ -94,7 +94,7 @@ class Alerts:
             "CognitoDeviceStaleShareHigh",
             Severity.WARNING,
             _with_pool_name(f"{share} > {limit}\nand on ({POOL})\n{devices} >= {least}"),
-            "Many devices of {{ $labels.user_pool_name }} are idle",
+            f"Share of idle devices of {{{{ $labels.user_pool_name }}}} is above {limit:.0%}",
             "{{ $value | humanizePercentage }} of the devices of " + _POOL + " have not authenticated for more "
             "than {{ $labels.threshold }}; " + f"expected at most {limit:.0%}.",
             self.timing.for_medium,
@@ -107,7 +107,7 @@ class Alerts:
             "CognitoDeviceStaleCountHigh",
             Severity.WARNING,
             _with_pool_name(f"{self._stale('cognito_user_pool_threshold:stale_devices:sum')} > {limit}"),
-            "Very many devices of {{ $labels.user_pool_name }} are idle",
+            f"More than {limit} devices of {{{{ $labels.user_pool_name }}}} are idle",
             "{{ $value | humanize }} devices of " + _POOL + " have not authenticated for more than "
             "{{ $labels.threshold }}; " + f"expected at most {limit}.",
             self.timing.for_medium,
@@ -121,8 +121,8 @@ class Alerts:
             Severity.WARNING,
             _with_pool_name(f"{self._stale('cognito_user_pool_threshold:stale_mfa_bypass_devices:sum')} > {limit}"),
             "Idle devices of {{ $labels.user_pool_name }} may skip the second factor",
-            "Remembered devices of " + _POOL + " that have not authenticated for more than {{ $labels.threshold }} "
-            "and may still sign in without a second factor: {{ $value | humanize }}; " + f"expected at most {limit}.",
+            "{{ $value | humanize }} remembered devices of " + _POOL + " have not authenticated for more than "
+            "{{ $labels.threshold }} and may still skip the second factor; " + f"expected at most {limit}.",
             self.timing.for_medium,
             self.timing.keep_firing_for,
         )
@@ -134,7 +134,7 @@ class Alerts:
             Severity.WARNING,
             _with_pool_name(f"{self._max_value('cognito_user_pool:users_with_many_devices:sum')} > {limit}"),
             "Users of {{ $labels.user_pool_name }} have too many devices",
-            "Users of " + _POOL + f" with more than {most} devices each: " + "{{ $value | humanize }}.",
+            "{{ $value | humanize }} users of " + _POOL + f" have more than {most} devices each.",
             self.timing.for_medium,
             self.timing.keep_firing_for,
         )
@@ -169,8 +169,8 @@ class Alerts:
                 f"unless on ({POOL})\n{state} == 1"
             ),
             "Sweeps of {{ $labels.user_pool_name }} fail",
-            "Failed sweeps of " + _POOL + ' within 3 hours: about {{ $value | printf "%.0f" }}. No sweep has read '
-            f"every user for {intervals} refresh intervals.",
+            'About {{ $value | printf "%.0f" }} sweeps of ' + _POOL + " failed in the last 3 hours, and no sweep has "
+            f"read every user for more than {intervals} refresh intervals.",
             self.timing.for_medium,
         )
 
@@ -208,7 +208,8 @@ class Alerts:
             _with_pool_name(f"{_in_state('tracking_off')}\nand on ({POOL})\n{tracked} == 1"),
             "{{ $labels.user_pool_name }} no longer tracks devices",
             _POOL[0].upper() + _POOL[1:] + " tracked devices within the last "
-            f"{self.thresholds.tracked_within} and no longer does. Cognito does not recognize its users' devices.",
+            f"{self.thresholds.tracked_within} and no longer does. Users of remembered devices are prompted for the "
+            "second factor again.",
             self.timing.for_medium,
         )
 
@@ -227,8 +228,8 @@ class Alerts:
             "CognitoDevicePoolMissing",
             Severity.WARNING,
             _with_pool_name(_in_state("missing")),
-            "{{ $labels.user_pool_name }} does not exist",
-            "The exporter is configured for " + _POOL + ", which does not exist in AWS.",
+            "{{ $labels.user_pool_name }} not found",
+            _POOL[0].upper() + _POOL[1:] + " does not exist in the account and Region that the exporter queries.",
             self.timing.for_medium,
         )
 
@@ -303,7 +304,7 @@ class Alerts:
             "CognitoDeviceConfigReloadFailed",
             Severity.WARNING,
             f"max by ({INSTANCE}) (time() - {loaded})\nand on ({INSTANCE})\n{successful} == 0",
-            "{{ $labels.instance }} runs on an old configuration",
+            "Configuration reload of {{ $labels.instance }} failed",
             "The last configuration reload of {{ $labels.instance }} failed. The active configuration was loaded "
             "{{ $value | humanizeDuration }} ago.",
             self.timing.for_short,
@@ -315,8 +316,8 @@ class Alerts:
             Severity.WARNING,
             "cognito_exporter:shards:max\n- cognito_exporter:shards_seen:count\n> 0",
             "Shards of {{ $labels.job }} are missing",
-            "Shards of {{ $labels.job }} that Prometheus does not scrape: {{ $value | humanize }}. Their users are "
-            "missing from every count.",
+            "Prometheus does not scrape {{ $value | humanize }} shards of {{ $labels.job }}. Their users are missing "
+            "from every count.",
             self.timing.for_short,
         )
 
@@ -339,8 +340,8 @@ class Alerts:
             f"  unless on ({DEPLOYMENT})\n  group by ({DEPLOYMENT}) ({info})\n)\n"
             f"or\nabsent_over_time({info}[1d])",
             "The Cognito device exporter is absent",
-            'Prometheus scrapes no cognito-device-exporter{{ with $labels.job }} of job "{{ . }}"{{ end }}. There is '
-            "no data on any pool.",
+            'Prometheus has no cognito-device-exporter target{{ with $labels.job }} in job "{{ . }}"{{ end }}. No pool '
+            "is monitored.",
             self.timing.for_short,
         )
 
