@@ -51,7 +51,7 @@ $ cognito-device-exporter check-config FILE
 ```
 
 The command reports all errors at once, each as `FILE:LINE: KEY: problem, expected … (found …)`.
-Unknown keys, inexact types, duplicate keys, YAML anchors and YAML tags are errors.
+Unknown keys, values of the wrong type, duplicate keys, YAML anchors and YAML tags are errors.
 
 The file must be a regular file or a link to one. A pipe (`<(…)`) is rejected, because it can be
 read only once and a reload would find it empty.

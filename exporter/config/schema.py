@@ -50,7 +50,7 @@ def key(default: Any, expected: str, description: str, alias: str | None = None)
 
 
 class Strict(BaseModel):
-    """Base model that rejects unknown keys and inexact types; errors repeat no value, which may be secret."""
+    """Base model that rejects unknown keys and values of wrong types; errors repeat no value, which may be secret."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -61,14 +61,14 @@ class Defaults(Strict):
     refresh_interval: Interval = key(
         "1h",
         _INTERVAL,
-        "Time from the start of one sweep to the start of the next. If a sweep takes longer, the next one starts "
-        "immediately after it, never overlapping, and an overrun is counted.",
+        "Time from the start of one sweep to the start of the next. A sweep that takes longer counts as an overrun, "
+        "and the next one starts as soon as it ends.",
     )
     max_staleness: Duration | None = key(
         None,
         f"{_DURATION}, or null",
-        "Time without a response for a pool, counted from the first failure, after which its data series are removed. "
-        "null is the longer of 24h and three times `refresh_interval`.",
+        "How long a pool that fails keeps its data series, counted from the first failure. null means 24h or three "
+        "times `refresh_interval`, whichever is longer.",
     )
     stale_after: Thresholds = key(
         ["30d", "60d", "90d"],
@@ -88,10 +88,10 @@ class Defaults(Strict):
     identity_key_file: FilePath | None = key(
         None,
         "the path of a key file, or null",
-        "Key of identity hmac: a file of 16 bytes to 64 KiB with mode 0600, or up to 0640 if root owns it. A relative "
-        "path starts at the directory of the configuration file. Identity hmac with detail user or device requires "
-        "this key or `state.path`; with the latter, a key is generated and kept next to the state file. With several "
-        "shards (`--shard`), this key is required, because labels must match.",
+        "Key file of identity hmac: 16 bytes to 64 KiB, mode 0600, or up to 0640 if root owns it. Relative to the "
+        "directory of the configuration file. Required with detail user or device unless `state.path` is set (a key is "
+        "then generated next to the state file), and always with several shards (`--shard`), because labels must "
+        "match.",
     )
     device_age_series: bool = key(
         True,  # noqa: FBT003 - the default of a key, not a switch
@@ -225,7 +225,7 @@ class Limits(Strict):
         10_000,
         f"a whole number from 0 to {checks.MAX_SERIES}",
         "Maximum number of user and device series in one exposition. Above it, a stable hash selects whole users to "
-        "drop, with a fair share for each pool. 0 exports no user and device series.",
+        "drop, divided fairly among the pools. 0 exports no user and device series.",
     )
 
 
