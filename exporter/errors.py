@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class Reason(StrEnum):
-    """Values of the labels `reason` and `error`."""
+    """Values of the label `reason`."""
 
     THROTTLED = "throttled"
     DENIED = "denied"

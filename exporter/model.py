@@ -102,7 +102,10 @@ class ListedPool:
 
 @dataclass(frozen=True, slots=True)
 class PoolDescription:
-    """Properties of a pool, from DescribeUserPool."""
+    """Properties of a pool, from DescribeUserPool.
+
+    The state file contains them: a new field needs a default or another `SCHEMA_VERSION`.
+    """
 
     pool_id: str
     name: str

@@ -186,9 +186,9 @@ class TargetClients:
 
     def configure(self, rates: Rates) -> None:
         """Apply other rates. A quota that a rate became a share of is requested at once."""
-        before = set(self._rate_limiters.shared_categories())
+        before = set(self._rate_limiters.quota_share_categories())
         self._rate_limiters.configure(rates)
-        shared = self._rate_limiters.shared_categories()
+        shared = self._rate_limiters.quota_share_categories()
         for client in tuple(self._clients.values()):
             if not shared:
                 client.stop_quota_poll()

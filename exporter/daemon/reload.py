@@ -24,10 +24,13 @@ from exporter.errors import ConfigError
 from exporter.files import read_regular
 
 WEB_CHECK_SECONDS = 0.5
-"""Interval at which the files of the web configuration are checked."""
+"""Interval at which the web configuration, certificates and keys are checked.
+
+Must not exceed the shortest `--config.auto-reload-interval`, which the same loop checks.
+"""
 
 SETTLE_SECONDS = 0.5
-"""Time for which changed files must stay the same before they are read: they may still be being written."""
+"""Time for which changed files must stay the same before they are read: a write may still be in progress."""
 
 MAX_BYTES = 1 << 20
 """Number of bytes of a file that are compared."""

@@ -115,7 +115,7 @@ class Connection:
         if before == now:
             return False
         self._closing = True
-        return before is None or now is None or before.demands != now.demands
+        return before is None or now is None or before.client_auth_digest != now.client_auth_digest
 
     def _serve_one(self) -> bool:
         """Serve a request; return whether the connection can serve another one."""

@@ -45,7 +45,7 @@ class RateLimitedApi:
         clock: Clock,
         cancelled: Callable[[], bool],
     ) -> None:
-        """Wait for the rate limiter with `fairness_key`: keys are served round-robin."""
+        """Queue requests in the rate limiter under `fairness_key`: keys are served round-robin."""
         self._api = api
         self._fairness_key = fairness_key
         self.account = account

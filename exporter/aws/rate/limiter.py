@@ -27,7 +27,7 @@ SPACING_MARGIN = 0.013
 rate + 1 slots span 1 + SPACING_MARGIN seconds, which absorbs MAX_LATE_SECONDS and network jitter.
 """
 
-BACKOFF_FACTOR = 0.7
+THROTTLED_RATE_FACTOR = 0.7
 """Factor for the rate after throttling."""
 
 MIN_RATE_FRACTION = 0.1
@@ -115,7 +115,7 @@ class RateLimiter:
             now = self._clock.monotonic()
             current = self._recover(now)
             if now - self._lowered_at >= COOLDOWN_SECONDS:
-                self._current = max(current * BACKOFF_FACTOR, self._configured * MIN_RATE_FRACTION)
+                self._current = max(current * THROTTLED_RATE_FACTOR, self._configured * MIN_RATE_FRACTION)
                 self._lowered_at = now
             self._throttled_at = self._adjusted_at = now
 

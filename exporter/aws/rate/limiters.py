@@ -67,7 +67,7 @@ class RateLimiters:
             if not self._targets[target].clients:
                 del self._targets[target]
 
-    def shared_categories(self) -> tuple[Category, ...]:
+    def quota_share_categories(self) -> tuple[Category, ...]:
         """Return the categories whose rate is a share of the quota."""
         return tuple(category for category in Category if isinstance(self._rates[category], Share))
 

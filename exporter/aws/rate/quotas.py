@@ -54,7 +54,7 @@ class QuotaPoller:
     def poll(self, consumer: QuotaConsumer, api: AccountApi, stop: threading.Event) -> None:
         """Poll the quotas until no rate is a share of a quota, or `stop` is set."""
         with suppress(Cancelled):
-            while shared := self._rate_limiters.shared_categories():
+            while shared := self._rate_limiters.quota_share_categories():
                 for category in shared:
                     self._poll_category(consumer, api, category, stop)
                 self._wait(stop, QUOTA_REFRESH_SECONDS)

@@ -33,6 +33,7 @@ APPLICATION_ID = 0x43444558
 """Application ID in the file header: "CDEX"."""
 
 SCHEMA_VERSION = 2
+"""Version of the tables, of `PoolHeader` and of the records. Each incompatible change increases it."""
 
 BUSY_SECONDS = 5.0
 """Timeout in seconds at start for another process, such as the previous instance, to release the file."""

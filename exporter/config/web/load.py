@@ -1,4 +1,7 @@
-"""Loading of a web configuration file, with every error reported at once."""
+"""Loading of a web configuration file, with every error reported at once.
+
+Called at the start, and by `exporter.daemon.reload` when a file has changed.
+"""
 
 from __future__ import annotations
 

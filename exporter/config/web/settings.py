@@ -23,7 +23,7 @@ class Tls:
     context: ssl.SSLContext = field(compare=False, repr=False)
     fingerprint: bytes = field(repr=False)
     """Digest of everything that the context is made of."""
-    demands: bytes = field(repr=False)
+    client_auth_digest: bytes = field(repr=False)
     """Digest of what is required of clients: with equal digests, the same clients are allowed."""
     requires_certificate: bool
     """True if only clients with a verified certificate are served."""

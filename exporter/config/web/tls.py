@@ -69,12 +69,12 @@ def make_tls(config: TlsServer, cert: Pem, private_key: Pem, client_ca: Pem | No
     _set_client_auth(context, config, client_ca)
     sans = None if config.client_allowed_sans is None else frozenset(map(canonical_san, config.client_allowed_sans))
     trusted = client_ca.content if client_ca else b""
-    demands = _digest(config.client_auth_type, repr(sorted(sans) if sans else sans), trusted)
+    client_auth_digest = _digest(config.client_auth_type, repr(sorted(sans) if sans else sans), trusted)
     return (
         Tls(
             context,
-            fingerprint=_digest(config.model_dump_json(), cert.content, private_key.content, demands),
-            demands=demands,
+            fingerprint=_digest(config.model_dump_json(), cert.content, private_key.content, client_auth_digest),
+            client_auth_digest=client_auth_digest,
             requires_certificate=context.verify_mode is ssl.CERT_REQUIRED,
             allowed_sans=sans,
         ),

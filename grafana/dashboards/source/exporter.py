@@ -160,7 +160,7 @@ def _numbers() -> list[model.Panel]:
 
 
 def _sweeps() -> model.Panel:
-    named_states = f"{promql.pool_state()}\n* on (user_pool_id) group_left (user_pool_name) {promql.POOL_NAMES}"
+    named_states = f"{promql.pool_state()}\n* on (user_pool_id) group_left (user_pool_name) {promql.POOL_INFO}"
     return rows(
         Frame(
             11,

@@ -20,7 +20,7 @@ LIMIT = 10
 
 AT_END = " @ end()"
 
-POOL_NAMES = """(
+POOL_INFO = """(
   topk by (user_pool_id) (1, cognito_user_pool_info)
   or on (user_pool_id)
   label_replace(group by (user_pool_id) (cognito_user_pool_up), "user_pool_name", "$1", "user_pool_id", "(.+)")
@@ -53,7 +53,7 @@ def per_pool(metric: str, *matchers: str, at: str = "", over_shards: str = "sum"
 
 def with_pool_name(expr: str) -> str:
     """Add the label user_pool_name to `expr`, which must have user_pool_id. Every pool is kept."""
-    return f"({expr})\n* on (user_pool_id) group_left (user_pool_name) {POOL_NAMES}"
+    return f"({expr})\n* on (user_pool_id) group_left (user_pool_name) {POOL_INFO}"
 
 
 def highest(expr: str, at_end: str) -> str:
@@ -112,7 +112,7 @@ def pools_with_problems() -> str:
 def pool_info() -> str:
     """Return 1 per pool with its state and the labels of `cognito_user_pool_info`, if known."""
     labels = "user_pool_name, aws_account_id, aws_region, device_tracking, mfa, mfa_bypass"
-    return f"{pool_state()}\n* on (user_pool_id) group_left ({labels}) {POOL_NAMES}"
+    return f"{pool_state()}\n* on (user_pool_id) group_left ({labels}) {POOL_INFO}"
 
 
 def data_age() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.dashboards.source.promql import POOL, POOL_NAMES
+from grafana.dashboards.source.promql import POOL, POOL_INFO
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -44,8 +44,8 @@ def _pool(*, multi: bool) -> model.VariableModel:
         label="Pool",
         description="User pools by name, or by id if the name is not known yet.",
         datasource=DATASOURCE,
-        query=f"query_result({POOL_NAMES})",
-        definition=f"query_result({POOL_NAMES})",
+        query=f"query_result({POOL_INFO})",
+        definition=f"query_result({POOL_INFO})",
         # Prometheus writes labels in alphabetical order, so the id precedes the name.
         regex='/user_pool_id="(?<value>[^"]+)".*user_pool_name="(?<text>[^"]+)"/',
         refresh=model.VariableRefresh.ON_TIME_RANGE_CHANGED,

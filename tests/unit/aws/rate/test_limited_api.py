@@ -8,7 +8,7 @@ import pytest
 
 from exporter.aws.api import Category, Operation, PoolReader
 from exporter.aws.rate.limited_api import PoolClient
-from exporter.aws.rate.limiter import BACKOFF_FACTOR, RateLimiter
+from exporter.aws.rate.limiter import THROTTLED_RATE_FACTOR, RateLimiter
 from exporter.clock import SystemClock
 from exporter.errors import AwsError, Cancelled, CredentialsError, Denied, ServerError, Throttled
 from exporter.model import Device
@@ -132,7 +132,7 @@ def test_throttling_lowers_the_rate_of_its_category_only(call: Call, operation: 
     read.fail(Throttled(operation, "TooManyRequestsException"))
     with pytest.raises(Throttled):
         call(read.reader)
-    lowered = {c for c, limiter in read.account.recording.items() if limiter.current <= 10_000 * BACKOFF_FACTOR}
+    lowered = {c for c, limiter in read.account.recording.items() if limiter.current <= 10_000 * THROTTLED_RATE_FACTOR}
     assert lowered == {category}
 
 

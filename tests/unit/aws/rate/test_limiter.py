@@ -8,13 +8,13 @@ from collections import Counter
 import pytest
 
 from exporter.aws.rate.limiter import (
-    BACKOFF_FACTOR,
     COOLDOWN_SECONDS,
     MAX_LATE_SECONDS,
     METER_SECONDS,
     MIN_RATE_FRACTION,
     RECOVERY_FRACTION,
     SPACING_MARGIN,
+    THROTTLED_RATE_FACTOR,
     FairQueue,
     RateLimiter,
 )
@@ -128,10 +128,10 @@ def test_throttling_lowers_the_rate_once_per_cooldown() -> None:
     limiter = RateLimiter(100, clock)
     clock.advance(5)
     limiter.on_throttle()
-    assert limiter.current == pytest.approx(100 * BACKOFF_FACTOR)
+    assert limiter.current == pytest.approx(100 * THROTTLED_RATE_FACTOR)
     clock.advance(COOLDOWN_SECONDS / 2)
     limiter.on_throttle()
-    assert limiter.current == pytest.approx(100 * BACKOFF_FACTOR)
+    assert limiter.current == pytest.approx(100 * THROTTLED_RATE_FACTOR)
 
 
 def test_continued_throttling_lowers_the_rate_to_the_minimum() -> None:
@@ -151,9 +151,9 @@ def test_frequent_throttling_lowers_the_rate_once_per_second() -> None:
         clock.advance(0.02)
         limiter.on_throttle()
         rates.append(limiter.current)
-    assert rates[0] == pytest.approx(100 * BACKOFF_FACTOR)
+    assert rates[0] == pytest.approx(100 * THROTTLED_RATE_FACTOR)
     assert len(set(rates)) == 4
-    assert rates[-1] == pytest.approx(100 * BACKOFF_FACTOR**4)
+    assert rates[-1] == pytest.approx(100 * THROTTLED_RATE_FACTOR**4)
 
 
 def test_rate_recovers_to_the_configured_rate() -> None:
@@ -162,9 +162,9 @@ def test_rate_recovers_to_the_configured_rate() -> None:
     clock.advance(5)
     limiter.on_throttle()
     clock.advance(COOLDOWN_SECONDS)
-    assert limiter.current == pytest.approx(100 * BACKOFF_FACTOR)
+    assert limiter.current == pytest.approx(100 * THROTTLED_RATE_FACTOR)
     clock.advance(2)
-    assert limiter.current == pytest.approx(100 * (BACKOFF_FACTOR + 2 * RECOVERY_FRACTION))
+    assert limiter.current == pytest.approx(100 * (THROTTLED_RATE_FACTOR + 2 * RECOVERY_FRACTION))
     clock.advance(600)
     assert limiter.current == 100
 
@@ -176,7 +176,7 @@ def test_new_configured_rate_keeps_the_reduction() -> None:
     limiter.on_throttle()
     limiter.configure(10)
     assert limiter.configured == 10
-    assert limiter.current == pytest.approx(10 * BACKOFF_FACTOR)
+    assert limiter.current == pytest.approx(10 * THROTTLED_RATE_FACTOR)
 
 
 def test_acquire_returns_the_time_waited() -> None:
@@ -205,7 +205,7 @@ def test_throttling_after_the_cooldown_lowers_the_rate_again() -> None:
     limiter.on_throttle()
     clock.advance(COOLDOWN_SECONDS)
     limiter.on_throttle()
-    assert limiter.current == pytest.approx(100 * BACKOFF_FACTOR**2)
+    assert limiter.current == pytest.approx(100 * THROTTLED_RATE_FACTOR**2)
 
 
 def test_canceled_waiter_behind_another_is_canceled_at_once() -> None:

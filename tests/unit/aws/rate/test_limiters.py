@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.aws.api import DEFAULT_QUOTAS, Category, RateLimiterState
-from exporter.aws.rate.limiter import BACKOFF_FACTOR, METER_SECONDS
+from exporter.aws.rate.limiter import METER_SECONDS, THROTTLED_RATE_FACTOR
 from exporter.aws.rate.limiters import RateLimiters, Rates
 from exporter.clock import SystemClock
 from exporter.config.settings import Share
@@ -39,9 +39,9 @@ def test_absolute_rate_does_not_follow_the_quota() -> None:
     assert configured(limiters, READ) == (5, 400, True)
 
 
-def test_shared_categories_are_those_with_a_share() -> None:
-    assert rate_limiters(UserList=Share(0.5)).shared_categories() == (LIST,)
-    assert rate_limiters().shared_categories() == ()
+def test_quota_share_categories_are_those_with_a_share() -> None:
+    assert rate_limiters(UserList=Share(0.5)).quota_share_categories() == (LIST,)
+    assert rate_limiters().quota_share_categories() == ()
 
 
 def test_rates_and_shares_are_divided_between_shards() -> None:
@@ -115,7 +115,7 @@ def test_states_have_current_and_used_rate() -> None:
     limiter.on_throttle()
     (state,) = (state for state in limiters.states() if state.category is READ)
     assert state.configured == 10
-    assert state.current == 10 * BACKOFF_FACTOR
+    assert state.current == 10 * THROTTLED_RATE_FACTOR
     assert state.used == 1 / METER_SECONDS
 
 

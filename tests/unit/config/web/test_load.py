@@ -542,8 +542,8 @@ def test_tls_of_equal_files_is_equal(directory: Path) -> None:
     assert other_key is not None
     assert other_names is not None
     assert one != other_key
-    assert one.demands == other_key.demands
-    assert one.demands != other_names.demands
+    assert one.client_auth_digest == other_key.client_auth_digest
+    assert one.client_auth_digest != other_names.client_auth_digest
 
 
 def test_tls_differs_after_every_change_of_its_files(directory: Path, tmp_path: Path) -> None:
@@ -558,7 +558,12 @@ def test_tls_differs_after_every_change_of_its_files(directory: Path, tmp_path: 
     seen.append(load(tmp_path, TLS + VERIFY + CA).tls)
     assert None not in seen
     assert all(one != other for place, one in enumerate(seen) for other in seen[:place])
-    assert [one.demands == seen[0].demands for one in seen if one and seen[0]] == [True, True, True, False]
+    assert [one.client_auth_digest == seen[0].client_auth_digest for one in seen if one and seen[0]] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_client_demands_ignore_the_order_of_names(directory: Path) -> None:
@@ -573,8 +578,8 @@ def test_client_demands_ignore_the_order_of_names(directory: Path) -> None:
     assert turned is not None
     assert required is not None
     assert given_only is not None
-    assert one.demands == turned.demands
-    assert required.demands != given_only.demands
+    assert one.client_auth_digest == turned.client_auth_digest
+    assert required.client_auth_digest != given_only.client_auth_digest
 
 
 def test_default_options_of_openssl_are_kept(directory: Path) -> None:
