@@ -237,7 +237,7 @@ class Discovery:
             reason = Reason.OTHER
             query.state = query.state.failed(reason)
             self._observer.unexpected_error("discovery")
-            log.exception("pool discovery failed unexpectedly", region=query.region)
+            log.exception("unexpected error in pool discovery", region=query.region)
         return self._finish(query, reason)
 
     def _query(self, query: _Query) -> DiscoveryResult:

@@ -275,7 +275,7 @@ class _Pool:
         """Start with the data of the state file."""
         self.store.restore(restored)
         self.first_delay = self.store.first_delay()
-        log.info("restored from state", user_pool_id=self.settings.id, users=len(restored.records))
+        log.info("pool restored from state file", user_pool_id=self.settings.id, users=len(restored.records))
 
     def cancel(self) -> None:
         """Cancel the sweep in progress, which stops at its next step."""
@@ -322,12 +322,14 @@ class _Pool:
         except AwsError as error:  # from connecting: `Sweep.run` handles its own
             self.store.sweep_started()
             self._failed(error.reason, trace)
-            log.warning("cannot reach AWS", user_pool_id=self.settings.id, reason=error.reason.value, error=str(error))
+            log.warning(
+                "cannot start sweep", user_pool_id=self.settings.id, reason=error.reason.value, error=str(error)
+            )
             return False
         except Exception:
             self._failed(Reason.OTHER, trace)
             self._observer.unexpected_error("sweep")
-            log.exception("sweep failed unexpectedly", user_pool_id=self.settings.id)
+            log.exception("unexpected error in sweep", user_pool_id=self.settings.id)
             return False
         trace.sweep_result(_result(outcome, self.store.view(), reader.request_counts()))
         return outcome.complete

@@ -157,7 +157,7 @@ class SweepScheduler:
             step = offset - self._clock_offset
             if abs(step) > CLOCK_TOLERANCE_SECONDS:
                 self._clock_offset = offset
-                log.info("wall clock was set; adjusting timers", kind=self._kind, step_seconds=round(step, 3))
+                log.info("wall clock changed; rescheduling timers", kind=self._kind, step_seconds=round(step, 3))
                 for job in self._jobs.values():
                     self._set_timer(job)
 
@@ -196,7 +196,7 @@ class SweepScheduler:
                 self.check_clock()
             except Exception:
                 self._observer.unexpected_error("schedule")
-                log.exception("scheduler failed unexpectedly", kind=self._kind)
+                log.exception("unexpected error in scheduler", kind=self._kind)
 
     def _handle_request(self, job: _ScheduledJob) -> None:
         """Start a run of a job that is due, or wait for the run in progress, and schedule the next run."""
@@ -224,7 +224,7 @@ class SweepScheduler:
         if missed and job.id != _HEARTBEAT:
             for _ in range(missed):
                 self._observer.sweep_missed(job.id)
-            log.warning("runs missed their time; starting one now", kind=self._kind, job=job.id, missed=missed)
+            log.warning("missed scheduled runs; starting one now", kind=self._kind, job=job.id, missed=missed)
 
     def _start_run(self, job: _ScheduledJob) -> None:
         self._running[job.id] = job
@@ -240,7 +240,7 @@ class SweepScheduler:
             retry_delay = job.call()
         except Exception:  # jobs handle their own exceptions
             self._observer.unexpected_error("schedule")
-            log.exception("a scheduled job raised", job=job.id)
+            log.exception("unexpected error in scheduled job", job=job.id)
         finally:
             self._finish_run(job, retry_delay)
 

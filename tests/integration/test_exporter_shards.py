@@ -88,7 +88,7 @@ VANISHED = "cognito_exporter_users_vanished_total"
 
 def restored(log: Log) -> list[int]:
     """Return the number of users in each restore since the last call."""
-    users = [line["users"] for line in log.events("restored from state")]
+    users = [line["users"] for line in log.events("pool restored from state file")]
     log.clear()
     return users
 

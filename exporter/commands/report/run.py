@@ -246,6 +246,6 @@ class ReportRun:
         except Cancelled:
             return None
         except AwsError as error:  # raised while connecting: a sweep handles its own errors
-            log.warning("cannot reach AWS", user_pool_id=stream.settings.id, error=str(error))
+            log.warning("cannot start sweep", user_pool_id=stream.settings.id, error=str(error))
             return error.reason
         return None if outcome.complete else outcome.reason

@@ -406,7 +406,7 @@ def test_unreachable_account_fails_the_sweep_with_a_retry(world: World) -> None:
         assert world.sweep() == FIRST_RETRY_SECONDS
     assert world.view().state is PoolState.FAILING
     assert world.observer.heard["finished", FIRST, "credentials"] == 1
-    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["cannot reach AWS"]
+    assert [entry["event"] for entry in logs if entry["log_level"] != "debug"] == ["cannot start sweep"]
     assert world.pools.is_ready()
 
 
