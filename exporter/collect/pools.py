@@ -88,7 +88,7 @@ class PoolManager:
         limit_changed = series_limit != self._shared.series_limit
         self._shared.series_limit = series_limit
         old = self._pools
-        changes = {id_: pool.change_to(*wanted[id_]) for id_, pool in old.items() if id_ in wanted}
+        changes = {id_: pool.effect_of(*wanted[id_]) for id_, pool in old.items() if id_ in wanted}
         new = self._create_pools({id_: wanted[id_] for id_ in wanted if changes.get(id_) is not _Change.ADOPT}, changes)
         for id_ in new:
             self._observer.pool_added(id_)
@@ -236,7 +236,7 @@ class _Pool:
         self._last_heartbeat = shared.clock.monotonic()
         self._failures = 0
 
-    def change_to(self, settings: PoolSettings, identity: Identity) -> _Change:
+    def effect_of(self, settings: PoolSettings, identity: Identity) -> _Change:
         """Return the effect of new settings on this pool."""
         old = self.settings
         if (old.users, old.skip_federated_users) != (settings.users, settings.skip_federated_users):

@@ -3,9 +3,9 @@
 APScheduler holds one `date` job per pool: the pool's next run. The job only requests the run. A dispatcher thread
 starts the run in a thread of its own and schedules the next one.
 
-Intervals are measured from start to start on the monotonic clock. APScheduler follows the wall clock, so the dispatcher
-sets its jobs again when the wall clock is set. Interval jobs would not do: after a large step forward, APScheduler
-would list every run since the last one.
+Intervals are measured from start to start on the monotonic clock. APScheduler uses the wall clock, so the dispatcher
+reschedules its jobs after a step of the wall clock. Interval jobs are unsuitable: after a large step forward,
+APScheduler enumerates every missed run.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class SweepScheduler:
         return self._clock.monotonic() - self._last_heartbeat > STALLED_AFTER_SECONDS
 
     def check_clock(self) -> None:
-        """Set the timers again if the wall clock was set. Called every `CLOCK_CHECK_SECONDS`."""
+        """Reschedule all jobs if the wall clock has stepped. Called every `CLOCK_CHECK_SECONDS`."""
         with self._lock:
             offset = self._read_clock_offset()
             step = offset - self._clock_offset

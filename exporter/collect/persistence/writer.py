@@ -208,14 +208,14 @@ class StateWriter:
         except Exception as error:  # noqa: BLE001 - the thread must not end: nothing would be written from then on
             with self._lock:
                 for key, batch in batches.items():
-                    self._pools[key].give_back(batch)
+                    self._pools[key].restore(batch)
             if not self._write_failing:
                 _log_failure("cannot write state file; changes stay in memory until a retry succeeds", error)
             self._failures.state_failed()
             self._write_failing = True
             return False
         if self._write_failing:
-            log.info("state file is written again")
+            log.info("writing the state file succeeds again")
         self._write_failing = False
         return True
 
@@ -277,7 +277,7 @@ class _Pending:
         self._header, self._clear, self._records = None, False, {}
         return batch
 
-    def give_back(self, batch: Batch) -> None:
+    def restore(self, batch: Batch) -> None:
         """Restore changes that could not be written. Newer changes take precedence. The caller holds the lock."""
         self._header = self._header or batch.header
         if not self._clear:

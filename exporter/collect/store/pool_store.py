@@ -240,7 +240,7 @@ class PoolStore:
         with self._lock:
             self._sweep.users_expected = users
 
-    def was_read(self, identity: bytes) -> bool:
+    def mark_if_read(self, identity: bytes) -> bool:
         """Return True, and mark the user as seen, if this sweep has already read it.
 
         This happens in a resumed sweep, and if AWS lists a user twice.

@@ -76,8 +76,8 @@ class SweepSink(Protocol):
         """Record the number of users that this sweep reads."""
         ...
 
-    def was_read(self, identity: bytes) -> bool:
-        """Return True if this sweep does not need to read the user again."""
+    def mark_if_read(self, identity: bytes) -> bool:
+        """Return True, and mark the user as seen, if this sweep has already read it."""
         ...
 
     def knows_users(self) -> bool:
@@ -223,7 +223,7 @@ class Sweep:
                     continue
                 users += 1
                 identity = self._identity.of(self._pool.id, user.name)
-                if not self._sink.was_read(identity) and not workers.submit(user.name, identity):
+                if not self._sink.mark_if_read(identity) and not workers.submit(user.name, identity):
                     break
             else:
                 self._sink.enumerated(users)

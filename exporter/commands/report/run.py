@@ -98,7 +98,7 @@ class DeviceStream(NullObserver):
         """Store the number of users to read."""
         self.users_expected = users
 
-    def was_read(self, identity: bytes) -> bool:  # noqa: ARG002 - as above
+    def mark_if_read(self, identity: bytes) -> bool:  # noqa: ARG002 - as above
         """Return False: no users are kept."""
         return False
 

@@ -59,7 +59,7 @@ def test_disk_full_temporarily(emulator: Emulator, tmp_path: Path, row: Row) -> 
                 within(running, f"mount -o remount,size={LARGE} '{disk}'")
                 if LONG:  # the next attempt comes 30 seconds after the last
                     ended = time.monotonic()
-                    assert becomes(lambda: bool(running.events("state file is written again")), within=60)
+                    assert becomes(lambda: bool(running.events("writing the state file succeeds again")), within=60)
                     row.recovered(time.monotonic() - ended)
             with kept(running, disk) as still_there:
                 assert running.end(signal.SIGTERM) == 0

@@ -139,8 +139,8 @@ def test_interrupted_first_sweep_is_resumed(path: Path, clock: ManualClock) -> N
     assert second.shown() is None
     assert second.store.first_delay() == 0
     second.store.sweep_started()
-    assert second.store.was_read(ANN)
-    assert not second.store.was_read(BOB)
+    assert second.store.mark_if_read(ANN)
+    assert not second.store.mark_if_read(BOB)
     second.store.put(BOB, ())
     second.store.sweep_completed(every_user_read=True)
     assert second.shown() == labels(ANN, BOB)
@@ -156,7 +156,7 @@ def test_interrupted_later_sweep_is_resumed(path: Path, clock: ManualClock) -> N
     second = Process(path, clock)
     assert second.shown() == labels(ANN, BOB, CARL)
     second.store.sweep_started()
-    assert [second.store.was_read(who) for who in (ANN, BOB, CARL)] == [True, False, False]
+    assert [second.store.mark_if_read(who) for who in (ANN, BOB, CARL)] == [True, False, False]
     second.store.put(BOB, ())
     second.store.sweep_completed(every_user_read=True)
     assert second.shown() == labels(ANN, BOB)
@@ -169,12 +169,12 @@ def test_failed_sweep_is_resumed(path: Path, clock: ManualClock) -> None:
     process.store.sweep_failed(Reason.THROTTLED)
     clock.advance(60)
     process.store.sweep_started()
-    assert [process.store.was_read(who) for who in (ANN, BOB)] == [True, False]
+    assert [process.store.mark_if_read(who) for who in (ANN, BOB)] == [True, False]
     process.end()
     again = Process(path, clock)
     assert again.store.first_delay() == 0
     again.store.sweep_started()
-    assert [again.store.was_read(who) for who in (ANN, BOB)] == [True, False]
+    assert [again.store.mark_if_read(who) for who in (ANN, BOB)] == [True, False]
     again.end()
 
 
@@ -183,7 +183,7 @@ def test_resumed_sweep_removes_deleted_users(path: Path, clock: ManualClock) -> 
     process.begin(ANN, BOB)
     process.store.sweep_failed(Reason.THROTTLED)
     process.store.sweep_started()
-    assert process.store.was_read(BOB)
+    assert process.store.mark_if_read(BOB)
     process.store.sweep_completed(every_user_read=True)
     assert process.shown() == labels(BOB)
     process.end()
@@ -198,7 +198,7 @@ def test_resumed_sweep_reads_unreadable_users_again(path: Path, clock: ManualClo
     process.end()
     again = Process(path, clock)
     again.store.sweep_started()
-    assert not again.store.was_read(ANN)
+    assert not again.store.mark_if_read(ANN)
     again.end()
 
 
@@ -250,7 +250,7 @@ def test_sweep_interrupted_before_the_interval_restarts(path: Path, clock: Manua
     clock.advance(HOUR + 1)
     second = Process(path, clock)
     second.store.sweep_started()
-    assert not second.store.was_read(ANN)
+    assert not second.store.mark_if_read(ANN)
     second.end()
 
 
@@ -429,7 +429,7 @@ def test_incomplete_sweep_of_other_shard_keeps_this_shard(
     again.end()
     on = Process(path, clock, shard=after)
     on.store.sweep_started()
-    assert on.store.was_read(CARL)
+    assert on.store.mark_if_read(CARL)
     assert on.store.sweep_completed(every_user_read=True) == 0
     assert on.shown() == labels(CARL)
     on.end()

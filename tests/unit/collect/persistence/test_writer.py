@@ -129,7 +129,7 @@ def test_write_failure_without_changes_is_logged() -> None:
         writer.stop()
     assert [entry["event"].partition(";")[0] for entry in logs] == [
         "cannot write state file",
-        "state file is written again",
+        "writing the state file succeeds again",
     ]
 
 

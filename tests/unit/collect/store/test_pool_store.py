@@ -358,7 +358,7 @@ def test_sweep_resumes_if_last_read_is_within_the_interval(clock: ManualClock) -
         store.sweep_failed(Reason.TIMEOUT)
         clock.advance(since)
         store.sweep_started()
-        assert store.was_read(b"ann") is goes_on
+        assert store.mark_if_read(b"ann") is goes_on
 
 
 def test_sweep_without_reads_resumes_within_the_interval(clock: ManualClock) -> None:
