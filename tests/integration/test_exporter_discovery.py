@@ -33,7 +33,7 @@ def pools_of(page: Page) -> set[str]:
 
 
 def reads(exporter: Exporter, *pool_ids: str) -> bool:
-    """Whether these pools are on the page, and no others."""
+    """Return True if the page has these pools and no others."""
     return pools_of(exporter.only("cognito_user_pool_up")) == set(pool_ids)
 
 
@@ -88,7 +88,7 @@ def test_new_pools_are_added_and_deleted_pools_removed(emulator: Emulator, tmp_p
         second = seeded(emulator, "second")
         assert wait_until(lambda: reads(running, first, second))
         page = running.after_first_sweep(second)
-        assert running.sweeps(first) == 1, "who stays is not swept anew"
+        assert running.sweeps(first) == 1, "the remaining pool was swept again"
         assert_correct(page, second, emulator.truth(second))
         forget(emulator, first)
         assert wait_until(lambda: reads(running, second))
@@ -207,7 +207,7 @@ def test_restart_restores_found_pools_and_keeps_unlisted_ones(emulator: Emulator
         assert after.value("cognito_exporter_sweeps_total", user_pool_id=far) == 0
         oldest = "cognito_exporter_oldest_observation_timestamp_seconds"
         assert after.value(oldest, user_pool_id=far) == before.value(oldest, user_pool_id=far)
-    assert not asked(emulator, "AdminListDevices"), "nobody was asked again"
+    assert not asked(emulator, "AdminListDevices"), "users were read again"
 
 
 def test_state_of_deleted_pool_is_erased_after_all_regions(emulator: Emulator, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def values(attributes: list[KeyValue]) -> dict[str, Any]:
 
 
 class Collector:
-    """Takes what is sent to /v1/traces, and answers as it is told."""
+    """OTLP collector that accepts traces and returns the configured status codes."""
 
     def __init__(self) -> None:
         self.status = 200
