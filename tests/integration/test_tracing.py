@@ -40,7 +40,7 @@ def values(attributes: list[KeyValue]) -> dict[str, Any]:
 
 
 class Collector:
-    """OTLP collector that accepts traces and returns the configured status codes."""
+    """OTLP collector that accepts traces and responds with `status`."""
 
     def __init__(self) -> None:
         self.status = 200
