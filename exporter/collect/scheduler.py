@@ -91,7 +91,8 @@ class SweepScheduler:
         self._jobs: dict[str, _ScheduledJob] = {}
         self._running: dict[str, _ScheduledJob] = {}
         """Runs in progress by job ID, including those of removed jobs."""
-        self._requests: SimpleQueue[_ScheduledJob] = SimpleQueue()
+        self._requests: SimpleQueue[_ScheduledJob | None] = SimpleQueue()
+        """Jobs that are due, and None at the stop."""
         self._stopped = False
         self._clock_offset = self._read_clock_offset()
         self._last_heartbeat = clock.monotonic()
@@ -112,6 +113,7 @@ class SweepScheduler:
         with self._lock:
             self._stopped = True
         self._timers.shutdown(wait=False)
+        self._requests.put(None)
 
     def add(self, pool_id: str, interval: float, job: Job, *, delay: float = 0.0) -> None:
         """Run a pool's job every `interval` seconds, the first time after `delay` seconds and a random jitter.
@@ -192,7 +194,10 @@ class SweepScheduler:
         while not self._stopped:
             try:
                 with suppress(Empty):
-                    self._handle_request(self._requests.get(timeout=CLOCK_CHECK_SECONDS))
+                    job = self._requests.get(timeout=CLOCK_CHECK_SECONDS)
+                    if job is None:
+                        return
+                    self._handle_request(job)
                 self.check_clock()
             except Exception:
                 self._observer.unexpected_error("schedule")

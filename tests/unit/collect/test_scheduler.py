@@ -391,6 +391,13 @@ def test_scheduler_sleeps_between_runs(observer: RecordingObserver) -> None:
         scheduler.stop()
 
 
+def test_stop_ends_the_dispatcher_at_once(observer: RecordingObserver) -> None:
+    scheduler = SweepScheduler(observer, SystemClock(), "stopped")
+    scheduler.start()
+    scheduler.stop()
+    assert eventually(lambda: "dispatcher-stopped" not in {t.name for t in threading.enumerate()}, within=0.5)
+
+
 @pytest.mark.parametrize(
     ("passed", "interval", "due"),
     [(100.0, 1000.0, 900.0), (100.0, 50.0, 0.0), (100.0, 200.0, 100.0)],
