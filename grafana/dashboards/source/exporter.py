@@ -70,12 +70,12 @@ def _numbers() -> list[model.Panel]:
         number(
             Frame(
                 1,
-                "Pools with problems",
+                "Unhealthy pools",
                 "Pools that are missing, denied or failing. Their data is out of date or absent.",
                 3,
                 4,
             ),
-            Query(promql.pools_with_problems()),
+            Query(promql.unhealthy_pools()),
             ValueOptions(thresholds=theme.CRITICAL_IF_ANY),
         ),
         number(

@@ -117,13 +117,13 @@ def _numbers() -> list[model.Panel]:
         number(
             Frame(
                 8,
-                "Pools with problems",
+                "Unhealthy pools",
                 "Pools that are missing, denied or failing. Their data is out of date or absent. The table at the "
                 "bottom lists them.",
                 3,
                 5,
             ),
-            Query(promql.pools_with_problems()),
+            Query(promql.unhealthy_pools()),
             ValueOptions(thresholds=theme.CRITICAL_IF_ANY),
         ),
     ]

@@ -104,7 +104,7 @@ def pool_state() -> str:
     return f"topk by (user_pool_id) (1, {not_ok} or on (user_pool_id) {all_ok})"
 
 
-def pools_with_problems() -> str:
+def unhealthy_pools() -> str:
     """Return the number of pools that are missing, denied or failing in any shard."""
     return f"sum(max by (user_pool_id) ({select('cognito_user_pool_state', WITH_PROBLEMS)}))"
 

@@ -74,7 +74,7 @@ CASES = {
         [(f'{{{A},state="denied"}}', 1), (f'{{{B},state="ok"}}', 1)],
     ),
     "pool with problems in several shards is counted once": Case(
-        promql.pools_with_problems(),
+        promql.unhealthy_pools(),
         [
             (f'cognito_user_pool_state{{{A},state="denied",{ONE}}}', "1x60"),
             (f'cognito_user_pool_state{{{A},state="denied",{TWO}}}', "1x60"),
