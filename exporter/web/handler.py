@@ -49,7 +49,7 @@ class RequestHandler:
         try:
             return self._authenticator.reject(request, settings)
         except Exception:
-            log.exception("request failed", path=request.path)
+            log.exception("unexpected error in request", path=request.path)
             return self._internal_error()
 
     def respond(self, request: Request) -> Response:
@@ -57,7 +57,7 @@ class RequestHandler:
         try:
             return dispatch(self._routes, request)
         except Exception:
-            log.exception("request failed", path=request.path)
+            log.exception("unexpected error in request", path=request.path)
             return self._internal_error()
 
     def _internal_error(self) -> Response:

@@ -227,7 +227,7 @@ def test_unexpected_error_is_logged_and_gets_500() -> None:
         assert _get(server)[0] == 200
     assert len(failures) == 1
     (entry,) = [entry for entry in logs if entry["log_level"] == "error"]
-    assert (entry["event"], entry["path"], entry["exc_info"]) == ("request failed", "/fail", True)
+    assert (entry["event"], entry["path"], entry["exc_info"]) == ("unexpected error in request", "/fail", True)
 
 
 def test_silent_client_is_disconnected() -> None:

@@ -125,13 +125,13 @@ def test_build_uses_the_given_revision(built: tuple[Path, Path], tmp_path: Path)
 
 @pytest.fixture
 def wheel_under_test() -> Path:
-    """Return where `make test` has installed the wheel."""
+    """Return where `make acceptance` has installed the wheel."""
     path = os.environ.get("WHEEL_UNDER_TEST")
     if path:
         return Path(path)
     if os.environ.get("CI") == "true":
-        pytest.fail("tests run on the source tree, expected on the wheel as `make test` runs them")
-    pytest.skip("tests run on the source tree: `make test` runs them on the wheel")
+        pytest.fail("tests run on the source tree, expected on the wheel as `make acceptance` runs them")
+    pytest.skip("tests run on the source tree: `make acceptance` runs them on the wheel")
 
 
 def test_tests_import_the_wheel(wheel_under_test: Path) -> None:

@@ -63,7 +63,7 @@ def test_error_in_a_route_is_logged_and_answered_with_500(harness: Harness) -> N
     with capture_logs() as logs:
         response = harness.handler.respond(Request("GET", "/fail"))
     assert response == text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
-    assert [(entry["event"], entry["path"]) for entry in logs] == [("request failed", "/fail")]
+    assert [(entry["event"], entry["path"]) for entry in logs] == [("unexpected error in request", "/fail")]
     assert harness.errors == 1
 
 
