@@ -8,6 +8,7 @@ set -eu
 
 # One program per line, followed by its Debian package.
 PROGRAMS='
+aws awscli
 prometheus prometheus
 promtool prometheus
 prometheus-alertmanager prometheus-alertmanager

@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from tests.fakes import eventually
 from tests.harness import config, environment, get
 from tests.integration.conftest import run
 from tests.integration.test_report import Report, documented_run, raw, report
+from tests.tools import required_tool
 
 __all__ = ["report", "run"]
 
@@ -171,8 +171,7 @@ def on_a_terminal(command: Sequence[str], url: str) -> tuple[str, int]:
 
 
 def test_aws_cli_accepts_the_commands(emulator: Emulator, report: Report, tmp_path: Path) -> None:
-    if shutil.which("aws") is None:
-        pytest.skip("the AWS CLI is not installed; other tests read what it would be given")
+    required_tool("aws")
     names = ("file:///etc/hosts", "-rf", "o'brien\n$(id)")
     pool_id = emulator.seed_pool("few", users=names, devices=DeviceMix(per_user={1: 1.0}))
     script = tmp_path / "forget.sh"
